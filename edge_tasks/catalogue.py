@@ -1,0 +1,73 @@
+"""What there is of each model: written down, trained, registered and deployed."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from edge_tasks import vertex
+from edge_tasks.cloud import Cloud
+from edge_tasks.config import EdgeConfig
+from edge_tasks.errors import TrainingError
+from edge_tasks.store import StateStore
+from edge_tasks.trained_model import TrainedModel, load_trained_model
+
+COLUMNS = ["model", "trained", "metrics", "registered", "deployed", "since"]
+
+
+def list_models(root: Path, config: EdgeConfig, cloud: Cloud) -> list[list[str]]:
+    """Return one row of COLUMNS for each model of the config."""
+    state = StateStore(cloud).load()
+    rows = []
+    for name in config.models:
+        trained = _trained(root, name)
+        deployed = state.model(name).deployed
+        rows.append(
+            [
+                name,
+                _time(trained.trained_at) if trained else "not yet",
+                ", ".join(f"{key} {value:.4g}" for key, value in trained.metrics.items()) if trained else "",
+                f"version {trained.model.rpartition('@')[2]}" if trained and trained.model else "no",
+                f"version {deployed.version}" if deployed else "no",
+                _time(deployed.deployed_at) if deployed else "",
+            ]
+        )
+    return rows
+
+
+def describe(root: Path, config: EdgeConfig, cloud: Cloud, name: str) -> dict[str, Any]:
+    """Return all that is known of the model `name`, as plain values."""
+    state = StateStore(cloud).load().model(name)
+    trained = _trained(root, name)
+    endpoint = vertex.get_endpoint(cloud, state.endpoint) if state.endpoint else None
+    return {
+        "model": name,
+        "target": config.target,
+        "config": config.models[name].model_dump(mode="json"),
+        "trained": trained.model_dump(mode="json", exclude={"format_version", "model_name"}) if trained else None,
+        "endpoint": {
+            "name": endpoint.name,
+            "url": vertex.predict_url(cloud, endpoint.name),
+            "deployed": dict(endpoint.deployed),
+            "traffic": dict(endpoint.traffic),
+        }
+        if endpoint
+        else None,
+        "deployed": state.deployed.model_dump(mode="json") if state.deployed else None,
+        "history": [deployment.model_dump(mode="json") for deployment in state.history],
+    }
+
+
+def _trained(root: Path, name: str) -> TrainedModel | None:
+    folder = root / "models" / name
+    if not (folder / "trained_model.json").exists():
+        return None
+    try:
+        return load_trained_model(folder, name)
+    except TrainingError:
+        return None
+
+
+def _time(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M} UTC"

@@ -1,0 +1,212 @@
+"""Clients for Vertex AI, Cloud Storage and Cloud Logging: the ONLY place where one target is told from another.
+
+Everything else receives a `Cloud` and does not know where it leads: with target `gcp` to Google, with target `local`
+to the servers of `edge_tasks.local` on this machine, through the very same client libraries over REST.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from edge_tasks.config import EdgeConfig
+from edge_tasks.errors import CloudError, ConflictError, EdgeError, NotFoundError
+
+CONSOLE_URL = "https://console.cloud.google.com/vertex-ai"
+
+# Without limits a gapic call waits for ever when a server hangs. Seconds.
+CALL_TIMEOUT = 60.0
+
+
+@dataclass(frozen=True)
+class Cloud:
+    """A place where Vertex AI, Cloud Storage and Cloud Logging answer, and the clients that reach it."""
+
+    project: str
+    region: str
+    bucket_name: str
+    vertex_url: str
+    logging_url: str
+    storage_url: str | None
+    credentials: Any
+    console_url: str | None
+
+    @property
+    def parent(self) -> str:
+        """The location's resource name, under which jobs, models and endpoints lie."""
+        return f"projects/{self.project}/locations/{self.region}"
+
+    @cached_property
+    def storage(self) -> Any:
+        """A google.cloud.storage Client."""
+        from google.cloud import storage  # type: ignore[attr-defined]
+
+        options = {"api_endpoint": self.storage_url} if self.storage_url else None
+        return storage.Client(project=self.project, credentials=self.credentials, client_options=options)
+
+    @cached_property
+    def bucket(self) -> Any:
+        """The repository's bucket, as a google.cloud.storage Bucket (not checked to exist)."""
+        return self.storage.bucket(self.bucket_name)
+
+    @cached_property
+    def session(self) -> Any:
+        """A requests Session for calls whose JSON must arrive exactly as it was sent."""
+        from google.auth.transport.requests import AuthorizedSession
+
+        return AuthorizedSession(self.credentials)
+
+    @cached_property
+    def jobs(self) -> Any:
+        """A JobServiceClient."""
+        return self._vertex_client("JobServiceClient")
+
+    @cached_property
+    def models(self) -> Any:
+        """A ModelServiceClient."""
+        return self._vertex_client("ModelServiceClient")
+
+    @cached_property
+    def endpoints(self) -> Any:
+        """An EndpointServiceClient."""
+        return self._vertex_client("EndpointServiceClient")
+
+    def _vertex_client(self, name: str) -> Any:
+        from google.cloud import aiplatform_v1
+
+        # REST for both targets: one code path, and gRPC cannot speak to a plain-http server.
+        return getattr(aiplatform_v1, name)(
+            credentials=self.credentials, transport="rest", client_options={"api_endpoint": self.vertex_url}
+        )
+
+
+def connect(config: EdgeConfig, root: Path) -> Cloud:
+    """Return the Cloud that `config` points at. With target `local` its servers are started when they do not run.
+
+    Raises ServerError (local) or CloudError (no Google credentials) with the command that helps.
+    """
+    if config.target == "local":
+        from google.auth.credentials import AnonymousCredentials
+
+        from edge_tasks import local
+
+        servers = local.ensure_running(root)
+        return Cloud(
+            project=config.google_cloud_project.project_id,
+            region=config.google_cloud_project.region,
+            bucket_name=config.storage_bucket.bucket_name,
+            vertex_url=servers.vertex_url,
+            logging_url=servers.vertex_url,
+            storage_url=servers.storage_url,
+            credentials=AnonymousCredentials(),
+            console_url=None,
+        )
+    return _google_cloud(config)
+
+
+def connect_from_job(config: EdgeConfig) -> Cloud:
+    """Return the Cloud as a training job sees it: the environment of its container leads the way.
+
+    Vertex AI gives a job application default credentials; the local servers give it STORAGE_EMULATOR_HOST, which
+    google-cloud-storage honours by itself.
+    """
+    import os
+
+    if os.environ.get("STORAGE_EMULATOR_HOST"):
+        from google.auth.credentials import AnonymousCredentials
+
+        credentials: Any = AnonymousCredentials()
+    else:
+        credentials = _default_credentials()
+    return _google_cloud(config, credentials)
+
+
+def _google_cloud(config: EdgeConfig, credentials: Any = None) -> Cloud:
+    region = config.google_cloud_project.region
+    return Cloud(
+        project=config.google_cloud_project.project_id,
+        region=region,
+        bucket_name=config.storage_bucket.bucket_name,
+        vertex_url=f"https://{region}-aiplatform.googleapis.com",
+        logging_url="https://logging.googleapis.com",
+        storage_url=None,
+        credentials=credentials or _default_credentials(),
+        console_url=CONSOLE_URL,
+    )
+
+
+def _default_credentials() -> Any:
+    import google.auth
+    from google.auth.exceptions import DefaultCredentialsError
+
+    try:
+        credentials, _ = google.auth.default(scopes=["https://www.googleapis.com/auth/cloud-platform"])
+    except DefaultCredentialsError:
+        raise CloudError(
+            "no Google Cloud credentials were found on this machine",
+            "gcloud auth application-default login, or work on this machine alone: EDGE_TARGET=local",
+        ) from None
+    return credentials
+
+
+@contextlib.contextmanager
+def sdk_errors(doing: str) -> Iterator[None]:
+    """Turn what the Google clients raise inside the block into an EdgeError that says what was being done.
+
+    `doing` completes the sentence "cannot ...", such as "deploy `digits`".
+    """
+    import requests
+    from google.api_core import exceptions as api
+    from google.auth import exceptions as auth
+
+    try:
+        yield
+    except EdgeError:
+        raise
+    except api.NotFound as error:
+        raise NotFoundError(f"cannot {doing}: {_words(error)}", "invoke model.list shows what exists") from error
+    except (api.Conflict, api.PreconditionFailed) as error:
+        raise ConflictError(f"cannot {doing}: {_words(error)}", "look at what exists, then try again") from error
+    except (api.Forbidden, api.Unauthorized) as error:
+        raise CloudError(
+            f"cannot {doing}: permission denied: {_words(error)}",
+            "check the account and its roles: gcloud auth list",
+        ) from error
+    except (api.ServiceUnavailable, api.GatewayTimeout, api.RetryError) as error:
+        raise CloudError(f"cannot {doing}: no answer: {_words(error)}", _NETWORK_HINT) from error
+    except api.GoogleAPIError as error:
+        raise CloudError(f"cannot {doing}: {_words(error)}") from error
+    except auth.GoogleAuthError as error:
+        raise CloudError(f"cannot {doing}: {_words(error)}", "gcloud auth application-default login") from error
+    except (requests.ConnectionError, requests.Timeout) as error:
+        raise CloudError(f"cannot {doing}: no answer from {_host(error)}", _NETWORK_HINT) from error
+
+
+_NETWORK_HINT = "check the network (target gcp) or `invoke local.status` (target local), then try again"
+
+
+def _words(error: Exception) -> str:
+    """Return the sentence of a Google error without the request's address and the library's decoration."""
+    text = str(getattr(error, "message", None) or error).strip()
+    if ": " in text and text.split(": ", 1)[0].split(" ", 1)[0] in ("GET", "POST", "PATCH", "DELETE", "PUT"):
+        text = text.split(": ", 1)[1]
+    return text.splitlines()[0] if text else type(error).__name__
+
+
+def _host(error: Any) -> str:
+    from urllib.parse import urlsplit
+
+    request = getattr(error, "request", None)
+    return urlsplit(request.url).netloc if request is not None else "the server"
+
+
+def dvc_remote_override(config: EdgeConfig, root: Path) -> str | None:
+    """Return the url that DVC's remote has on this machine only, or None when the bucket itself is used.
+
+    With target `local` it is a folder, so that `dvc push`, `pull` and `repro` work with no server running.
+    """
+    return str(root / ".edge" / "dvcstore") if config.target == "local" else None

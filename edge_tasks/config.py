@@ -1,0 +1,359 @@
+"""edge.yaml: what people write down about their repository, read and checked.
+
+Only reading, checking and careful editing of the file live here; nothing in this module talks to a server.
+The file is found by walking up from the working directory, as git finds its own.
+"""
+
+from __future__ import annotations
+
+import difflib
+import io
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from edge_tasks.errors import ConfigError
+
+if TYPE_CHECKING:
+    from ruamel.yaml import YAML
+
+FILE_NAME = "edge.yaml"
+TARGET_VARIABLE = "EDGE_TARGET"
+
+TARGETS = ("local", "gcp")
+
+# https://cloud.google.com/vertex-ai/docs/general/locations (the regions that run custom jobs and endpoints)
+REGIONS = (
+    *("us-central1", "us-east1", "us-east4", "us-east5", "us-south1"),
+    *("us-west1", "us-west2", "us-west3", "us-west4"),
+    *("northamerica-northeast1", "northamerica-northeast2", "southamerica-east1", "southamerica-west1"),
+    "africa-south1",
+    *("europe-central2", "europe-north1", "europe-southwest1", "europe-west1", "europe-west2"),
+    *("europe-west3", "europe-west4", "europe-west6", "europe-west8", "europe-west9", "europe-west12"),
+    *("asia-east1", "asia-east2", "asia-northeast1", "asia-northeast2", "asia-northeast3"),
+    *("asia-south1", "asia-south2", "asia-southeast1", "asia-southeast2"),
+    *("australia-southeast1", "australia-southeast2", "me-central1", "me-central2", "me-west1"),
+)
+
+MODEL_NAME = re.compile(r"[a-z][a-z0-9-]{0,48}[a-z0-9]")
+_BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{1,61}[a-z0-9]")
+_PROJECT_ID = re.compile(r"[a-z][a-z0-9-]{4,28}[a-z0-9]")
+_DIRECTORY = re.compile(r"[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*")
+
+# The newest images that Google lists for scikit-learn; the training image of the same version is past its end of
+# availability, so training runs in a plain Python image of the same Python version.
+# https://cloud.google.com/vertex-ai/docs/predictions/pre-built-containers
+DEFAULT_TRAINING_IMAGE = "mirror.gcr.io/library/python:3.10-slim"
+_SERVING_IMAGE = "{multi_region}-docker.pkg.dev/vertex-ai/prediction/sklearn-cpu.1-6:latest"
+
+
+def default_serving_image(region: str) -> str:
+    """Return the prebuilt scikit-learn serving image in the multi-region nearest to `region`."""
+    area = region.split("-", 1)[0]
+    return _SERVING_IMAGE.format(multi_region=area if area in ("europe", "asia") else "us")
+
+
+def _checked_region(value: str) -> str:
+    if value not in REGIONS:
+        near = difflib.get_close_matches(value, REGIONS, n=1)
+        raise ValueError(f"is not a Vertex AI region{f'; did you mean `{near[0]}`?' if near else ''}")
+    return value
+
+
+def _checked_project_id(value: str) -> str:
+    if not _PROJECT_ID.fullmatch(value):
+        raise ValueError(
+            "is not a Google Cloud project id (6 to 30 lower-case letters, digits and hyphens, starting with a "
+            "letter and not ending with a hyphen)"
+        )
+    return value
+
+
+def _checked_bucket_name(value: str) -> str:
+    """Apply https://cloud.google.com/storage/docs/buckets#naming for names without verified domains."""
+    if not _BUCKET_NAME.fullmatch(value):
+        raise ValueError(
+            "is not a bucket name (3 to 63 lower-case letters, digits, hyphens, underscores and dots, starting and "
+            "ending with a letter or digit)"
+        )
+    if value.startswith("goog") or re.search(r"g[o0][o0]g[l1]e", value):
+        raise ValueError("is refused by Google: a bucket name cannot start with `goog` or contain `google`")
+    if re.fullmatch(r"\d+\.\d+\.\d+\.\d+", value) or ".." in value or ".-" in value or "-." in value:
+        raise ValueError("is not a bucket name (it looks like an IP address, or has a dot beside a dot or hyphen)")
+    return value
+
+
+def _checked_directory(value: str) -> str:
+    if not _DIRECTORY.fullmatch(value) or ".." in value.split("/"):
+        raise ValueError("is not a folder name (letters, digits, dots, hyphens, underscores, `/` in between)")
+    return value
+
+
+def _checked_mongo_secret(value: str | None) -> str | None:
+    if value is not None and "://" in value:
+        raise ValueError("holds an address; write the name of the secret that holds it, never the secret itself")
+    return value
+
+
+Directory = Annotated[str, AfterValidator(_checked_directory)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class GoogleCloudProject(_Section):
+    """Where things run on Google Cloud; target `local` uses the same names on its own servers."""
+
+    project_id: Annotated[str, AfterValidator(_checked_project_id)] = Field(description="Google Cloud project id")
+    region: Annotated[str, AfterValidator(_checked_region)] = Field(description="Vertex AI region")
+
+
+class StorageBucket(_Section):
+    """The bucket that holds data versions, job packages, artifacts and the shared state."""
+
+    bucket_name: Annotated[str, AfterValidator(_checked_bucket_name)] = Field(description="without gs://")
+    dvc_store_directory: Directory = Field(default="dvcstore", description="folder of the DVC remote")
+    vertex_jobs_directory: Directory = Field(default="vertex", description="folder of job packages and outputs")
+
+
+class Experiments(_Section):
+    """Where runs are recorded."""
+
+    directory: Directory = Field(default="experiments", description="folder in the bucket")
+    mongo_uri_secret: Annotated[str | None, AfterValidator(_checked_mongo_secret)] = Field(
+        default=None, description="name of the secret that holds a MongoDB address, for teams with Omniboard"
+    )
+
+
+class ModelConfig(_Section):
+    """How one model is trained and served. Machine types are Compute Engine's names."""
+
+    endpoint_name: str = Field(min_length=1, max_length=128, description="display name of the endpoint")
+    training_container_image_uri: str = Field(default=DEFAULT_TRAINING_IMAGE, min_length=1)
+    serving_container_image_uri: str | None = Field(default=None, min_length=1)
+    training_machine_type: str = Field(default="n1-standard-4", pattern=r"^[a-z0-9-]+$")
+    serving_machine_type: str = Field(default="n1-standard-2", pattern=r"^[a-z0-9-]+$")
+    min_replica_count: int = Field(default=1, ge=1)
+    max_replica_count: int = Field(default=1, ge=1)
+    training_timeout_seconds: int = Field(default=24 * 3600, ge=60, description="after this a job is ended")
+
+
+class EdgeConfig(_Section):
+    """The whole of edge.yaml."""
+
+    target: Literal["local", "gcp"] = Field(default="local", description="where commands run")
+    google_cloud_project: GoogleCloudProject
+    storage_bucket: StorageBucket
+    experiments: Experiments = Experiments()
+    models: dict[str, ModelConfig] = Field(default_factory=dict)
+
+    def model(self, name: str | None) -> tuple[str, ModelConfig]:
+        """Return the model called `name`, or the only one when `name` is None, with its name.
+
+        Raises ConfigError that lists the names when it is not clear which is meant.
+        """
+        known = ", ".join(f"`{known}`" for known in self.models)
+        if not self.models:
+            raise ConfigError(f"`{FILE_NAME}` names no model yet", "invoke model.init NAME")
+        if name is None:
+            if len(self.models) > 1:
+                raise ConfigError(f"there are several models: {known}", "add `--name NAME`")
+            name = next(iter(self.models))
+        if name not in self.models:
+            near = difflib.get_close_matches(name, self.models, n=1)
+            raise ConfigError(
+                f"`{FILE_NAME}` has no model `{name}`; it has {known}",
+                f"did you mean `{near[0]}`?" if near else f"invoke model.init {name}",
+            )
+        return name, self.models[name]
+
+    def serving_image(self, model: ModelConfig) -> str:
+        """Return the image that serves `model`: its own, or the region's prebuilt scikit-learn image."""
+        return model.serving_container_image_uri or default_serving_image(self.google_cloud_project.region)
+
+
+def find_root(start: Path | None = None) -> Path:
+    """Return the nearest folder at or above `start` (default: the working directory) that holds edge.yaml."""
+    start = (start or Path.cwd()).resolve()
+    for folder in (start, *start.parents):
+        if (folder / FILE_NAME).is_file():
+            return folder
+    raise ConfigError(
+        f"no `{FILE_NAME}` in `{start}` or in a folder above it",
+        "go into your repository, or make one: cookiecutter gh:fuzzylabs/vertex-edge",
+    )
+
+
+def load_config(root: Path, environ: Mapping[str, str] = os.environ) -> EdgeConfig:
+    """Read and check ROOT/edge.yaml. The variable EDGE_TARGET overrides `target`.
+
+    Raises ConfigError that names the file, the key, the value and what is wrong with it.
+    """
+    path = root / FILE_NAME
+    document = _read(path)
+    override = environ.get(TARGET_VARIABLE)
+    if override:
+        if override not in TARGETS:
+            raise ConfigError(
+                f"the variable {TARGET_VARIABLE} is `{override}`, which is no target", "use `local` or `gcp`"
+            )
+        document = {**document, "target": override}
+    try:
+        config = EdgeConfig.model_validate(document)
+    except ValidationError as error:
+        raise ConfigError(*_explain(error)) from None
+    for name, model in config.models.items():
+        _check_model(name, model)
+    return config
+
+
+def _check_model(name: str, model: ModelConfig) -> None:
+    check_model_name(name)
+    if model.max_replica_count < model.min_replica_count:
+        raise ConfigError(
+            f"`{FILE_NAME}`: models.{name}.max_replica_count is {model.max_replica_count}, less than "
+            f"min_replica_count ({model.min_replica_count})",
+            "make max_replica_count at least min_replica_count",
+        )
+
+
+def check_model_name(name: str) -> None:
+    """Raise ConfigError unless `name` can be a folder, a label value and part of a model id at once."""
+    if not MODEL_NAME.fullmatch(name):
+        raise ConfigError(
+            f"`{name}` cannot be a model's name",
+            "use 2 to 50 lower-case letters, digits and hyphens; start with a letter, end with a letter or digit",
+        )
+
+
+def _yaml() -> YAML:
+    from ruamel.yaml import YAML
+
+    yaml = YAML()
+    yaml.preserve_quotes = True
+    yaml.width = 120
+    return yaml
+
+
+def _read(path: Path) -> dict[str, Any]:
+    from ruamel.yaml.error import YAMLError
+
+    try:
+        document = _yaml().load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"there is no `{path}`", "invoke init, in the repository's folder") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"`{path}` cannot be read: {error}") from None
+    except YAMLError as error:
+        raise ConfigError(
+            f"`{FILE_NAME}` is not valid YAML: {_one_line(error)}", f"mend `{path}`, then try again"
+        ) from None
+    if not isinstance(document, dict):
+        raise ConfigError(f"`{FILE_NAME}` must hold keys and values", f"mend `{path}`; see the README for its keys")
+    return document
+
+
+def _one_line(error: Exception) -> str:
+    problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+    mark = getattr(error, "problem_mark", None)
+    return f"{problem} (line {mark.line + 1}, column {mark.column + 1})" if mark else str(problem)
+
+
+def _explain(error: ValidationError) -> tuple[str, str]:
+    """Turn pydantic's first complaint into a fact and a hint; several complaints are counted."""
+    complaints = error.errors(include_url=False)
+    first = complaints[0]
+    key = ".".join(str(part) for part in first["loc"])
+    more = f" (and {len(complaints) - 1} more)" if len(complaints) > 1 else ""
+    kind = first["type"]
+    if kind == "missing":
+        return f"`{FILE_NAME}`: the key `{key}` is missing{more}", f"add `{key}`"
+    if kind == "extra_forbidden":
+        known = _known_keys(first["loc"][:-1])
+        near = difflib.get_close_matches(str(first["loc"][-1]), known, n=1)
+        return (
+            f"`{FILE_NAME}`: the key `{key}` is unknown{more}",
+            f"did you mean `{near[0]}`?" if near else f"known keys here: {', '.join(known)}",
+        )
+    value = first.get("input")
+    shown = f"`{value}`" if isinstance(value, str | int | float | bool) else "its value"
+    if kind == "value_error":
+        return (
+            f"`{FILE_NAME}`: {key}: {shown} {first['ctx']['error']}{more}",
+            f"mend `{key}` in `{FILE_NAME}`",
+        )
+    if kind == "literal_error":
+        return (
+            f"`{FILE_NAME}`: {key} is {shown}{more}",
+            f"use {first['ctx']['expected'].replace(chr(39), '`')}",
+        )
+    complaint = first["msg"][0].lower() + first["msg"][1:]
+    return f"`{FILE_NAME}`: {key} is {shown}: {complaint}{more}", f"mend `{key}` in `{FILE_NAME}`"
+
+
+def _known_keys(location: tuple[int | str, ...]) -> list[str]:
+    """Return the keys that edge.yaml may have at `location` (the path of keys above them)."""
+    if location[:1] == ("models",):
+        return list(ModelConfig.model_fields)
+    section: type[BaseModel] = EdgeConfig
+    for part in location:
+        annotation = section.model_fields[str(part)].annotation
+        if not isinstance(annotation, type) or not issubclass(annotation, BaseModel):
+            return []
+        section = annotation
+    return list(section.model_fields)
+
+
+def add_model(root: Path, name: str, settings: Mapping[str, Any]) -> None:
+    """Add the model `name` with `settings` to edge.yaml; comments, order and everything else stay as they are."""
+    path = root / FILE_NAME
+    yaml = _yaml()
+    document = yaml.load(path.read_text(encoding="utf-8"))
+    models = document.get("models")
+    if models is None:
+        document["models"] = models = {}
+    if name in models:
+        raise ConfigError(f"`{FILE_NAME}` already has a model `{name}`", "choose another name")
+    models[name] = dict(settings)
+    _write(path, yaml, document)
+
+
+def _write(path: Path, yaml: YAML, document: Any) -> None:
+    from edge_tasks.files import write_atomically
+
+    stream = io.StringIO()
+    yaml.dump(document, stream)
+    write_atomically(path, stream.getvalue().encode())
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON Schema of edge.yaml, for editors."""
+    schema = EdgeConfig.model_json_schema()
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    schema["title"] = FILE_NAME
+    return schema
+
+
+def lookup(config: EdgeConfig, key: str) -> Any:
+    """Return the value at the dotted `key`, such as `google_cloud_project.region`, as plain values.
+
+    Raises ConfigError that lists the keys that there are.
+    """
+    value: Any = config.model_dump(mode="json")
+    path: list[str] = []
+    for part in key.split("."):
+        if not isinstance(value, dict) or part not in value:
+            where = f" in `{'.'.join(path)}`" if path else ""
+            known = ", ".join(f"`{name}`" for name in value) if isinstance(value, dict) else ""
+            raise ConfigError(
+                f"`{FILE_NAME}` has no key `{part}`{where}",
+                f"there are {known}" if known else "invoke config.show",
+            )
+        value = value[part]
+        path.append(part)
+    return value

@@ -1,0 +1,120 @@
+"""The only module that prints: results on stdout, everything else on stderr.
+
+On a terminal a line at the bottom shows what is being waited for; elsewhere (pipes, CI, dumb terminals) only plain
+lines appear, and a long wait says so now and then.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from edge_tasks.errors import EdgeError
+
+if TYPE_CHECKING:
+    from rich.console import Console as RichConsole
+    from rich.status import Status
+    from typing_extensions import Self
+
+# Seconds between two lines of a wait where there is no terminal.
+_QUIET_INTERVAL = 30.0
+
+
+class Console:
+    """Progress on stderr. Use one for each command, and `close` it (or use it as a context manager)."""
+
+    def __init__(self) -> None:
+        from rich.console import Console as RichConsole
+
+        self._console: RichConsole = RichConsole(stderr=True, highlight=False, soft_wrap=True)
+        self._status: Status | None = None
+        self._next_quiet_line = _QUIET_INTERVAL
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def step(self, text: str) -> None:
+        """Print one line that stays."""
+        self.close()
+        self._print("[bold cyan]>[/] ", text)
+
+    def log(self, text: str) -> None:
+        """Print one line that another program printed, set off from our own."""
+        self._print("[dim]  |[/] ", text)
+
+    def waiting(self, text: str, elapsed: float) -> None:
+        """Show what is being waited for, and for how long."""
+        if not self._console.is_terminal:
+            if elapsed >= self._next_quiet_line:
+                self._print("  ", f"{text} ({_duration(elapsed)})")
+                self._next_quiet_line += _QUIET_INTERVAL
+            return
+        from rich.markup import escape
+
+        line = f"{escape(text)} [dim]{_duration(elapsed)}[/]"
+        if self._status is None:
+            self._status = self._console.status(line, spinner="line")
+            self._status.start()
+        else:
+            self._status.update(line)
+
+    def close(self) -> None:
+        """Remove the line of a wait."""
+        if self._status is not None:
+            self._status.stop()
+            self._status = None
+        self._next_quiet_line = _QUIET_INTERVAL
+
+    def _print(self, mark: str, text: str) -> None:
+        from rich.markup import escape
+
+        self._console.print(f"{mark}{escape(text)}")
+
+
+def print_result(text: str) -> None:
+    """Print a result: the only thing that goes to stdout, so that `$(invoke ...)` works."""
+    sys.stdout.write(f"{text}\n")
+
+
+def print_table(columns: list[str], rows: list[list[str]]) -> None:
+    """Print a table to stdout: aligned columns for people; tab-separated when it is piped into a program."""
+    if sys.stdout.isatty():
+        widths = [max(len(str(row[i])) for row in [columns, *rows]) for i in range(len(columns))]
+        lines = [
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+            for row in [columns, *rows]
+        ]
+    else:
+        lines = ["\t".join(row) for row in [columns, *rows]]
+    sys.stdout.write("\n".join(lines) + "\n")
+
+
+def print_error(error: EdgeError) -> None:
+    """Print an error as its fact and its hint, on stderr."""
+    from rich.console import Console as RichConsole
+    from rich.markup import escape
+
+    console: Any = RichConsole(stderr=True, highlight=False, soft_wrap=True)
+    console.print(f"[bold red]error:[/] {escape(error.problem)}")
+    if error.hint:
+        console.print(f"\n[bold cyan]hint:[/] {escape(error.hint)}")
+
+
+def confirm(question: str) -> bool:
+    """Ask on the terminal; without one the answer is no, so nothing ever waits for a person who is not there."""
+    if not sys.stdin.isatty():
+        return False
+    sys.stderr.write(f"{question} [y/N] ")
+    sys.stderr.flush()
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02} min"
+    return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"

@@ -1,0 +1,70 @@
+"""Every error that a user can cause, as one family.
+
+    EdgeError                 a fact, and the command that helps
+    ├── ConfigError           edge.yaml is missing, broken or says something impossible
+    ├── StateError            the shared state cannot be read or changed
+    │   └── StateLockedError  somebody else is changing it
+    ├── ServerError           the servers of target `local` do not start or answer
+    ├── CloudError            a call to Vertex AI or Cloud Storage failed
+    │   ├── NotFoundError     what was asked for does not exist
+    │   └── ConflictError     it exists already, or was changed by somebody else meanwhile
+    ├── DataError             data that DVC should have is not there
+    └── TrainingError         a training failed or gave no usable result
+
+The tasks print `error:` with the fact, then `hint:` with the command, and exit with status 1.
+"""
+
+from __future__ import annotations
+
+
+class EdgeError(Exception):
+    """Something went wrong that the user can understand and mend.
+
+    `problem` is the fact with the names in it, `hint` what to do about it (usually a command to type). Neither
+    ends in a full stop unless it holds several sentences.
+    """
+
+    def __init__(self, problem: str, hint: str | None = None):
+        super().__init__(problem)
+        self.problem = problem
+        self.hint = hint
+
+    def __str__(self) -> str:
+        """Return both lines as the user sees them."""
+        return f"{self.problem}\n\nhint: {self.hint}" if self.hint else self.problem
+
+
+class ConfigError(EdgeError):
+    """edge.yaml is missing, broken or says something impossible."""
+
+
+class StateError(EdgeError):
+    """The shared state cannot be read or changed."""
+
+
+class StateLockedError(StateError):
+    """Somebody else is changing the shared state."""
+
+
+class ServerError(EdgeError):
+    """The servers of target `local` do not start or answer."""
+
+
+class CloudError(EdgeError):
+    """A call to Vertex AI or Cloud Storage failed."""
+
+
+class NotFoundError(CloudError):
+    """What was asked for does not exist."""
+
+
+class ConflictError(CloudError):
+    """It exists already, or somebody else changed it meanwhile."""
+
+
+class DataError(EdgeError):
+    """Data that DVC should have is not there."""
+
+
+class TrainingError(EdgeError):
+    """A training failed or gave no usable result."""

@@ -1,0 +1,52 @@
+"""Where a model comes from: run ids, and the labels that carry run, commit and data version into the registry."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+from collections.abc import Mapping
+from datetime import datetime, timezone
+
+from edge_tasks.git import Commit
+
+# https://cloud.google.com/resource-manager/docs/labels-overview
+_LABEL_VALUE = re.compile(r"[^a-z0-9_-]")
+
+
+def new_run_id(now: datetime | None = None) -> str:
+    """Return an id that no other run has and that sorts by time: 20261122-204655-1a2b3c4d (UTC).
+
+    It is at once a folder's name, an object's name and a legal label value.
+    """
+    now = now or datetime.now(timezone.utc)
+    return f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(4)}"
+
+
+def data_version(data: Mapping[str, str]) -> str:
+    """Return one short hash over the DVC hashes of all data (path to hash); empty when there is none."""
+    if not data:
+        return ""
+    text = "\n".join(f"{path}\t{data[path]}" for path in sorted(data))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def labels(model_name: str, run_id: str, commit: Commit | None, data: Mapping[str, str]) -> dict[str, str]:
+    """Return the labels of a job or a model version; values keep to what Google allows."""
+    values = {
+        "edge-model": model_name,
+        "edge-run": run_id,
+        "edge-commit": commit.sha[:12] if commit else "",
+        "edge-dirty": str(commit.dirty).lower() if commit else "",
+        "edge-data": data_version(data),
+    }
+    return {key: _LABEL_VALUE.sub("-", value.lower())[:63] for key, value in values.items() if value}
+
+
+def registry_model_id(bucket_name: str, model_name: str) -> str:
+    """Return the id under which all versions of a model lie in the registry.
+
+    It is fixed by the repository (whose bucket's name is unique in the world) and the model's name, so that two people
+    who train the first version at once meet in one model, and two repositories in one project do not.
+    """
+    return f"{model_name}-{hashlib.sha256(bucket_name.encode()).hexdigest()[:8]}"

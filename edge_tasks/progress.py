@@ -1,0 +1,31 @@
+"""How work tells what it is doing, without knowing whether anybody looks."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class Progress(Protocol):
+    """What the tasks and the training hand down to the work."""
+
+    def step(self, text: str) -> None:
+        """Say that something begins or was done: one line that stays."""
+
+    def log(self, text: str) -> None:
+        """Pass on one line that another program printed."""
+
+    def waiting(self, text: str, elapsed: float) -> None:
+        """Say what is being waited for, and the seconds so far; called again and again."""
+
+
+class Silence:
+    """Progress that nobody sees."""
+
+    def step(self, text: str) -> None:
+        """Say nothing."""
+
+    def log(self, text: str) -> None:
+        """Say nothing."""
+
+    def waiting(self, text: str, elapsed: float) -> None:
+        """Say nothing."""

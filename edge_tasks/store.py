@@ -1,0 +1,280 @@
+"""Reading and changing the shared state in the bucket: one lock, and compare-and-swap on the object's generation.
+
+The lock is an object that is created only if it does not exist; the generation it gets is the lock's identity. It is
+renewed while it is held (its metadata say when), so that a lock whose holder died can be told by its age.
+https://cloud.google.com/storage/docs/request-preconditions
+"""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import json
+import os
+import secrets
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from typing import Any
+
+from edge_tasks.cloud import Cloud, sdk_errors
+from edge_tasks.errors import StateError, StateLockedError
+from edge_tasks.state import EdgeState, dump_state, parse_state
+
+STATE_OBJECT = ".edge_state/edge_state.yaml"
+LOCK_OBJECT = ".edge_state/lock"
+
+# Seconds. A lock that was not renewed for STALE_AGE belongs to a holder that died or lost its network.
+RENEW_INTERVAL = 15.0
+STALE_AGE = 60.0
+_WAIT_INTERVAL = 0.5
+
+
+@dataclass(frozen=True)
+class LockHolder:
+    """Who holds the lock. `token` tells our own lock from anybody else's."""
+
+    owner: str
+    host: str
+    pid: int
+    command: str
+    created: str
+    token: str
+
+    def describe(self, age: float) -> str:
+        """Return one phrase for messages; `age` is the number of seconds since the lock was last renewed."""
+        stale = f", no sign of life for {age:.0f} s" if age > STALE_AGE else ""
+        return f"{self.owner} on {self.host} (process {self.pid}), `{self.command}`, since {self.created}{stale}"
+
+
+class StateStore:
+    """The shared state of one repository."""
+
+    def __init__(self, cloud: Cloud):
+        self._cloud = cloud
+
+    def load(self) -> EdgeState:
+        """Return the state as it is now; an empty one when there is none yet."""
+        return self._load()[0]
+
+    def create(self) -> bool:
+        """Write an empty state unless there is one. Returns whether it was written."""
+        from google.api_core.exceptions import PreconditionFailed
+
+        with sdk_errors("make the shared state"):
+            try:
+                self._upload(dump_state(EdgeState()), generation=0)
+            except PreconditionFailed:
+                return False
+        return True
+
+    @contextlib.contextmanager
+    def locked(self, wait: float = 0.0) -> Iterator[LockedState]:
+        """Hold the lock for the block, which may change the state with `LockedState.save`.
+
+        Waits at most `wait` seconds for somebody else's lock, then raises StateLockedError that says who holds it.
+        """
+        generation, holder = self._acquire(wait)
+        renewal = _Renewal(self._cloud, generation)
+        try:
+            state, state_generation = self._load()
+            yield LockedState(self, renewal, state, state_generation)
+        finally:
+            renewal.stop()
+            self._release(generation, holder)
+
+    def holder(self) -> tuple[LockHolder, float] | None:
+        """Return who holds the lock and the seconds since it was renewed, or None when nobody does."""
+        found = self._read_lock()
+        return (found[0], found[1]) if found else None
+
+    def unlock(self) -> LockHolder | None:
+        """Remove the lock, whoever holds it. Returns who did, or None when nobody did."""
+        found = self._read_lock()
+        if found is None:
+            return None
+        self._delete_lock(found[2])
+        return found[0]
+
+    # -- the state's object --
+
+    def _load(self) -> tuple[EdgeState, int]:
+        from google.api_core.exceptions import NotFound
+
+        blob = self._cloud.bucket.blob(STATE_OBJECT)
+        with sdk_errors("read the shared state"):
+            try:
+                text = blob.download_as_bytes().decode()
+            except NotFound:
+                return EdgeState(), 0
+        return parse_state(text), int(blob.generation)
+
+    def _save(self, state: EdgeState, generation: int) -> int:
+        from google.api_core.exceptions import PreconditionFailed
+
+        text = dump_state(state)
+        with sdk_errors("save the shared state"):
+            try:
+                return self._upload(text, generation)
+            except PreconditionFailed:
+                # The client repeats an upload whose answer was lost, and then meets its own first success.
+                current, current_generation = self._load()
+                if current == state:
+                    return current_generation
+        raise StateError(
+            "somebody else changed the shared state meanwhile",
+            "look at it, then try again: invoke state.show",
+        )
+
+    def _upload(self, text: str, generation: int) -> int:
+        blob = self._cloud.bucket.blob(STATE_OBJECT)
+        blob.upload_from_string(text, content_type="application/yaml", if_generation_match=generation)
+        return int(blob.generation)
+
+    # -- the lock's object --
+
+    def _acquire(self, wait: float) -> tuple[int, LockHolder]:
+        deadline = time.monotonic() + wait
+        mine = _myself()
+        while True:
+            generation = self._create_lock(mine)
+            if generation is not None:
+                return generation, mine
+            found = self._read_lock()
+            if found is not None and time.monotonic() >= deadline:
+                holder, age, _ = found
+                raise StateLockedError(
+                    f"the shared state is locked by {holder.describe(age)}",
+                    "invoke state.unlock, if that process no longer lives" if age > STALE_AGE else "try again later",
+                )
+            if found is not None:
+                time.sleep(_WAIT_INTERVAL)
+
+    def _create_lock(self, mine: LockHolder) -> int | None:
+        from google.api_core.exceptions import PreconditionFailed
+
+        blob = self._cloud.bucket.blob(LOCK_OBJECT)
+        blob.metadata = {"renewed": _now()}
+        with sdk_errors("lock the shared state"):
+            try:
+                blob.upload_from_string(
+                    json.dumps(asdict(mine)), content_type="application/json", if_generation_match=0
+                )
+            except PreconditionFailed:
+                found = self._read_lock()
+                if found is not None and found[0].token == mine.token:
+                    return found[2]  # a repeated upload met its own first success
+                return None
+        return int(blob.generation)
+
+    def _read_lock(self) -> tuple[LockHolder, float, int] | None:
+        from google.api_core.exceptions import NotFound
+
+        with sdk_errors("look at the lock of the shared state"):
+            blob = self._cloud.bucket.get_blob(LOCK_OBJECT)
+            if blob is None:
+                return None
+            try:
+                text = blob.download_as_bytes()
+            except NotFound:
+                return None
+        try:
+            holder = LockHolder(**json.loads(text))
+        except (ValueError, TypeError):
+            holder = LockHolder("somebody", "an unknown host", 0, "unknown", "an unknown time", "")
+        return holder, _age(blob), int(blob.generation)
+
+    def _release(self, generation: int, mine: LockHolder) -> None:
+        # Not every server checks the generation on delete, so look first: never remove somebody else's lock.
+        found = self._read_lock()
+        if found is not None and found[0].token == mine.token:
+            self._delete_lock(generation)
+
+    def _delete_lock(self, generation: int) -> None:
+        from google.api_core.exceptions import NotFound, PreconditionFailed
+
+        with sdk_errors("unlock the shared state"), contextlib.suppress(NotFound, PreconditionFailed):
+            self._cloud.bucket.blob(LOCK_OBJECT).delete(if_generation_match=generation)
+
+
+class LockedState:
+    """The state while its lock is held."""
+
+    def __init__(self, store: StateStore, renewal: _Renewal, state: EdgeState, generation: int):
+        self._store = store
+        self._renewal = renewal
+        self._generation = generation
+        self.state = state
+
+    def save(self, state: EdgeState) -> None:
+        """Write `state`. Raises StateError when the lock or the state was taken over meanwhile."""
+        if self._renewal.lost:
+            raise StateError("the lock was removed while it was held", "look at what exists: invoke state.show")
+        self._generation = self._store._save(state, self._generation)  # noqa: SLF001  the two halves of one thing
+        self.state = state
+
+
+class _Renewal:
+    """A thread that renews a held lock; it notices when the lock is gone."""
+
+    def __init__(self, cloud: Cloud, generation: int):
+        self._cloud = cloud
+        self._generation = generation
+        self._ended = threading.Event()
+        self.lost = False
+        self._thread = threading.Thread(target=self._run, name="lock-renewal", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._ended.set()
+        self._thread.join(timeout=5.0)
+
+    def _run(self) -> None:
+        from google.api_core.exceptions import GoogleAPIError, NotFound, PreconditionFailed
+
+        while not self._ended.wait(RENEW_INTERVAL):
+            blob = self._cloud.bucket.blob(LOCK_OBJECT)
+            blob.metadata = {"renewed": _now()}
+            try:
+                blob.patch(if_generation_match=self._generation)
+            except (NotFound, PreconditionFailed):
+                self.lost = True
+                return
+            except (GoogleAPIError, OSError):
+                continue  # a network that comes and goes: the next renewal is soon
+
+
+def _myself() -> LockHolder:
+    return LockHolder(
+        owner=user_name(),
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        command=" ".join([os.path.basename(sys.argv[0]), *sys.argv[1:]])[:200],  # noqa: PTH119  argv[0] may be empty
+        created=_now(),
+        token=secrets.token_hex(8),
+    )
+
+
+def user_name() -> str:
+    """Return the login name, or `unknown` where the machine has none for this user (as in some containers)."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "unknown"
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def _age(blob: Any) -> float:
+    renewed = (blob.metadata or {}).get("renewed")
+    try:
+        moment = datetime.fromisoformat(renewed.replace("Z", "+00:00")) if renewed else blob.time_created
+    except ValueError:
+        moment = blob.time_created
+    return max(0.0, (datetime.now(timezone.utc) - moment).total_seconds()) if moment else 0.0

@@ -1,0 +1,16 @@
+"""The invoke tasks: what `invoke --list` shows in a generated repository, and what `edge` runs.
+
+Each module is one namespace (`model.deploy` is `deploy` in `model.py`) and thin: it reads flags, calls the work module
+of the same subject, and prints. Nothing heavy is imported until a task runs.
+"""
+
+from __future__ import annotations
+
+from invoke.collection import Collection
+
+from edge_tasks.tasks import config, dvc, init, local, model, state
+
+namespace = Collection()
+namespace.add_task(init.init)
+for _module in (config, dvc, local, model, state):
+    namespace.add_collection(_module.collection)

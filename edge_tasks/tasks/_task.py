@@ -1,0 +1,49 @@
+"""The `@task` of this project: invoke's, with errors that users can cause shown as two lines."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+from invoke.exceptions import Exit
+from invoke.tasks import task as invoke_task
+
+from edge_tasks.errors import EdgeError
+
+_Body = TypeVar("_Body", bound=Callable[..., Any])
+
+WAIT_HELP = "seconds to wait while somebody else changes the shared state (default 0)"
+NAME_HELP = "the model; not needed when there is only one"
+
+
+def task(*, help: dict[str, str] | None = None, name: str | None = None) -> Callable[[_Body], Any]:  # noqa: A002
+    """Make a task of a function whose first line of documentation is its line in `invoke --list`.
+
+    An EdgeError ends the task with `error:`, `hint:` and exit status 1, Ctrl-C with status 130.
+    """
+
+    def decorate(body: _Body) -> Any:
+        @functools.wraps(body)
+        def guarded(*args: Any, **kwargs: Any) -> Any:
+            try:
+                result = body(*args, **kwargs)
+                sys.stdout.flush()
+            except EdgeError as error:
+                from edge_tasks.console import print_error
+
+                print_error(error)
+                raise Exit(code=1) from None
+            except KeyboardInterrupt:
+                sys.stderr.write("interrupted\n")
+                raise Exit(code=130) from None
+            except BrokenPipeError:  # `invoke ... | head`: the reader has what it wanted
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                raise Exit(code=1) from None
+            return result
+
+        return invoke_task(name=name, help=help or {})(cast("_Body", guarded))
+
+    return decorate

@@ -1,0 +1,24 @@
+"""`dvc.*`: DVC's own commands are used as they are; this only leads them to the right place."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from invoke.collection import Collection
+
+from edge_tasks.tasks._repository import repository
+from edge_tasks.tasks._task import task
+
+
+@task(name="init")
+def init_(_context: Any) -> None:
+    """Initialise DVC if need be and point its remote at the bucket (on this machine with target local)."""
+    from edge_tasks import projects
+    from edge_tasks.console import Console
+
+    here = repository()
+    with Console() as console:
+        projects.set_up_dvc(here.root, here.config, console)
+
+
+collection = Collection("dvc", init_)

@@ -1,0 +1,97 @@
+"""`local.*`: the servers of target local on this machine."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from invoke.collection import Collection
+
+from edge_tasks.tasks._repository import repository
+from edge_tasks.tasks._task import task
+
+
+@task(help={"port": "of the Vertex AI emulator (default: a free one)", "storage_port": "of fake-gcs-server"})
+def start(_context: Any, port: int = 0, storage_port: int = 0) -> None:
+    """Start the servers (other commands do it by themselves when they need them)."""
+    from edge_tasks import local
+    from edge_tasks.console import Console
+
+    with Console() as console:
+        servers = local.start(repository().root, port, storage_port)
+        console.step(f"Vertex AI emulator at {servers.vertex_url}, Cloud Storage at {servers.storage_url}")
+
+
+@task()
+def stop(_context: Any) -> None:
+    """End the servers, with the jobs and the models that they run; nothing that was stored is lost."""
+    from edge_tasks import local
+    from edge_tasks.console import Console
+
+    with Console() as console:
+        console.step("stopped the local servers" if local.stop(repository().root) else "the local servers did not run")
+
+
+@task()
+def status(_context: Any) -> None:
+    """Print where the servers answer; exit status 1 when they do not run."""
+    from edge_tasks import local
+    from edge_tasks.console import print_table
+    from edge_tasks.errors import ServerError
+
+    servers = local.running(repository().root)
+    if servers is None:
+        raise ServerError("the local servers do not run", "invoke local.start")
+    print_table(
+        ["server", "address", "process"],
+        [
+            ["Vertex AI emulator", servers.vertex_url, str(servers.pid)],
+            ["Cloud Storage (fake-gcs-server)", servers.storage_url, ""],
+        ],
+    )
+
+
+@task()
+def logs(_context: Any) -> None:
+    """Print the servers' own log."""
+    from edge_tasks import local
+    from edge_tasks.console import print_result
+    from edge_tasks.errors import ServerError
+
+    path = local.log_file(repository().root)
+    if not path.exists():
+        raise ServerError("there is no log: the local servers have not been started yet", "invoke local.start")
+    print_result(path.read_text(encoding="utf-8", errors="replace").rstrip())
+
+
+@task(help={"yes": "do not ask"})
+def reset(_context: Any, yes: bool = False) -> None:
+    """Stop the servers and remove all that they stored: buckets, jobs, models, endpoints."""
+    from edge_tasks import local
+    from edge_tasks.console import Console, confirm
+    from edge_tasks.errors import EdgeError
+
+    root = repository().root
+    if not yes and not confirm(f"remove all that the local servers stored in {local.data_directory(root)}?"):
+        raise EdgeError("nothing was removed", "add `--yes` to remove without being asked")
+    local.reset(root)
+    with Console() as console:
+        console.step("removed what the local servers stored; begin again: invoke init")
+
+
+@task()
+def env(_context: Any) -> None:
+    """Print `export` lines that lead any Google client to the servers: eval "$(invoke local.env)"."""
+    import shlex
+
+    from edge_tasks import local
+    from edge_tasks.console import print_result
+
+    here = repository()
+    google_cloud = here.config.google_cloud_project
+    variables = local.environment(local.ensure_running(here.root), google_cloud.project_id, google_cloud.region)
+    for name, value in variables.items():
+        kept = '"${PYTHONPATH:+:$PYTHONPATH}"' if name == "PYTHONPATH" else ""
+        print_result(f"export {name}={shlex.quote(value)}{kept}")
+
+
+collection = Collection("local", start, stop, status, logs, reset, env)

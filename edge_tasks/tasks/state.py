@@ -1,0 +1,49 @@
+"""`state.*`: the shared state and its lock."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from invoke.collection import Collection
+
+from edge_tasks.tasks._repository import repository
+from edge_tasks.tasks._task import task
+
+
+@task()
+def show(_context: Any) -> None:
+    """Print the shared state as YAML; who holds its lock goes to stderr."""
+    from edge_tasks.console import Console, print_result
+    from edge_tasks.state import dump_state
+    from edge_tasks.store import StateStore
+
+    store = StateStore(repository().cloud)
+    print_result(dump_state(store.load()).rstrip())
+    held = store.holder()
+    if held is not None:
+        holder, age = held
+        with Console() as console:
+            console.step(f"locked by {holder.describe(age)}")
+
+
+@task(help={"yes": "do not ask"})
+def unlock(_context: Any, yes: bool = False) -> None:
+    """Remove the lock of the shared state, when its holder no longer lives."""
+    from edge_tasks.console import Console, confirm
+    from edge_tasks.errors import EdgeError
+    from edge_tasks.store import StateStore
+
+    store = StateStore(repository().cloud)
+    held = store.holder()
+    with Console() as console:
+        if held is None:
+            console.step("the shared state is not locked")
+            return
+        who = held[0].describe(held[1])
+        if not yes and not confirm(f"remove the lock of {who}?"):
+            raise EdgeError(f"the shared state is still locked by {who}", "add `--yes` to unlock without being asked")
+        store.unlock()
+        console.step(f"unlocked; it was held by {who}")
+
+
+collection = Collection("state", show, unlock)

@@ -1,0 +1,66 @@
+"""What a training leaves behind: first in a folder of its own, then, on success only, in the model's folder.
+
+The layout is the same in a job's output folder in the bucket: `model/`, `metrics.json`, `plots/`, `environment.json`.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edge_tasks.errors import TrainingError
+from edge_tasks.files import replace_folder, write_atomically
+from edge_tasks.trained_model import TrainedModel, save_trained_model
+
+MODEL_FOLDER = "model"
+METRICS_FILE = "metrics.json"
+PLOTS_FOLDER = "plots"
+ENVIRONMENT_FILE = "environment.json"
+
+
+@dataclass(frozen=True)
+class Results:
+    """The checked outputs of one training, still in the folder that they were written to."""
+
+    folder: Path
+    metrics: dict[str, Any]
+    environment: dict[str, str]
+
+    @property
+    def artifact(self) -> Path:
+        """The folder with the artifact's files."""
+        return self.folder / MODEL_FOLDER
+
+
+def read_results(folder: Path) -> Results:
+    """Check what a training wrote to `folder`. Raises TrainingError when the artifact or the metrics are not there."""
+    hint = "train.py must call save_results(model, metrics, model_output_dir)"
+    if not any(path.is_file() for path in (folder / MODEL_FOLDER).rglob("*")):
+        raise TrainingError("the training ended without saving a model", hint)
+    try:
+        metrics = json.loads((folder / METRICS_FILE).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise TrainingError("the training ended without saving metrics", hint) from None
+    except ValueError as error:
+        raise TrainingError(f"the training wrote a broken {METRICS_FILE}: {error}", hint) from None
+    if not isinstance(metrics, dict):
+        raise TrainingError(f"the training wrote a {METRICS_FILE} that does not hold names and numbers", hint)
+    try:
+        environment = json.loads((folder / ENVIRONMENT_FILE).read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        environment = {}
+    return Results(folder=folder, metrics=metrics, environment=environment)
+
+
+def publish(results: Results, model_folder: Path, trained: TrainedModel) -> None:
+    """Put `results` into the model's folder, and `trained_model.json`, which vouches for the rest, last."""
+    (model_folder / "trained_model.json").unlink(missing_ok=True)
+    replace_folder(results.artifact, model_folder / MODEL_FOLDER)
+    if (results.folder / PLOTS_FOLDER).is_dir():
+        replace_folder(results.folder / PLOTS_FOLDER, model_folder / PLOTS_FOLDER)
+    write_atomically(model_folder / METRICS_FILE, (json.dumps(results.metrics, indent=2) + "\n").encode())
+    save_trained_model(model_folder, trained)
+    shutil.rmtree(results.folder, ignore_errors=True)

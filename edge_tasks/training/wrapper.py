@@ -1,0 +1,104 @@
+"""The decorator that decides where a training runs: in this process, or as a custom job on Vertex AI."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from edge_tasks.config import EdgeConfig, find_root
+from edge_tasks.errors import EdgeError, TrainingError
+from edge_tasks.training.context import TrainingState, current_order
+from edge_tasks.training.failure import TrainingFailedError, TrainingInterruptedError
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+_OUTPUT_ARGUMENT = "model_output_dir"
+
+
+def vertex_wrapper(config: EdgeConfig, state: TrainingState) -> Callable[[_Function], _Function]:
+    """Return a decorator for the main function of a Sacred experiment; it stands below `@ex.automain`.
+
+    With `is_vertex=False` in the experiment's config the function runs in this process, with `is_vertex=True` as a
+    custom job on Vertex AI. Either way artifact, metrics and trained_model.json appear in the model's folder when, and
+    only when, the training succeeded, and the metrics are recorded in the Sacred run.
+
+    The experiment's config must hold `model_name`; the function must take `model_output_dir`. Called directly, outside
+    a Sacred run, the function is just itself: that is how tests use it.
+    """
+    del state  # part of the interface; a training that needs it takes it from get_config_and_state
+
+    def decorate(function: _Function) -> _Function:
+        signature = inspect.signature(function)
+        if _OUTPUT_ARGUMENT not in signature.parameters:
+            raise TypeError(f"{function.__name__}() must take `{_OUTPUT_ARGUMENT}`, the folder to save results in")
+
+        @functools.wraps(function)
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
+            bound = outer.bind(*args, **kwargs)
+            run = bound.arguments.get("_run")
+            if "_run" not in signature.parameters:
+                bound.arguments.pop("_run", None)
+            if run is None:
+                return function(**bound.arguments)
+            try:
+                return _train(config, run, Path(function.__code__.co_filename).name, function, bound.arguments)
+            except EdgeError as error:
+                raise TrainingFailedError(error) from error
+            except KeyboardInterrupt:
+                raise TrainingInterruptedError("the training was ended; nothing was changed") from None
+
+        outer = signature if "_run" in signature.parameters else _with_run(signature)
+        wrapper.__signature__ = outer  # type: ignore[attr-defined]  # Sacred looks at it for the arguments to pass
+        return wrapper  # type: ignore[return-value]
+
+    return decorate
+
+
+def _with_run(signature: inspect.Signature) -> inspect.Signature:
+    run = inspect.Parameter("_run", inspect.Parameter.KEYWORD_ONLY, default=None)
+    return signature.replace(parameters=[*signature.parameters.values(), run])
+
+
+def _train(
+    config: EdgeConfig, run: Any, script: str, function: Callable[..., Any], arguments: Mapping[str, Any]
+) -> Any:
+    order = current_order()
+    if order is not None:
+        from edge_tasks.training.job import deliver
+
+        with tempfile.TemporaryDirectory(prefix="edge-training-") as folder:
+            result = function(**{**arguments, _OUTPUT_ARGUMENT: folder})
+            _log_metrics(run, deliver(config, order, Path(folder)))
+            return result
+    from edge_tasks.training.laptop import Training
+
+    parameters = _plain(run.config)
+    name = parameters.get("model_name")
+    if not isinstance(name, str):
+        raise TrainingError("the experiment's config has no `model_name`", 'add `model_name = "NAME"` to @ex.config')
+    name, _ = config.model(name)
+    training = Training(config, find_root(), name, script, parameters)
+    if parameters.get("is_vertex"):
+        result, metrics = None, training.as_job()
+    else:
+        result, metrics = training.in_process(lambda folder: function(**{**arguments, _OUTPUT_ARGUMENT: str(folder)}))
+    _log_metrics(run, metrics)
+    return metrics if result is None else result
+
+
+def _log_metrics(run: Any, metrics: Mapping[str, Any]) -> None:
+    for name, value in metrics.items():
+        run.log_scalar(name, value, 0)
+
+
+def _plain(value: Any) -> Any:
+    """Return Sacred's read-only containers as plain ones."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value

@@ -1,0 +1,420 @@
+"""Every call to Vertex AI's jobs, models and endpoints.
+
+Values in, values out: the SDK's classes stay inside this module, and its errors become EdgeError here. Waiting is our
+own, because the SDK polls a job every 5 s, has no limits, and never ends on some states.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from edge_tasks.cloud import CALL_TIMEOUT, Cloud, sdk_errors
+from edge_tasks.errors import CloudError, ConflictError, NotFoundError
+
+DONE_STATES = frozenset({"SUCCEEDED", "FAILED", "CANCELLED", "PAUSED", "EXPIRED", "PARTIALLY_SUCCEEDED"})
+
+# Seconds. Google takes many minutes to deploy; a local deploy takes one second.
+DEPLOY_LIMIT = 3600.0
+OPERATION_LIMIT = 900.0
+_FIRST_POLL, _LONGEST_POLL = 0.1, 5.0
+
+# The prefixes of Google's prebuilt training images, which alone may run a Python package.
+# https://cloud.google.com/vertex-ai/docs/training/pre-built-containers
+_PREBUILT_TRAINING = tuple(f"{area}-docker.pkg.dev/vertex-ai/training/" for area in ("us", "europe", "asia"))
+
+
+@dataclass(frozen=True)
+class Job:
+    """A custom job as it is now. `state` is Vertex AI's, without `JOB_STATE_`."""
+
+    name: str
+    state: str
+    error: str | None
+
+    @property
+    def job_id(self) -> str:
+        """The last part of the name."""
+        return self.name.rpartition("/")[2]
+
+    @property
+    def done(self) -> bool:
+        """Whether the state is final."""
+        return self.state in DONE_STATES
+
+
+@dataclass(frozen=True)
+class ModelVersion:
+    """A version in the model registry."""
+
+    name: str
+    version: str
+    artifact_uri: str
+    labels: Mapping[str, str]
+
+    @property
+    def versioned_name(self) -> str:
+        """The resource name with its version: projects/P/locations/L/models/M@V."""
+        return f"{self.name}@{self.version}"
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """An endpoint as it is now: the models deployed on it (by deployed model id) and who gets the traffic."""
+
+    name: str
+    display_name: str
+    deployed: Mapping[str, str]
+    traffic: Mapping[str, int]
+
+
+# --- jobs -------------------------------------------------------------------------------------------------------
+
+
+def create_job(
+    cloud: Cloud,
+    *,
+    display_name: str,
+    image: str,
+    packages: Sequence[str],
+    module: str,
+    machine_type: str,
+    output_uri: str,
+    timeout_seconds: int,
+    labels: Mapping[str, str],
+) -> Job:
+    """Create a custom job that installs `packages` (gs:// addresses) into `image` and runs `python -m module`.
+
+    A prebuilt training image gets a Python package spec; in any other image pip installs the packages from the bucket,
+    which Vertex AI mounts at /gcs. https://cloud.google.com/vertex-ai/docs/reference/rest/v1/CustomJobSpec
+    """
+    pool: dict[str, Any] = {"machine_spec": {"machine_type": machine_type}, "replica_count": 1}
+    if image.startswith(_PREBUILT_TRAINING):
+        pool["python_package_spec"] = {
+            "executor_image_uri": image,
+            "package_uris": list(packages),
+            "python_module": module,
+        }
+    else:
+        pool["container_spec"] = {
+            "image_uri": image,
+            "command": ["sh", "-c"],
+            "args": [_bootstrap(packages, module)],
+        }
+    job = {
+        "display_name": display_name,
+        "labels": dict(labels),
+        "job_spec": {
+            "worker_pool_specs": [pool],
+            "scheduling": {"timeout": {"seconds": timeout_seconds}},
+            "base_output_directory": {"output_uri_prefix": output_uri},
+        },
+    }
+    with sdk_errors("start the training job"):
+        return _job(cloud.jobs.create_custom_job(parent=cloud.parent, custom_job=job, timeout=CALL_TIMEOUT))
+
+
+def _bootstrap(packages: Sequence[str], module: str) -> str:
+    """Return the shell line that installs `packages` from the mounted bucket and becomes the training."""
+    import shlex
+
+    paths = " ".join(shlex.quote(uri.replace("gs://", "/gcs/", 1)) for uri in packages)
+    return f"python3 -m pip install --no-cache-dir --quiet {paths} && exec python3 -m {shlex.quote(module)}"
+
+
+def get_job(cloud: Cloud, name: str) -> Job:
+    """Return the custom job `name` as it is now."""
+    with sdk_errors(f"look at the training job {name}"):
+        return _job(cloud.jobs.get_custom_job(name=name, timeout=CALL_TIMEOUT))
+
+
+def cancel_job(cloud: Cloud, name: str, limit: float = 60.0) -> Job:
+    """Cancel the custom job `name` and wait (at most `limit` seconds) until it has ended; return it as it is then."""
+    with sdk_errors(f"cancel the training job {name}"):
+        cloud.jobs.cancel_custom_job(name=name, timeout=CALL_TIMEOUT)
+    deadline = time.monotonic() + limit
+    while True:
+        job = get_job(cloud, name)
+        if job.done or time.monotonic() > deadline:
+            return job
+        time.sleep(0.2)
+
+
+def _job(message: Any) -> Job:
+    state = message.state.name.removeprefix("JOB_STATE_")
+    return Job(name=message.name, state=state, error=message.error.message or None)
+
+
+# --- models -----------------------------------------------------------------------------------------------------
+
+
+def upload_model(
+    cloud: Cloud,
+    *,
+    model_id: str,
+    display_name: str,
+    artifact_uri: str,
+    image: str,
+    labels: Mapping[str, str],
+) -> ModelVersion:
+    """Put the artifact at `artifact_uri` into the registry: the first version of `model_id`, or a further one.
+
+    https://cloud.google.com/vertex-ai/docs/model-registry/versioning
+    """
+    model = {
+        "display_name": display_name,
+        "artifact_uri": artifact_uri,
+        "container_spec": {"image_uri": image},
+        "labels": dict(labels),
+    }
+    name = f"{cloud.parent}/models/{model_id}"
+    with sdk_errors(f"put `{display_name}` into the model registry"):
+        request: dict[str, Any] = {"parent": cloud.parent, "model": model, "model_id": model_id}
+        if _model_exists(cloud, name):
+            request = {"parent": cloud.parent, "model": model, "parent_model": name}
+        try:
+            response = _upload(cloud, request, display_name)
+        except ConflictError:  # somebody's first version came between the look and the upload
+            response = _upload(cloud, {"parent": cloud.parent, "model": model, "parent_model": name}, display_name)
+    return ModelVersion(response.model, response.model_version_id, artifact_uri, dict(labels))
+
+
+def _upload(cloud: Cloud, request: Mapping[str, Any], display_name: str) -> Any:
+    with sdk_errors(f"put `{display_name}` into the model registry"):
+        operation = cloud.models.upload_model(request=request, timeout=CALL_TIMEOUT)
+    return wait(operation, f"`{display_name}` to be in the model registry", OPERATION_LIMIT)
+
+
+def _model_exists(cloud: Cloud, name: str) -> bool:
+    from google.api_core.exceptions import NotFound
+
+    try:
+        cloud.models.get_model(name=name, timeout=CALL_TIMEOUT)
+    except NotFound:
+        return False
+    return True
+
+
+def get_model(cloud: Cloud, name: str) -> ModelVersion:
+    """Return the model version `name` (projects/P/locations/L/models/M@V; without @V the default version)."""
+    with sdk_errors(f"find the model {name}"):
+        return _version(cloud.models.get_model(name=name, timeout=CALL_TIMEOUT))
+
+
+def _version(message: Any) -> ModelVersion:
+    name = message.name.partition("@")[0]
+    return ModelVersion(name, message.version_id, message.artifact_uri, dict(message.labels))
+
+
+def find_version(cloud: Cloud, model_id: str, label: str, value: str) -> ModelVersion | None:
+    """Return the version of `model_id` that carries the label, or None when no version does."""
+    from google.api_core.exceptions import NotFound
+
+    request = {"name": f"{cloud.parent}/models/{model_id}", "filter": f'labels.{label}="{value}"'}
+    with sdk_errors(f"look through the versions of `{model_id}`"):
+        try:
+            for model in cloud.models.list_model_versions(request=request, timeout=CALL_TIMEOUT):
+                return _version(model)
+        except NotFound:
+            pass
+    return None
+
+
+def delete_model(cloud: Cloud, name: str) -> None:
+    """Delete the model `name` with all its versions; it is no error when there is none."""
+    from google.api_core.exceptions import NotFound
+
+    with sdk_errors(f"delete the model {name}"):
+        try:
+            operation = cloud.models.delete_model(name=name, timeout=CALL_TIMEOUT)
+        except NotFound:
+            return
+    wait(operation, f"the model {name} to be deleted", OPERATION_LIMIT)
+
+
+# --- endpoints --------------------------------------------------------------------------------------------------
+
+
+def create_endpoint(cloud: Cloud, display_name: str, labels: Mapping[str, str]) -> Endpoint:
+    """Create an endpoint with no model on it."""
+    endpoint = {"display_name": display_name, "labels": dict(labels)}
+    with sdk_errors(f"create the endpoint `{display_name}`"):
+        operation = cloud.endpoints.create_endpoint(parent=cloud.parent, endpoint=endpoint, timeout=CALL_TIMEOUT)
+    return _endpoint(wait(operation, f"the endpoint `{display_name}` to be created", OPERATION_LIMIT))
+
+
+def get_endpoint(cloud: Cloud, name: str) -> Endpoint | None:
+    """Return the endpoint `name` as it is now, or None when there is none."""
+    from google.api_core.exceptions import NotFound
+
+    with sdk_errors(f"look at the endpoint {name}"):
+        try:
+            return _endpoint(cloud.endpoints.get_endpoint(name=name, timeout=CALL_TIMEOUT))
+        except NotFound:
+            return None
+
+
+def deploy_model(
+    cloud: Cloud,
+    endpoint: str,
+    *,
+    model: str,
+    display_name: str,
+    machine_type: str,
+    min_replica_count: int,
+    max_replica_count: int,
+    on_wait: Callable[[float], None] = lambda elapsed: None,
+) -> str:
+    """Deploy the model version `model` on `endpoint` with all the traffic; return the deployed model id.
+
+    The traffic moves when the new model serves; what served before stays deployed (and paid for) until it is undeployed.
+    When the wait is interrupted, the deployment is cancelled, and undone if it went through all the same.
+    https://cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations.endpoints/deployModel
+    """
+    before = get_endpoint(cloud, endpoint)
+    deployed_model = {
+        "model": model,
+        "display_name": display_name,
+        "dedicated_resources": {
+            "machine_spec": {"machine_type": machine_type},
+            "min_replica_count": min_replica_count,
+            "max_replica_count": max_replica_count,
+        },
+    }
+    with sdk_errors(f"deploy `{display_name}`"):
+        operation = cloud.endpoints.deploy_model(
+            endpoint=endpoint, deployed_model=deployed_model, traffic_split={"0": 100}, timeout=CALL_TIMEOUT
+        )
+    try:
+        response = wait(operation, f"`{display_name}` to serve", DEPLOY_LIMIT, on_wait)
+    except KeyboardInterrupt:
+        _undo_deploy(cloud, operation, endpoint, before)
+        raise
+    return str(response.deployed_model.id)
+
+
+def _undo_deploy(cloud: Cloud, operation: Any, endpoint: str, before: Endpoint | None) -> None:
+    """Leave `endpoint` as it was `before`: cancel the operation; what became deployed all the same is undeployed."""
+    with sdk_errors("cancel the deployment"):
+        operation.cancel()
+    deadline = time.monotonic() + 30.0
+    while not operation.done() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    now = get_endpoint(cloud, endpoint)
+    if now is None or before is None:
+        return
+    for deployed_model_id in now.deployed.keys() - before.deployed.keys():
+        undeploy_model(cloud, endpoint, deployed_model_id, traffic=before.traffic)
+
+
+def undeploy_model(
+    cloud: Cloud, endpoint: str, deployed_model_id: str, traffic: Mapping[str, int] | None = None
+) -> None:
+    """Take one deployed model off `endpoint`. It is no error when it is gone already.
+
+    `traffic` is the split afterwards; without it the model must have had no traffic, or be the last one.
+    """
+    from google.api_core.exceptions import NotFound
+
+    request: dict[str, Any] = {"endpoint": endpoint, "deployed_model_id": deployed_model_id}
+    if traffic:
+        request["traffic_split"] = dict(traffic)
+    with sdk_errors(f"undeploy {deployed_model_id} from {endpoint}"):
+        try:
+            operation = cloud.endpoints.undeploy_model(request=request, timeout=CALL_TIMEOUT)
+        except NotFound:
+            return
+    wait(operation, f"{deployed_model_id} to be undeployed", OPERATION_LIMIT)
+
+
+def delete_endpoint(cloud: Cloud, name: str) -> None:
+    """Delete the endpoint `name`, which must have no model on it; it is no error when it is gone already."""
+    from google.api_core.exceptions import NotFound
+
+    with sdk_errors(f"delete the endpoint {name}"):
+        try:
+            operation = cloud.endpoints.delete_endpoint(name=name, timeout=CALL_TIMEOUT)
+        except NotFound:
+            return
+    wait(operation, f"the endpoint {name} to be deleted", OPERATION_LIMIT)
+
+
+def predict_url(cloud: Cloud, endpoint: str) -> str:
+    """Return the full address to which predict requests for `endpoint` are posted."""
+    return f"{cloud.vertex_url}/v1/{endpoint}:predict"
+
+
+def predict(cloud: Cloud, endpoint: str, body: bytes, limit: float = 60.0) -> Any:
+    """Post `body` (JSON bytes: {"instances": [...]}) to `endpoint`; return the answer as Python values.
+
+    Plain HTTP rather than the SDK's client, which turns every integer of the request and the answer into a float.
+    https://cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations.endpoints/predict
+    """
+    with sdk_errors(f"ask {endpoint} for predictions"):
+        response = cloud.session.post(
+            predict_url(cloud, endpoint),
+            data=body,
+            headers={"Content-Type": "application/json"},
+            timeout=limit,
+        )
+    if response.status_code == 404:
+        raise NotFoundError(f"the endpoint {endpoint} does not exist", "invoke model.deploy")
+    if not response.ok:
+        raise CloudError(f"the endpoint answered {response.status_code}: {_error_message(response)}")
+    return response.json()
+
+
+def _error_message(response: Any) -> str:
+    try:
+        return str(response.json()["error"]["message"])
+    except (ValueError, KeyError, TypeError):
+        return str(response.text[:500]) or str(response.reason)
+
+
+def _endpoint(message: Any) -> Endpoint:
+    return Endpoint(
+        name=message.name,
+        display_name=message.display_name,
+        deployed={deployed.id: deployed.model for deployed in message.deployed_models},
+        traffic=dict(message.traffic_split),
+    )
+
+
+# --- operations -------------------------------------------------------------------------------------------------
+
+
+def wait(
+    operation: Any, waiting_for: str, limit: float, on_wait: Callable[[float], None] = lambda elapsed: None
+) -> Any:
+    """Wait until the long-running `operation` ends and return its result.
+
+    `on_wait` is called between looks with the seconds that passed. Raises CloudError with the operation's own error, or
+    when `limit` seconds have passed.
+    """
+    started = time.monotonic()
+    pause = _FIRST_POLL
+    with sdk_errors(f"wait for {waiting_for}"):
+        while not operation.done():
+            elapsed = time.monotonic() - started
+            if elapsed > limit:
+                raise CloudError(
+                    f"waited {limit:.0f} s for {waiting_for}",
+                    f"it goes on: {operation.operation.name}; look again later",
+                )
+            on_wait(elapsed)
+            time.sleep(pause)
+            pause = min(pause * 1.5, _LONGEST_POLL)
+    return _result(operation, waiting_for)
+
+
+def _result(operation: Any, waiting_for: str) -> Any:
+    from google.api_core.exceptions import AlreadyExists, GoogleAPICallError
+
+    try:
+        return operation.result(timeout=CALL_TIMEOUT)
+    except AlreadyExists as error:
+        raise ConflictError(f"waited for {waiting_for}, but it exists already: {error.message}") from error
+    except GoogleAPICallError as error:
+        raise CloudError(f"waited for {waiting_for}, but it failed: {error.message}") from error

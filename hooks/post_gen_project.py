@@ -1,0 +1,109 @@
+"""Keep the chosen example, make the folder a git repository, and say what to type next.
+
+cookiecutter renders this file, then runs it alone from a temporary folder in the new project folder:
+it can import nothing but the standard library.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+# JSON escapes every quote inside a string, so three in a row never occur in it.
+ANSWERS: dict[str, str] = json.loads(r"""<< cookiecutter | jsonify >>""")
+
+# For the first commit of somebody who has not told git a name yet. Their own commits need their own name.
+FALLBACK_IDENTITY = {"user.name": "vertex-edge", "user.email": "vertex-edge@localhost"}
+
+
+def keep_example(project: Path, example: str, model_name: str) -> None:
+    """Give each `EXAMPLE~NAME` its name NAME if it belongs to the chosen example, and remove it if not.
+
+    The examples are those that have a folder `models/EXAMPLE~MODEL_NAME`.
+    """
+    owners = [path.name.partition("~")[0] for path in (project / "models").glob(f"*~{model_name}")]
+    for owner in owners:
+        for path in sorted(project.rglob(f"{owner}~*")):
+            target = path.with_name(path.name.partition("~")[2])
+            if owner == example and path.is_dir():
+                # The target exists when somebody renders over an older repository.
+                shutil.copytree(path, target, dirs_exist_ok=True)
+            elif owner == example:
+                path.replace(target)
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+
+
+def link_payload(project: Path, model_name: str) -> None:
+    """Let `test_payload.json` at the root be that of the first model."""
+    link = project / "test_payload.json"
+    link.unlink(missing_ok=True)
+    link.symlink_to(Path("models", model_name, "test_payload.json"))
+
+
+def git(*arguments: str) -> subprocess.CompletedProcess[str]:
+    # Run from a git hook, the variables of the other repository would reach ours.
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in {"GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE", "GIT_PREFIX"}
+    }
+    return subprocess.run(["git", *arguments], env=environment, capture_output=True, text=True, check=False)
+
+
+def commit() -> str:
+    """Make the current folder a git repository with one commit; give the reason if that is not done."""
+    if shutil.which("git") is None:
+        return "git is not installed: install it, then run `git init && git add . && git commit`"
+    inside = git("rev-parse", "--is-inside-work-tree").stdout.strip() == "true"
+    ignored_there = inside and git("check-ignore", "--quiet", ".").returncode == 0
+    if inside and not ignored_there:
+        return "this folder is already part of a git repository: commit the new files there"
+
+    identity = []
+    for key, value in FALLBACK_IDENTITY.items():
+        if not git("config", "--get", key).stdout.strip():
+            identity += ["-c", f"{key}={value}"]
+    for step in (
+        ["-c", "init.defaultBranch=main", "init", "--quiet"],
+        ["add", "--all"],
+        [*identity, "commit", "--quiet", "--message", "Start from the vertex:edge template"],
+    ):
+        done = git(*step)
+        if done.returncode != 0:
+            return f"git could not make the first commit: {done.stderr.strip() or done.stdout.strip()}"
+    return ""
+
+
+def main() -> None:
+    project = Path.cwd()
+    keep_example(project, ANSWERS["example"], ANSWERS["model_name"])
+    link_payload(project, ANSWERS["model_name"])
+    reason = commit()
+    if reason:
+        print(f"warning: {reason}", file=sys.stderr)
+    print(
+        f"""
+The repository is ready. Next:
+
+    cd {ANSWERS["project_slug"]}
+    python -m venv .venv
+    source .venv/bin/activate
+    pip install -r requirements.txt
+    invoke init
+    dvc repro models/{ANSWERS["model_name"]}/dvc.yaml
+    invoke model.deploy
+    ./test_endpoint.sh
+
+README.md tells what each step does."""
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,139 @@
+"""Refuse answers that would make a repository that does not work, before any file is written.
+
+cookiecutter renders this file, then runs it alone from a temporary folder in the new, empty project folder:
+it can import nothing but the standard library.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+import sys
+import unicodedata
+from collections.abc import Iterator
+from typing import NamedTuple
+
+# JSON escapes every quote inside a string, so three in a row never occur in it.
+ANSWERS: dict[str, str] = json.loads(r"""<< cookiecutter | jsonify >>""")
+
+NAME = re.compile(r"[a-z][a-z0-9-]{0,48}[a-z0-9]")
+PROJECT_ID = re.compile(r"[a-z][a-z0-9-]{4,28}[a-z0-9]")
+IP_ADDRESS = re.compile(r"[0-9]+(\.[0-9]+){3}")
+GOOGLE_LOOKALIKE = re.compile(r"g[o0][o0]g[l1]e")
+
+# YAML 1.1 reads these as true, false or null where a name is meant.
+YAML_WORDS = frozenset({"false", "no", "null", "off", "on", "true", "yes"})
+
+# https://cloud.google.com/vertex-ai/docs/general/locations
+REGIONS = (
+    "africa-south1",
+    *("asia-east1", "asia-east2", "asia-northeast1", "asia-northeast2", "asia-northeast3"),
+    *("asia-south1", "asia-south2", "asia-southeast1", "asia-southeast2"),
+    *("australia-southeast1", "australia-southeast2"),
+    *("europe-central2", "europe-north1", "europe-southwest1"),
+    *("europe-west1", "europe-west2", "europe-west3", "europe-west4"),
+    *("europe-west6", "europe-west8", "europe-west9", "europe-west12"),
+    *("me-central1", "me-central2", "me-west1"),
+    *("northamerica-northeast1", "northamerica-northeast2"),
+    *("southamerica-east1", "southamerica-west1"),
+    *("us-central1", "us-east1", "us-east4", "us-east5"),
+    *("us-south1", "us-west1", "us-west2", "us-west3", "us-west4"),
+)
+
+
+class Problem(NamedTuple):
+    """What is wrong with an answer, and what to type instead."""
+
+    fact: str
+    hint: str
+
+
+def project_name_problems(name: str) -> Iterator[Problem]:
+    if not name.strip():
+        yield Problem("The project name is empty", "Type any name, for example `My ML project`")
+    # Format characters (Cf) stay legal: emoji and Persian are written with them.
+    elif any(unicodedata.category(character) in {"Cc", "Cs", "Zl", "Zp"} for character in name):
+        yield Problem(
+            f"The project name {name!r} holds a line break or another control character",
+            "Type the name on one line",
+        )
+
+
+def name_problems(what: str, name: str) -> Iterator[Problem]:
+    if not NAME.fullmatch(name):
+        words = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+        legal = words if NAME.fullmatch(words) else "my-" + what.split()[-1]
+        yield Problem(
+            f"The {what} `{name}` is not a legal name",
+            "Use 2 to 50 lower-case letters, digits and hyphens, a letter first and no hyphen at the end, "
+            f"for example `{legal}`",
+        )
+    elif name in YAML_WORDS:
+        yield Problem(
+            f"The {what} `{name}` means something else in a YAML file",
+            f"Choose another name, for example `my-{name}`",
+        )
+
+
+def project_id_problems(project_id: str) -> Iterator[Problem]:
+    if not PROJECT_ID.fullmatch(project_id):
+        yield Problem(
+            f"`{project_id}` cannot be the id of a Google Cloud project",
+            "Type the project's id, not its name or number: 6 to 30 lower-case letters, digits and hyphens, "
+            "a letter first and no hyphen at the end; `gcloud projects list` shows your projects' ids",
+        )
+
+
+def region_problems(region: str) -> Iterator[Problem]:
+    if region not in REGIONS:
+        near = difflib.get_close_matches(region.lower(), REGIONS, n=1, cutoff=0.0)[0]
+        yield Problem(
+            f"`{region}` is not a region of Vertex AI",
+            f"Did you mean `{near}`? All regions: https://cloud.google.com/vertex-ai/docs/general/locations",
+        )
+
+
+def bucket_name_problems(name: str) -> Iterator[Problem]:
+    """Apply https://cloud.google.com/storage/docs/buckets#naming, and edge.yaml's limit of 63 characters in all."""
+    fact = ""
+    if not re.fullmatch(r"[a-z0-9._-]*", name):
+        fact = "holds something other than lower-case letters, digits, hyphens, underscores and dots"
+    elif not 3 <= len(name) <= 63:
+        fact = f"has {len(name)} characters"
+    elif not (name[0].isalnum() and name[-1].isalnum()):
+        fact = "does not start and end with a letter or digit"
+    elif any(pair in name for pair in ("..", ".-", "-.")):
+        fact = "has a dot beside another dot or a hyphen"
+    elif IP_ADDRESS.fullmatch(name):
+        fact = "looks like an IP address"
+    elif name.startswith("goog"):
+        fact = "starts with `goog`"
+    elif GOOGLE_LOOKALIKE.search(name):
+        fact = "contains `google` or a look-alike of it"
+    if fact:
+        yield Problem(
+            f"The bucket name `{name}` is against the rules of Cloud Storage: it {fact}",
+            "Use 3 to 63 lower-case letters, digits and hyphens, with a letter or digit at both ends and "
+            "without `google` in any spelling",
+        )
+
+
+def problems(answers: dict[str, str]) -> Iterator[Problem]:
+    yield from project_name_problems(answers["project_name"])
+    yield from name_problems("project slug", answers["project_slug"])
+    yield from name_problems("model name", answers["model_name"])
+    yield from project_id_problems(answers["google_cloud_project_id"])
+    yield from region_problems(answers["region"])
+    yield from bucket_name_problems(answers["bucket_name"])
+
+
+def main() -> int:
+    found = list(problems(ANSWERS))
+    for fact, hint in found:
+        print(f"error: {fact}\n\nhint: {hint}\n", file=sys.stderr)
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
