@@ -7,6 +7,7 @@ to the servers of `edge_tasks.local` on this machine, through the very same clie
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,10 +17,16 @@ from typing import Any
 from edge_tasks.config import EdgeConfig
 from edge_tasks.errors import CloudError, ConflictError, EdgeError, NotFoundError
 
+# google-api-core tells of every Python version that it will stop to support, at every start.
+warnings.filterwarnings("ignore", category=FutureWarning, module=r"google\.")
+
 CONSOLE_URL = "https://console.cloud.google.com/vertex-ai"
 
 # Without limits a gapic call waits for ever when a server hangs. Seconds.
 CALL_TIMEOUT = 60.0
+
+# Seconds for which a call to Cloud Storage is repeated while nothing answers; the library's own 120 s look like a hang.
+RETRY_LIMIT = 20.0
 
 
 @dataclass(frozen=True)
@@ -52,6 +59,13 @@ class Cloud:
     def bucket(self) -> Any:
         """The repository's bucket, as a google.cloud.storage Bucket (not checked to exist)."""
         return self.storage.bucket(self.bucket_name)
+
+    @property
+    def retry(self) -> Any:
+        """How calls to Cloud Storage are repeated: pass it as `retry=` to every one."""
+        from google.cloud.storage.retry import DEFAULT_RETRY
+
+        return DEFAULT_RETRY.with_timeout(RETRY_LIMIT)
 
     @cached_property
     def session(self) -> Any:

@@ -40,6 +40,8 @@ REGIONS = (
 )
 
 MODEL_NAME = re.compile(r"[a-z][a-z0-9-]{0,48}[a-z0-9]")
+# Words that YAML reads as something else than text when they stand alone.
+_RESERVED_NAMES = frozenset({"no", "off", "on", "yes", "true", "false", "null"})
 _BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{1,61}[a-z0-9]")
 _PROJECT_ID = re.compile(r"[a-z][a-z0-9-]{4,28}[a-z0-9]")
 _DIRECTORY = re.compile(r"[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*")
@@ -224,6 +226,8 @@ def _check_model(name: str, model: ModelConfig) -> None:
 
 def check_model_name(name: str) -> None:
     """Raise ConfigError unless `name` can be a folder, a label value and part of a model id at once."""
+    if name in _RESERVED_NAMES:
+        raise ConfigError(f"`{name}` cannot be a model's name: YAML reads it as a value", "choose another name")
     if not MODEL_NAME.fullmatch(name):
         raise ConfigError(
             f"`{name}` cannot be a model's name",

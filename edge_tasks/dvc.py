@@ -34,7 +34,7 @@ def stage_data(root: Path, model_folder: Path, stage: str = "train") -> list[Dat
     """
     data = []
     for path in _stage_dependencies(model_folder / "dvc.yaml", stage):
-        version = _version(root, path)
+        version = _version(root, model_folder, path)
         if version is not None:
             data.append(version)
     return data
@@ -57,19 +57,26 @@ def _stage_dependencies(dvc_yaml: Path, stage: str) -> list[Path]:
     return [Path(os.path.normpath(dvc_yaml.parent / path)) for path in paths]
 
 
-def _version(root: Path, path: Path) -> DataVersion | None:
+def _version(root: Path, model_folder: Path, path: Path) -> DataVersion | None:
     os.environ.update({name: value for name, value in _QUIET.items() if name not in os.environ})
     import dvc.api
+    from dvc.config import NoRemoteError
     from dvc.exceptions import DvcException, OutputNotFoundError
 
     relative = path.relative_to(root).as_posix()
+    hint = f"dvc repro {model_folder.relative_to(root).as_posix()}/dvc.yaml"
     try:
         # DVC takes paths from the working directory (the model's folder inside a stage), and no absolute ones.
         url = dvc.api.get_url(os.path.relpath(path), repo=str(root))
     except (OutputNotFoundError, FileNotFoundError):
         return None
+    except NoRemoteError:
+        # DVC says this, too, of a stage's output that it has not recorded yet.
+        if _has_remote(root):
+            raise DataError(f"DVC has not recorded a version of `{relative}` yet", hint) from None
+        raise DataError("DVC has no remote to keep data in", "invoke dvc.init") from None
     except DvcException as error:
-        raise DataError(f"DVC does not know the version of `{relative}`: {error}", "dvc status") from None
+        raise DataError(f"DVC does not know the version of `{relative}`: {error}", hint) from None
     folder, _, name = url.rpartition("/")
     if name.endswith(".dir"):
         raise DataError(
@@ -77,6 +84,10 @@ def _version(root: Path, path: Path) -> DataVersion | None:
             "write one file (such as .npz or .csv) in the stage that makes the data",
         )
     return DataVersion(path=relative, hash=folder.rpartition("/")[2] + name, url=url)
+
+
+def _has_remote(root: Path) -> bool:
+    return bool(run(root, "remote", "list", doing="list DVC's remotes").strip())
 
 
 def push(root: Path, paths: list[str]) -> None:

@@ -3,16 +3,9 @@
 from __future__ import annotations
 
 import subprocess
-from dataclasses import dataclass
 from pathlib import Path
 
-
-@dataclass(frozen=True)
-class Commit:
-    """The commit that is checked out, and whether files differ from it."""
-
-    sha: str
-    dirty: bool
+from edge_tasks.lineage import Commit
 
 
 def head(root: Path) -> Commit | None:

@@ -6,12 +6,19 @@ import hashlib
 import re
 import secrets
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime, timezone
-
-from edge_tasks.git import Commit
 
 # https://cloud.google.com/resource-manager/docs/labels-overview
 _LABEL_VALUE = re.compile(r"[^a-z0-9_-]")
+
+
+@dataclass(frozen=True)
+class Commit:
+    """The git commit that is checked out, and whether files differ from it."""
+
+    sha: str
+    dirty: bool
 
 
 def new_run_id(now: datetime | None = None) -> str:

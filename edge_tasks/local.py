@@ -103,30 +103,27 @@ def _spawn(root: Path, port: int, storage_port: int, log: IO[bytes]) -> subproce
 
 def _wait_until_ready(root: Path, process: subprocess.Popen[bytes]) -> Servers:
     deadline = time.monotonic() + START_LIMIT
+    ready = None
     try:
-        while time.monotonic() < deadline:
-            servers = running(root)
-            if servers is not None:
-                return servers
-            if process.poll() is not None:
-                raise _start_failure(root)
+        while ready is None and process.poll() is None and time.monotonic() < deadline:
             time.sleep(_POLL_INTERVAL)
-    except BaseException:
-        process.terminate()
-        raise
-    process.terminate()
-    raise ServerError(
-        f"the local servers did not answer within {START_LIMIT:.0f} s", f"look at the log: {log_file(root)}"
-    )
+            ready = running(root)
+    finally:
+        if ready is None:
+            failed = process.poll() is not None
+            process.terminate()
+    if ready is None:
+        raise _start_failure(root, "ended while starting" if failed else f"gave no answer within {START_LIMIT:.0f} s")
+    return ready
 
 
-def _start_failure(root: Path) -> ServerError:
+def _start_failure(root: Path, what: str) -> ServerError:
     """Pass on the emulator's own `error:` and `hint:`, or point at its log."""
     text = log_file(root).read_text(encoding="utf-8", errors="replace")
     problem, _, hint = text.partition("hint: ")
     if "error: " in problem:
         return ServerError(problem.rpartition("error: ")[2].strip(), hint.strip() or None)
-    return ServerError("the local servers ended while starting", f"look at the log: {log_file(root)}")
+    return ServerError(f"the local servers {what}", f"look at the log: {log_file(root)}")
 
 
 def stop(root: Path) -> bool:
@@ -164,8 +161,8 @@ def environment(servers: Servers, project: str, region: str) -> dict[str, str]:
     return {
         "STORAGE_EMULATOR_HOST": servers.storage_url,
         "VERTEX_EMULATOR_URL": servers.vertex_url,
-        "VERTEX_EMULATOR_PROJECT": project,
-        "VERTEX_EMULATOR_REGION": region,
+        "CLOUD_ML_PROJECT_ID": project,
+        "CLOUD_ML_REGION": region,
         "GCE_METADATA_HOST": host,
         "GCE_METADATA_IP": host,
         "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false",

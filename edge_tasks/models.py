@@ -204,7 +204,7 @@ def _deployment(model: str, deployed_model_id: str, trained: TrainedModel) -> De
 
 
 def undeploy(cloud: Cloud, name: str, progress: Progress, wait: float = 0.0) -> bool:
-    """Take everything off the endpoint of the model `name`, which stays with its id. False when nothing was deployed."""
+    """Take everything off the endpoint of the model `name`, which stays. False when nothing was deployed."""
     with StateStore(cloud).locked(wait) as locked:
         count = _take_all_off(cloud, locked.state.model(name).endpoint, progress)
         if locked.state.model(name).deployed is not None:

@@ -12,7 +12,7 @@ from edge_tasks.errors import CloudError, NotFoundError
 def bucket_exists(cloud: Cloud) -> bool:
     """Say whether the repository's bucket is there."""
     with sdk_errors(f"look at the bucket `{cloud.bucket_name}`"):
-        return bool(cloud.bucket.exists())
+        return bool(cloud.bucket.exists(retry=cloud.retry))
 
 
 def create_bucket(cloud: Cloud) -> None:
@@ -24,7 +24,7 @@ def create_bucket(cloud: Cloud) -> None:
     bucket.iam_configuration.uniform_bucket_level_access_enabled = True
     bucket.iam_configuration.public_access_prevention = "enforced"
     with sdk_errors(f"make the bucket `{cloud.bucket_name}`"):
-        cloud.storage.create_bucket(bucket, location=cloud.region)
+        cloud.storage.create_bucket(bucket, location=cloud.region, retry=cloud.retry)
 
 
 def upload(cloud: Cloud, content: bytes | Path, name: str) -> str:
@@ -32,9 +32,9 @@ def upload(cloud: Cloud, content: bytes | Path, name: str) -> str:
     blob = cloud.bucket.blob(name)
     with sdk_errors(f"write gs://{cloud.bucket_name}/{name}"):
         if isinstance(content, Path):
-            blob.upload_from_filename(str(content))
+            blob.upload_from_filename(str(content), retry=cloud.retry)
         else:
-            blob.upload_from_string(content, content_type="application/octet-stream")
+            blob.upload_from_string(content, content_type="application/octet-stream", retry=cloud.retry)
     return f"gs://{cloud.bucket_name}/{name}"
 
 
@@ -53,7 +53,7 @@ def download(cloud: Cloud, uri: str, path: Path) -> None:
     bucket, name = split_uri(uri)
     path.parent.mkdir(parents=True, exist_ok=True)
     with sdk_errors(f"read {uri}"):
-        cloud.storage.bucket(bucket).blob(name).download_to_filename(str(path))
+        cloud.storage.bucket(bucket).blob(name).download_to_filename(str(path), retry=cloud.retry)
 
 
 def download_folder(cloud: Cloud, uri: str, folder: Path) -> int:
@@ -61,7 +61,8 @@ def download_folder(cloud: Cloud, uri: str, folder: Path) -> int:
     bucket, prefix = split_uri(uri)
     prefix = prefix.rstrip("/") + "/"
     with sdk_errors(f"read {uri}"):
-        blobs: list[Any] = [b for b in cloud.storage.list_blobs(bucket, prefix=prefix) if not b.name.endswith("/")]
+        listed = cloud.storage.list_blobs(bucket, prefix=prefix, retry=cloud.retry)
+        blobs: list[Any] = [blob for blob in listed if not blob.name.endswith("/")]
     for blob in blobs:
         relative = Path(blob.name[len(prefix) :])
         if relative.is_absolute() or ".." in relative.parts:
@@ -69,16 +70,8 @@ def download_folder(cloud: Cloud, uri: str, folder: Path) -> int:
         target = folder / relative
         target.parent.mkdir(parents=True, exist_ok=True)
         with sdk_errors(f"read gs://{bucket}/{blob.name}"):
-            blob.download_to_filename(str(target))
+            blob.download_to_filename(str(target), retry=cloud.retry)
     return len(blobs)
-
-
-def remove_folder(cloud: Cloud, uri: str) -> None:
-    """Remove every object under `uri` (gs://BUCKET/PREFIX); it is no error when there is none."""
-    bucket, prefix = split_uri(uri)
-    with sdk_errors(f"remove {uri}"):
-        for blob in cloud.storage.list_blobs(bucket, prefix=prefix.rstrip("/") + "/"):
-            blob.delete()
 
 
 def split_uri(uri: str) -> tuple[str, str]:

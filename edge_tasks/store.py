@@ -108,7 +108,7 @@ class StateStore:
         blob = self._cloud.bucket.blob(STATE_OBJECT)
         with sdk_errors("read the shared state"):
             try:
-                text = blob.download_as_bytes().decode()
+                text = blob.download_as_bytes(retry=self._cloud.retry).decode()
             except NotFound:
                 return EdgeState(), 0
         return parse_state(text), int(blob.generation)
@@ -132,7 +132,9 @@ class StateStore:
 
     def _upload(self, text: str, generation: int) -> int:
         blob = self._cloud.bucket.blob(STATE_OBJECT)
-        blob.upload_from_string(text, content_type="application/yaml", if_generation_match=generation)
+        blob.upload_from_string(
+            text, content_type="application/yaml", if_generation_match=generation, retry=self._cloud.retry
+        )
         return int(blob.generation)
 
     # -- the lock's object --
@@ -162,7 +164,10 @@ class StateStore:
         with sdk_errors("lock the shared state"):
             try:
                 blob.upload_from_string(
-                    json.dumps(asdict(mine)), content_type="application/json", if_generation_match=0
+                    json.dumps(asdict(mine)),
+                    content_type="application/json",
+                    if_generation_match=0,
+                    retry=self._cloud.retry,
                 )
             except PreconditionFailed:
                 found = self._read_lock()
@@ -175,11 +180,11 @@ class StateStore:
         from google.api_core.exceptions import NotFound
 
         with sdk_errors("look at the lock of the shared state"):
-            blob = self._cloud.bucket.get_blob(LOCK_OBJECT)
+            blob = self._cloud.bucket.get_blob(LOCK_OBJECT, retry=self._cloud.retry)
             if blob is None:
                 return None
             try:
-                text = blob.download_as_bytes()
+                text = blob.download_as_bytes(retry=self._cloud.retry)
             except NotFound:
                 return None
         try:
@@ -198,7 +203,7 @@ class StateStore:
         from google.api_core.exceptions import NotFound, PreconditionFailed
 
         with sdk_errors("unlock the shared state"), contextlib.suppress(NotFound, PreconditionFailed):
-            self._cloud.bucket.blob(LOCK_OBJECT).delete(if_generation_match=generation)
+            self._cloud.bucket.blob(LOCK_OBJECT).delete(if_generation_match=generation, retry=self._cloud.retry)
 
 
 class LockedState:

@@ -38,7 +38,7 @@ def check_example(example: str) -> None:
 
 
 def render_model(example: str, variables: dict[str, str], destination: Path) -> None:
-    """Render the example's model folder into `destination`, a new folder, with `variables` as cookiecutter's answers."""
+    """Render the example's model folder into the new folder `destination`; `variables` are cookiecutter's answers."""
     from jinja2 import Environment, StrictUndefined
 
     # The output is code and YAML, not HTML.

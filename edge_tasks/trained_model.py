@@ -63,7 +63,7 @@ def load_trained_model(folder: Path, model_name: str) -> TrainedModel:
         raise TrainingError(f"`models/{model_name}/{FILE_NAME}` is broken", hint) from None
     if version != FORMAT_VERSION:
         raise TrainingError(
-            f"`models/{model_name}/{FILE_NAME}` has format {version}, this version of vertex-edge knows {FORMAT_VERSION}",
+            f"`models/{model_name}/{FILE_NAME}` has format {version}, this vertex-edge knows {FORMAT_VERSION}",
             "pip install --upgrade vertex-edge",
         )
     try:

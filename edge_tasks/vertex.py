@@ -62,7 +62,10 @@ class ModelVersion:
 
 @dataclass(frozen=True)
 class Endpoint:
-    """An endpoint as it is now: the models deployed on it (by deployed model id) and who gets the traffic."""
+    """An endpoint as it is now.
+
+    `deployed` is the versioned name of each model on it, by deployed model id; `traffic` the percentage of each id.
+    """
 
     name: str
     display_name: str
@@ -269,7 +272,7 @@ def deploy_model(
 ) -> str:
     """Deploy the model version `model` on `endpoint` with all the traffic; return the deployed model id.
 
-    The traffic moves when the new model serves; what served before stays deployed (and paid for) until it is undeployed.
+    The traffic moves when the new model serves; what served before stays deployed until it is undeployed.
     When the wait is interrupted, the deployment is cancelled, and undone if it went through all the same.
     https://cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations.endpoints/deployModel
     """
@@ -298,7 +301,9 @@ def deploy_model(
 def _undo_deploy(cloud: Cloud, operation: Any, endpoint: str, before: Endpoint | None) -> None:
     """Leave `endpoint` as it was `before`: cancel the operation; what became deployed all the same is undeployed."""
     with sdk_errors("cancel the deployment"):
-        operation.cancel()
+        # The client's own operation.cancel() over REST fails with a KeyError (google-api-core 2.44).
+        url = f"{cloud.vertex_url}/v1/{operation.operation.name}:cancel"
+        cloud.session.post(url, json={}, timeout=CALL_TIMEOUT)
     deadline = time.monotonic() + 30.0
     while not operation.done() and time.monotonic() < deadline:
         time.sleep(0.2)
@@ -377,7 +382,11 @@ def _endpoint(message: Any) -> Endpoint:
     return Endpoint(
         name=message.name,
         display_name=message.display_name,
-        deployed={deployed.id: deployed.model for deployed in message.deployed_models},
+        # The version stands in a field of its own; the name may or may not carry it, or an alias.
+        deployed={
+            deployed.id: f"{deployed.model.partition('@')[0]}@{deployed.model_version_id}"
+            for deployed in message.deployed_models
+        },
         traffic=dict(message.traffic_split),
     )
 

@@ -115,7 +115,10 @@ def _model_requirements(path: Path) -> tuple[str, ...]:
 
 
 def _sdist(name: str, version: str, files: Mapping[str, bytes], requirements: tuple[str, ...]) -> bytes:
-    """Return a source distribution as its bytes. https://packaging.python.org/specifications/source-distribution-format/"""
+    """Return a source distribution as its bytes.
+
+    https://packaging.python.org/specifications/source-distribution-format/
+    """
     package = next(iter(files)).partition("/")[0]
     packages = [package, *sorted(_inner_packages(package, files))]
     package_data = {package: [file.partition("/")[2] for file in files]}

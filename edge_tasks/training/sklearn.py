@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import math
@@ -9,7 +10,7 @@ import platform
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsFloat
 
 from edge_tasks.errors import TrainingError
 from edge_tasks.training.results import ENVIRONMENT_FILE, METRICS_FILE, MODEL_FOLDER, PLOTS_FOLDER
@@ -23,7 +24,7 @@ _RECORDED_LIBRARIES = ("scikit-learn", "numpy", "scipy", "joblib")
 
 def save_results(
     model: Any,
-    metrics: Mapping[str, float],
+    metrics: Mapping[str, SupportsFloat],
     model_output_dir: str | Path,
     plots: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
 ) -> None:
@@ -66,8 +67,6 @@ def _write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 def _environment() -> dict[str, str]:
     versions = {"python": platform.python_version()}
     for library in _RECORDED_LIBRARIES:
-        try:
+        with contextlib.suppress(metadata.PackageNotFoundError):
             versions[library] = metadata.version(library)
-        except metadata.PackageNotFoundError:
-            continue
     return versions

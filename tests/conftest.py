@@ -1,0 +1,41 @@
+"""Fixtures that several test modules share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.repositories import Repository, bake, copy
+
+
+@pytest.fixture(scope="session")
+def baked(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """One fresh repository for each example, to be copied, never changed."""
+    folder = tmp_path_factory.mktemp("baked")
+    return {
+        example: bake(folder / example, project_name="My project", example=example)
+        for example in ("hello-world", "digits")
+    }
+
+
+@pytest.fixture
+def hello_world(baked: dict[str, Path], tmp_path: Path) -> Iterator[Repository]:
+    """A fresh hello-world repository, not initialised; its servers are ended afterwards."""
+    repository = copy(baked["hello-world"], tmp_path)
+    yield repository
+    repository.run("invoke", "local.stop", check=False)
+
+
+@pytest.fixture(scope="module")
+def digits(baked: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Repository]:
+    """One digits repository for all tests of a module: initialised, trained as a job, and deployed."""
+    repository = copy(baked["digits"], tmp_path_factory.mktemp("digits"))
+    try:
+        repository.run("invoke", "init")
+        repository.run("dvc", "repro", "models/digits/dvc.yaml")
+        repository.run("invoke", "model.deploy")
+        yield repository
+    finally:
+        repository.run("invoke", "local.stop", check=False)

@@ -1,0 +1,92 @@
+"""Repositories to test in: baked from the template, with their own home and servers."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+BIN = Path(sys.executable).parent
+
+# Children compile their bytecode once, whatever the machine's setting: it makes every command several times faster.
+_DROPPED = ("PYTHONDONTWRITEBYTECODE", "EDGE_TARGET", "STORAGE_EMULATOR_HOST", "GOOGLE_CLOUD_PROJECT")
+
+
+def clean_environment(home: Path) -> dict[str, str]:
+    """Return an environment in which nothing of the user's shows: an empty home, no Google settings."""
+    environment = {key: value for key, value in os.environ.items() if key not in _DROPPED}
+    environment |= {
+        "HOME": str(home),
+        "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
+        "DVC_NO_ANALYTICS": "true",
+        "GIT_CONFIG_GLOBAL": "/dev/null",
+        "NO_COLOR": "1",
+        "COLUMNS": "200",
+    }
+    return environment
+
+
+@dataclass(frozen=True)
+class Repository:
+    """A generated repository, and running commands in it as its user would."""
+
+    root: Path
+    environment: dict[str, str]
+
+    def run(self, *command: str, check: bool = True, **changes: str) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end; `changes` are added to the environment."""
+        result = subprocess.run(
+            command, cwd=self.root, env={**self.environment, **changes}, capture_output=True, text=True, timeout=240
+        )
+        if check and result.returncode:
+            pytest.fail(f"{' '.join(command)} ended with {result.returncode}\n{result.stdout}\n{result.stderr}")
+        return result
+
+    def start(self, *command: str) -> subprocess.Popen[str]:
+        """Start a command in a process group of its own, as a shell does, so that Ctrl-C can be sent to it."""
+        return subprocess.Popen(
+            command, cwd=self.root, env=self.environment, text=True, start_new_session=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+
+    def fails(self, *command: str, **changes: str) -> tuple[str, str]:
+        """Run a command that must fail as users see it: two lines on stderr, status 1. Returns problem and hint."""
+        result = self.run(*command, check=False, **changes)
+        assert result.returncode == 1, result.stderr
+        assert "Traceback" not in result.stderr
+        assert result.stdout == ""
+        _, _, message = result.stderr.rpartition("error: ")
+        problem, _, hint = message.partition("\n\nhint: ")
+        return problem.strip(), hint.strip()
+
+    def set_parameter(self, model: str, key: str, value: str) -> None:
+        """Change one line of a model's params.yaml."""
+        path = self.root / "models" / model / "params.yaml"
+        lines = [f"{key}: {value}" if line.startswith(f"{key}:") else line for line in path.read_text().splitlines()]
+        path.write_text("\n".join(lines) + "\n")
+
+
+def bake(folder: Path, **answers: str) -> Path:
+    """Bake the template with `answers` into `folder`; return the repository's folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    home = folder / "home"
+    home.mkdir()
+    command = ["cookiecutter", "--no-input", "--output-dir", str(folder), str(ROOT)]
+    command += [f"{key}={value}" for key, value in answers.items()]
+    subprocess.run([str(BIN / command[0]), *command[1:]], env=clean_environment(home), check=True, capture_output=True)
+    return next(path for path in folder.iterdir() if (path / "edge.yaml").exists())
+
+
+def copy(baked: Path, folder: Path) -> Repository:
+    """Copy a baked repository into `folder`, beside a home of its own."""
+    home = folder / "home"
+    home.mkdir(parents=True, exist_ok=True)
+    root = folder / "repository"
+    shutil.copytree(baked, root, symlinks=True)
+    return Repository(root, clean_environment(home))

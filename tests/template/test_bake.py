@@ -1,0 +1,382 @@
+"""What the template gives: the files, and that each of them is well formed."""
+
+from __future__ import annotations
+
+import ast
+import configparser
+import importlib
+import io
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+
+import edge_tasks
+from edge_tasks.config import load_config
+from edge_tasks.template import render_model
+
+Bake = Callable[..., Path]
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+COMMON = {
+    ".circleci/config.yml",
+    ".dvc/.gitignore",
+    ".dvc/config",
+    ".dvcignore",
+    ".gitignore",
+    "README.md",
+    "dvc.yaml",
+    "edge.yaml",
+    "pyproject.toml",
+    "requirements.txt",
+    "tasks.py",
+    "test_endpoint.sh",
+    "test_payload.json",
+}
+MODEL = {
+    ".gitignore",
+    "README.md",
+    "dvc.yaml",
+    "params.yaml",
+    "test_payload.json",
+    "test_train.py",
+    "train.py",
+}
+OF_EXAMPLE = {
+    "hello-world": {"data/.gitkeep"},
+    "digits": {"data/.gitignore", "models/{model}/prepare.py"},
+}
+MARKS = ("<<", ">>", "<%", "%>", "<#", "#>", "cookiecutter")
+
+# The script that hello-world's train.py must be, apart from layout.
+HELLO_WORLD = """
+from edge_tasks.training import get_config_and_state, vertex_wrapper
+from edge_tasks.training.sklearn import save_results
+
+from sacred import Experiment
+
+import numpy as np
+from sklearn.dummy import DummyClassifier
+
+_config, state = get_config_and_state()
+
+ex = Experiment("hello-world-model-training", save_git_info=False)
+
+@ex.config
+def cfg():
+    strategy = "most_frequent"
+    model_name = "hello-world"
+    is_vertex = False
+
+@ex.automain
+@vertex_wrapper(_config, state)
+def run(
+        _run,
+        strategy,
+        model_output_dir="./",
+):
+    X = np.array([-1, 1, 1, 1])
+    y = np.array([0, 1, 1, 1])
+    dummy_clf = DummyClassifier(strategy=strategy)
+    dummy_clf.fit(X, y)
+
+    metrics = {
+        "score": dummy_clf.score(X, y)
+    }
+
+    save_results(dummy_clf, metrics, model_output_dir)
+"""
+
+
+def files_of(repository: Path) -> set[str]:
+    return {
+        path.relative_to(repository).as_posix()
+        for path in repository.rglob("*")
+        if not path.is_dir() and ".git" not in path.relative_to(repository).parts
+    }
+
+
+def expected_files(example: str, model: str) -> set[str]:
+    own = {path.format(model=model) for path in OF_EXAMPLE[example]}
+    return COMMON | {f"models/{model}/{name}" for name in MODEL} | own
+
+
+def read_yaml(path: Path) -> Any:
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
+
+
+def model_of(baked: Path) -> str:
+    """Return the only model's name, which is the example's name by default."""
+    return next((baked / "models").iterdir()).name
+
+
+def test_every_example_of_the_question_is_known_here(examples: list[str]) -> None:
+    assert set(examples) == set(OF_EXAMPLE)
+
+
+def test_the_files_are_exactly_these(baked: Path) -> None:
+    example = model_of(baked)
+    assert files_of(baked) == expected_files(example, example)
+
+
+@pytest.mark.parametrize("example", OF_EXAMPLE)
+def test_the_model_may_have_a_name_of_its_own(bake: Bake, example: str) -> None:
+    baked = bake(example=example, model_name="churn-2")
+    assert files_of(baked) == expected_files(example, "churn-2")
+    texts = {name: (baked / name).read_text(encoding="utf-8") for name in files_of(baked)}
+    assert not [name for name, text in texts.items() if f"models/{example}" in text]
+    if example == "digits":
+        assert (baked / "data" / ".gitignore").read_text() == "/churn-2.npz\n"
+        assert "../../data/churn-2.npz" in texts["models/churn-2/dvc.yaml"]
+
+
+def test_no_mark_of_the_template_is_left(baked: Path) -> None:
+    for name in files_of(baked):
+        text = (baked / name).read_text(encoding="utf-8")
+        assert not [mark for mark in MARKS if mark in text or mark in name], name
+
+
+def test_every_file_ends_with_one_newline_and_has_no_trailing_blanks(baked: Path) -> None:
+    for name in files_of(baked):
+        text = (baked / name).read_text(encoding="utf-8")
+        assert not text or (text.endswith("\n") and not text.endswith("\n\n")), name
+        assert not [line for line in text.splitlines() if line != line.rstrip()], name
+
+
+def test_every_yaml_json_and_python_file_parses(baked: Path) -> None:
+    read: dict[str, Callable[[str], Any]] = {
+        ".yaml": yaml.safe_load,
+        ".yml": yaml.safe_load,
+        ".json": json.loads,
+        ".py": ast.parse,
+    }
+    for name in files_of(baked):
+        if Path(name).suffix in read:
+            assert read[Path(name).suffix]((baked / name).read_text(encoding="utf-8")) is not None, name
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="tomllib is new in Python 3.11")
+def test_the_toml_file_parses(baked: Path) -> None:
+    settings = importlib.import_module("tomllib").loads((baked / "pyproject.toml").read_text())
+    assert set(settings["tool"]) == {"pytest", "ruff"}
+
+
+def test_the_shell_script_is_sound_and_may_be_run(baked: Path, run: Run) -> None:
+    script = baked / "test_endpoint.sh"
+    assert os.access(script, os.X_OK)
+    run("bash", "-n", script, cwd=baked)
+    shellcheck = shutil.which("shellcheck")
+    if shellcheck:
+        run(shellcheck, script, cwd=baked)
+
+
+def test_the_python_files_are_linted_and_formatted(baked: Path, run: Run) -> None:
+    run(sys.executable, "-m", "ruff", "check", "--no-cache", ".", cwd=baked)
+    run(sys.executable, "-m", "ruff", "format", "--no-cache", "--check", ".", cwd=baked)
+
+
+def test_hello_world_trains_with_the_script_of_the_readme(bake: Bake) -> None:
+    script = (bake(example="hello-world") / "models/hello-world/train.py").read_text()
+    assert ast.dump(ast.parse(script)) == ast.dump(ast.parse(HELLO_WORLD))
+
+
+def test_edge_yaml_holds_the_answers(bake: Bake) -> None:
+    baked = bake(
+        model_name="churn",
+        google_cloud_project_id="acme-ml",
+        region="us-east4",
+        bucket_name="acme-bucket",
+    )
+    assert read_yaml(baked / "edge.yaml") == {
+        "target": "local",
+        "google_cloud_project": {"project_id": "acme-ml", "region": "us-east4"},
+        "storage_bucket": {
+            "bucket_name": "acme-bucket",
+            "dvc_store_directory": "dvcstore",
+            "vertex_jobs_directory": "vertex",
+        },
+        "experiments": {"directory": "experiments", "mongo_uri_secret": None},
+        "models": {
+            "churn": {
+                "endpoint_name": "churn-endpoint",
+                "training_container_image_uri": "mirror.gcr.io/library/python:3.10-slim",
+                "serving_container_image_uri": ("us-docker.pkg.dev/vertex-ai/prediction/sklearn-cpu.1-6:latest"),
+                "training_machine_type": "n1-standard-4",
+                "serving_machine_type": "n1-standard-2",
+                "min_replica_count": 1,
+                "max_replica_count": 1,
+            }
+        },
+    }
+    assert "gs://acme-bucket/dvcstore" in (baked / ".dvc" / "config").read_text()
+
+
+def test_edge_yaml_is_what_the_package_reads(baked: Path) -> None:
+    config = load_config(baked, environ={})
+    assert list(config.models) == [model_of(baked)]
+
+
+@pytest.mark.parametrize(
+    ("region", "area"),
+    [("europe-west4", "europe"), ("asia-south2", "asia"), ("us-west1", "us"), ("me-west1", "us")],
+)
+def test_the_serving_image_comes_from_near_the_region(bake: Bake, region: str, area: str) -> None:
+    (model,) = read_yaml(bake(region=region) / "edge.yaml")["models"].values()
+    assert model["serving_container_image_uri"].startswith(f"{area}-docker.pkg.dev/")
+
+
+@pytest.mark.parametrize("bucket_name", ["123", "2026-01-31", "1e5", "0x10", "off", "null", "1_000"])
+def test_a_bucket_name_stays_a_name_in_yaml(bake: Bake, bucket_name: str) -> None:
+    baked = bake(bucket_name=bucket_name)
+    assert read_yaml(baked / "edge.yaml")["storage_bucket"]["bucket_name"] == bucket_name
+
+
+@pytest.mark.parametrize(
+    "project_name",
+    [
+        "Prévision des ventes: été",
+        "需求预测",
+        "نمونه\u200cی آزمایشی",
+        "👩\u200d🔬 Lab",
+        "# \"Quotes\", 'more' & back\\slashes: {{ x }} ${y} %s `z`",
+        '"""',
+        "'''",
+    ],
+)
+def test_a_project_name_may_hold_any_characters(bake: Bake, project_name: str) -> None:
+    baked = bake(project_name=project_name)
+    assert (baked / "README.md").read_text(encoding="utf-8").startswith(f"# {project_name}\n")
+    assert load_config(baked, environ={}).target == "local"
+
+
+@pytest.mark.parametrize("name", ["a" * 50, "a-" * 24 + "b1"])
+def test_long_names_are_legal(bake: Bake, name: str) -> None:
+    baked = bake(project_slug=name, model_name=name, google_cloud_project_id="p" * 30)
+    config = load_config(baked, environ={})
+    assert list(config.models) == [name]
+    assert 62 <= len(config.storage_bucket.bucket_name) <= 63  # one less when the cut would leave a hyphen at the end
+
+
+def test_a_path_with_spaces_is_legal(bake_into: Bake, tmp_path: Path) -> None:
+    baked = bake_into(tmp_path / "my work", example="digits")
+    assert (baked / "models" / "digits" / "train.py").is_file()
+
+
+def test_the_payload_at_the_root_is_a_relative_link_to_the_model_s(baked: Path) -> None:
+    link = baked / "test_payload.json"
+    assert link.readlink() == Path("models", model_of(baked), "test_payload.json")
+    assert list(json.loads(link.read_text())) == ["instances"]
+
+
+def test_params_hold_what_the_training_is_configured_with(baked: Path) -> None:
+    model = model_of(baked)
+    source = ast.parse((baked / "models" / model / "train.py").read_text())
+    (configure,) = [node for node in ast.walk(source) if getattr(node, "name", "") == "cfg"]
+    assert isinstance(configure, ast.FunctionDef)
+    defaults = {
+        node.targets[0].id: ast.literal_eval(node.value)
+        for node in configure.body
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
+    }
+    assert defaults.pop("model_name") == model
+    assert defaults.pop("is_vertex") is False
+    assert read_yaml(baked / "models" / model / "params.yaml") == {"is_vertex": True, **defaults}
+
+
+def test_dvc_keeps_its_remote_in_the_bucket_and_sends_no_analytics(baked: Path) -> None:
+    config = configparser.ConfigParser()
+    config.read_file(io.StringIO((baked / ".dvc" / "config").read_text()))
+    assert dict(config["core"]) == {"analytics": "false", "check_update": "false", "remote": "store"}
+    assert config["'remote \"store\"'"]["url"] == "gs://my-gcp-project-a-repository/dvcstore"
+
+
+def test_the_requirements_are_what_this_project_is_tested_with(baked: Path, repository: Path) -> None:
+    lines = (baked / "requirements.txt").read_text().splitlines()
+    wanted = [Requirement(line.split("  #")[0]) for line in lines if line and not line.startswith("#")]
+    pins = {(line.name, str(line.marker).replace("'", '"')): str(line.specifier) for line in wanted}
+    assert ("vertex-edge", "None") in pins
+    tested = (repository / "pyproject.toml").read_text().replace("'", '"')
+    for (name, marker), specifier in pins.items():
+        if name in {"scikit-learn", "numpy"}:
+            assert name in tested
+            assert all(part in tested for part in specifier.split(",")), specifier
+            assert marker == "None" or marker in tested
+
+
+def test_the_template_has_the_version_of_the_package(repository: Path, baked: Path) -> None:
+    questions = json.loads((repository / "cookiecutter.json").read_text())
+    assert questions["_template_version"] == edge_tasks.__version__
+    assert f"vertex-edge[local]=={edge_tasks.__version__}\n" in (baked / "requirements.txt").read_text()
+
+
+def test_the_circleci_workflow_runs_jobs_that_exist_and_needs_no_orb(baked: Path) -> None:
+    config = read_yaml(baked / ".circleci" / "config.yml")
+    assert set(config) == {"version", "jobs", "workflows"}
+    assert config["version"] == 2.1
+    for workflow in config["workflows"].values():
+        assert set(workflow["jobs"]) <= set(config["jobs"])
+    steps = config["jobs"]["emulator-loop"]["steps"]
+    commands = [step["run"]["command"] for step in steps if "run" in step]
+    assert commands == [
+        "pip install -r requirements.txt",
+        "python -m pytest",
+        "invoke init",
+        "dvc repro",
+        "dvc metrics show",
+        f"invoke model.deploy --name {model_of(baked)}",
+        f"./test_endpoint.sh {model_of(baked)}",
+    ]
+
+
+def test_the_readme_names_every_file_and_only_tasks_that_exist(baked: Path, run: Run) -> None:
+    readme = (baked / "README.md").read_text()
+    model = model_of(baked)
+    hidden = {".gitignore", ".dvcignore", ".dvc/.gitignore", "README.md"}
+    for name in expected_files(model, model) - hidden:
+        if not name.startswith("data/") and not name.endswith(("/prepare.py", "/README.md", "/.gitignore")):
+            assert name.replace(f"models/{model}/", "models/NAME/") in readme, name
+    listed = run(sys.executable, "-m", "invoke", "--list", cwd=baked).stdout
+    words = readme.replace("`", " ").replace(",", " ").split()
+    tasks = set(filter(re.compile(r"(model|local|state|config|dvc)\.[a-z-]+").fullmatch, words)) - {"dvc.yaml"}
+    assert {"model.init", "model.deploy", "local.stop"} <= tasks
+    assert not [task for task in tasks if f"  {task} " not in listed]
+
+
+def test_the_package_renders_a_model_as_the_template_does(baked: Path, tmp_path: Path) -> None:
+    model = model_of(baked)
+    render_model(model, {"model_name": model, "project_slug": "a-repository"}, tmp_path / model)
+    assert files_of(tmp_path / model) == files_of(baked / "models" / model)
+    for name in files_of(tmp_path / model):
+        assert (tmp_path / model / name).read_text() == (baked / "models" / model / name).read_text()
+
+
+def test_the_link_at_the_root_is_the_template(repository: Path) -> None:
+    link = repository / "<<cookiecutter.project_slug>>"
+    assert link.is_symlink()
+    assert link.readlink() == Path("template/<<cookiecutter.project_slug>>")
+    assert (link / "edge.yaml").is_file()
+
+
+def test_it_bakes_from_a_copy_as_from_a_clone(bake: Bake, repository: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "clone"
+    copy.mkdir()
+    for name in ("cookiecutter.json", "hooks", "template", "<<cookiecutter.project_slug>>"):
+        source = repository / name
+        if source.is_dir() and not source.is_symlink():
+            shutil.copytree(source, copy / name, symlinks=True)
+        else:
+            shutil.copy2(source, copy / name, follow_symlinks=False)
+    through_a_link = tmp_path / "link"
+    through_a_link.symlink_to(copy)
+    for template in (copy, through_a_link):
+        baked = bake(template=template, project_slug=f"from-{template.name}")
+        assert files_of(baked) == expected_files("hello-world", "hello-world")

@@ -1,0 +1,229 @@
+"""What users get wrong: each answered by `error:` with the fact and `hint:` with the way out, and no traceback."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.repositories import Repository, copy
+
+pytestmark = pytest.mark.xdist_group("wrong-use")
+
+
+@pytest.fixture(scope="module")
+def repository(baked: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Repository]:
+    """One repository, initialised, with nothing trained; tests leave it as they found it."""
+    repository = copy(baked["hello-world"], tmp_path_factory.mktemp("wrong-use"))
+    repository.run("invoke", "init")
+    yield repository
+    repository.run("invoke", "local.stop", check=False)
+
+
+@pytest.fixture
+def elsewhere(repository: Repository, tmp_path: Path) -> Repository:
+    """A folder that belongs to no repository."""
+    return Repository(tmp_path, repository.environment)
+
+
+def test_outside_a_repository(elsewhere: Repository) -> None:
+    problem, hint = elsewhere.fails("edge", "model.list")
+    assert problem == f"no `edge.yaml` in `{elsewhere.root}` or in a folder above it"
+    assert "cookiecutter" in hint
+
+
+def test_a_training_outside_a_repository(repository: Repository, elsewhere: Repository) -> None:
+    script = str(repository.root / "models" / "hello-world" / "train.py")
+    assert elsewhere.fails("python", script)[0].startswith("no `edge.yaml` in")
+
+
+def test_broken_yaml(repository: Repository, elsewhere: Repository) -> None:
+    (elsewhere.root / "edge.yaml").write_text("target: [\n")
+    problem, hint = elsewhere.fails("edge", "config.show")
+    assert problem.startswith("`edge.yaml` is not valid YAML: ")
+    assert "line 2" in problem
+    assert hint == f"mend `{elsewhere.root / 'edge.yaml'}`, then try again"
+
+
+def test_an_unknown_model(repository: Repository) -> None:
+    problem, hint = repository.fails("invoke", "model.deploy", "--name", "helo-world")
+    assert problem == "`edge.yaml` has no model `helo-world`; it has `hello-world`"
+    assert hint == "did you mean `hello-world`?"
+
+
+def test_nothing_trained_yet(repository: Repository) -> None:
+    problem, hint = repository.fails("invoke", "model.deploy")
+    assert (problem, hint) == (
+        "the model `hello-world` has not been trained yet",
+        "dvc repro models/hello-world/dvc.yaml",
+    )
+
+
+def test_nothing_deployed_yet(repository: Repository) -> None:
+    problem, hint = repository.fails("invoke", "model.predict")
+    assert (problem, hint) == ("the model `hello-world` is not deployed", "invoke model.deploy --name hello-world")
+    result = repository.run("./test_endpoint.sh", check=False)
+    assert result.returncode == 1
+    assert "the model `hello-world` is not deployed" in result.stderr
+
+
+def test_a_port_that_is_taken(baked: dict[str, Path], repository: Repository, elsewhere: Repository) -> None:
+    (elsewhere.root / "edge.yaml").write_bytes((repository.root / "edge.yaml").read_bytes())
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        problem, hint = elsewhere.fails("edge", "local.start", "--port", str(port))
+    assert str(port) in problem
+    assert hint
+    assert elsewhere.fails("edge", "local.status")[0] == "the local servers do not run"
+
+
+LOCK = """
+import sys, time
+from pathlib import Path
+from edge_tasks.cloud import connect
+from edge_tasks.config import load_config
+from edge_tasks.store import StateStore
+
+with StateStore(connect(load_config(Path.cwd()), Path.cwd())).locked():
+    print("locked", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_state_that_somebody_else_changes(repository: Repository) -> None:
+    train = repository.root / "models" / "hello-world"
+    repository.run("python", str(train / "train.py"), "with", "is_vertex=False")
+    holder = subprocess.Popen(
+        [str(Path(repository.environment["PATH"].split(":")[0]) / "python"), "-c", LOCK],
+        cwd=repository.root, env=repository.environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "locked\n"
+        problem, hint = repository.fails("invoke", "model.deploy")
+        assert problem.startswith("the shared state is locked by ")
+        assert f"(process {holder.pid})" in problem
+        assert hint == "try again later"
+        assert f"process {holder.pid}" in repository.run("invoke", "state.show").stderr
+
+        problem, hint = repository.fails("invoke", "state.unlock")
+        assert problem.startswith("the shared state is still locked by ")
+        assert hint == "add `--yes` to unlock without being asked"
+        assert f"process {holder.pid}" in repository.run("invoke", "state.unlock", "--yes").stderr
+    finally:
+        holder.communicate(timeout=30)
+    assert "not locked" in repository.run("invoke", "state.unlock").stderr
+    for name in ("trained_model.json", "metrics.json"):
+        (train / name).unlink()
+
+
+def test_no_google_credentials(repository: Repository) -> None:
+    problem, hint = repository.fails("invoke", "model.list", EDGE_TARGET="gcp", NO_GCE_CHECK="true")
+    assert problem == "no Google Cloud credentials were found on this machine"
+    assert hint.startswith("gcloud auth application-default login")
+
+
+def test_no_network(repository: Repository, tmp_path: Path) -> None:
+    """Credentials are there, but nothing answers: the names of Google's hosts cannot be resolved here."""
+    key = tmp_path / "key.json"
+    key.write_text(
+        json.dumps({"type": "authorized_user", "client_id": "i", "client_secret": "s", "refresh_token": "t"})
+    )
+    problem, hint = repository.fails(
+        "invoke", "model.list", EDGE_TARGET="gcp", GOOGLE_APPLICATION_CREDENTIALS=str(key),
+        HTTPS_PROXY="http://127.0.0.1:9", NO_PROXY="",
+    )  # fmt: skip
+    assert problem.startswith("cannot read the shared state: no answer")
+    assert "check the network" in hint
+
+
+def test_a_bucket_that_is_not_there(baked: dict[str, Path], repository: Repository) -> None:
+    path = repository.root / "edge.yaml"
+    text = path.read_text()
+    try:
+        path.write_text(re.sub(r"bucket_name: .*", "bucket_name: another-bucket", text))
+        problem, hint = repository.fails("python", "models/hello-world/train.py", "with", "is_vertex=True")
+    finally:
+        path.write_text(text)
+    assert (problem, hint) == ("the bucket `another-bucket` does not exist", "invoke init")
+
+
+def test_a_payload_that_is_none(repository: Repository, tmp_path: Path) -> None:
+    (tmp_path / "p.json").write_text("[1]")
+    problem, _ = repository.fails("invoke", "model.predict", "--file", str(tmp_path / "p.json"))
+    assert problem == f"`{tmp_path / 'p.json'}` has no list `instances`"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fact"),
+    [
+        (["model.init", "Bad_Name"], "`Bad_Name` cannot be a model's name"),
+        (["model.init", "hello-world"], "there is a model `hello-world` already"),
+        (["model.init", "new", "--example", "digitz"], "there is no example `digitz`"),
+    ],
+)
+def test_a_new_model_that_cannot_be(repository: Repository, arguments: list[str], fact: str) -> None:
+    before = repository.run("git", "status", "--porcelain").stdout, (repository.root / "edge.yaml").read_bytes()
+    assert repository.fails("invoke", *arguments)[0].startswith(fact)
+    assert before == (
+        repository.run("git", "status", "--porcelain").stdout,
+        (repository.root / "edge.yaml").read_bytes(),
+    )
+
+
+def test_code_that_fails_in_a_job_shows_its_own_traceback(baked: dict[str, Path], hello_world: Repository) -> None:
+    """The user's error is in the user's code, so the job's log has the traceback, and our words have none."""
+    train = hello_world.root / "models" / "hello-world" / "train.py"
+    train.write_text(
+        train.read_text().replace("    metrics = {", '    raise ValueError("the user erred")\n    metrics = {')
+    )
+    hello_world.run("invoke", "init")
+    result = hello_world.run("python", str(train), "with", "is_vertex=True", check=False)
+    assert result.returncode == 1
+    assert "| ValueError: the user erred" in result.stderr
+    assert "exited with a non-zero status of 1" in result.stderr
+    assert result.stderr.rstrip().endswith("hint: mend what the log above says, then train again")
+    assert not (train.parent / "trained_model.json").exists()
+
+
+def test_data_that_were_not_fetched(baked: dict[str, Path], tmp_path: Path) -> None:
+    digits = copy(baked["digits"], tmp_path)
+    problem, hint = digits.fails("python", "models/digits/train.py", "with", "is_vertex=False")
+    assert (problem, hint) == ("there is no `data/digits.npz`", "dvc pull, or dvc repro when it is made by a stage")
+
+
+def test_data_that_dvc_never_recorded(baked: dict[str, Path], tmp_path: Path) -> None:
+    digits = copy(baked["digits"], tmp_path)
+    digits.run("invoke", "init")
+    try:
+        digits.run("python", "models/digits/prepare.py")
+        problem, hint = digits.fails("python", "models/digits/train.py", "with", "is_vertex=True")
+    finally:
+        digits.run("invoke", "local.stop")
+    assert problem == "DVC has not recorded a version of `data/digits.npz` yet"
+    assert hint == "dvc repro models/digits/dvc.yaml"
+
+
+def test_a_model_trained_with_another_library_than_the_serving_image_holds(hello_world: Repository) -> None:
+    hello_world.run("invoke", "init")
+    hello_world.run("python", "models/hello-world/train.py", "with", "is_vertex=False")
+    edge_yaml = hello_world.root / "edge.yaml"
+    edge_yaml.write_text(edge_yaml.read_text().replace("sklearn-cpu.1-6", "sklearn-cpu.1-5"))
+    problem, hint = hello_world.fails("invoke", "model.deploy")
+    assert problem.startswith("`hello-world` was trained with scikit-learn 1.6.1, but its serving image holds 1.5")
+    assert hint.startswith("pip install 'scikit-learn==1.5.*'")
+
+
+def test_an_artifact_that_was_changed_by_hand_is_not_deployed(hello_world: Repository) -> None:
+    hello_world.run("invoke", "init")
+    hello_world.run("python", "models/hello-world/train.py", "with", "is_vertex=False")
+    (hello_world.root / "models" / "hello-world" / "model" / "model.joblib").write_bytes(b"garbage")
+    problem, _ = hello_world.fails("invoke", "model.deploy")
+    assert problem == "models/hello-world/model is not what trained_model.json tells of"

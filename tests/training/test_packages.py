@@ -1,0 +1,111 @@
+"""The packages that travel to a job: what is in them, what is not, and that pip can build them."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from edge_tasks.errors import TrainingError
+from edge_tasks.training.context import Order
+from edge_tasks.training.packages import build_packages, model_files
+
+ORDER = Order(
+    run_id="20261122-204655-00000000",
+    model_name="digits",
+    script="train.py",
+    output_uri="gs://bucket/vertex/digits/run/output",
+    parameters={"C": 10.0},
+    data={},
+)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    folder = tmp_path / "models" / "digits"
+    for name in ("train.py", "layers/__init__.py", "layers/dense.py", "words/stop words.txt", "params.yaml"):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"# {name}\n")
+    for name in (
+        "model/model.joblib",
+        "plots/p.csv",
+        "metrics.json",
+        "trained_model.json",
+        ".env",
+        "__pycache__/t.pyc",
+    ):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("not to travel")
+    (tmp_path / "edge.yaml").write_text("target: local\n")
+    (tmp_path / "requirements.txt").write_text(
+        "# ours\nvertex-edge[local]==0.1.0\nscikit-learn==1.6.1  # as the image\n-r other.txt\nnumpy==1.26.4; python_version < '3.13'\n"
+    )
+    return tmp_path
+
+
+def names(archive: bytes) -> set[str]:
+    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+        return {name.partition("/")[2] for name in tar.getnames()}
+
+
+def build(root: Path) -> dict[str, bytes]:
+    return build_packages(root, root / "models" / "digits", ORDER)
+
+
+def test_code_and_files_of_the_model_travel_and_outputs_and_secrets_stay(root: Path) -> None:
+    own, model = build(root).values()
+    folder = root / "models" / "digits"
+    assert names(model) == {
+        *("PKG-INFO", "setup.py", "edge_model/__init__.py", "edge_model/order.json", "edge_model/files/edge.yaml"),
+        *(
+            f"edge_model/files/models/digits/{path.relative_to(root / 'models/digits')}"
+            for path in model_files(root / "models/digits")
+        ),
+    }
+    assert {path.name for path in model_files(folder)} == {
+        *("train.py", "__init__.py", "dense.py", "stop words.txt", "params.yaml"),
+    }
+    assert "edge_tasks/training/job.py" in names(own)
+    assert not any(name.startswith(("edge_tasks/emulator", "edge_tasks/tasks")) for name in names(own))
+
+
+def test_the_same_content_gives_the_same_bytes(root: Path) -> None:
+    assert build(root) == build(root)
+
+
+def test_requirements_travel_without_this_package_itself(root: Path) -> None:
+    with tarfile.open(fileobj=io.BytesIO(build(root)["edge_model-0.tar.gz"])) as tar:
+        metadata = tar.extractfile("edge_model-0/PKG-INFO")
+        assert metadata is not None
+        lines = metadata.read().decode().splitlines()
+    assert [line for line in lines if line.startswith("Requires-Dist")] == [
+        "Requires-Dist: scikit-learn==1.6.1",
+        "Requires-Dist: numpy==1.26.4; python_version < '3.13'",
+    ]
+
+
+def test_a_requirement_that_is_none_is_named_with_its_line(root: Path) -> None:
+    (root / "requirements.txt").write_text("numpy\n=oops=\n")
+    with pytest.raises(TrainingError, match=r"`requirements\.txt`, line 2: =oops="):
+        build(root)
+
+
+def test_the_distributions_build_and_hold_every_file(root: Path, tmp_path: Path) -> None:
+    """setuptools, which pip uses where the job runs, makes of them what the submitter put in."""
+    for name, content in build(root).items():
+        with tarfile.open(fileobj=io.BytesIO(content)) as tar:
+            tar.extractall(tmp_path / "src", filter="data")
+        source = tmp_path / "src" / name.removesuffix(".tar.gz")
+        built = tmp_path / "built" / source.name
+        subprocess.run(
+            [sys.executable, "setup.py", "--quiet", "build", "--build-lib", str(built)],
+            cwd=source, check=True, capture_output=True,
+        )  # fmt: skip
+        expected = names(content) - {"PKG-INFO", "setup.py"}
+        assert {path.relative_to(built).as_posix() for path in built.rglob("*") if path.is_file()} == expected

@@ -1,0 +1,78 @@
+"""What a training may leave behind, and what is refused before anything is changed."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+import pytest
+from sklearn.dummy import DummyClassifier
+
+from edge_tasks.errors import TrainingError
+from edge_tasks.trained_model import TrainedModel
+from edge_tasks.training.results import publish, read_results
+from edge_tasks.training.sklearn import save_results
+
+
+def fitted() -> DummyClassifier:
+    return DummyClassifier(strategy="most_frequent").fit([[0], [1]], [1, 1])
+
+
+def test_results_lie_where_vertex_and_dvc_look_for_them(tmp_path: Path) -> None:
+    save_results(fitted(), {"score": np.float64(0.75)}, tmp_path, plots={"c.csv": [{"a": 1, "b": 2}]})
+    assert sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()) == [
+        *("environment.json", "metrics.json", "model/model.joblib", "plots/c.csv"),
+    ]
+    assert json.loads((tmp_path / "metrics.json").read_text()) == {"score": 0.75}
+    assert (tmp_path / "plots" / "c.csv").read_text() == "a,b\n1,2\n"
+    assert joblib.load(tmp_path / "model" / "model.joblib").predict([[5]]).tolist() == [1]
+
+
+def test_the_versions_of_the_training_are_recorded(tmp_path: Path) -> None:
+    save_results(fitted(), {}, tmp_path)
+    assert read_results(tmp_path).environment["scikit-learn"].startswith("1.")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), "0.9", None, True, np.array([1, 2])])
+def test_a_metric_that_is_no_finite_number_is_refused_and_nothing_is_written(tmp_path: Path, value: Any) -> None:
+    with pytest.raises(TrainingError, match="the metric `score` is"):
+        save_results(fitted(), {"score": value}, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_training_that_saved_nothing_is_said_so(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="without saving a model"):
+        read_results(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", "[1]", "{broken"])
+def test_broken_metrics_are_said_so(tmp_path: Path, text: str) -> None:
+    save_results(fitted(), {}, tmp_path)
+    (tmp_path / "metrics.json").write_text(text)
+    with pytest.raises(TrainingError, match=r"metrics\.json"):
+        read_results(tmp_path)
+
+
+def test_publishing_replaces_what_an_earlier_training_left(tmp_path: Path) -> None:
+    model_folder = tmp_path / "models" / "m"
+    (model_folder / "model").mkdir(parents=True)
+    (model_folder / "model" / "old-file").write_text("old")
+    staging = tmp_path / "staging"
+    save_results(fitted(), {"score": 1.0}, staging)
+    trained = TrainedModel(
+        model_name="m",
+        run_id="r",
+        target="local",
+        trained_at=datetime.now(timezone.utc),
+        trained_by="a",
+        artifact_sha256="0",
+    )
+    publish(read_results(staging), model_folder, trained)
+    assert sorted(path.relative_to(model_folder).as_posix() for path in model_folder.rglob("*")) == [
+        *("metrics.json", "model", "model/model.joblib", "trained_model.json"),
+    ]
+    assert not staging.exists()
