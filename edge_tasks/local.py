@@ -30,6 +30,9 @@ START_LIMIT = 60.0
 STOP_LIMIT = 20.0
 _POLL_INTERVAL = 0.02
 
+# Servers outlive the command that started them; Python complains of a child that is forgotten while it runs.
+_started: list[subprocess.Popen[bytes]] = []
+
 
 @dataclass(frozen=True)
 class Servers:
@@ -80,6 +83,7 @@ def start(root: Path, port: int = 0, storage_port: int = 0) -> Servers:
             return servers
         with log_file(root).open("wb") as log:
             process = _spawn(root, port, storage_port, log)
+        _started.append(process)
         return _wait_until_ready(root, process)
 
 

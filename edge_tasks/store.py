@@ -1,7 +1,7 @@
 """Reading and changing the shared state in the bucket: one lock, and compare-and-swap on the object's generation.
 
-The lock is an object that is created only if it does not exist; the generation it gets is the lock's identity. It is
-renewed while it is held (its metadata say when), so that a lock whose holder died can be told by its age.
+The lock is an object that is created only if it does not exist; it names its holder by a random token. It is renewed
+while it is held (its metadata say when), so that a lock whose holder died can be told by its age.
 https://cloud.google.com/storage/docs/request-preconditions
 """
 
@@ -22,7 +22,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from edge_tasks.cloud import Cloud, sdk_errors
-from edge_tasks.errors import StateError, StateLockedError
+from edge_tasks.errors import EdgeError, StateError, StateLockedError
 from edge_tasks.state import EdgeState, dump_state, parse_state
 
 STATE_OBJECT = ".edge_state/edge_state.yaml"
@@ -78,14 +78,14 @@ class StateStore:
 
         Waits at most `wait` seconds for somebody else's lock, then raises StateLockedError that says who holds it.
         """
-        generation, holder = self._acquire(wait)
-        renewal = _Renewal(self._cloud, generation)
+        mine = self._acquire(wait)
+        renewal = _Renewal(self, mine)
         try:
             state, state_generation = self._load()
             yield LockedState(self, renewal, state, state_generation)
         finally:
             renewal.stop()
-            self._release(generation, holder)
+            self._release(mine)
 
     def holder(self) -> tuple[LockHolder, float] | None:
         """Return who holds the lock and the seconds since it was renewed, or None when nobody does."""
@@ -108,7 +108,7 @@ class StateStore:
         blob = self._cloud.bucket.blob(STATE_OBJECT)
         with sdk_errors("read the shared state"):
             try:
-                text = blob.download_as_bytes(retry=self._cloud.retry).decode()
+                text = blob.download_as_bytes(retry=self._cloud.retry).decode(errors="replace")
             except NotFound:
                 return EdgeState(), 0
         return parse_state(text), int(blob.generation)
@@ -139,13 +139,12 @@ class StateStore:
 
     # -- the lock's object --
 
-    def _acquire(self, wait: float) -> tuple[int, LockHolder]:
+    def _acquire(self, wait: float) -> LockHolder:
         deadline = time.monotonic() + wait
         mine = _myself()
         while True:
-            generation = self._create_lock(mine)
-            if generation is not None:
-                return generation, mine
+            if self._create_lock(mine):
+                return mine
             found = self._read_lock()
             if found is not None and time.monotonic() >= deadline:
                 holder, age, _ = found
@@ -156,7 +155,7 @@ class StateStore:
             if found is not None:
                 time.sleep(_WAIT_INTERVAL)
 
-    def _create_lock(self, mine: LockHolder) -> int | None:
+    def _create_lock(self, mine: LockHolder) -> bool:
         from google.api_core.exceptions import PreconditionFailed
 
         blob = self._cloud.bucket.blob(LOCK_OBJECT)
@@ -170,11 +169,30 @@ class StateStore:
                     retry=self._cloud.retry,
                 )
             except PreconditionFailed:
-                found = self._read_lock()
-                if found is not None and found[0].token == mine.token:
-                    return found[2]  # a repeated upload met its own first success
-                return None
-        return int(blob.generation)
+                # The client repeats an upload whose answer was lost, and then meets its own first success.
+                return self._held_by(mine) is not None
+        return True
+
+    def _held_by(self, mine: LockHolder) -> int | None:
+        """Return the lock's generation when `mine` holds it, else None."""
+        found = self._read_lock()
+        return found[2] if found is not None and found[0].token == mine.token else None
+
+    def _renew(self, mine: LockHolder) -> bool:
+        """Say in the lock that `mine` lives. False when the lock is gone or somebody else's."""
+        from google.api_core.exceptions import NotFound, PreconditionFailed
+
+        generation = self._held_by(mine)
+        if generation is None:
+            return False
+        blob = self._cloud.bucket.blob(LOCK_OBJECT)
+        blob.metadata = {"renewed": _now()}
+        with sdk_errors("renew the lock of the shared state"):
+            try:
+                blob.patch(if_generation_match=generation, retry=self._cloud.retry)
+            except (NotFound, PreconditionFailed):
+                return False
+        return True
 
     def _read_lock(self) -> tuple[LockHolder, float, int] | None:
         from google.api_core.exceptions import NotFound
@@ -193,10 +211,10 @@ class StateStore:
             holder = LockHolder("somebody", "an unknown host", 0, "unknown", "an unknown time", "")
         return holder, _age(blob), int(blob.generation)
 
-    def _release(self, generation: int, mine: LockHolder) -> None:
+    def _release(self, mine: LockHolder) -> None:
         # Not every server checks the generation on delete, so look first: never remove somebody else's lock.
-        found = self._read_lock()
-        if found is not None and found[0].token == mine.token:
+        generation = self._held_by(mine)
+        if generation is not None:
             self._delete_lock(generation)
 
     def _delete_lock(self, generation: int) -> None:
@@ -226,9 +244,9 @@ class LockedState:
 class _Renewal:
     """A thread that renews a held lock; it notices when the lock is gone."""
 
-    def __init__(self, cloud: Cloud, generation: int):
-        self._cloud = cloud
-        self._generation = generation
+    def __init__(self, store: StateStore, mine: LockHolder):
+        self._store = store
+        self._mine = mine
         self._ended = threading.Event()
         self.lost = False
         self._thread = threading.Thread(target=self._run, name="lock-renewal", daemon=True)
@@ -239,18 +257,13 @@ class _Renewal:
         self._thread.join(timeout=5.0)
 
     def _run(self) -> None:
-        from google.api_core.exceptions import GoogleAPIError, NotFound, PreconditionFailed
-
         while not self._ended.wait(RENEW_INTERVAL):
-            blob = self._cloud.bucket.blob(LOCK_OBJECT)
-            blob.metadata = {"renewed": _now()}
             try:
-                blob.patch(if_generation_match=self._generation)
-            except (NotFound, PreconditionFailed):
-                self.lost = True
-                return
-            except (GoogleAPIError, OSError):
+                self.lost = not self._store._renew(self._mine)  # noqa: SLF001  a part of the store
+            except EdgeError:
                 continue  # a network that comes and goes: the next renewal is soon
+            if self.lost:
+                return
 
 
 def _myself() -> LockHolder:

@@ -44,7 +44,8 @@ def root(tmp_path: Path) -> Path:
         path.write_text("not to travel")
     (tmp_path / "edge.yaml").write_text("target: local\n")
     (tmp_path / "requirements.txt").write_text(
-        "# ours\nvertex-edge[local]==0.1.0\nscikit-learn==1.6.1  # as the image\n-r other.txt\nnumpy==1.26.4; python_version < '3.13'\n"
+        "# ours\nvertex-edge[local]==0.1.0\nscikit-learn==1.6.1  # as the image\n-r other.txt\n"
+        "numpy==1.26.4; python_version < '3.13'\n"
     )
     return tmp_path
 

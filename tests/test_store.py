@@ -1,0 +1,237 @@
+"""The shared state under its lock: who may change it, and what happens when a holder dies."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from datetime import datetime, timezone
+from pathlib import Path
+
+import pytest
+
+from edge_tasks import local, storage
+from edge_tasks import store as store_module
+from edge_tasks.cloud import Cloud, connect
+from edge_tasks.config import load_config
+from edge_tasks.errors import StateError, StateLockedError
+from edge_tasks.state import Deployment, EdgeState
+from edge_tasks.store import LOCK_OBJECT, STATE_OBJECT, StateStore
+
+pytestmark = pytest.mark.xdist_group("store")
+
+EDGE_YAML = """\
+google_cloud_project: {project_id: my-project, region: us-central1}
+storage_bucket: {bucket_name: my-bucket}
+"""
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder with servers of its own and a bucket."""
+    root = tmp_path_factory.mktemp("store")
+    (root / "edge.yaml").write_text(EDGE_YAML)
+    try:
+        storage.create_bucket(connect(load_config(root, {}), root))
+        yield root
+    finally:
+        local.stop(root)
+
+
+@pytest.fixture
+def cloud(root: Path) -> Iterator[Cloud]:
+    cloud = connect(load_config(root, {}), root)
+    yield cloud
+    for blob in cloud.storage.list_blobs("my-bucket"):
+        blob.delete()
+
+
+@pytest.fixture
+def store(cloud: Cloud) -> StateStore:
+    return StateStore(cloud)
+
+
+def one_more(state: EdgeState) -> EdgeState:
+    """Return `state` with one more deployment in its history: an increment that cannot hide a lost one."""
+    deployment = Deployment(
+        model="projects/p/locations/l/models/m@1",
+        deployed_model_id=str(len(state.model("m").history)),
+        deployed_at=datetime.now(timezone.utc),
+        deployed_by="ada",
+    )
+    return state.with_deployment("m", deployment)
+
+
+def test_the_state_is_empty_before_it_is_made_and_made_once(store: StateStore) -> None:
+    assert store.load() == EdgeState()
+    assert store.create() is True
+    assert store.create() is False
+
+
+def test_a_change_is_there_for_everybody_afterwards(store: StateStore, cloud: Cloud) -> None:
+    with store.locked() as locked:
+        locked.save(one_more(locked.state))
+        locked.save(one_more(locked.state))
+    assert len(StateStore(cloud).load().model("m").history) == 2
+    assert store.holder() is None
+
+
+def test_a_body_that_fails_saves_nothing_and_frees_the_lock(store: StateStore) -> None:
+    with pytest.raises(ZeroDivisionError), store.locked() as locked:
+        locked.save(one_more(locked.state))
+        raise ZeroDivisionError
+    assert store.holder() is None
+    assert len(store.load().model("m").history) == 1
+
+
+def test_only_one_holds_the_lock_and_the_other_learns_who(store: StateStore, cloud: Cloud) -> None:
+    with store.locked():
+        with pytest.raises(StateLockedError) as caught, StateStore(cloud).locked():
+            pytest.fail("two holders")
+        assert f"(process {store_module._myself().pid})" in caught.value.problem
+        assert caught.value.hint == "try again later"
+
+
+INCREMENT = """
+import sys
+from pathlib import Path
+from edge_tasks.cloud import connect
+from edge_tasks.config import load_config
+from edge_tasks.store import StateStore
+from tests.test_store import one_more
+
+root = Path(sys.argv[1])
+store = StateStore(connect(load_config(root, {}), root))
+for _ in range(int(sys.argv[2])):
+    with store.locked(wait=60) as locked:
+        locked.save(one_more(locked.state))
+"""
+
+
+def test_changes_by_several_processes_are_never_lost(store: StateStore, root: Path) -> None:
+    processes = [
+        subprocess.Popen([sys.executable, "-c", INCREMENT, str(root), "5"], cwd=Path(__file__).parent.parent)
+        for _ in range(4)
+    ]
+    assert [process.wait(timeout=120) for process in processes] == [0, 0, 0, 0]
+    history = store.load().model("m").history
+    assert [item.deployed_model_id for item in history] == [str(number) for number in range(20)]
+
+
+HOLD = INCREMENT.split("for _ in")[0] + "with store.locked():\n    print('locked', flush=True)\n    sys.stdin.read()\n"
+
+
+def test_the_lock_of_a_killed_holder_is_told_by_its_age_and_can_be_removed(
+    store: StateStore, cloud: Cloud, root: Path
+) -> None:
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(root)], cwd=Path(__file__).parent.parent,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    with holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "locked\n"
+        holder.kill()
+    blob = cloud.bucket.get_blob(LOCK_OBJECT)
+    blob.metadata = {"renewed": "2026-01-01T00:00:00Z"}
+    blob.patch()
+    with pytest.raises(StateLockedError) as caught, store.locked():
+        pytest.fail("a stale lock is never taken over silently")
+    assert f"(process {holder.pid})" in caught.value.problem
+    assert "no sign of life for" in caught.value.problem
+    assert caught.value.hint == "invoke state.unlock, if that process no longer lives"
+    removed = store.unlock()
+    assert removed is not None
+    assert removed.pid == holder.pid
+    with store.locked() as locked:
+        locked.save(one_more(locked.state))
+
+
+def test_a_lock_that_was_removed_while_held_stops_the_next_write(
+    store: StateStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_module, "RENEW_INTERVAL", 0.02)
+    with pytest.raises(StateError, match="the lock was removed"), store.locked() as locked:
+        store.unlock()
+        deadline = time.monotonic() + 10
+        while not locked._renewal.lost and time.monotonic() < deadline:
+            time.sleep(0.01)
+        locked.save(one_more(locked.state))
+    assert store.load() == EdgeState()
+
+
+def test_a_lock_that_somebody_else_took_meanwhile_stops_the_next_write_and_stays_theirs(
+    store: StateStore, cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_module, "RENEW_INTERVAL", 0.02)
+    theirs = dataclasses.replace(store_module._myself(), owner="grace", token="another")
+    with pytest.raises(StateError, match="the lock was removed"), store.locked() as locked:
+        store.unlock()
+        assert StateStore(cloud)._create_lock(theirs)
+        deadline = time.monotonic() + 10
+        while not locked._renewal.lost and time.monotonic() < deadline:
+            time.sleep(0.01)
+        locked.save(one_more(locked.state))
+    held = store.holder()
+    assert held is not None
+    assert held[0] == theirs
+
+
+def test_renewing_shows_that_the_holder_lives(store: StateStore, cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_module, "RENEW_INTERVAL", 0.02)
+    with store.locked():
+        blob = cloud.bucket.get_blob(LOCK_OBJECT)
+        blob.metadata = {"renewed": "2026-01-01T00:00:00Z"}
+        blob.patch()
+        deadline = time.monotonic() + 10
+        while True:
+            held = store.holder()
+            assert held is not None
+            if held[1] < 60:
+                break
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+
+def test_a_state_that_was_changed_behind_the_lock_is_not_overwritten(store: StateStore, cloud: Cloud) -> None:
+    with pytest.raises(StateError, match="somebody else changed the shared state"), store.locked() as locked:
+        cloud.bucket.blob(STATE_OBJECT).upload_from_string("format_version: 1\nmodels: {other: {endpoint: e}}\n")
+        locked.save(one_more(locked.state))
+    assert set(store.load().models) == {"other"}
+
+
+def test_an_upload_whose_answer_was_lost_is_known_as_our_own(store: StateStore) -> None:
+    """The client repeats it and is told that the object is there already: with our content, so it is ours."""
+    state = one_more(EdgeState())
+    first = store._save(state, 0)
+    assert store._save(state, 0) == first
+
+
+def test_a_lock_whose_answer_was_lost_is_known_as_our_own(store: StateStore) -> None:
+    mine = store_module._myself()
+    assert store._create_lock(mine)
+    assert store._create_lock(mine)
+    assert not store._create_lock(dataclasses.replace(mine, token="another"))
+    assert json.loads(store._cloud.bucket.blob(LOCK_OBJECT).download_as_bytes())["token"] == mine.token
+
+
+@pytest.mark.parametrize("garbage", [b"", b"{", b"[]", b"\xff"])
+def test_a_lock_that_holds_garbage_still_locks_and_can_be_removed(
+    store: StateStore, cloud: Cloud, garbage: bytes
+) -> None:
+    cloud.bucket.blob(LOCK_OBJECT).upload_from_string(garbage)
+    with pytest.raises(StateLockedError, match="somebody on an unknown host"), store.locked():
+        pytest.fail("it was locked")
+    assert store.unlock() is not None
+
+
+@pytest.mark.parametrize("garbage", [b"", b"{", b"\xff", b"format_version: 99", b"models: 3"])
+def test_a_broken_state_is_never_overwritten(store: StateStore, cloud: Cloud, garbage: bytes) -> None:
+    cloud.bucket.blob(STATE_OBJECT).upload_from_string(garbage)
+    with pytest.raises(StateError), store.locked():
+        pytest.fail("there is no state to change")
+    assert cloud.bucket.blob(STATE_OBJECT).download_as_bytes() == garbage
+    assert store.holder() is None
