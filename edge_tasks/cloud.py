@@ -190,7 +190,9 @@ def sdk_errors(doing: str) -> Iterator[None]:
             f"cannot {doing}: permission denied: {_words(error)}",
             "check the account and its roles: gcloud auth list",
         ) from error
-    except (api.ServiceUnavailable, api.GatewayTimeout, api.RetryError) as error:
+    except api.RetryError as error:
+        raise CloudError(f"cannot {doing}: no answer for {RETRY_LIMIT:.0f} s", _NETWORK_HINT) from error
+    except (api.ServiceUnavailable, api.GatewayTimeout) as error:
         raise CloudError(f"cannot {doing}: no answer: {_words(error)}", _NETWORK_HINT) from error
     except api.GoogleAPIError as error:
         raise CloudError(f"cannot {doing}: {_words(error)}") from error

@@ -47,7 +47,12 @@ def labels(model_name: str, run_id: str, commit: Commit | None, data: Mapping[st
         "edge-dirty": str(commit.dirty).lower() if commit else "",
         "edge-data": data_version(data),
     }
-    return {key: _LABEL_VALUE.sub("-", value.lower())[:63] for key, value in values.items() if value}
+    return {key: label_value(value) for key, value in values.items() if value}
+
+
+def label_value(text: str) -> str:
+    """Return `text` as a label's value: other characters than Google allows become hyphens, the rest is cut off."""
+    return _LABEL_VALUE.sub("-", text.lower())[:63]
 
 
 def registry_model_id(bucket_name: str, model_name: str) -> str:

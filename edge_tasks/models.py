@@ -175,7 +175,8 @@ def _endpoint(
     if endpoint is not None:
         return state, endpoint
     progress.step(f"creating the endpoint `{display_name}`")
-    endpoint = vertex.create_endpoint(cloud, display_name, {"edge-model": name, "edge-bucket": cloud.bucket_name[:63]})
+    labels = {"edge-model": name, "edge-bucket": lineage.label_value(cloud.bucket_name)}
+    endpoint = vertex.create_endpoint(cloud, display_name, labels)
     return state.without_deployment(name).with_endpoint(name, endpoint.name), endpoint
 
 

@@ -17,7 +17,18 @@ PACKAGE = Path(edge_tasks.__file__).parent
 # Lowest first. A module may import modules of its own layer and of those below, never of those above.
 LAYERS = {
     "values": {
-        *("__init__", "errors", "config", "files", "lineage", "payloads", "progress", "state", "trained_model"),
+        *(
+            "__init__",
+            "errors",
+            "config",
+            "files",
+            "interrupts",
+            "lineage",
+            "payloads",
+            "progress",
+            "state",
+            "trained_model",
+        ),
     },
     "adapters": {"cloud", "dvc", "git", "joblog", "local", "storage", "store", "vertex"},
     "work": {"catalogue", "models", "pipelines", "projects", "template"},

@@ -300,3 +300,23 @@ def test_the_address_answers_a_program_that_knows_only_http(digits: Repository) 
     request = urllib.request.Request(url, data=body, headers={"Content-Type": "application/json"})
     with urllib.request.urlopen(request) as response:
         assert json.load(response)["predictions"] == [7, 6, 3]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_training_in_process_that_is_ended_changes_nothing(
+    hello_world: Repository, tmp_path: Path, number: signal.Signals
+) -> None:
+    hello_world.run("python", "models/hello-world/train.py")
+    before = trained(hello_world, "hello-world")
+    train = hello_world.root / "models" / "hello-world" / "train.py"
+    body = SLOW_TRAINING.format(mark=tmp_path / "mark").strip().replace("\n", "\n    ")
+    train.write_text(train.read_text().replace("    X = np.array", f"    {body}\n    X = np.array"))
+    process = hello_world.start("python", str(train))
+    wait_for((tmp_path / "mark").exists)
+    process.send_signal(number)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "interrupted: the training was ended; nothing was changed" in output
+    assert "Traceback" not in output
+    assert trained(hello_world, "hello-world") == before
+    assert list((hello_world.root / ".edge" / "training").iterdir()) == []

@@ -12,6 +12,7 @@ from invoke.exceptions import Exit
 from invoke.tasks import task as invoke_task
 
 from edge_tasks.errors import EdgeError
+from edge_tasks.interrupts import take_sigterm_like_ctrl_c
 
 _Body = TypeVar("_Body", bound=Callable[..., Any])
 
@@ -28,6 +29,7 @@ def task(*, help: dict[str, str] | None = None, name: str | None = None) -> Call
     def decorate(body: _Body) -> Any:
         @functools.wraps(body)
         def guarded(*args: Any, **kwargs: Any) -> Any:
+            take_sigterm_like_ctrl_c()
             try:
                 result = body(*args, **kwargs)
                 sys.stdout.flush()

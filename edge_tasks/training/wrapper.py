@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from edge_tasks.config import EdgeConfig, find_root
 from edge_tasks.errors import EdgeError, TrainingError
+from edge_tasks.interrupts import take_sigterm_like_ctrl_c
 from edge_tasks.training.context import TrainingState, current_order
 from edge_tasks.training.failure import TrainingFailedError, TrainingInterruptedError
 
@@ -44,6 +45,7 @@ def vertex_wrapper(config: EdgeConfig, state: TrainingState) -> Callable[[_Funct
                 bound.arguments.pop("_run", None)
             if run is None:
                 return function(**bound.arguments)
+            take_sigterm_like_ctrl_c()
             try:
                 return _train(config, run, Path(function.__code__.co_filename).name, function, bound.arguments)
             except EdgeError as error:
