@@ -1,0 +1,24 @@
+"""A small Vertex AI for one machine: `python -m edge_tasks.emulator --data DIR`.
+
+It answers the Vertex AI v1 REST API (https://cloud.google.com/vertex-ai/docs/reference/rest) on 127.0.0.1,
+really runs custom jobs as processes and really serves models, with fake-gcs-server beside it as Cloud
+Storage. The unmodified google-cloud-aiplatform (REST transport) and google-cloud-storage clients work
+against it. It is usable alone and imports nothing else of `edge_tasks`.
+
+What is not as on Vertex AI, on purpose or so far:
+
+- prebuilt training images and plain python images stand for the local Python environment; others fail;
+- nothing is installed: `pip install` in a job unpacks local archives and checks names;
+- `/gcs/BUCKET/path` in a job's command is a copy to read; what is written there is lost with the job;
+- one replica runs; machine types, accelerators, networks and service accounts are kept but mean nothing;
+- there is no authentication, and no quota;
+- models are served by the prebuilt sklearn and xgboost images' rules; other images are refused;
+- every RPC that has no handler answers 501 UNIMPLEMENTED with its name.
+
+    schema/    the frozen API: message types, routes, operation types
+    http/      from a request to a message and back; what a web page may not do
+    store/     what must survive: SQLite, filters, pages, field masks
+    services/  one module for each Vertex AI service, a function for each RPC, named after it
+    runtime/   processes: jobs, Cloud Storage, packages, images
+    serving/   one process for each deployed model, and the way to it
+"""

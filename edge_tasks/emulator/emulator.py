@@ -1,0 +1,158 @@
+"""The whole emulator: makes the parts, connects them, starts and ends them in order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+from typing import TYPE_CHECKING
+
+import psutil
+
+from edge_tasks.emulator.errors import StartError
+from edge_tasks.emulator.http import metadata_server
+from edge_tasks.emulator.http.application import Application
+from edge_tasks.emulator.http.exchange import Reply, Request, json_reply
+from edge_tasks.emulator.http.server import bind, make_server
+from edge_tasks.emulator.http.transcoding import Transcoder
+from edge_tasks.emulator.runtime import processes, storage_server
+from edge_tasks.emulator.runtime.bucket import Storage
+from edge_tasks.emulator.runtime.job_environment import Servers
+from edge_tasks.emulator.runtime.job_runner import JobRunner
+from edge_tasks.emulator.schema import surface as schema
+from edge_tasks.emulator.services import registry
+from edge_tasks.emulator.services.context import Context
+from edge_tasks.emulator.services.deployments import Deployments
+from edge_tasks.emulator.services.endpoints import Endpoints
+from edge_tasks.emulator.services.jobs import Jobs
+from edge_tasks.emulator.services.locations import Locations
+from edge_tasks.emulator.services.logging import Logging
+from edge_tasks.emulator.services.models import Models
+from edge_tasks.emulator.services.operations import Operations
+from edge_tasks.emulator.services.predictions import Predictions
+from edge_tasks.emulator.serving.model_server import ModelServers
+from edge_tasks.emulator.store.database import Database
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from edge_tasks.emulator.data_folder import DataFolder
+    from edge_tasks.emulator.http.application import Door
+
+
+class Emulator:
+    """One emulator over one data folder."""
+
+    def __init__(self, database: Database, surface: schema.Surface, data: Path, servers: Servers) -> None:
+        self.database = database
+        storage = Storage(servers.storage_url)
+        transcoder = Transcoder(surface)
+        self.model_servers = ModelServers(database)
+        context = Context(surface, transcoder, database, data, servers, storage, self.model_servers)
+        self.operations = Operations(context)
+        self.jobs = Jobs(context, self.operations, JobRunner(servers, storage, database))
+        self.models = models = Models(context, self.operations)
+        deployments = Deployments(context, models)
+        endpoints = Endpoints(context, self.operations, models, deployments)
+        services: list[registry.Service] = [self.operations, self.jobs, models, endpoints, Locations(context)]
+        doors: dict[tuple[str, str], Door] = {
+            **metadata_server.doors(),
+            ("GET", "/_emulator/health"): _health(data),
+            ("POST", "/v2/entries:list"): Logging(self.jobs).list_entries,
+        }
+        self.application = Application(
+            surface,
+            transcoder,
+            registry.handlers(surface, services),
+            Predictions(context, deployments).direct(),
+            doors,
+        )
+
+    def recover(self) -> None:
+        """Settle what an earlier run could not finish."""
+        self.operations.recover()
+        self.jobs.recover()
+        self.models.recover()
+
+    async def close(self) -> None:
+        """End jobs, operations and model servers."""
+        await asyncio.gather(self.jobs.close(), self.operations.close())
+        await self.model_servers.stop()
+
+
+async def run(folder: DataFolder, port: int, storage_port: int) -> None:
+    """Start everything, announce it, and serve until SIGTERM or SIGINT."""
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    last_port, last_storage_port = folder.last_ports()
+    surface = schema.load()
+    database = Database(folder.path / "store.sqlite3", surface)
+    # Ports of left-over servers are free after this.
+    processes.end_left_overs(database)
+    folder.withdraw()
+    listener = _listen(port, last_port, "--port")
+    with _listen(storage_port, last_storage_port, "--storage-port") as reserved:
+        storage_port = int(reserved.getsockname()[1])
+    port = int(listener.getsockname()[1])
+    storage = storage_server.StorageServer(folder.path, storage_port, database)
+    try:
+        await storage.start()
+        servers = Servers(f"http://127.0.0.1:{port}", f"http://127.0.0.1:{storage_port}")
+        emulator = Emulator(database, surface, folder.path, servers)
+        emulator.recover()
+        # Model servers are addressed relative to the data folder: see serving.model_server.
+        os.chdir(folder.path)
+        server = make_server(emulator.application)
+        serving = asyncio.ensure_future(server.serve(sockets=[listener]))
+        folder.announce(psutil.Process().create_time(), port, storage_port)
+        _say(
+            f"Vertex AI emulator at {servers.vertex_url}, Cloud Storage at {servers.storage_url}, data in {folder.path}"
+        )
+        supervising = asyncio.ensure_future(storage.supervise())
+        asked = asyncio.ensure_future(stopping.wait())
+        # Supervision ends only by failing: without Cloud Storage nothing works.
+        await asyncio.wait([supervising, asked, serving], return_when=asyncio.FIRST_COMPLETED)
+        folder.withdraw()
+        await emulator.close()
+        server.should_exit = True
+        await serving
+        if supervising.done():
+            supervising.result()
+        supervising.cancel()
+    finally:
+        await storage.stop()
+        database.close()
+
+
+def _say(line: str) -> None:
+    # Whoever started us may not be there to read it.
+    with contextlib.suppress(OSError):
+        print(line, flush=True)  # noqa: T201  (the one line that is printed)
+
+
+def _listen(port: int, last: int, option: str) -> socket.socket:
+    """Return a listening socket on the asked port; else on the last one, if it is free; else on any."""
+    if port:
+        try:
+            return bind(port)
+        except (OSError, OverflowError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            raise StartError(
+                f"port {port} cannot be used: {reason}",
+                f"choose another one, or let the emulator choose: {option} 0",
+            ) from error
+    with contextlib.suppress(OSError, OverflowError):
+        if last:
+            return bind(last)
+    return bind(0)
+
+
+def _health(data: Path) -> Door:
+    async def health(_: Request) -> Reply:
+        return json_reply({"status": "ok", "pid": os.getpid(), "data": str(data)})
+
+    return health

@@ -1,0 +1,123 @@
+"""The ASGI application: guard, routes, handlers, and errors in Google's form."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from edge_tasks.emulator.errors import ApiError, Code, invalid, unimplemented
+from edge_tasks.emulator.http import guard
+from edge_tasks.emulator.http.exchange import Reply, Request, error_reply
+from edge_tasks.emulator.http.routing import Route, Router
+
+if TYPE_CHECKING:
+    from edge_tasks.emulator.http.transcoding import Transcoder
+    from edge_tasks.emulator.schema.surface import Message, Surface
+
+Handler: TypeAlias = Callable[["Message"], Awaitable["Message"]]
+Door: TypeAlias = Callable[[Request], Awaitable[Reply]]
+
+LARGEST_BODY = 32 * 1024 * 1024
+LOG = logging.getLogger(__name__)
+
+
+class Application:
+    """Answers every request.
+
+    `handlers` answer RPCs message by message; `direct` ones, by the same names, get the request as it came
+    (predictions do not pass through messages, which would cost a hundred times the work). `doors` are the
+    paths that are no part of Vertex AI.
+    """
+
+    def __init__(
+        self,
+        surface: Surface,
+        transcoder: Transcoder,
+        handlers: Mapping[str, Handler],
+        direct: Mapping[str, Door],
+        doors: Mapping[tuple[str, str], Door],
+    ) -> None:
+        self._router = Router(surface.rpcs.values())
+        self._transcoder = transcoder
+        self._handlers = handlers
+        self._direct = direct
+        self._doors = doors
+
+    async def __call__(self, scope: Mapping[str, Any], receive: Any, send: Any) -> None:
+        """Serve one ASGI connection; uvicorn is told to speak HTTP only."""
+        if scope["type"] != "http":
+            return
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        request = Request(
+            method=scope["method"],
+            path=scope.get("raw_path", scope["path"].encode()).decode("latin-1").partition("?")[0],
+            query=scope["query_string"].decode("latin-1"),
+            headers=headers,
+        )
+        reply = await self._answer(request, receive)
+        await _send(reply, send, head_only=request.method == "HEAD")
+
+    async def _answer(self, request: Request, receive: Any) -> Reply:
+        try:
+            guard.check(request.headers)
+            request.body = await _read_body(request.headers, receive)
+            return await self._dispatch(request)
+        except ApiError as error:
+            return error_reply(error)
+        except asyncio.CancelledError:
+            raise
+        except Exception:
+            # A fault of ours: the trace goes to our log, never to a client.
+            LOG.exception("%s %s", request.method, request.path)
+            return error_reply(ApiError(Code.INTERNAL, "Internal error encountered; see the emulator's log."))
+
+    async def _dispatch(self, request: Request) -> Reply:
+        door = self._doors.get((request.method, request.path))
+        if door is not None:
+            return await door(request)
+        routes, request.variables = self._router.match(request.method, request.path)
+        if not routes:
+            raise ApiError(Code.NOT_FOUND, f"The path {request.method} {request.path[:500]} is not part of this API.")
+        route = next((route for route in routes if self._knows(route)), routes[0])
+        name = route.rpc.full_name
+        if name in self._direct:
+            return await self._direct[name](request)
+        if name not in self._handlers:
+            raise unimplemented(f"{name} is not implemented by this emulator.")
+        message = self._transcoder.read(request, route)
+        result = await self._handlers[name](message)
+        return self._transcoder.write(result, enum_numbers=request.wants_enum_numbers)
+
+    def _knows(self, route: Route) -> bool:
+        return route.rpc.full_name in self._handlers or route.rpc.full_name in self._direct
+
+
+async def _read_body(headers: Mapping[str, str], receive: Any) -> bytes:
+    announced = headers.get("content-length", "0")
+    if announced.isdigit() and int(announced) > LARGEST_BODY:
+        raise invalid(f"Request payload size exceeds the limit: {LARGEST_BODY} bytes.")
+    chunks: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ApiError(Code.CANCELLED, "The client has gone away.")
+        chunk = message.get("body", b"")
+        size += len(chunk)
+        if size > LARGEST_BODY:
+            raise invalid(f"Request payload size exceeds the limit: {LARGEST_BODY} bytes.")
+        chunks.append(chunk)
+        if not message.get("more_body"):
+            return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+async def _send(reply: Reply, send: Any, *, head_only: bool) -> None:
+    headers = [
+        (b"content-type", reply.content_type.encode("latin-1")),
+        (b"content-length", str(len(reply.body)).encode()),
+        *((name.encode("latin-1"), value.encode("latin-1", "replace")) for name, value in reply.headers.items()),
+    ]
+    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+    await send({"type": "http.response.body", "body": b"" if head_only else reply.body})

@@ -1,0 +1,128 @@
+"""Between JSON over HTTP and messages, by the rules of the SDK's own transports.
+
+https://cloud.google.com/endpoints/docs/grpc/transcoding and https://protobuf.dev/programming-guides/json.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from google.protobuf import json_format
+
+from edge_tasks.emulator.errors import invalid
+from edge_tasks.emulator.http.exchange import Reply
+
+if TYPE_CHECKING:
+    from edge_tasks.emulator.http.exchange import Request
+    from edge_tasks.emulator.http.routing import Route
+    from edge_tasks.emulator.schema.surface import Message, Surface
+
+UNKNOWN_FIELD = re.compile(r'no field named "([^"]*)"(?: at "([^"]*)")?')
+MASK = "google.protobuf.FieldMask"
+
+
+class Transcoder:
+    """Reads requests into messages and writes messages as replies."""
+
+    def __init__(self, surface: Surface) -> None:
+        self._surface = surface
+
+    def read(self, request: Request, route: Route) -> Message:
+        """Return the RPC's request message: from the body, then the query, then the path."""
+        message = self._surface.message_class(route.rpc.request_type)()
+        body = request.json()
+        if route.rule.body == "*":
+            self._parse(body, message)
+        elif route.rule.body:
+            part = getattr(message, route.rule.body)
+            part.SetInParent()
+            self._parse(body, part)
+        elif body:
+            raise invalid("Invalid JSON payload received. This method takes no body.")
+        query = _query_tree(request.parameters(), message.DESCRIPTOR)
+        if query:
+            self._parse(query, message)
+        for path, value in request.variables.items():
+            target = message
+            *parents, name = path.split(".")
+            for parent in parents:
+                target = getattr(target, parent)
+            setattr(target, name, value)
+        return message
+
+    def write(self, message: Message, *, enum_numbers: bool) -> Reply:
+        """Return a message as a JSON reply."""
+        return Reply(orjson.dumps(self.to_json(message, enum_numbers=enum_numbers)))
+
+    def to_json(self, message: Message, *, enum_numbers: bool) -> Any:
+        """Return a message as JSON values."""
+        return json_format.MessageToDict(
+            message, use_integers_for_enums=enum_numbers, descriptor_pool=self._surface.pool
+        )
+
+    def _parse(self, value: dict[str, Any], message: Message) -> None:
+        try:
+            json_format.ParseDict(value, message, descriptor_pool=self._surface.pool)
+        except (json_format.ParseError, ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
+            raise invalid(_explain(str(error))) from None
+
+
+def _explain(text: str) -> str:
+    """Say what is wrong in the words of Google's front end."""
+    unknown = UNKNOWN_FIELD.search(text)
+    if unknown:
+        name, at = unknown.groups()
+        where = f" at '{at}'" if at else ""
+        return f'Invalid JSON payload received. Unknown name "{name}"{where}: Cannot find field.'
+    return f"Invalid JSON payload received. {text[:500]}"
+
+
+def _query_tree(parameters: list[tuple[str, str]], descriptor: Any) -> dict[str, Any]:
+    """Return query parameters (`a.b=c`) as the JSON object that they mean."""
+    tree: dict[str, Any] = {}
+    for name, text in parameters:
+        node, owner = tree, descriptor
+        *parents, last = name.split(".")
+        for parent in parents:
+            field = _field(owner, parent, name)
+            if field.message_type is None or field.is_repeated:
+                raise _unknown_parameter(name)
+            owner = field.message_type
+            node = node.setdefault(field.json_name, {})
+        field = _field(owner, last, name)
+        value = _query_value(field, text, name)
+        if field.is_repeated:
+            node.setdefault(field.json_name, []).append(value)
+        else:
+            node[field.json_name] = value
+    return tree
+
+
+def _field(owner: Any, part: str, name: str) -> Any:
+    field = owner.fields_by_name.get(part) or owner.fields_by_camelcase_name.get(part)
+    if field is None:
+        raise _unknown_parameter(name)
+    return field
+
+
+def _unknown_parameter(name: str) -> Exception:
+    return invalid(f'Invalid JSON payload received. Unknown name "{name}": Cannot bind query parameter.')
+
+
+def _query_value(field: Any, text: str, name: str) -> Any:
+    if field.type == field.TYPE_BOOL:
+        if text.lower() not in {"true", "false"}:
+            raise invalid(f"Invalid value {text[:100]!r} for the query parameter {name!r}: true or false.")
+        return text.lower() == "true"
+    if field.message_type is not None and field.message_type.full_name == MASK:
+        return ",".join(_camel(path) for path in text.split(",") if path)
+    if field.message_type is not None and not field.message_type.full_name.startswith("google.protobuf."):
+        raise invalid(f"The query parameter {name!r} is an object: name its fields.")
+    return text
+
+
+def _camel(path: str) -> str:
+    """Masks come in camelCase from the SDK and in snake_case from people."""
+    return re.sub(r"_([a-z0-9])", lambda match: match.group(1).upper(), path.strip())

@@ -1,0 +1,98 @@
+"""Reading from Cloud Storage by its JSON API: https://cloud.google.com/storage/docs/json_api/v1.
+
+Two calls are all that is needed, and importing google-cloud-storage takes longer than the emulator's start.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import shutil
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import quote, urlencode, urlsplit
+
+from edge_tasks.emulator.errors import invalid, precondition
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+TIMEOUT = 60
+
+
+class Location(NamedTuple):
+    """A `gs://bucket/path`."""
+
+    bucket: str
+    path: str
+
+
+def parse_uri(uri: str, field: str) -> Location:
+    """Read a `gs://` URI; `field` names it in the error."""
+    bucket, _, path = uri.removeprefix("gs://").partition("/")
+    if not uri.startswith("gs://") or not bucket:
+        raise invalid(f"{field} must be a Cloud Storage URI such as gs://bucket/path, not {uri!r}.")
+    return Location(bucket, path)
+
+
+class Storage:
+    """The storage server, as a reader sees it. Calls block: use them in a thread."""
+
+    def __init__(self, url: str) -> None:
+        self._netloc = urlsplit(url).netloc
+
+    def names(self, bucket: str, prefix: str) -> Iterator[str]:
+        """Yield the objects below a prefix; none when the bucket does not exist."""
+        token = ""
+        while True:
+            query = urlencode({"prefix": prefix, "pageToken": token, "fields": "items(name),nextPageToken"})
+            response = self._get(f"/storage/v1/b/{quote(bucket, safe='')}/o?{query}")
+            if response is None:
+                return
+            page = json.load(response)
+            for item in page.get("items", []):
+                yield item["name"]
+            token = page.get("nextPageToken", "")
+            if not token:
+                return
+
+    def download(self, bucket: str, name: str, target: Path) -> bool:
+        """Write an object to `target`; False when there is none."""
+        response = self._get(f"/storage/v1/b/{quote(bucket, safe='')}/o/{quote(name, safe='')}?alt=media")
+        if response is None:
+            return False
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with target.open("wb") as output:
+            shutil.copyfileobj(response, output)
+        return True
+
+    def download_folder(self, location: Location, target: Path) -> int:
+        """Copy every object below a folder into `target` and return how many there were."""
+        prefix = location.path.rstrip("/") + "/" if location.path.strip("/") else ""
+        count = 0
+        for name in self.names(location.bucket, prefix):
+            relative = name.removeprefix(prefix)
+            if not relative or relative.endswith("/"):
+                continue
+            path = safe_join(target, relative)
+            count += self.download(location.bucket, name, path)
+        return count
+
+    def _get(self, path: str) -> http.client.HTTPResponse | None:
+        connection = http.client.HTTPConnection(self._netloc, timeout=TIMEOUT)
+        connection.request("GET", path)
+        response = connection.getresponse()
+        if response.status == 404:
+            response.read()
+            return None
+        if response.status != 200:
+            raise precondition(f"Cloud Storage answered {response.status} to GET {path}.")
+        return response
+
+
+def safe_join(folder: Path, relative: str) -> Path:
+    """Return a path inside `folder`; an object's name that would lead out of it is refused."""
+    parts = relative.split("/")
+    if any(part in {"", ".", ".."} or "\0" in part for part in parts):
+        raise precondition(f"The object name {relative!r} cannot be used as a file name.")
+    return folder.joinpath(*parts)

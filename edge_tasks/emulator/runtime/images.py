@@ -1,0 +1,41 @@
+"""Which container images can stand for the local Python environment, and which model files they serve."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+# https://cloud.google.com/vertex-ai/docs/training/pre-built-containers
+PREBUILT_TRAINING = re.compile(r"(?:us|europe|asia)-docker\.pkg\.dev/vertex-ai/training/[\w./-]+(?::[\w.-]+)?")
+PLAIN_PYTHON = re.compile(
+    r"(?:(?:docker\.io|mirror\.gcr\.io)/)?(?:library/)?python(?::[\w.-]+)?(?:@sha256:[0-9a-f]{64})?"
+)
+# https://cloud.google.com/vertex-ai/docs/predictions/pre-built-containers
+PREBUILT_PREDICTION = re.compile(
+    r"(?:us|europe|asia)-docker\.pkg\.dev/vertex-ai/prediction/(tf2?|sklearn|xgboost|pytorch)-[\w./-]+(?::[\w.-]+)?"
+)
+
+
+class Framework(NamedTuple):
+    """What a prebuilt prediction image serves: https://cloud.google.com/vertex-ai/docs/training/exporting-model-artifacts."""
+
+    name: str
+    files: tuple[str, ...]
+    module: str
+
+
+FRAMEWORKS = {
+    "sklearn": Framework("sklearn", ("model.joblib", "model.pkl"), "sklearn"),
+    "xgboost": Framework("xgboost", ("model.bst", "model.joblib", "model.pkl"), "xgboost"),
+}
+
+
+def runs_local_python(image: str) -> bool:
+    """Whether a job with this image can run in the local Python environment."""
+    return bool(PREBUILT_TRAINING.fullmatch(image) or PLAIN_PYTHON.fullmatch(image))
+
+
+def framework_of(image: str) -> Framework | None:
+    """Return the framework of a prebuilt prediction image that is emulated."""
+    match = PREBUILT_PREDICTION.fullmatch(image)
+    return FRAMEWORKS.get(match.group(1)) if match else None

@@ -1,0 +1,169 @@
+"""The folder and the environment variables of a job.
+
+The variables of Vertex AI: https://cloud.google.com/vertex-ai/docs/training/code-requirements#environment-variables
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import shutil
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edge_tasks.emulator.runtime.processes import ROOT, clean_environment
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+SUPPORT = Path(__file__).parent / "job_support"
+CLIENT_HOOK = Path(__file__).parents[1] / "client_hook"
+
+
+@dataclass(frozen=True)
+class Servers:
+    """Where a job finds the emulator."""
+
+    vertex_url: str
+    storage_url: str
+
+
+@dataclass(frozen=True)
+class JobFolder:
+    """The folders of one job; all but its log vanish when it ends."""
+
+    path: Path
+
+    @property
+    def log(self) -> Path:
+        """The job's log."""
+        return self.path / "log.jsonl"
+
+    @property
+    def site(self) -> Path:
+        """Unpacked packages; first on the job's PYTHONPATH."""
+        return self.path / "site"
+
+    @property
+    def bin(self) -> Path:
+        """Programs that come first on the job's PATH."""
+        return self.path / "bin"
+
+    @property
+    def gcs(self) -> Path:
+        """What the job reads below /gcs."""
+        return self.path / "gcs"
+
+    @property
+    def work(self) -> Path:
+        """The job's working directory."""
+        return self.path / "work"
+
+    def create(self) -> None:
+        """Make the folders and the programs in `bin`."""
+        for name in ("site", "bin", "gcs", "work", "home", "tmp", "packages"):
+            (self.path / name).mkdir(parents=True, exist_ok=True)
+        python = f"exec {shlex.quote(sys.executable)}"
+        # A script, not a link: Python finds a virtual environment by the path it was called by.
+        code = (
+            f"import sys; sys.path.insert(0, {str(ROOT)!r}); "
+            "from edge_tasks.emulator.runtime.pip_shim import main; "
+            f"sys.exit(main({str(self.site)!r}, sys.argv[1:]))"
+        )
+        for name in ("python", "python3"):
+            self._program(name, f'{python} "$@"')
+        for name in ("pip", "pip3"):
+            self._program(name, f'{python} -I -c {shlex.quote(code)} "$@"')
+
+    def clear(self) -> None:
+        """Remove everything of an ended job but its log."""
+        if not self.path.is_dir():
+            return
+        link = self.path / "link"
+        if link.is_file():
+            shutil.rmtree(link.read_text(), ignore_errors=True)
+        for path in self.path.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+
+    def link_gcs(self) -> Path:
+        """Return a path to `gcs` that needs no quotes in a shell, for a data folder whose own path does."""
+        folder = Path(tempfile.mkdtemp(prefix="vertex-emulator-"))
+        (self.path / "link").write_text(str(folder))
+        (folder / "gcs").symlink_to(self.gcs)
+        return folder / "gcs"
+
+    def _program(self, name: str, line: str) -> None:
+        path = self.bin / name
+        path.write_text(f"#!/bin/sh\n{line}\n")
+        path.chmod(0o755)
+
+
+def variables(
+    *,
+    folder: JobFolder,
+    servers: Servers,
+    project: str,
+    location: str,
+    job_id: str,
+    base_output: str,
+    spec_env: Iterable[Any],
+    job_spec: dict[str, Any],
+) -> dict[str, str]:
+    """Return the whole environment of a job."""
+    host = servers.vertex_url.removeprefix("http://")
+    environment = clean_environment()
+    system_path = environment.get("PATH", "/usr/local/bin:/usr/bin:/bin")
+    environment |= {
+        "PATH": f"{folder.bin}:{Path(sys.executable).parent}:{system_path}",
+        "HOME": str(folder.path / "home"),
+        "TMPDIR": str(folder.path / "tmp"),
+        "PYTHONUNBUFFERED": "1",
+        "CLOUD_ML_PROJECT_ID": project,
+        "CLOUD_ML_REGION": location,
+        "CLOUD_ML_JOB_ID": job_id,
+        "CLUSTER_SPEC": _cluster_spec(job_spec),
+        # Not Vertex AI's: how unmodified clients find the emulator from inside the job.
+        "VERTEX_EMULATOR_URL": servers.vertex_url,
+        "VERTEX_EMULATOR_PIP": str(folder.bin / "pip"),
+        "STORAGE_EMULATOR_HOST": servers.storage_url,
+        "GCE_METADATA_HOST": host,
+        "GCE_METADATA_IP": host,
+        "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false",
+    }
+    if base_output:
+        base = base_output.rstrip("/")
+        environment |= {
+            "AIP_MODEL_DIR": f"{base}/model/",
+            "AIP_CHECKPOINT_DIR": f"{base}/checkpoints/",
+            "AIP_TENSORBOARD_LOG_DIR": f"{base}/logs/",
+        }
+    for variable in spec_env:
+        environment[variable.name] = expand(variable.value, environment)
+    paths = [str(folder.site), str(SUPPORT), str(CLIENT_HOOK), environment.get("PYTHONPATH", "")]
+    environment["PYTHONPATH"] = ":".join(path for path in paths if path)
+    return environment
+
+
+def expand(text: str, environment: dict[str, str]) -> str:
+    """Replace `$(NAME)` by a variable's value, as in containers; `$$(NAME)` stays `$(NAME)`."""
+    return re.sub(
+        r"\$\$(?=\()|\$\(([A-Za-z_][\w.]*)\)",
+        lambda match: "$" if match.group(1) is None else environment.get(match.group(1), match.group(0)),
+        text,
+    )
+
+
+def _cluster_spec(job_spec: dict[str, Any]) -> str:
+    return json.dumps(
+        {
+            "cluster": {"workerpool0": ["127.0.0.1:2222"]},
+            "environment": "cloud",
+            "task": {"type": "workerpool0", "index": 0},
+            "job": json.dumps(job_spec),
+        }
+    )

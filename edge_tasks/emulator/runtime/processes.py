@@ -1,0 +1,152 @@
+"""Child processes that never outlive the emulator.
+
+Each child leads a session of its own, so that its whole tree can be signalled. A shell watches a pipe that
+the emulator holds: when the emulator is killed, the pipe ends and the shell kills the group. (PR_SET_PDEATHSIG
+would follow the thread that made the child, and exists on Linux only.) Should even the watcher be lost, pid
+and start time are in the store, and the next start ends what is left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from edge_tasks.emulator.store.database import Database
+
+# exec keeps the pid, so the child is the very process that was started.
+WATCHED = 'exec 3<&0; (read -r _ <&3; kill -9 -$$) >/dev/null 2>&1 & exec 3<&-; exec "$@" </dev/null'
+
+# Variables of ours that a child may see. Everything else, secrets of the user first, stays here.
+ALLOWED = ("PATH", "LANG", "LANGUAGE", "TZ", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT")
+
+# Where this package is imported from, for programs of ours that run as children.
+ROOT = Path(__file__).parents[3]
+
+
+def clean_environment() -> dict[str, str]:
+    """Return the part of our environment that children may see."""
+    return {name: value for name, value in os.environ.items() if name in ALLOWED or name.startswith("LC_")}
+
+
+class Child:
+    """One running child and its tree."""
+
+    def __init__(self, process: asyncio.subprocess.Process, watch_pipe: int, database: Database) -> None:
+        self.process = process
+        self._watch_pipe = watch_pipe
+        self._database = database
+        self._ended = False
+
+    @property
+    def running(self) -> bool:
+        """Whether the process has not ended yet."""
+        return self.process.returncode is None
+
+    async def wait(self) -> int:
+        """Wait for the end and return the exit status as a container would: 128 + N for signal N."""
+        status = await self.process.wait()
+        self.kill_tree()
+        return 128 - status if status < 0 else status
+
+    async def stop(self, grace: float) -> None:
+        """End the tree: SIGTERM, and SIGKILL for what is left after `grace` seconds."""
+        strays = self._descendants()
+        if self.running:
+            self._signal(signal.SIGTERM)
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(asyncio.shield(self.process.wait()), grace)
+        self.kill_tree()
+        for stray in strays:
+            # psutil compares start times before it signals: a pid that was given anew is safe.
+            with contextlib.suppress(psutil.NoSuchProcess):
+                stray.kill()
+        await self.process.wait()
+
+    def kill_tree(self) -> None:
+        """Kill whatever is left of the group and forget it."""
+        if self._ended:
+            # The pid is free for somebody else by now.
+            return
+        self._ended = True
+        self._signal(signal.SIGKILL)
+        os.close(self._watch_pipe)
+        self._database.forget_process(self.process.pid)
+
+    def _descendants(self) -> list[psutil.Process]:
+        """Return the tree by parentage: a descendant may have made a group of its own."""
+        if not self.running:
+            return []
+        with contextlib.suppress(psutil.NoSuchProcess):
+            return psutil.Process(self.process.pid).children(recursive=True)
+        return []
+
+    def _signal(self, number: signal.Signals) -> None:
+        # Once the leader is reaped its pid names the group for as long as a member lives, and is not given
+        # to another process meanwhile; an empty group is an error that says so.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.process.pid, number)
+
+
+async def start(
+    arguments: Sequence[str],
+    *,
+    role: str,
+    environment: Mapping[str, str],
+    folder: Path,
+    database: Database,
+    stdout: int,
+    stderr: int,
+) -> Child:
+    """Start a program in its own session and note it.
+
+    The pipes are ours, not asyncio's: from Python 3.11 on its `wait` returns only once all of its pipes are
+    closed, which a grandchild may put off for ever.
+    """
+    read_end, watch_pipe = os.pipe()
+    try:
+        process = await asyncio.create_subprocess_exec(
+            "/bin/sh",
+            "-c",
+            WATCHED,
+            "sh",
+            *arguments,
+            env=dict(environment),
+            cwd=folder,
+            stdin=read_end,
+            stdout=stdout,
+            stderr=stderr,
+            start_new_session=True,
+        )
+    except BaseException:
+        os.close(watch_pipe)
+        raise
+    finally:
+        os.close(read_end)
+    child = Child(process, watch_pipe, database)
+    with contextlib.suppress(psutil.NoSuchProcess):
+        database.remember_process(process.pid, psutil.Process(process.pid).create_time(), role)
+    return child
+
+
+def end_left_overs(database: Database) -> None:
+    """End the processes that an emulator which was killed has left behind."""
+    killed = []
+    for pid, started, _ in database.processes():
+        with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError, PermissionError):
+            process = psutil.Process(pid)
+            # The pid may belong to somebody else by now: the start time tells.
+            if abs(process.create_time() - started) < 0.01:
+                os.killpg(pid, signal.SIGKILL)
+                killed.append(process)
+        database.forget_process(pid)
+    # Their ports are free once they are gone.
+    psutil.wait_procs(killed, timeout=2)

@@ -1,0 +1,105 @@
+"""Between endpoints and model servers: which server a deployed model needs, and where it is."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+from typing import TYPE_CHECKING
+
+from edge_tasks.emulator.errors import precondition, unimplemented
+from edge_tasks.emulator.runtime import images
+from edge_tasks.emulator.services.names import project_and_location
+from edge_tasks.emulator.serving.model_server import ModelServer, ServerPlan
+
+if TYPE_CHECKING:
+    from edge_tasks.emulator.schema.surface import Message
+    from edge_tasks.emulator.services.context import Context
+    from edge_tasks.emulator.services.models import Models
+    from edge_tasks.emulator.store.database import Row
+
+
+class Deployments:
+    """Model servers by endpoint and deployed model."""
+
+    def __init__(self, context: Context, models: Models) -> None:
+        self._context = context
+        self._models = models
+
+    def check(self, version: Row) -> images.Framework:
+        """Refuse a model that cannot be served here, before anything is started."""
+        image = version.message.container_spec.image_uri
+        framework = images.framework_of(image)
+        if framework is None:
+            raise unimplemented(
+                f"The serving image {image or '(none)'} is not implemented by this emulator: it serves the prebuilt"
+                " sklearn and xgboost prediction images."
+            )
+        if importlib.util.find_spec(framework.module) is None:
+            raise precondition(
+                f"Models of {framework.name} are served by the local Python environment, where {framework.module}"
+                f" is not installed. Install it with: pip install "
+                f"{'scikit-learn joblib' if framework.name == 'sklearn' else framework.name}"
+            )
+        folder = self._context.data / self._models.artifacts(version)
+        if not any((folder / name).is_file() for name in framework.files):
+            raise precondition(
+                f"The artifacts of the model ({version.message.artifact_uri or 'none were given'}) hold none of the"
+                f" files that {framework.name} images load: {', '.join(framework.files)}."
+            )
+        return framework
+
+    async def start(self, endpoint: str, deployed: Message) -> None:
+        """Start the server of a model that is being deployed; nothing is left of it when that fails."""
+        server = self._context.model_servers.add(endpoint, deployed.id, self._plan(endpoint, deployed))
+        try:
+            await server.start()
+        except BaseException:
+            await self.stop(endpoint, deployed.id)
+            raise
+
+    def knows(self, endpoint: str, deployed_model_id: str) -> bool:
+        """Whether there is a server for this id: also of a model that is still being deployed."""
+        return self._context.model_servers.find(endpoint, deployed_model_id) is not None
+
+    async def stop(self, endpoint: str, deployed_model_id: str) -> None:
+        """End the server of a deployed model."""
+        await self._context.model_servers.remove(endpoint, deployed_model_id)
+
+    def server(self, endpoint: str, deployed: Message) -> ModelServer:
+        """Return the server of a deployed model; after a restart it starts with the first request."""
+        servers = self._context.model_servers
+        return servers.find(endpoint, deployed.id) or servers.add(endpoint, deployed.id, self._plan(endpoint, deployed))
+
+    def _plan(self, endpoint: str, deployed: Message) -> ServerPlan:
+        version = self._models.version(f"{deployed.model}@{deployed.model_version_id}")
+        framework = self.check(version)
+        endpoint_id = endpoint.rpartition("/")[2]
+        project, _ = project_and_location(endpoint)
+        default = f"/v1/endpoints/{endpoint_id}/deployedModels/{deployed.id}"
+        health = version.message.container_spec.health_route or default
+        predict = version.message.container_spec.predict_route or f"{default}:predict"
+        environment = {variable.name: variable.value for variable in version.message.container_spec.env}
+        environment |= {
+            "AIP_MODE": "PREDICTION",
+            "AIP_MODE_VERSION": "1.0.0",
+            "AIP_FRAMEWORK": "CUSTOM_CONTAINER",
+            "AIP_HTTP_PORT": "8080",
+            "AIP_HEALTH_ROUTE": health,
+            "AIP_PREDICT_ROUTE": predict,
+            "AIP_ENDPOINT_ID": endpoint_id,
+            "AIP_MODEL_NAME": endpoint_id,
+            "AIP_DEPLOYED_MODEL_ID": deployed.id,
+            "AIP_VERSION_NAME": deployed.id,
+            "AIP_PROJECT_NUMBER": project,
+            "AIP_MACHINE_TYPE": deployed.dedicated_resources.machine_spec.machine_type,
+            "AIP_STORAGE_URI": version.message.artifact_uri,
+            "STORAGE_EMULATOR_HOST": self._context.servers.storage_url,
+        }
+        return ServerPlan(
+            key=hashlib.sha256(f"{endpoint}/{deployed.id}".encode()).hexdigest()[:16],
+            framework=framework.name,
+            artifacts=self._models.artifacts(version),
+            health_route=health,
+            predict_route=predict,
+            environment=environment,
+        )

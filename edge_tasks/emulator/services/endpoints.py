@@ -1,0 +1,251 @@
+"""EndpointService: https://cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations.endpoints."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from typing import TYPE_CHECKING
+
+from edge_tasks.emulator.errors import ApiError, Code, invalid, not_found, precondition, unimplemented
+from edge_tasks.emulator.services.names import (
+    ENDPOINT_ID,
+    check_display_name,
+    check_labels,
+    check_parent,
+    new_id,
+    parse_model,
+)
+from edge_tasks.emulator.store.listing import page
+from edge_tasks.emulator.store.masks import apply_mask
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from edge_tasks.emulator.schema.surface import Message
+    from edge_tasks.emulator.services.context import Context
+    from edge_tasks.emulator.services.deployments import Deployments
+    from edge_tasks.emulator.services.models import Models
+    from edge_tasks.emulator.services.operations import Operations
+
+KIND = "Endpoint"
+MUTABLE = frozenset(
+    {"display_name", "description", "labels", "traffic_split", "predict_request_response_logging_config"}
+)
+# https://cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations.endpoints/mutateDeployedModel
+MUTABLE_DEPLOYED = frozenset(
+    {"disable_container_logging", "enable_container_logging"}
+    | {
+        f"dedicated_resources.{field}"
+        for field in ("min_replica_count", "max_replica_count", "required_replica_count", "autoscaling_metric_specs")
+    }
+)
+DEPLOYED_MODEL_ID = re.compile(r"[0-9]{1,10}")
+NEW_MODEL = "0"
+
+
+class Endpoints:
+    """Endpoints, the models deployed on them, and how traffic is split."""
+
+    service = "google.cloud.aiplatform.v1.EndpointService"
+
+    def __init__(self, context: Context, operations: Operations, models: Models, deployments: Deployments) -> None:
+        self._context = context
+        self._operations = operations
+        self._models = models
+        self._deployments = deployments
+
+    async def create_endpoint(self, request: Message) -> Message:
+        """Store an endpoint."""
+        check_parent(request.parent)
+        endpoint = request.endpoint
+        check_display_name(endpoint)
+        check_labels(endpoint.labels)
+        if endpoint.dedicated_endpoint_enabled or endpoint.HasField("private_service_connect_config"):
+            raise unimplemented("Dedicated and private endpoints are not implemented by this emulator.")
+        if request.endpoint_id and not ENDPOINT_ID.fullmatch(request.endpoint_id):
+            raise invalid(f"Invalid endpoint_id {request.endpoint_id!r}: 1 to 10 digits.")
+        endpoint.name = f"{request.parent}/endpoints/{request.endpoint_id or new_id()}"
+        endpoint.ClearField("deployed_models")
+        endpoint.ClearField("traffic_split")
+        endpoint.create_time.GetCurrentTime()
+        self._touch(endpoint)
+        # A name that is taken is refused at once, not by the operation.
+        self._context.database.insert(KIND, endpoint.name, request.parent, endpoint)
+        return await self._operations.start("EndpointService.CreateEndpoint", endpoint.name, _value(endpoint))
+
+    async def get_endpoint(self, request: Message) -> Message:
+        """Return an endpoint."""
+        return self._context.database.get(KIND, request.name)
+
+    async def list_endpoints(self, request: Message) -> Message:
+        """Return the endpoints of a location."""
+        check_parent(request.parent)
+        rows = self._context.database.children(KIND, request.parent)
+        descriptor = self._context.surface.new(KIND).DESCRIPTOR
+        endpoints, token = page(rows, request, descriptor, {"endpoint": f"{request.parent}/endpoints/"})
+        return self._context.surface.new("ListEndpointsResponse", endpoints=endpoints, next_page_token=token)
+
+    async def update_endpoint(self, request: Message) -> Message:
+        """Change the masked fields of an endpoint."""
+        endpoint = self._context.database.get(KIND, request.endpoint.name)
+        apply_mask(endpoint, request.endpoint, request.update_mask.paths, MUTABLE)
+        check_display_name(endpoint)
+        check_labels(endpoint.labels)
+        check_split(endpoint.traffic_split, [deployed.id for deployed in endpoint.deployed_models])
+        self._save(endpoint)
+        return endpoint
+
+    async def delete_endpoint(self, request: Message) -> Message:
+        """Delete an endpoint that has no deployed models."""
+        endpoint = self._context.database.get(KIND, request.name)
+        if endpoint.deployed_models:
+            ids = ", ".join(deployed.id for deployed in endpoint.deployed_models)
+            raise precondition(f"Endpoint `{endpoint.name}` has deployed models ({ids}): undeploy them first.")
+        self._context.database.delete(endpoint.name)
+        empty = self._context.surface.new("google.protobuf.Empty")
+        return await self._operations.start("EndpointService.DeleteEndpoint", endpoint.name, _value(empty))
+
+    async def deploy_model(self, request: Message) -> Message:
+        """Start a server for a model and add it to an endpoint."""
+        endpoint = self._context.database.get(KIND, request.endpoint)
+        deployed = request.deployed_model
+        name = parse_model(deployed.model, "deployed_model.model")
+        version = self._models.version(deployed.model)
+        kind = deployed.WhichOneof("prediction_resources")
+        if kind != "dedicated_resources":
+            raise invalid(
+                f"Model `{name.name}` supports deployment with DEDICATED_RESOURCES only: set"
+                " deployed_model.dedicated_resources."
+            )
+        _check_replicas(deployed.dedicated_resources)
+        in_use = {other.id for other in endpoint.deployed_models}
+        if deployed.id and (not DEPLOYED_MODEL_ID.fullmatch(deployed.id) or deployed.id == NEW_MODEL):
+            raise invalid(f"Invalid deployed_model.id {deployed.id!r}: 1 to 10 digits.")
+        if deployed.id in in_use or self._deployments.knows(endpoint.name, deployed.id):
+            raise ApiError(Code.ALREADY_EXISTS, f"DeployedModel {deployed.id} already exists on `{endpoint.name}`.")
+        check_split(request.traffic_split, [*in_use, NEW_MODEL])
+        deployed.id = deployed.id or new_id()
+        deployed.model = name.name
+        deployed.model_version_id = version.message.version_id
+        deployed.display_name = deployed.display_name or version.message.display_name
+        deployed.create_time.GetCurrentTime()
+        self._deployments.check(version)
+        return await self._operations.start("EndpointService.DeployModel", endpoint.name, self._deploy(request))
+
+    async def undeploy_model(self, request: Message) -> Message:
+        """Remove a model from an endpoint and end its server."""
+        endpoint = self._context.database.get(KIND, request.endpoint)
+        # What is refused is refused at once, not by the operation.
+        _without(endpoint, request.deployed_model_id, request.traffic_split)
+        return await self._operations.start("EndpointService.UndeployModel", endpoint.name, self._undeploy(request))
+
+    async def mutate_deployed_model(self, request: Message) -> Message:
+        """Change the replicas or the logging of a deployed model."""
+        endpoint = self._context.database.get(KIND, request.endpoint)
+        deployed = _find(endpoint, request.deployed_model.id)
+        if not request.update_mask.paths:
+            raise invalid("update_mask is required: name the fields to update.")
+        for path in request.update_mask.paths:
+            if path not in MUTABLE_DEPLOYED:
+                shown = ", ".join(sorted(MUTABLE_DEPLOYED))
+                raise invalid(f"Invalid update_mask: {path!r} cannot be changed; these can: {shown}.")
+        request.update_mask.MergeMessage(request.deployed_model, deployed, True, True)
+        _check_replicas(deployed.dedicated_resources)
+        self._save(endpoint)
+        response = self._context.surface.new("MutateDeployedModelResponse", deployed_model=deployed)
+        return await self._operations.start("EndpointService.MutateDeployedModel", endpoint.name, _value(response))
+
+    async def _deploy(self, request: Message) -> Message:
+        deployed = request.deployed_model
+        await self._deployments.start(request.endpoint, deployed)
+        try:
+            # The endpoint may have changed, or be gone, while the model was loaded. From here on nothing is
+            # awaited, so it cannot change between reading and saving.
+            endpoint = self._context.database.get(KIND, request.endpoint)
+            check_split(request.traffic_split, [*(d.id for d in endpoint.deployed_models), NEW_MODEL])
+            self._models.version(f"{deployed.model}@{deployed.model_version_id}")
+            endpoint.deployed_models.append(deployed)
+            if request.traffic_split:
+                _set_split(endpoint, request.traffic_split, deployed.id)
+            self._save(endpoint)
+        except BaseException:
+            await self._deployments.stop(request.endpoint, deployed.id)
+            raise
+        return self._context.surface.new("DeployModelResponse", deployed_model=deployed)
+
+    async def _undeploy(self, request: Message) -> Message:
+        endpoint = self._context.database.get(KIND, request.endpoint)
+        self._save(_without(endpoint, request.deployed_model_id, request.traffic_split))
+        await self._deployments.stop(request.endpoint, request.deployed_model_id)
+        return self._context.surface.new("UndeployModelResponse")
+
+    def _save(self, endpoint: Message) -> None:
+        self._touch(endpoint)
+        self._context.database.update(endpoint.name, endpoint)
+
+    def _touch(self, endpoint: Message) -> None:
+        endpoint.update_time.GetCurrentTime()
+        endpoint.etag = secrets.token_hex(8)
+
+
+def check_split(split: Mapping[str, int], ids: Iterable[str]) -> None:
+    """Refuse a traffic split that names unknown models or does not add up; an empty one is no split."""
+    known = set(ids)
+    for deployed_model_id, percentage in split.items():
+        if deployed_model_id not in known:
+            raise invalid(f"Invalid traffic_split: there is no deployed model {deployed_model_id!r}.")
+        if not 0 <= percentage <= 100:
+            raise invalid(f"Invalid traffic_split: {percentage} is no percentage.")
+    if split and sum(split.values()) != 100:
+        raise invalid(f"Invalid traffic_split: the percentages add up to {sum(split.values())}, not to 100.")
+
+
+def _set_split(endpoint: Message, split: Mapping[str, int], new_model: str) -> None:
+    endpoint.traffic_split.clear()
+    for deployed_model_id, percentage in split.items():
+        endpoint.traffic_split[new_model if deployed_model_id == NEW_MODEL else deployed_model_id] = percentage
+
+
+def _without(endpoint: Message, deployed_model_id: str, split: Mapping[str, int]) -> Message:
+    """Return the endpoint less one deployed model; one that has traffic is only given up with a new split."""
+    deployed = _find(endpoint, deployed_model_id)
+    result = type(endpoint)()
+    result.CopyFrom(endpoint)
+    result.deployed_models.remove(deployed)
+    left = [other.id for other in result.deployed_models]
+    if not left:
+        result.traffic_split.clear()
+        return result
+    if split:
+        positive = {key: value for key, value in split.items() if not (key == deployed_model_id and value == 0)}
+        check_split(positive, left)
+        _set_split(result, positive, "")
+    elif result.traffic_split.get(deployed_model_id, 0):
+        raise precondition(
+            f"DeployedModel {deployed_model_id} has {result.traffic_split[deployed_model_id]}% of the traffic of"
+            f" `{endpoint.name}`: give a traffic_split that leaves it none."
+        )
+    result.traffic_split.pop(deployed_model_id, None)
+    return result
+
+
+def _find(endpoint: Message, deployed_model_id: str) -> Message:
+    for deployed in endpoint.deployed_models:
+        if deployed.id == deployed_model_id:
+            return deployed
+    raise not_found("DeployedModel", f"{endpoint.name}/deployedModels/{deployed_model_id}")
+
+
+def _check_replicas(resources: Message) -> None:
+    # https://cloud.google.com/vertex-ai/docs/reference/rest/v1/DedicatedResources
+    if resources.min_replica_count < 1:
+        raise invalid("dedicated_resources.min_replica_count must be at least 1.")
+    if resources.max_replica_count and resources.max_replica_count < resources.min_replica_count:
+        raise invalid("dedicated_resources.max_replica_count must not be less than min_replica_count.")
+    if not resources.machine_spec.machine_type:
+        raise invalid("dedicated_resources.machine_spec.machine_type is required.")
+
+
+async def _value(message: Message) -> Message:
+    """Work that is done already."""
+    return message

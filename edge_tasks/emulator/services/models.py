@@ -1,0 +1,302 @@
+"""ModelService: https://cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations.models.
+
+Each version is a resource of its own; a model is the set of its versions, of which exactly one holds the
+alias `default`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edge_tasks.emulator.data_folder import remove_others
+from edge_tasks.emulator.errors import ApiError, Code, invalid, not_found, precondition
+from edge_tasks.emulator.runtime.bucket import parse_uri
+from edge_tasks.emulator.services.names import (
+    MODEL_ID,
+    ModelName,
+    check_aliases,
+    check_display_name,
+    check_labels,
+    check_parent,
+    new_id,
+    parse_model,
+)
+from edge_tasks.emulator.store.listing import page
+from edge_tasks.emulator.store.masks import apply_mask
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from edge_tasks.emulator.schema.surface import Message
+    from edge_tasks.emulator.services.context import Context
+    from edge_tasks.emulator.services.operations import Operations
+    from edge_tasks.emulator.store.database import Row
+
+KIND = "Model"
+DEFAULT = "default"
+MUTABLE = frozenset({"display_name", "description", "labels", "version_description", "metadata", "explanation_spec"})
+
+
+class Models:
+    """Models and their versions."""
+
+    service = "google.cloud.aiplatform.v1.ModelService"
+
+    def __init__(self, context: Context, operations: Operations) -> None:
+        self._context = context
+        self._operations = operations
+
+    async def upload_model(self, request: Message) -> Message:
+        """Store a new model, or a new version of one, with a copy of its artifacts."""
+        check_parent(request.parent)
+        model = request.model
+        check_display_name(model)
+        check_labels(model.labels)
+        check_aliases(model.version_aliases)
+        if model.artifact_uri:
+            parse_uri(model.artifact_uri, "model.artifact_uri")
+        model.name = self._name_for_upload(request)
+        return await self._operations.start("ModelService.UploadModel", model.name, self._upload(request))
+
+    async def get_model(self, request: Message) -> Message:
+        """Return a version by id or alias; the default one when none is named."""
+        return self._with_deployments([self.version(request.name).message])[0]
+
+    async def list_models(self, request: Message) -> Message:
+        """Return the default version of each model of a location."""
+        check_parent(request.parent)
+        prefix = f"{request.parent}/models/"
+        rows = [
+            row
+            for row in self._context.database.every(KIND)
+            if row.message.name.startswith(prefix) and DEFAULT in row.message.version_aliases
+        ]
+        models, token = page(rows, request, self._descriptor, {"model": prefix})
+        models = self._with_deployments(models)
+        return self._context.surface.new("ListModelsResponse", models=models, next_page_token=token)
+
+    async def list_model_versions(self, request: Message) -> Message:
+        """Return the versions of a model, newest first."""
+        name = parse_model(request.name)
+        rows = self._versions(name)
+        models, token = page(rows, request, self._descriptor)
+        models = self._with_deployments(models)
+        return self._context.surface.new("ListModelVersionsResponse", models=models, next_page_token=token)
+
+    async def update_model(self, request: Message) -> Message:
+        """Change the masked fields of a version; the default one when none is named."""
+        model = self.version(request.model.name).message
+        apply_mask(model, request.model, request.update_mask.paths, MUTABLE)
+        check_display_name(model)
+        check_labels(model.labels)
+        self._save(model)
+        return model
+
+    async def merge_version_aliases(self, request: Message) -> Message:
+        """Give aliases to a version, taking them from others; `-alias` takes one away."""
+        chosen = self.version(request.name).message
+        added = [alias for alias in request.version_aliases if not alias.startswith("-")]
+        removed = {alias[1:] for alias in request.version_aliases if alias.startswith("-")}
+        if not request.version_aliases:
+            raise invalid("version_aliases is required.")
+        check_aliases([*added, *removed])
+        if DEFAULT in removed and DEFAULT not in added and DEFAULT in chosen.version_aliases:
+            raise precondition(
+                "The alias `default` cannot be removed: exactly one version of a model has it. Give it to"
+                " another version instead."
+            )
+        # Adding and removing the same alias cancel each other out.
+        aliases = [a for a in chosen.version_aliases if a not in removed or a in added]
+        aliases += [a for a in dict.fromkeys(added) if a not in removed and a not in aliases]
+        with self._context.database.transaction():
+            self._take_aliases(parse_model(chosen.name), aliases, from_all_but=chosen.version_id)
+            chosen.version_aliases[:] = aliases
+            self._save(chosen)
+        return chosen
+
+    async def delete_model_version(self, request: Message) -> Message:
+        """Delete one version; not the last, not the default, not one that is deployed."""
+        name = parse_model(request.name)
+        if name.version is None:
+            raise invalid(f"Invalid name {request.name!r}: it must name a version, as in models/ID@1.")
+        row = self.version(request.name)
+        version = row.message
+        if len(self._versions(name)) == 1:
+            raise precondition(f"{_shown(version)} is the only version of the model: delete the model instead.")
+        self._check_not_deployed(version.name, version.version_id)
+        if DEFAULT in version.version_aliases:
+            raise precondition(f"{_shown(version)} is the default version: give `default` to another one first.")
+        return await self._operations.start("ModelService.DeleteModelVersion", version.name, self._delete([row]))
+
+    async def delete_model(self, request: Message) -> Message:
+        """Delete a model with all its versions, unless one is deployed."""
+        name = parse_model(request.name)
+        if name.version is not None:
+            raise invalid("A version is deleted with DeleteModelVersion; DeleteModel takes the name of a model.")
+        rows = self._versions(name)
+        self._check_not_deployed(name.name)
+        return await self._operations.start("ModelService.DeleteModel", name.name, self._delete(rows, name.name))
+
+    def recover(self) -> None:
+        """Remove the artifacts of uploads and deletions that an earlier run could not finish."""
+        kept = {str(row.private["artifacts"]) for row in self._context.database.every(KIND)}
+        remove_others(self._context.data / "models", kept)
+
+    def version(self, name: str) -> Row:
+        """Return the version that a name means: `models/ID`, `models/ID@2` or `models/ID@alias`."""
+        parsed = parse_model(name)
+        wanted = parsed.version or DEFAULT
+        if wanted.isdigit():
+            row = self._context.database.find(KIND, f"{parsed.name}@{wanted}")
+            if row is not None:
+                return row
+        else:
+            for row in self._context.database.children(KIND, parsed.name):
+                if wanted in row.message.version_aliases:
+                    return row
+        raise not_found("Model", name)
+
+    def artifacts(self, row: Row) -> Path:
+        """Return the folder with the copied artifacts of a version, relative to the data folder."""
+        return Path("models") / str(row.private["artifacts"])
+
+    @property
+    def _descriptor(self) -> object:
+        return self._context.surface.new(KIND).DESCRIPTOR
+
+    def _versions(self, name: ModelName) -> list[Row]:
+        rows = self._context.database.children(KIND, name.name)
+        if not rows:
+            raise not_found("Model", name.name)
+        return rows
+
+    def _name_for_upload(self, request: Message) -> str:
+        if request.parent_model:
+            parent = parse_model(request.parent_model, "parent_model")
+            if parent.parent != request.parent:
+                raise invalid(f"parent_model {request.parent_model!r} is not in {request.parent}.")
+            self._versions(parent)
+            return parent.name
+        model_id = request.model_id or new_id()
+        if request.model_id and not MODEL_ID.fullmatch(request.model_id):
+            raise invalid(
+                f"Invalid model_id {request.model_id!r}: up to 63 of [a-z0-9_-], the first no digit and no hyphen."
+            )
+        name = f"{request.parent}/models/{model_id}"
+        if self._context.database.children(KIND, name):
+            raise ApiError(
+                Code.ALREADY_EXISTS,
+                f"Model `{name}` already exists; name it as parent_model to upload a new version.",
+            )
+        return name
+
+    async def _upload(self, request: Message) -> Message:
+        model = request.model
+        token = secrets.token_hex(8)
+        folder = self._context.data / "models" / token
+        folder.mkdir(parents=True)
+        try:
+            if model.artifact_uri:
+                await self._copy_artifacts(model.artifact_uri, folder)
+            self._insert(model, token, is_new=not request.parent_model)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        return self._context.surface.new("UploadModelResponse", model=model.name, model_version_id=model.version_id)
+
+    async def _copy_artifacts(self, uri: str, folder: Path) -> None:
+        location = parse_uri(uri, "model.artifact_uri")
+        count = await asyncio.to_thread(self._context.storage.download_folder, location, folder)
+        if not count:
+            raise invalid(f"The artifact_uri {uri} holds no files: it must be an existing Cloud Storage directory.")
+
+    def _insert(self, model: Message, token: str, *, is_new: bool) -> None:
+        database = self._context.database
+        name = parse_model(model.name)
+        with database.transaction():
+            others = database.children(KIND, name.name)
+            if is_new and others:
+                raise ApiError(Code.ALREADY_EXISTS, f"Model `{name.name}` already exists.")
+            if not is_new and not others:
+                raise not_found("Model", name.name)
+            model.version_id = str(database.next_in(name.name))
+            aliases = list(dict.fromkeys([*model.version_aliases, *([] if others else [DEFAULT])]))
+            self._take_aliases(name, aliases, from_all_but=model.version_id)
+            model.version_aliases[:] = aliases
+            for field in (model.create_time, model.version_create_time):
+                field.GetCurrentTime()
+            if others:
+                # The model is as old as its first version.
+                model.create_time.CopyFrom(others[-1].message.create_time)
+            self._complete(model)
+            database.insert(KIND, _key(model), name.name, model, artifacts=token)
+
+    def _complete(self, model: Message) -> None:
+        """Fill in what only the server knows."""
+        model.ClearField("deployed_models")
+        surface = self._context.surface
+        # Without this the SDK deploys without machines.
+        model.supported_deployment_resources_types[:] = [
+            surface.enum_value("Model.DeploymentResourcesType", "DEDICATED_RESOURCES")
+        ]
+        model.supported_input_storage_formats[:] = ["jsonl", "csv"]
+        model.supported_output_storage_formats[:] = ["jsonl"]
+        self._touch(model)
+
+    def _touch(self, model: Message) -> None:
+        model.update_time.GetCurrentTime()
+        model.version_update_time.CopyFrom(model.update_time)
+        model.etag = secrets.token_hex(8)
+
+    def _save(self, model: Message) -> None:
+        self._touch(model)
+        self._context.database.update(_key(model), model)
+
+    def _take_aliases(self, name: ModelName, aliases: Sequence[str], from_all_but: str) -> None:
+        """Take aliases from the other versions: an alias belongs to one."""
+        for row in self._context.database.children(KIND, name.name):
+            model = row.message
+            kept = [alias for alias in model.version_aliases if alias not in aliases]
+            if model.version_id != from_all_but and len(kept) != len(model.version_aliases):
+                model.version_aliases[:] = kept
+                self._save(model)
+
+    def _with_deployments(self, models: list[Message]) -> list[Message]:
+        """Fill in where the models are deployed, which only the endpoints know."""
+        for row in self._context.database.every("Endpoint"):
+            for deployed in row.message.deployed_models:
+                for model in models:
+                    if (deployed.model, deployed.model_version_id) == (model.name, model.version_id):
+                        model.deployed_models.add(endpoint=row.message.name, deployed_model_id=deployed.id)
+        return models
+
+    def _check_not_deployed(self, model: str, version: str | None = None) -> None:
+        for row in self._context.database.every("Endpoint"):
+            for deployed in row.message.deployed_models:
+                if deployed.model == model and version in {None, deployed.model_version_id}:
+                    raise precondition(
+                        f"Model `{model}` is deployed on the endpoint `{row.message.name}`"
+                        f" (deployed model {deployed.id}): undeploy it first."
+                    )
+
+    async def _delete(self, rows: Sequence[Row], whole_model: str | None = None) -> Message:
+        with self._context.database.transaction():
+            for row in rows:
+                self._context.database.delete(_key(row.message))
+            if whole_model is not None:
+                self._context.database.end_sequence(whole_model)
+        for row in rows:
+            await asyncio.to_thread(shutil.rmtree, self._context.data / self.artifacts(row), ignore_errors=True)
+        return self._context.surface.new("google.protobuf.Empty")
+
+
+def _key(model: Message) -> str:
+    return f"{model.name}@{model.version_id}"
+
+
+def _shown(model: Message) -> str:
+    return f"Model `{model.name}@{model.version_id}`"

@@ -1,0 +1,104 @@
+"""Resource names and ids, and the rules for what clients may call things."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from typing import TYPE_CHECKING, NamedTuple
+
+from edge_tasks.emulator.errors import invalid
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from edge_tasks.emulator.schema.surface import Message
+
+PROJECT = r"[a-z0-9][a-z0-9:.-]{0,62}"
+LOCATION = r"[a-z0-9-]{1,40}"
+PARENT = re.compile(rf"projects/({PROJECT})/locations/({LOCATION})")
+MODEL = re.compile(rf"(projects/{PROJECT}/locations/{LOCATION})/models/([\w-]{{1,63}})(?:@([\w-]{{1,128}}))?")
+MODEL_ID = re.compile(r"[a-z_][a-z0-9_-]{0,62}")
+ENDPOINT_ID = re.compile(r"[0-9]{1,10}|[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?")
+# https://cloud.google.com/vertex-ai/docs/model-registry/model-alias
+ALIAS = re.compile(r"[a-z][a-zA-Z0-9-]{0,126}[a-z0-9]")
+# https://cloud.google.com/resource-manager/docs/labels-overview#requirements; letters of all scripts that
+# have no case are welcome.
+LABEL_LIMIT = 64
+
+
+class ModelName(NamedTuple):
+    """A model's name, taken apart."""
+
+    parent: str
+    model_id: str
+    version: str | None
+
+    @property
+    def name(self) -> str:
+        """The name without a version."""
+        return f"{self.parent}/models/{self.model_id}"
+
+
+def check_parent(parent: str) -> None:
+    """Refuse a parent that is no `projects/P/locations/L`."""
+    if not PARENT.fullmatch(parent):
+        raise invalid(f"Invalid parent {parent!r}: it must be projects/PROJECT/locations/LOCATION.")
+
+
+def project_and_location(name: str) -> tuple[str, str]:
+    """Return the project and the location that a resource's name begins with."""
+    match = PARENT.match(name)
+    if match is None:
+        raise invalid(f"Invalid resource name {name!r}.")
+    return match.group(1), match.group(2)
+
+
+def parse_model(name: str, field: str = "name") -> ModelName:
+    """Read `projects/P/locations/L/models/ID[@VERSION_OR_ALIAS]`."""
+    match = MODEL.fullmatch(name)
+    if match is None:
+        raise invalid(f"Invalid {field} {name!r}: it must be projects/P/locations/L/models/ID[@VERSION].")
+    return ModelName(*match.groups())
+
+
+def new_id() -> str:
+    """Return an id as Vertex AI makes them: a number of 19 digits that fits 63 bits."""
+    return str(10**18 + secrets.randbelow(8 * 10**18))
+
+
+def check_display_name(resource: Message, *, required: bool = True) -> None:
+    """Refuse a display name that is missing or too long."""
+    if required and not resource.display_name:
+        raise invalid("display_name is required.")
+    if len(resource.display_name) > 128:
+        raise invalid("display_name must not be longer than 128 characters.")
+
+
+def check_labels(labels: Mapping[str, str]) -> None:
+    """Refuse labels that break the rules of Google Cloud."""
+    if len(labels) > LABEL_LIMIT:
+        raise invalid(f"A resource has at most {LABEL_LIMIT} labels.")
+    for key, value in labels.items():
+        if not key or not key[0].isalpha() or not _is_label_text(key):
+            raise invalid(
+                f"Invalid label key {key!r}: it must start with a lowercase letter and hold only lowercase"
+                " letters, digits, underscores and dashes, at most 63 characters."
+            )
+        if not _is_label_text(value):
+            raise invalid(
+                f"Invalid value {value!r} of the label {key!r}: only lowercase letters, digits, underscores and"
+                " dashes, at most 63 characters."
+            )
+
+
+def check_aliases(aliases: Iterable[str]) -> None:
+    """Refuse version aliases that could be taken for version ids or would not fit in a URL."""
+    for alias in aliases:
+        if not ALIAS.fullmatch(alias):
+            raise invalid(f"Invalid version alias {alias!r}: it must match {ALIAS.pattern}.")
+
+
+def _is_label_text(text: str) -> bool:
+    return len(text) <= 63 and all(
+        character in "_-" or (character.isalnum() and character == character.lower()) for character in text
+    )

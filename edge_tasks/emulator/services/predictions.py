@@ -1,0 +1,145 @@
+"""PredictionService: https://cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations.endpoints/predict.
+
+Predictions do not pass through messages: the body goes to the model server as it came, and only the ids are
+added to the reply.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import random
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from edge_tasks.emulator.errors import ApiError, Code, invalid, precondition
+from edge_tasks.emulator.http.exchange import Reply, json_reply
+
+if TYPE_CHECKING:
+    from edge_tasks.emulator.http.application import Door
+    from edge_tasks.emulator.http.exchange import Request
+    from edge_tasks.emulator.schema.surface import Message
+    from edge_tasks.emulator.services.context import Context
+    from edge_tasks.emulator.services.deployments import Deployments
+    from edge_tasks.emulator.serving.connection import Answer
+
+# https://cloud.google.com/vertex-ai/docs/predictions/get-online-predictions: 1.5 MB for a request.
+LARGEST_REQUEST = 1_572_864
+SERVICE = "google.cloud.aiplatform.v1.PredictionService"
+FIELDS = frozenset({"instances", "parameters", "labels"})
+
+
+class Predictions:
+    """Chooses a deployed model by the traffic split, asks its server, and passes on what it says."""
+
+    def __init__(self, context: Context, deployments: Deployments) -> None:
+        self._context = context
+        self._deployments = deployments
+        self._random = random.Random()  # noqa: S311  (which model answers is no secret)
+
+    def direct(self) -> dict[str, Door]:
+        """Return the handlers, by the names of their RPCs."""
+        return {f"{SERVICE}.Predict": self.predict, f"{SERVICE}.RawPredict": self.raw_predict}
+
+    async def predict(self, request: Request) -> Reply:
+        """Answer `:predict`."""
+        _check(request)
+        body = request.json()
+        for name in body:
+            if name not in FIELDS:
+                raise invalid(f'Invalid JSON payload received. Unknown name "{name}": Cannot find field.')
+        if not isinstance(body.get("instances"), list):
+            raise invalid("instances is required: a list of what to predict.")
+        endpoint, deployed = self._choose(request.variables["endpoint"])
+        answer = await self._deployments.server(endpoint.name, deployed).predict(request.body)
+        reply = _predictions(answer)
+        return json_reply(
+            reply
+            | {
+                "deployedModelId": deployed.id,
+                "model": deployed.model,
+                "modelDisplayName": deployed.display_name,
+                "modelVersionId": deployed.model_version_id,
+            }
+        )
+
+    async def raw_predict(self, request: Request) -> Reply:
+        """Answer `:rawPredict`: bodies bare, or wrapped in an HttpBody as the SDK sends them."""
+        _check(request)
+        body, content_type = request.body, request.headers.get("content-type", "application/json")
+        wrapped = _unwrap(body)
+        if wrapped is not None:
+            body, content_type = wrapped
+        endpoint, deployed = self._choose(request.variables["endpoint"])
+        answer = await self._deployments.server(endpoint.name, deployed).predict(body, content_type)
+        if answer.status != 200:
+            raise _failure(answer)
+        reply = Reply(answer.body, 200, answer.content_type)
+        if wrapped is not None:
+            data = base64.b64encode(answer.body).decode()
+            reply = json_reply({"contentType": answer.content_type, "data": data})
+        reply.headers = {
+            "X-Vertex-AI-Deployed-Model-Id": deployed.id,
+            "X-Vertex-AI-Model": deployed.model,
+            "X-Vertex-AI-Model-Version-Id": deployed.model_version_id,
+        }
+        return reply
+
+    def _choose(self, name: str) -> tuple[Message, Message]:
+        """Return the endpoint, and one of its models by chance, weighted as the traffic split says."""
+        endpoint = self._context.database.get("Endpoint", name)
+        split = {key: value for key, value in endpoint.traffic_split.items() if value}
+        models = [deployed for deployed in endpoint.deployed_models if deployed.id in split]
+        if not models:
+            raise precondition(f"Endpoint {name} doesn't have traffic_split.")
+        if len(models) == 1:
+            return endpoint, models[0]
+        (chosen,) = self._random.choices(models, [split[deployed.id] for deployed in models])
+        return endpoint, chosen
+
+
+def _check(request: Request) -> None:
+    for name, _ in request.parameters():
+        raise invalid(f'Invalid JSON payload received. Unknown name "{name}": Cannot bind query parameter.')
+    if len(request.body) > LARGEST_REQUEST:
+        raise invalid(f"Request payload size exceeds the limit: {LARGEST_REQUEST} bytes.")
+
+
+def _predictions(answer: Answer) -> dict[str, Any]:
+    if answer.status != 200:
+        raise _failure(answer)
+    try:
+        reply = orjson.loads(answer.body)
+    except orjson.JSONDecodeError as error:
+        raise precondition(f"Prediction failed: the model server's answer is not JSON: {error}") from None
+    if not isinstance(reply, dict) or not isinstance(reply.get("predictions"), list):
+        raise precondition('Prediction failed: the model server must answer {"predictions": [...]}.')
+    return {name: reply[name] for name in ("predictions", "metadata") if name in reply}
+
+
+def _failure(answer: Answer) -> ApiError:
+    """Put a container's error into Google's form: the SDK fails on any other."""
+    text = answer.body.decode("utf-8", "replace")
+    try:
+        error = orjson.loads(answer.body)
+    except orjson.JSONDecodeError:
+        error = None
+    if isinstance(error, dict) and "error" in error:
+        text = error["error"] if isinstance(error["error"], str) else orjson.dumps(error["error"]).decode()
+    code = Code.UNAVAILABLE if answer.status == 503 else Code.FAILED_PRECONDITION
+    return ApiError(code, f"Prediction failed: {text[:2000]}")
+
+
+def _unwrap(body: bytes) -> tuple[bytes, str] | None:
+    """Return what an HttpBody holds, or None if the body is none."""
+    if not body.lstrip().startswith(b"{") or b'"httpBody"' not in body:
+        return None
+    try:
+        value = orjson.loads(body)
+        inner = value["httpBody"] if set(value) <= {"httpBody", "endpoint"} else None
+        if not isinstance(inner, dict):
+            return None
+        return base64.b64decode(inner.get("data", "")), str(inner.get("contentType", "application/json"))
+    except (orjson.JSONDecodeError, binascii.Error, TypeError, KeyError):
+        return None

@@ -1,0 +1,195 @@
+"""One deployed model: its process, started when it is needed, and the way to it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edge_tasks.emulator.errors import ApiError, Code, precondition, stopping
+from edge_tasks.emulator.runtime import processes
+from edge_tasks.emulator.serving.connection import Answer, Pool, ServerGoneError
+
+if TYPE_CHECKING:
+    from edge_tasks.emulator.store.database import Database
+
+SECONDS_TO_LOAD = 300.0
+SECONDS_TO_PREDICT = 60.0
+SECONDS_TO_STOP = 2.0
+
+
+@dataclass(frozen=True)
+class ServerPlan:
+    """How a model server is started.
+
+    Paths are relative to the data folder, which is our working directory: the path of a Unix socket may have
+    107 bytes at most, and a data folder may lie anywhere.
+    """
+
+    key: str
+    framework: str
+    artifacts: Path
+    health_route: str
+    predict_route: str
+    environment: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def socket(self) -> Path:
+        """The socket that the server listens on."""
+        return Path("sockets") / f"{self.key}.sock"
+
+    @property
+    def log(self) -> Path:
+        """What the server prints."""
+        return Path("servers") / f"{self.key}.log"
+
+
+class ModelServer:
+    """The server of one deployed model. It starts on demand and comes back when it has died."""
+
+    def __init__(self, plan: ServerPlan, database: Database) -> None:
+        self.plan = plan
+        self._database = database
+        self._child: processes.Child | None = None
+        self._starting: asyncio.Task[None] | None = None
+        self._pool = Pool(str(plan.socket))
+        self._ended = False
+
+    async def start(self) -> None:
+        """Start the server unless it runs, and wait until it is healthy; callers share one start."""
+        if self._ended:
+            raise ApiError(Code.UNAVAILABLE, "The model is being undeployed.")
+        if self._child is not None and self._child.running and self._starting is None:
+            return
+        if self._starting is None:
+            self._starting = asyncio.ensure_future(self._start())
+            self._starting.add_done_callback(self._started)
+        await asyncio.shield(self._starting)
+
+    def _started(self, task: asyncio.Task[None]) -> None:
+        self._starting = None
+        # Whoever waited has the exception; nobody may have waited.
+        if not task.cancelled():
+            task.exception()
+
+    async def stop(self) -> None:
+        """End the server for good, also while it starts."""
+        self._ended = True
+        if self._starting is not None:
+            self._starting.cancel()
+            with contextlib.suppress(asyncio.CancelledError, Exception):
+                await self._starting
+        self._pool.close()
+        if self._child is not None:
+            await self._child.stop(SECONDS_TO_STOP)
+            self._child = None
+        self.plan.socket.unlink(missing_ok=True)
+
+    async def predict(self, body: bytes, content_type: str = "application/json") -> Answer:
+        """Forward a prediction request; a server that has died is started again, once."""
+        try:
+            return await asyncio.wait_for(self._predict(body, content_type), SECONDS_TO_PREDICT)
+        except asyncio.TimeoutError:
+            raise ApiError(
+                Code.DEADLINE_EXCEEDED, f"The model did not answer within {SECONDS_TO_PREDICT:g} s."
+            ) from None
+
+    async def _predict(self, body: bytes, content_type: str) -> Answer:
+        for last_try in (False, True):
+            await self.start()
+            try:
+                return await self._pool.request("POST", self.plan.predict_route, body, content_type)
+            except ServerGoneError as error:
+                if last_try:
+                    raise ApiError(Code.UNAVAILABLE, f"The model server ended while it predicted: {error}.") from error
+                await self._settle()
+        raise AssertionError("unreachable")
+
+    async def _settle(self) -> None:
+        """Wait a moment for a dying process to be dead, so that the next start sees it."""
+        if self._child is not None:
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(asyncio.shield(self._child.process.wait()), 0.2)
+
+    async def _start(self) -> None:
+        plan = self.plan
+        for path in (plan.socket, plan.log):
+            path.parent.mkdir(exist_ok=True)
+        plan.socket.unlink(missing_ok=True)
+        self._pool.close()
+        if self._child is not None:
+            await self._child.stop(SECONDS_TO_STOP)
+        arguments = [plan.framework, str(plan.artifacts), str(plan.socket)]
+        with plan.log.open("wb") as output:
+            self._child = await processes.start(
+                [sys.executable, "-m", "edge_tasks.emulator.serving.prebuilt", *arguments],
+                role=f"model {plan.key}",
+                environment=processes.clean_environment() | plan.environment | {"PYTHONPATH": str(processes.ROOT)},
+                folder=Path.cwd(),
+                database=self._database,
+                stdout=output.fileno(),
+                stderr=subprocess.STDOUT,
+            )
+        try:
+            await asyncio.wait_for(self._until_healthy(self._child), SECONDS_TO_LOAD)
+        except asyncio.TimeoutError:
+            await self._child.stop(0)
+            raise precondition(f"Model server did not become healthy within {SECONDS_TO_LOAD:g} s.") from None
+        except asyncio.CancelledError:
+            await self._child.stop(0)
+            raise
+
+    async def _until_healthy(self, child: processes.Child) -> None:
+        while child.running:
+            if self.plan.socket.exists():
+                with contextlib.suppress(ServerGoneError):
+                    answer = await self._pool.request("GET", self.plan.health_route, b"", "text/plain")
+                    if answer.status == 200:
+                        return
+            await asyncio.sleep(0.01)
+        child.kill_tree()
+        raise precondition(f"Model server exited unexpectedly. Its last lines:\n{self.last_lines()}")
+
+    def last_lines(self) -> str:
+        """Return the end of what the server printed."""
+        with contextlib.suppress(OSError):
+            return "\n".join(self.plan.log.read_text(errors="replace").splitlines()[-15:])[-3000:]
+        return ""
+
+
+class ModelServers:
+    """The servers of all deployed models, by the endpoint's name and the deployed model's id."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._servers: dict[tuple[str, str], ModelServer] = {}
+        self._closed = False
+
+    def add(self, endpoint: str, deployed_model_id: str, plan: ServerPlan) -> ModelServer:
+        """Return a new server for a deployed model; it is not started yet."""
+        if self._closed:
+            raise stopping()
+        server = ModelServer(plan, self._database)
+        self._servers[endpoint, deployed_model_id] = server
+        return server
+
+    def find(self, endpoint: str, deployed_model_id: str) -> ModelServer | None:
+        """Return the server of a deployed model, if it was added since the emulator started."""
+        return self._servers.get((endpoint, deployed_model_id))
+
+    async def remove(self, endpoint: str, deployed_model_id: str) -> None:
+        """End a server and forget it."""
+        server = self._servers.pop((endpoint, deployed_model_id), None)
+        if server is not None:
+            await server.stop()
+            server.plan.log.unlink(missing_ok=True)
+
+    async def stop(self) -> None:
+        """End all servers, and let no new one be added."""
+        self._closed = True
+        await asyncio.gather(*(server.stop() for server in self._servers.values()))
+        self._servers.clear()

@@ -1,0 +1,139 @@
+"""The program that stands for a prebuilt prediction image: loads one model and answers on a Unix socket.
+
+    python -m edge_tasks.emulator.serving.prebuilt FRAMEWORK ARTIFACTS SOCKET
+
+A model is a pickle, thus code: it is loaded here and never in the emulator's own process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import orjson
+
+from edge_tasks.emulator.http.server import make_server
+
+Predict: TypeAlias = Callable[[Any], Any]
+
+# So that a slow prediction does not stop the others, or the health route.
+THREADS = 4
+
+
+def load(framework: str, artifacts: Path) -> Predict:
+    """Load the model and return its prediction function."""
+    if framework == "xgboost" and (artifacts / "model.bst").is_file():
+        return _load_booster(artifacts / "model.bst")
+    pickled = artifacts / "model.joblib"
+    if pickled.is_file():
+        import joblib
+
+        model = joblib.load(pickled)
+    else:
+        import pickle
+
+        with (artifacts / "model.pkl").open("rb") as file:
+            model = pickle.load(file)  # noqa: S301  (that is what the file is; see above)
+    predict: Predict = model.predict
+    return predict
+
+
+def _load_booster(path: Path) -> Predict:
+    import numpy as np
+    import xgboost
+
+    booster = xgboost.Booster(model_file=str(path))
+    return lambda instances: booster.predict(xgboost.DMatrix(np.asarray(instances, dtype=float)))
+
+
+class PredictionServer:
+    """The ASGI application of a model server."""
+
+    def __init__(self, framework: str, predict: Predict, health_route: str, predict_route: str) -> None:
+        self._framework = framework
+        self._predict = predict
+        self._health_route = health_route
+        self._predict_route = predict_route
+        self._threads = ThreadPoolExecutor(THREADS)
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Answer a health check or a prediction."""
+        body = await _body(receive)
+        if scope["path"] == self._health_route and scope["method"] == "GET":
+            status, answer = 200, b"{}"
+        elif scope["path"] == self._predict_route and scope["method"] == "POST":
+            loop = asyncio.get_running_loop()
+            status, answer = await loop.run_in_executor(self._threads, self._answer, body)
+        else:
+            status, answer = 404, b'{"error": "Not found."}'
+        length = str(len(answer)).encode()
+        headers = [(b"content-type", b"application/json"), (b"content-length", length)]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": answer})
+
+    def _answer(self, body: bytes) -> tuple[int, bytes]:
+        try:
+            instances = orjson.loads(body)["instances"]
+            predictions = self._predict(_as_input(instances))
+            return 200, orjson.dumps({"predictions": predictions}, default=_plain, option=orjson.OPT_SERIALIZE_NUMPY)
+        except Exception as error:  # whatever the model raises is the answer
+            text = f"Exception during {self._framework} prediction: {error}"
+            return 400, json.dumps({"error": text}).encode()
+
+
+def _as_input(instances: Any) -> Any:
+    """Rows become an array at once, which estimators would do one by one; texts stay a list."""
+    if instances and isinstance(instances[0], list):
+        import numpy as np
+
+        return np.asarray(instances)
+    return instances
+
+
+def _plain(value: Any) -> Any:
+    """Turn what orjson does not know (arrays of strings, numpy scalars) into plain values."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    raise TypeError(f"A prediction of type {type(value).__name__} cannot be written as JSON")
+
+
+async def _body(receive: Any) -> bytes:
+    chunks = []
+    while True:
+        message = await receive()
+        chunks.append(message.get("body", b""))
+        if not message.get("more_body"):
+            return b"".join(chunks)
+
+
+async def serve(application: Any, path: str) -> None:
+    """Serve on a Unix socket until the process is ended."""
+    import socket
+
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind(path)
+    listener.listen(1024)
+    await make_server(application).serve(sockets=[listener])
+
+
+def main() -> None:
+    """Load the model, then serve: the socket appears only when there is something behind it."""
+    framework, artifacts, path = sys.argv[1:]
+    predict = load(framework, Path(artifacts))
+    application = PredictionServer(framework, predict, os.environ["AIP_HEALTH_ROUTE"], os.environ["AIP_PREDICT_ROUTE"])
+    try:
+        import uvloop
+    except ImportError:
+        asyncio.run(serve(application, path))
+    else:
+        uvloop.run(serve(application, path))
+
+
+if __name__ == "__main__":
+    main()

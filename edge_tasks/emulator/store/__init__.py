@@ -1,0 +1,1 @@
+"""What must survive a restart, and how lists of it are filtered, ordered and cut into pages."""

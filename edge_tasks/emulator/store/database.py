@@ -1,0 +1,165 @@
+"""One SQLite file: resources, operations, sequences and the processes we started.
+
+WAL with synchronous=FULL: what a client was told is on disk before the answer leaves, even when the
+machine stops. A write costs about a millisecond; writes are rare here (predictions write nothing).
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from edge_tasks.emulator.errors import ApiError, Code, StartError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from edge_tasks.emulator.schema.surface import Message, Surface
+
+SCHEMA_VERSION = 1
+
+TABLES = """
+CREATE TABLE resources (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    name TEXT NOT NULL UNIQUE,
+    kind TEXT NOT NULL,
+    parent TEXT NOT NULL,
+    body BLOB NOT NULL,
+    private TEXT NOT NULL DEFAULT '{}'
+);
+CREATE INDEX resources_by_parent ON resources (kind, parent);
+CREATE TABLE sequences (name TEXT PRIMARY KEY, last INTEGER NOT NULL);
+CREATE TABLE processes (pid INTEGER PRIMARY KEY, started REAL NOT NULL, role TEXT NOT NULL);
+"""
+
+
+class Row(NamedTuple):
+    """A stored resource: its place in the order of creation, its message, and what clients never see."""
+
+    seq: int
+    message: Message
+    private: dict[str, Any]
+
+
+class Database:
+    """The emulator's store. Used from the event loop's thread only."""
+
+    def __init__(self, path: Path, surface: Surface) -> None:
+        self._surface = surface
+        try:
+            self._connection = sqlite3.connect(path, isolation_level=None)
+            self._connection.execute("PRAGMA journal_mode=WAL")
+            self._connection.execute("PRAGMA synchronous=FULL")
+            self._create_or_check(path)
+        except sqlite3.Error as error:
+            raise StartError(
+                f"the emulator's store cannot be opened: {path}: {error}",
+                "move the data folder away, or start with another one: --data DIR",
+            ) from error
+
+    def _create_or_check(self, path: Path) -> None:
+        (found,) = self._connection.execute("PRAGMA user_version").fetchone()
+        if found == 0:
+            self._connection.executescript(f"BEGIN;{TABLES}PRAGMA user_version={SCHEMA_VERSION};COMMIT;")
+        elif found > SCHEMA_VERSION:
+            raise StartError(
+                f"the store {path} was written by a newer version (format {found}, this one reads {SCHEMA_VERSION})",
+                "update with: pip install --upgrade 'vertex-edge[local]', or start with another --data DIR",
+            )
+
+    def close(self) -> None:
+        """Close the file; what was confirmed is in it already."""
+        self._connection.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Make several writes one: all of them, or none."""
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._connection.execute("ROLLBACK")
+            raise
+        self._connection.execute("COMMIT")
+
+    def insert(self, kind: str, name: str, parent: str, message: Message, **private: Any) -> None:
+        """Add a resource; a name that is taken is ALREADY_EXISTS."""
+        try:
+            self._connection.execute(
+                "INSERT INTO resources (name, kind, parent, body, private) VALUES (?, ?, ?, ?, ?)",
+                (name, kind, parent, message.SerializeToString(), json.dumps(private)),
+            )
+        except sqlite3.IntegrityError:
+            raise ApiError(Code.ALREADY_EXISTS, f"{kind} `{name}` already exists.") from None
+
+    def update(self, name: str, message: Message, **private: Any) -> None:
+        """Replace a resource's message; private values that are not given stay as they are."""
+        self._connection.execute(
+            "UPDATE resources SET body = ?, private = json_patch(private, ?) WHERE name = ?",
+            (message.SerializeToString(), json.dumps(private), name),
+        )
+
+    def find(self, kind: str, name: str) -> Row | None:
+        """Return a resource, or None."""
+        found = self._connection.execute(
+            "SELECT seq, body, private FROM resources WHERE name = ? AND kind = ?", (name, kind)
+        ).fetchone()
+        return self._row(kind, found) if found else None
+
+    def get(self, kind: str, name: str) -> Message:
+        """Return a resource's message; a missing one is NOT_FOUND."""
+        row = self.find(kind, name)
+        if row is None:
+            raise ApiError(Code.NOT_FOUND, f"{kind} `{name}` not found.")
+        return row.message
+
+    def children(self, kind: str, parent: str) -> list[Row]:
+        """Return the resources of one parent, newest first."""
+        rows = self._connection.execute(
+            "SELECT seq, body, private FROM resources WHERE kind = ? AND parent = ? ORDER BY seq DESC",
+            (kind, parent),
+        )
+        return [self._row(kind, row) for row in rows]
+
+    def every(self, kind: str) -> list[Row]:
+        """Return the resources of one kind in all projects and locations, newest first."""
+        rows = self._connection.execute(
+            "SELECT seq, body, private FROM resources WHERE kind = ? ORDER BY seq DESC", (kind,)
+        )
+        return [self._row(kind, row) for row in rows]
+
+    def delete(self, name: str) -> None:
+        """Forget a resource."""
+        self._connection.execute("DELETE FROM resources WHERE name = ?", (name,))
+
+    def _row(self, kind: str, columns: tuple[int, bytes, str]) -> Row:
+        seq, body, private = columns
+        full_name = kind if "." in kind else f"google.cloud.aiplatform.v1.{kind}"
+        return Row(seq, self._surface.message_class(full_name).FromString(body), json.loads(private))
+
+    def next_in(self, sequence: str) -> int:
+        """Return the next number of a sequence, starting at 1; numbers are never given twice."""
+        (number,) = self._connection.execute(
+            "INSERT INTO sequences VALUES (?, 1) ON CONFLICT (name) DO UPDATE SET last = last + 1 RETURNING last",
+            (sequence,),
+        ).fetchone()
+        return int(number)
+
+    def end_sequence(self, sequence: str) -> None:
+        """Forget a sequence: what it numbered is gone."""
+        self._connection.execute("DELETE FROM sequences WHERE name = ?", (sequence,))
+
+    def remember_process(self, pid: int, started: float, role: str) -> None:
+        """Note a process of ours, so that a later start can end it if we cannot."""
+        self._connection.execute("INSERT OR REPLACE INTO processes VALUES (?, ?, ?)", (pid, started, role))
+
+    def forget_process(self, pid: int) -> None:
+        """Drop the note about a process that has ended."""
+        self._connection.execute("DELETE FROM processes WHERE pid = ?", (pid,))
+
+    def processes(self) -> list[tuple[int, float, str]]:
+        """Return (pid, start time, role) of every process that was noted."""
+        return self._connection.execute("SELECT pid, started, role FROM processes").fetchall()

@@ -1,0 +1,290 @@
+"""The filter language of list methods: `display_name="x" AND NOT labels.env:*` (https://google.aip.dev/160).
+
+Fields are checked against the message type, so a filter on a field that does not exist is refused with its
+name, as Vertex AI does, instead of silently matching nothing.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import operator
+import re
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from edge_tasks.emulator.errors import invalid
+
+if TYPE_CHECKING:
+    from edge_tasks.emulator.schema.surface import Message
+
+Predicate: TypeAlias = Callable[["Message"], bool]
+
+TOKEN = re.compile(
+    r"""\s*(?:
+        (?P<string>"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')
+      | (?P<operator><=|>=|!=|=|<|>|:)
+      | (?P<mark>[()])
+      | (?P<word>[^\s"'()<>=!:]+)
+    )""",
+    re.VERBOSE,
+)
+COMPARISONS: Mapping[str, Callable[[Any, Any], bool]] = {
+    "=": operator.eq,
+    ":": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+MAX_LENGTH = 10_000
+MAX_DEPTH = 50
+
+
+def compile_filter(text: str, descriptor: Any, ids: Mapping[str, str] | None = None) -> Predicate:
+    """Return a function that tells whether a message of `descriptor`'s type passes the filter.
+
+    Some ids are filters of their own, such as `model=123` in a list of models: `ids` says what the name of
+    the resource begins with, here {"model": "projects/P/locations/L/models/"}.
+    """
+    if len(text) > MAX_LENGTH:
+        raise invalid(f"Invalid filter: longer than {MAX_LENGTH} characters.")
+    if not text.strip():
+        return lambda _: True
+    return _Parser(text, descriptor, ids or {}).parse()
+
+
+class _Parser:
+    """Recursive descent: OR binds less than AND, as in the older list filters of Vertex AI."""
+
+    def __init__(self, text: str, descriptor: Any, ids: Mapping[str, str]) -> None:
+        self._text = text
+        self._descriptor = descriptor
+        self._ids = ids
+        self._tokens = _tokens(text)
+        self._position = 0
+        self._depth = 0
+
+    def parse(self) -> Predicate:
+        predicate = self._any()
+        if self._position < len(self._tokens):
+            raise self._error(f"unexpected {self._tokens[self._position][1]!r}")
+        return predicate
+
+    def _any(self) -> Predicate:
+        parts = [self._all()]
+        while self._take_word("OR"):
+            parts.append(self._all())
+        return parts[0] if len(parts) == 1 else lambda m: any(part(m) for part in parts)
+
+    def _all(self) -> Predicate:
+        parts = [self._one()]
+        while self._take_word("AND") or self._starts_term():
+            parts.append(self._one())
+        return parts[0] if len(parts) == 1 else lambda m: all(part(m) for part in parts)
+
+    def _one(self) -> Predicate:
+        self._depth += 1
+        if self._depth > MAX_DEPTH:
+            raise self._error("too deep")
+        try:
+            if self._take_word("NOT"):
+                inner = self._one()
+                return lambda m: not inner(m)
+            if self._take("mark", "("):
+                inner = self._any()
+                if not self._take("mark", ")"):
+                    raise self._error("a parenthesis is not closed")
+                return inner
+            return self._restriction()
+        finally:
+            self._depth -= 1
+
+    def _restriction(self) -> Predicate:
+        path = self._next("word")
+        # labels."key with dots": the key follows as a string.
+        if path.endswith(".") and self._peek("string"):
+            parts = [*path[:-1].split("."), _unquote(self._next("string"))]
+        else:
+            parts = path.split(".")
+        sign = self._next("operator")
+        if self._peek("string"):
+            return self._compare(parts, sign, _unquote(self._next("string")))
+        value = self._next("word")
+        # A bare time holds colons: 2026-01-01T00:00:00Z
+        while self._peek("operator") and self._tokens[self._position][1] == ":":
+            self._position += 1
+            value += ":" + self._next("word")
+        return self._compare(parts, sign, value)
+
+    def _compare(self, parts: list[str], sign: str, wanted: str) -> Predicate:
+        prefix = self._ids.get(".".join(parts))
+        if prefix is not None:
+            parts, wanted = ["name"], wanted if wanted.startswith(prefix) else prefix + wanted
+        read = _reader(parts, self._descriptor)
+        if sign == ":" and wanted == "*":
+            return lambda m: read.get(m) is not None
+        convert = read.converter(wanted)
+        if sign in {"=", "!=", ":"} and isinstance(convert, str):
+            matches = _text_matcher(convert)
+            if sign == "!=":
+                return lambda m: not matches(read.get(m))
+            return lambda m: matches(read.get(m))
+        compare = COMPARISONS[sign]
+
+        def predicate(message: Message) -> bool:
+            value = read.get(message)
+            return sign == "!=" if value is None else bool(compare(value, convert))
+
+        return predicate
+
+    def _peek(self, kind: str) -> bool:
+        return self._position < len(self._tokens) and self._tokens[self._position][0] == kind
+
+    def _take(self, kind: str, text: str) -> bool:
+        found = self._position < len(self._tokens) and self._tokens[self._position] == (kind, text)
+        self._position += found
+        return found
+
+    def _take_word(self, word: str) -> bool:
+        return self._take("word", word) or self._take("word", word.lower())
+
+    def _starts_term(self) -> bool:
+        """Two terms side by side mean AND."""
+        if self._position >= len(self._tokens):
+            return False
+        kind, text = self._tokens[self._position]
+        return text == "(" or (kind == "word" and text.upper() not in {"OR", "AND"})
+
+    def _next(self, kind: str) -> str:
+        if not self._peek(kind):
+            found = self._tokens[self._position][1] if self._position < len(self._tokens) else "its end"
+            names = {"word": "a name or value", "operator": "an operator (= != < <= > >= :)", "string": "text"}
+            raise self._error(f"{names[kind]} is missing at {found}")
+        self._position += 1
+        return self._tokens[self._position - 1][1]
+
+    def _error(self, what: str) -> Exception:
+        return invalid(f"Invalid filter {self._text!r}: {what}.")
+
+
+class _FieldReader:
+    """Reads one field of a message as a comparable value; None when it is not set."""
+
+    def __init__(self, fields: list[Any], key: str | None) -> None:
+        self._fields = fields
+        self._key = key
+
+    def get(self, message: Message) -> Any:
+        for field in self._fields[:-1]:
+            message = getattr(message, field.name)
+        last = self._fields[-1]
+        value = getattr(message, last.name)
+        if self._key is not None:
+            return value.get(self._key) if hasattr(value, "get") else None
+        if _kind(last) == "message":
+            return _timestamp(value) if message.HasField(last.name) else None
+        return value
+
+    def converter(self, wanted: str) -> Any:
+        """Return the wanted value in the type of the field."""
+        field = self._fields[-1]
+        if self._key is not None:
+            return wanted
+        kind = _kind(field)
+        try:
+            if kind == "enum":
+                known = field.enum_type.values_by_name
+                return known[wanted].number if wanted in known else int(wanted)
+            if kind == "message":
+                if field.message_type.full_name != "google.protobuf.Timestamp":
+                    raise invalid(f"Invalid filter: {field.name} cannot be compared with a value.")
+                return _parse_time(wanted)
+            if kind == "bool":
+                return {"true": True, "false": False}[wanted.lower()]
+            if kind == "number":
+                return float(wanted)
+        except (ValueError, KeyError):
+            raise invalid(f"Invalid filter: {wanted!r} is no value of {field.name}.") from None
+        return wanted
+
+
+def _reader(parts: list[str], descriptor: Any) -> _FieldReader:
+    fields: list[Any] = []
+    for index, part in enumerate(parts):
+        field = descriptor.fields_by_name.get(part) or descriptor.fields_by_camelcase_name.get(part)
+        if field is None:
+            raise invalid(f"Invalid filter: unknown field {'.'.join(parts)!r}.")
+        fields.append(field)
+        rest = parts[index + 1 :]
+        if _is_map(field):
+            if not rest:
+                # `labels:key` asks whether the key is there; seldom used and not documented for Vertex AI.
+                raise invalid(f"Invalid filter: name a key, such as {part}.KEY.")
+            return _FieldReader(fields, ".".join(rest))
+        if field.is_repeated and rest:
+            raise invalid(f"Invalid filter: {part} is a list.")
+        if rest:
+            if field.message_type is None:
+                raise invalid(f"Invalid filter: unknown field {'.'.join(parts)!r}.")
+            descriptor = field.message_type
+    return _FieldReader(fields, None)
+
+
+def _text_matcher(wanted: str) -> Callable[[Any], bool]:
+    """Text matches whole, or by `*` as a wildcard; `:` on a list means that it holds the text."""
+    pattern = re.compile(fnmatch.translate(wanted.replace("[", "[[]").replace("?", "[?]")))
+
+    def matches(value: Any) -> bool:
+        if value is None:
+            return False
+        if isinstance(value, str):
+            return value == wanted or ("*" in wanted and pattern.match(value) is not None)
+        return any(matches(str(part)) for part in value)
+
+    return matches
+
+
+def _tokens(text: str) -> list[tuple[str, str]]:
+    tokens: list[tuple[str, str]] = []
+    position = 0
+    text = text.rstrip()
+    while position < len(text):
+        match = TOKEN.match(text, position)
+        if match is None:
+            raise invalid(f"Invalid filter {text!r}: cannot be read from {text[position:].strip()[:20]!r}.")
+        kind = str(match.lastgroup)
+        tokens.append((kind, match.group(kind)))
+        position = match.end()
+    return tokens
+
+
+def _unquote(text: str) -> str:
+    return re.sub(r"\\(.)", r"\1", text[1:-1])
+
+
+def _is_map(field: Any) -> bool:
+    return field.message_type is not None and field.message_type.GetOptions().map_entry
+
+
+def _kind(field: Any) -> str:
+    if field.message_type is not None:
+        return "message"
+    if field.enum_type is not None:
+        return "enum"
+    if field.type == field.TYPE_BOOL:
+        return "bool"
+    return "text" if field.type in {field.TYPE_STRING, field.TYPE_BYTES} else "number"
+
+
+def _timestamp(value: Any) -> Any:
+    """Return a Timestamp as (seconds, nanoseconds); other messages do not compare."""
+    return (value.seconds, value.nanos) if hasattr(value, "nanos") else value
+
+
+def _parse_time(text: str) -> tuple[int, int]:
+    from google.protobuf.timestamp_pb2 import Timestamp
+
+    stamp = Timestamp()
+    stamp.FromJsonString(text if "T" in text else f"{text}T00:00:00Z")
+    return stamp.seconds, stamp.nanos

@@ -1,0 +1,106 @@
+"""List methods: filter, order, and pages that stay true while resources come and go."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from typing import TYPE_CHECKING, Any
+
+from edge_tasks.emulator.errors import invalid
+from edge_tasks.emulator.store.filters import compile_filter
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from edge_tasks.emulator.schema.surface import Message
+    from edge_tasks.emulator.store.database import Row
+
+DEFAULT_PAGE = 100
+LARGEST_PAGE = 1000
+
+
+def page(
+    rows: list[Row],
+    request: Message,
+    descriptor: Any,
+    ids: Mapping[str, str] | None = None,
+) -> tuple[list[Message], str]:
+    """Return the messages of one page and the token of the next, as a list request asks.
+
+    Without an order the newest comes first and a page goes on below the last row it showed, so nothing is
+    skipped when rows vanish between two pages. With an order the page goes on at a position.
+    """
+    size = min(request.page_size or DEFAULT_PAGE, LARGEST_PAGE)
+    if size < 0:
+        raise invalid("page_size must not be negative.")
+    keep = compile_filter(getattr(request, "filter", ""), descriptor, ids)
+    rows = [row for row in rows if keep(row.message)]
+    order = getattr(request, "order_by", "")
+    asked = [getattr(request, "filter", ""), order]
+    position = _read_token(request.page_token, asked)
+    if order:
+        rows = _ordered(rows, order, descriptor)
+        start = position
+    else:
+        start = next((i for i, row in enumerate(rows) if row.seq < position), len(rows)) if position else 0
+    shown = rows[start : start + size]
+    messages = [_masked(row.message, request) for row in shown]
+    if start + size >= len(rows) or not shown:
+        return messages, ""
+    following = start + size if order else shown[-1].seq
+    return messages, _write_token(following, asked)
+
+
+def _masked(message: Message, request: Message) -> Message:
+    """Return only the fields that `read_mask` asks for (https://google.aip.dev/157), the name always."""
+    mask = getattr(request, "read_mask", None)
+    if mask is None or not mask.paths or list(mask.paths) == ["*"]:
+        return message
+    result = type(message)()
+    for path in mask.paths:
+        if path.partition(".")[0] not in message.DESCRIPTOR.fields_by_name:
+            raise invalid(f"Invalid read_mask: {path!r} is no field of {message.DESCRIPTOR.name}.")
+    mask.MergeMessage(message, result)
+    result.name = message.name
+    return result
+
+
+def _ordered(rows: list[Row], order: str, descriptor: Any) -> list[Row]:
+    """Sort by `display_name desc, create_time`; the last key is sorted first, since sorting is stable."""
+    for term in reversed(order.split(",")):
+        words = term.split()
+        if not words or len(words) > 2 or (len(words) == 2 and words[1].lower() not in {"asc", "desc"}):
+            raise invalid(f"Invalid order_by {order!r}: write `field [asc|desc], ...`.")
+        name = words[0]
+        field = descriptor.fields_by_name.get(name) or descriptor.fields_by_camelcase_name.get(name)
+        if field is None or field.is_repeated:
+            raise invalid(f"Invalid order_by {order!r}: {name!r} is no field to order by.")
+        rows = sorted(
+            rows,
+            key=lambda row, field=field: _sort_key(getattr(row.message, field.name)),  # type: ignore[misc]
+            reverse=len(words) == 2 and words[1].lower() == "desc",
+        )
+    return rows
+
+
+def _sort_key(value: Any) -> Any:
+    if hasattr(value, "nanos"):
+        return (value.seconds, value.nanos)
+    return str(value) if hasattr(value, "DESCRIPTOR") else value
+
+
+def _write_token(position: int, asked: list[str]) -> str:
+    return base64.urlsafe_b64encode(json.dumps([position, *asked]).encode()).decode()
+
+
+def _read_token(token: str, asked: list[str]) -> int:
+    if not token:
+        return 0
+    try:
+        position, *rest = json.loads(base64.urlsafe_b64decode(token.encode()))
+    except (ValueError, TypeError, binascii.Error):
+        raise invalid("Invalid page_token.") from None
+    if rest != asked or not isinstance(position, int) or position < 0:
+        raise invalid("Invalid page_token: it belongs to a list with another filter or order.")
+    return position

@@ -1,0 +1,63 @@
+"""Fixtures: a real emulator as a process of its own, one for each test worker, and the SDK connected to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.emulator.harness import Emulator
+
+
+@pytest.fixture(scope="session")
+def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
+    """The emulator that most tests of a worker share."""
+    running = Emulator(tmp_path_factory.mktemp("emulator"))
+    yield running
+    assert running.stop() == 0
+
+
+@pytest.fixture
+def own_emulator(tmp_path: Path) -> Iterator[Callable[..., Emulator]]:
+    """Starts emulators that a test may end as it likes."""
+    started: list[Emulator] = []
+
+    def start(data: Path | None = None, *arguments: str) -> Emulator:
+        started.append(Emulator(data or tmp_path / "data", *arguments))
+        return started[-1]
+
+    yield start
+    for running in started:
+        if running.process.poll() is None:
+            running.stop()
+
+
+@pytest.fixture
+def bucket(emulator: Emulator) -> str:
+    return emulator.new_bucket()
+
+
+@pytest.fixture(scope="session")
+def _storage_host(emulator: Emulator) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STORAGE_EMULATOR_HOST", emulator.storage_url)
+        yield
+
+
+@pytest.fixture
+def aiplatform(emulator: Emulator, bucket: str, _storage_host: None) -> Any:
+    """The real SDK, connected as any client connects."""
+    from google.auth.credentials import AnonymousCredentials
+    from google.cloud import aiplatform
+
+    aiplatform.init(
+        project="test-project",
+        location="us-central1",
+        api_endpoint=emulator.url,
+        api_transport="rest",
+        credentials=AnonymousCredentials(),
+        staging_bucket=f"gs://{bucket}",
+    )
+    return aiplatform

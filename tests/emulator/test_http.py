@@ -1,0 +1,106 @@
+"""The HTTP surface: what is no part of it, what is not implemented, and what a web page may not do."""
+
+from __future__ import annotations
+
+import http.client
+
+import pytest
+
+from tests.emulator.harness import PARENT, Emulator
+
+
+def test_the_health_door_tells_who_answers(emulator: Emulator) -> None:
+    answer = emulator.get("/_emulator/health")
+    assert answer.body == {"status": "ok", "pid": emulator.process.pid, "data": str(emulator.data)}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "rpc"),
+    [
+        ("GET", f"{PARENT}/tensorboards", "TensorboardService.ListTensorboards"),
+        ("POST", f"{PARENT}/trainingPipelines", "PipelineService.CreateTrainingPipeline"),
+        ("POST", f"{PARENT}/endpoints/1:explain", "PredictionService.Explain"),
+        ("GET", f"{PARENT}/featurestores/1/entityTypes/2/features/3", "FeaturestoreService.GetFeature"),
+    ],
+)
+def test_an_rpc_that_is_not_implemented_answers_with_its_name(
+    emulator: Emulator, method: str, path: str, rpc: str
+) -> None:
+    answer = emulator.call(method, path)
+    assert answer.error == (501, "UNIMPLEMENTED")
+    assert f"google.cloud.aiplatform.v1.{rpc} " in answer.message
+
+
+@pytest.mark.parametrize("path", ["/nope", "/v1/projects/p", "/v1/", "/_emulator/nope", f"/v1/{PARENT}/models:nope"])
+def test_an_unknown_path_is_404_in_googles_form(emulator: Emulator, path: str) -> None:
+    answer = emulator.get(path)
+    assert answer.error == (404, "NOT_FOUND")
+    assert answer.body["error"]["code"] == 404
+
+
+def test_unknown_fields_and_parameters_are_named(emulator: Emulator) -> None:
+    field = emulator.post(f"{PARENT}/endpoints", {"displayName": "x", "colour": "red"})
+    assert field.error == (400, "INVALID_ARGUMENT")
+    assert '"colour"' in field.message
+    parameter = emulator.get(f"{PARENT}/endpoints", params={"colour": "red"})
+    assert parameter.error == (400, "INVALID_ARGUMENT")
+    assert '"colour"' in parameter.message
+
+
+@pytest.mark.parametrize("body", [b"{", b"[]", b"null", b"\xff", b'{"displayName": 1}', b'{"a":' * 2000])
+def test_a_body_that_is_no_message_is_refused(emulator: Emulator, body: bytes) -> None:
+    response = emulator.session.post(f"{emulator.url}/v1/{PARENT}/endpoints", data=body, timeout=10)
+    assert (response.status_code, response.json()["error"]["status"]) == (400, "INVALID_ARGUMENT")
+
+
+@pytest.mark.parametrize("name", ["..%2F..%2Fx", "%2E%2E", "a%2Fb", "a%00b", "%ff"])
+def test_names_that_could_leave_their_place_are_refused(emulator: Emulator, name: str) -> None:
+    connection = http.client.HTTPConnection(emulator.url.removeprefix("http://"))
+    connection.request("GET", f"/v1/{PARENT}/models/{name}")
+    assert connection.getresponse().status == 400
+    connection.close()
+
+
+@pytest.mark.parametrize("parent", ["projects/UPPER/locations/l", "projects/p/locations/a b", "projects/-/locations/l"])
+def test_projects_and_locations_are_checked_at_creation(emulator: Emulator, parent: str) -> None:
+    assert emulator.post(f"{parent}/endpoints", {"displayName": "x"}).error == (400, "INVALID_ARGUMENT")
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {"Origin": "http://127.0.0.1:1"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+        {"Host": "evil.example"},
+        {"Host": "evil.example:80"},
+        {"Host": "127.0.0.1.evil.example"},
+        {"Host": ""},
+    ],
+)
+def test_a_request_that_a_web_page_could_send_is_refused(emulator: Emulator, headers: dict[str, str]) -> None:
+    for method, path in (("POST", f"/v1/{PARENT}/customJobs"), ("GET", "/_emulator/health")):
+        assert emulator.call(method, path, headers=headers).error == (403, "PERMISSION_DENIED")
+
+
+def test_the_emulators_own_pages_are_welcome(emulator: Emulator) -> None:
+    for headers in ({"Origin": emulator.url}, {"Sec-Fetch-Site": "none"}, {"Sec-Fetch-Site": "same-origin"}):
+        assert emulator.get("/_emulator/health", headers=headers).status == 200
+
+
+def test_the_metadata_server_gives_credentials_to_jobs(emulator: Emulator) -> None:
+    script = "import google.auth; print(type(google.auth.default()[0]).__module__)"
+    job = emulator.run_job(["python", "-c", script])
+    assert emulator.output(job)[-1] == "google.auth.compute_engine.credentials"
+
+
+def test_it_listens_on_this_machine_only(emulator: Emulator) -> None:
+    addresses = {
+        connection.laddr.ip
+        for process in emulator.tree()
+        for connection in process.net_connections()
+        if connection.status == "LISTEN"
+    }
+    assert addresses == {"127.0.0.1"}

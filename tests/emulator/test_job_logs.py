@@ -1,0 +1,73 @@
+"""The log of a job by Cloud Logging's entries:list."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.emulator.harness import Emulator
+
+
+def test_lines_become_entries_with_severity_and_resource(emulator: Emulator) -> None:
+    script = (
+        "import sys, json\n"
+        "print('plain')\n"
+        "print(json.dumps({'severity': 'warning', 'message': 'structured', 'n': 1}))\n"
+        "sys.stdout.flush(); print('bad', file=sys.stderr)\n"
+    )
+    job = emulator.run_job(["python", "-c", script])
+    entries = emulator.log(job)
+    by_severity = {entry["severity"]: entry for entry in entries}
+    assert by_severity["INFO"]["textPayload"] == "plain"
+    assert by_severity["WARNING"]["jsonPayload"] == {"message": "structured", "n": 1}
+    assert by_severity["ERROR"]["textPayload"] == "bad"
+    labels = {"job_id": job["name"].rpartition("/")[2], "project_id": "test-project", "task_name": "workerpool0-0"}
+    assert entries[0]["resource"] == {"type": "ml_job", "labels": labels}
+
+
+def test_no_line_is_lost_or_doubled_by_pages_or_by_time(emulator: Emulator) -> None:
+    job = emulator.run_job(["python", "-c", "print('\\n'.join(map(str, range(5000))))"])
+    entries = emulator.log(job, pageSize=700)
+    assert [entry["textPayload"] for entry in entries] == [str(number) for number in range(5000)]
+    times = [entry["timestamp"] for entry in entries]
+    assert times == sorted(set(times))
+    ids = [entry["insertId"] for entry in entries]
+    assert ids == sorted(set(ids))
+    job_id = job["name"].rpartition("/")[2]
+    for start in (0, 1, 2500, 4999):
+        text = f'resource.type="ml_job" AND resource.labels.job_id="{job_id}" AND timestamp>="{times[start]}"'
+        assert emulator.log(job, filter=text) == entries[start:]
+
+
+def test_text_that_is_no_utf8_and_very_long_lines_survive(emulator: Emulator) -> None:
+    script = "import sys; sys.stdout.buffer.write(b'\\xff' + b'x' * 600_000)"
+    lines = emulator.output(emulator.run_job(["python", "-c", script]))
+    assert "".join(lines) == "\N{REPLACEMENT CHARACTER}" + "x" * 600_000
+
+
+def test_another_project_does_not_see_the_log(emulator: Emulator) -> None:
+    job = emulator.run_job(["echo", "secret"])
+    assert emulator.log(job, resourceNames=["projects/other"]) == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"filter": 'severity="ERROR"'},
+        {"filter": ""},
+        {"filter": 'resource.type="ml_job" AND resource.labels.job_id="1" OR 1'},
+        {"filter": 'resource.type="ml_job" AND resource.labels.job_id="../../x"'},
+        {"resourceNames": ["folders/1"]},
+        {"orderBy": "timestamp desc"},
+        {"pageToken": "nonsense"},
+        {"pageSize": "many"},
+        {"unknown": 1},
+    ],
+)
+def test_what_is_not_emulated_is_refused_with_a_message(emulator: Emulator, change: dict[str, object]) -> None:
+    body = {
+        "resourceNames": ["projects/test-project"],
+        "filter": 'resource.type="ml_job" AND resource.labels.job_id="1"',
+        **change,
+    }
+    answer = emulator.post("/v2/entries:list", body)
+    assert answer.error == (400, "INVALID_ARGUMENT")

@@ -1,0 +1,134 @@
+"""Packages of a job are unpacked into its folder and nowhere else, and their requirements are compared."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from edge_tasks.emulator.runtime.packages import PackageError, check, installed_version, unpack
+from tests.emulator.harness import sdist
+
+
+def write(path: Path, content: bytes) -> Path:
+    path.write_bytes(content)
+    return path
+
+
+def wheel(files: dict[str, str]) -> bytes:
+    output = io.BytesIO()
+    with zipfile.ZipFile(output, "w") as archive:
+        for name, text in files.items():
+            archive.writestr(name, text)
+    return output.getvalue()
+
+
+def tar(*members: tarfile.TarInfo) -> bytes:
+    output = io.BytesIO()
+    with tarfile.open(fileobj=output, mode="w:gz") as archive:
+        for member in members:
+            archive.addfile(member, io.BytesIO(b"x" * member.size))
+    return output.getvalue()
+
+
+def names(site: Path) -> set[str]:
+    return {str(path.relative_to(site)) for path in site.rglob("*") if path.is_file()}
+
+
+def test_a_source_distribution_gives_its_packages_modules_and_data(tmp_path: Path) -> None:
+    files = {
+        "setup.py": "",
+        "pkg/__init__.py": "",
+        "pkg/data.txt": "data",
+        "namespace/inner/mod.py": "",
+        "single.py": "",
+        "tests/test_x.py": "",
+        "docs/conf.py": "",
+        "pkg.egg-info/entry_points.txt": "[x]",
+    }
+    found = unpack(write(tmp_path / "pkg-1.0.tar.gz", sdist("pkg", "1.0", files, ("a>1",))), tmp_path / "site")
+    assert found == ("pkg", "1.0", ("a>1",))
+    assert names(tmp_path / "site") == {
+        "pkg/__init__.py",
+        "pkg/data.txt",
+        "namespace/inner/mod.py",
+        "single.py",
+        "pkg-1.0.dist-info/METADATA",
+        "pkg-1.0.dist-info/entry_points.txt",
+    }
+
+
+def test_a_src_layout_gives_what_is_below_src(tmp_path: Path) -> None:
+    files = {"pyproject.toml": "", "noise.py": "", "src/pkg/__init__.py": "", "src/single.py": ""}
+    unpack(write(tmp_path / "pkg-1.0.tar.gz", sdist("pkg", "1.0", files)), tmp_path / "site")
+    assert names(tmp_path / "site") == {"pkg/__init__.py", "single.py", "pkg-1.0.dist-info/METADATA"}
+
+
+def test_requirements_of_old_source_distributions_are_found(tmp_path: Path) -> None:
+    requires = (
+        "plain>=1\n\n[:python_version >= '3']\nmarked\n\n[extra]\nleft-out\n\n[extra:python_version >= '3']\nalso-out\n"
+    )
+    content = sdist("pkg", "1.0", {"pkg/__init__.py": "", "pkg.egg-info/requires.txt": requires})
+    found = unpack(write(tmp_path / "pkg-1.0.tar.gz", content), tmp_path / "site")
+    assert found.requirements == ("plain>=1", "marked ; python_version >= '3'")
+
+
+def test_a_wheel_is_unpacked_with_its_metadata(tmp_path: Path) -> None:
+    metadata = "Metadata-Version: 2.1\nName: My.Pkg\nVersion: 3\nRequires-Dist: b\n"
+    content = wheel(
+        {"pkg/__init__.py": "", "my_pkg-3.dist-info/METADATA": metadata, "my_pkg-3.data/purelib/more.py": ""}
+    )
+    site = tmp_path / "site"
+    assert unpack(write(tmp_path / "my_pkg-3-py3-none-any.whl", content), site) == ("My.Pkg", "3", ("b",))
+    assert (site / "more.py").is_file()
+    assert installed_version("my-pkg", site) == "3"
+
+
+def linked(name: str, target: str) -> tarfile.TarInfo:
+    member = tarfile.TarInfo(name)
+    member.type, member.linkname = tarfile.SYMTYPE, target
+    return member
+
+
+def sized(name: str) -> tarfile.TarInfo:
+    member = tarfile.TarInfo(name)
+    member.size = 1
+    return member
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a-1.tar.gz", tar(sized("a-1/../../outside.py"))),
+        ("a-1.tar.gz", tar(sized("/outside.py/../../../outside.py"))),
+        ("a-1.tar.gz", tar(linked("a-1/link", "../../.."), sized("a-1/link/outside.py"))),
+        ("a-1.whl", wheel({"../outside.py": "", "a-1.dist-info/METADATA": "Name: a"})),
+        ("a-1.whl", wheel({"/outside.py": "", "a-1.dist-info/METADATA": "Name: a"})),
+    ],
+)
+def test_an_archive_cannot_write_outside_its_folder(tmp_path: Path, name: str, content: bytes) -> None:
+    home = tmp_path / "deep" / "deeper" / "home"
+    home.mkdir(parents=True)
+    archive = write(home / name, content)
+    with pytest.raises(PackageError):
+        unpack(archive, home / "site")
+    assert not list(tmp_path.rglob("outside.py"))
+
+
+@pytest.mark.parametrize("name", ["a.tar.gz", "a.whl", "a.exe"])
+def test_what_is_no_archive_is_named(tmp_path: Path, name: str) -> None:
+    with pytest.raises(PackageError, match=name):
+        unpack(write(tmp_path / name, b"garbage"), tmp_path / "site")
+
+
+def test_requirements_are_compared_by_version_and_marker(tmp_path: Path) -> None:
+    check(("pytest>=1", "nope; python_version < '3'", "nope; extra == 'x'"), "pkg 1", tmp_path)
+    with pytest.raises(PackageError, match=r"pkg 1 requires pytest<1 \(installed: .*pip install 'pytest<1'"):
+        check(("pytest<1",), "pkg 1", tmp_path)
+    with pytest.raises(PackageError, match=r"nope \(not installed\)"):
+        check(("nope",), "pkg 1", tmp_path)
+    with pytest.raises(PackageError, match="no requirement"):
+        check(("!!",), "pkg 1", tmp_path)

@@ -1,0 +1,125 @@
+"""Predictions: what is refused, what is passed through, and servers that die."""
+
+from __future__ import annotations
+
+import base64
+import threading
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.emulator.harness import ECHO, Emulator, model_of
+
+LIMIT = 1_572_864
+
+
+@pytest.fixture(scope="module")
+def endpoint(emulator: Emulator) -> str:
+    """An endpoint that answers with what it was asked."""
+    name = emulator.create_endpoint()
+    emulator.deployed(name, emulator.upload(ECHO))
+    return name
+
+
+def test_an_endpoint_without_traffic_says_so(emulator: Emulator) -> None:
+    answer = emulator.predict(emulator.create_endpoint())
+    assert answer.error == (400, "FAILED_PRECONDITION")
+    assert "doesn't have traffic_split." in answer.message
+
+
+def test_an_unknown_endpoint_is_not_found(emulator: Emulator) -> None:
+    assert emulator.predict("projects/p/locations/l/endpoints/404").error == (404, "NOT_FOUND")
+
+
+def test_bad_instances_are_the_clients_fault(emulator: Emulator) -> None:
+    endpoint = emulator.create_endpoint()
+    emulator.deployed(endpoint, emulator.upload(model_of("lambda rows: [1 / row for row in rows]")))
+    answer = emulator.predict(endpoint, [0])
+    assert answer.error == (400, "FAILED_PRECONDITION")
+    assert answer.message == "Prediction failed: Exception during sklearn prediction: division by zero"
+    assert emulator.predict(endpoint, [2]).body["predictions"] == [0.5]
+
+
+@pytest.mark.parametrize("body", [{}, {"instances": 1}, {"instances": [], "nope": 1}, [], "x"])
+def test_a_wrong_body_is_refused(emulator: Emulator, endpoint: str, body: object) -> None:
+    assert emulator.post(f"{endpoint}:predict", body).error == (400, "INVALID_ARGUMENT")
+
+
+def test_the_limit_of_a_request_is_that_of_vertex(emulator: Emulator, endpoint: str) -> None:
+    def ask(size: int) -> int:
+        body = b'{"instances": ["%s"]}' % (b"x" * (size - 19))
+        url = f"{emulator.url}/v1/{endpoint}:predict"
+        return emulator.session.post(url, data=body, timeout=30).status_code
+
+    assert ask(LIMIT) == 200
+    assert ask(LIMIT + 1) == 400
+
+
+def test_raw_predict_passes_bodies_through_and_names_the_model_in_headers(emulator: Emulator, endpoint: str) -> None:
+    url = f"{emulator.url}/v1/{endpoint}:rawPredict"
+    bare = emulator.session.post(url, json={"instances": [1]}, timeout=30)
+    assert bare.json() == {"predictions": [1]}
+    assert bare.headers["X-Vertex-AI-Model-Version-Id"] == "1"
+    body = {"httpBody": {"contentType": "application/json", "data": base64.b64encode(b'{"instances": [2]}').decode()}}
+    wrapped = emulator.session.post(url, json=body, timeout=30).json()
+    assert base64.b64decode(wrapped["data"]) == b'{"predictions":[2]}'
+
+
+def test_numbers_of_numpy_become_plain_json(emulator: Emulator) -> None:
+    endpoint = emulator.create_endpoint()
+    source = "lambda rows: __import__('numpy').asarray(rows).sum(axis=1)"
+    emulator.deployed(endpoint, emulator.upload(model_of(source)))
+    assert emulator.predict(endpoint, [[1, 2], [3, 4]]).body["predictions"] == [3, 7]
+
+
+def test_a_booster_of_xgboost_is_served_by_its_image(emulator: Emulator, bucket: str) -> None:
+    xgboost = pytest.importorskip("xgboost")
+    data = xgboost.DMatrix([[0.0], [1.0], [2.0], [3.0]], label=[0, 0, 1, 1])
+    booster = xgboost.train({"objective": "reg:squarederror"}, data, num_boost_round=2)
+    emulator.put(bucket, "x/model.bst", bytes(booster.save_raw("ubj")))
+    image = "us-docker.pkg.dev/vertex-ai/prediction/xgboost-cpu.2-1:latest"
+    model = emulator.upload(None, image=image, model={"artifactUri": f"gs://{bucket}/x"})
+    endpoint = emulator.create_endpoint()
+    emulator.deployed(endpoint, model)
+    low, high = emulator.predict(endpoint, [[0], [3]]).body["predictions"]
+    assert low < high
+
+
+def test_a_model_server_that_was_killed_comes_back_with_the_next_request(emulator: Emulator) -> None:
+    endpoint = emulator.create_endpoint()
+    emulator.deployed(endpoint, emulator.upload(model_of("lambda rows: [__import__('os').getpid()]")))
+    (first,) = emulator.predict(endpoint).body["predictions"]
+    psutil.Process(first).kill()
+    (second,) = emulator.predict(endpoint).body["predictions"]
+    assert first != second
+
+
+def test_a_model_that_ends_its_server_is_an_error_and_not_a_loop(emulator: Emulator) -> None:
+    endpoint = emulator.create_endpoint()
+    emulator.deployed(endpoint, emulator.upload(model_of("lambda rows: __import__('os')._exit(1)")))
+    answer = emulator.predict(endpoint)
+    assert answer.error == (503, "UNAVAILABLE")
+    assert "ended while it predicted" in answer.message
+
+
+def test_a_slow_model_holds_nobody_up(emulator: Emulator, endpoint: str, tmp_path: Path) -> None:
+    """The slow model answers only after its gate, a named pipe, was opened: by then others have been answered."""
+    gate = f"{tmp_path}/gate"
+    slow = emulator.create_endpoint()
+    source = f"lambda rows: [__import__('os').mkfifo({gate!r}) or open({gate!r}).read()]"
+    emulator.deployed(slow, emulator.upload(model_of(source)))
+    answers: list[object] = []
+    client = threading.Thread(target=lambda: answers.append(emulator.predict(slow).body["predictions"]))
+    client.start()
+    assert [emulator.predict(endpoint, [n]).body["predictions"] for n in range(20)] == [[n] for n in range(20)]
+    assert not answers
+    while True:
+        try:
+            with open(gate, "w") as pipe:  # noqa: PTH123
+                pipe.write("open")
+            break
+        except FileNotFoundError:
+            continue
+    client.join()
+    assert answers == [["open"]]
