@@ -1,7 +1,8 @@
 # ruff: noqa: SLF001  (the SDK has no public way to do this)
 """Loaded by every Python with this folder on its PYTHONPATH: points an unmodified SDK at the emulator.
 
-That is every Python of a job, and of a shell that took `edge local.env`.
+That is every Python of a job, and of a shell that took `edge local.env`; the pytest plugin loads it by its path. It
+stands alone: a job has an `edge_tasks` of its own, which need not be this one.
 
 No environment variable sets the SDK's API endpoint. Values that are preset on its global configuration
 survive a later `aiplatform.init(project=..., location=...)`, so they are set as soon as the module is loaded.
@@ -16,8 +17,20 @@ from collections.abc import Sequence
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
+from typing import Any
 
 INITIALIZER = "google.cloud.aiplatform.initializer"
+ADDRESS = "VERTEX_EMULATOR_URL"
+
+
+def preset(config: Any) -> None:
+    """Fill in the SDK's global configuration from the environment."""
+    from google.auth.credentials import AnonymousCredentials
+
+    config._api_endpoint = os.environ[ADDRESS]
+    config._api_transport = "rest"
+    config._credentials = AnonymousCredentials()
+    config._project = os.environ.get("CLOUD_ML_PROJECT_ID")
 
 
 class _Preset(Loader):
@@ -31,13 +44,8 @@ class _Preset(Loader):
 
     def exec_module(self, module: ModuleType) -> None:
         self._loader.exec_module(module)
-        from google.auth.credentials import AnonymousCredentials
-
-        config = module.global_config
-        config._api_endpoint = os.environ["VERTEX_EMULATOR_URL"]
-        config._api_transport = "rest"
-        config._credentials = AnonymousCredentials()
-        config._project = os.environ.get("CLOUD_ML_PROJECT_ID")
+        if ADDRESS in os.environ:
+            preset(module.global_config)
 
 
 class _Finder(MetaPathFinder):
@@ -54,5 +62,13 @@ class _Finder(MetaPathFinder):
         return spec
 
 
-if "VERTEX_EMULATOR_URL" in os.environ:
-    sys.meta_path.insert(0, _Finder())
+def install() -> None:
+    """Fill in the SDK's configuration: now when it is loaded already, else when it will be."""
+    if INITIALIZER in sys.modules:
+        preset(sys.modules[INITIALIZER].global_config)
+    else:
+        sys.meta_path.insert(0, _Finder())
+
+
+if ADDRESS in os.environ:
+    install()

@@ -1,0 +1,104 @@
+"""A pytest plugin: the fixture `vertex_emulator` is a Vertex AI of the test session's own.
+
+It is there wherever `vertex-edge[local]` is installed, with or without a repository made from the template:
+
+    def test_my_model_can_be_deployed(vertex_emulator):
+        from google.cloud import aiplatform
+
+        aiplatform.init(project=vertex_emulator.project, location=vertex_emulator.location)
+        model = aiplatform.Model.upload(display_name="m", artifact_uri=..., serving_container_image_uri=...)
+
+Inside the session google-cloud-aiplatform and google-cloud-storage lead there by themselves, in this process and in
+those that tests start. Nothing is started before a test asks for the fixture, and nothing is left afterwards.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+PROJECT = "test-project"
+LOCATION = "us-central1"
+SECONDS_TO_STOP = 20.0
+CLIENT_HOOK = Path(__file__).parent / "client_hook"
+
+
+@dataclass(frozen=True)
+class VertexEmulator:
+    """Where the session's emulator is, and what may be used in it."""
+
+    project: str
+    location: str
+    endpoint_url: str
+    storage_url: str
+    bucket: str
+
+    @property
+    def staging_bucket(self) -> str:
+        """The bucket as the SDK wants it: gs://NAME."""
+        return f"gs://{self.bucket}"
+
+
+@pytest.fixture(scope="session")
+def vertex_emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VertexEmulator]:
+    """Give this test session a Vertex AI and a Cloud Storage of its own; Google's clients lead there by themselves."""
+    data = tmp_path_factory.mktemp("vertex-emulator")
+    command = [sys.executable, "-m", "edge_tasks.emulator", "--data", str(data)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            emulator = _ready(process, data)
+            with pytest.MonkeyPatch.context() as patch:
+                _lead_clients_to(emulator, patch)
+                yield emulator
+        finally:
+            process.terminate()
+            process.communicate(timeout=SECONDS_TO_STOP)
+
+
+def _ready(process: subprocess.Popen[str], data: Path) -> VertexEmulator:
+    assert process.stdout is not None
+    if not process.stdout.readline():
+        pytest.fail(f"the emulator did not start\n{process.communicate()[1]}", pytrace=False)
+    servers = json.loads((data / "servers.json").read_text())
+    # A worker of pytest-xdist has a session of its own, and a bucket's name tells which.
+    bucket = f"test-bucket-{os.environ.get('PYTEST_XDIST_WORKER', 'main')}"
+    request = urllib.request.Request(  # noqa: S310  (it is our own address)
+        f"{servers['storage_url']}/storage/v1/b?project={PROJECT}",
+        data=json.dumps({"name": bucket}).encode(),
+        headers={"Content-Type": "application/json"},
+    )
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request):
+        return VertexEmulator(PROJECT, LOCATION, servers["vertex_url"], servers["storage_url"], bucket)
+
+
+def _lead_clients_to(emulator: VertexEmulator, patch: pytest.MonkeyPatch) -> None:
+    host = emulator.endpoint_url.removeprefix("http://")
+    variables = {
+        "STORAGE_EMULATOR_HOST": emulator.storage_url,
+        "VERTEX_EMULATOR_URL": emulator.endpoint_url,
+        "CLOUD_ML_PROJECT_ID": emulator.project,
+        "CLOUD_ML_REGION": emulator.location,
+        "GCE_METADATA_HOST": host,
+        "GCE_METADATA_IP": host,
+        "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false",
+    }
+    for name, value in variables.items():
+        patch.setenv(name, value)
+    # What a user has set for Google itself must not win over the emulator.
+    for name in ("GOOGLE_CLOUD_PROJECT", "GOOGLE_CLOUD_REGION", "GOOGLE_APPLICATION_CREDENTIALS"):
+        patch.delenv(name, raising=False)
+    patch.setenv("PYTHONPATH", str(CLIENT_HOOK), prepend=os.pathsep)
+    spec = importlib.util.spec_from_file_location("vertex_emulator_client_hook", CLIENT_HOOK / "sitecustomize.py")
+    assert spec is not None
+    assert spec.loader is not None
+    # Loading it is enough: the variables are set.
+    spec.loader.exec_module(importlib.util.module_from_spec(spec))
