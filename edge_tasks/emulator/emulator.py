@@ -16,6 +16,7 @@ from edge_tasks.emulator.http import metadata_server
 from edge_tasks.emulator.http.application import Application
 from edge_tasks.emulator.http.exchange import Reply, Request, json_reply
 from edge_tasks.emulator.http.server import bind, make_server
+from edge_tasks.emulator.http.storage_gate import StorageGate
 from edge_tasks.emulator.http.transcoding import Transcoder
 from edge_tasks.emulator.runtime import processes, storage_server
 from edge_tasks.emulator.runtime.bucket import Storage
@@ -95,12 +96,13 @@ async def run(folder: DataFolder, port: int, storage_port: int) -> None:
     processes.end_left_overs(database)
     folder.withdraw()
     listener = _listen(port, last_port, "--port")
-    with _listen(storage_port, last_storage_port, "--storage-port") as reserved:
-        storage_port = int(reserved.getsockname()[1])
-    port = int(listener.getsockname()[1])
-    storage = storage_server.StorageServer(folder.path, storage_port, database)
+    storage_listener = _listen(storage_port, last_storage_port, "--storage-port")
+    port, storage_port = int(listener.getsockname()[1]), int(storage_listener.getsockname()[1])
+    gate = StorageGate(_free_port())
+    storage = storage_server.StorageServer(folder.path, gate.port, f"http://127.0.0.1:{storage_port}", database)
     try:
         await storage.start()
+        await gate.open(storage_listener)
         servers = Servers(f"http://127.0.0.1:{port}", f"http://127.0.0.1:{storage_port}")
         emulator = Emulator(database, surface, folder.path, servers)
         emulator.recover()
@@ -124,6 +126,7 @@ async def run(folder: DataFolder, port: int, storage_port: int) -> None:
             supervising.result()
         supervising.cancel()
     finally:
+        gate.close()
         await storage.stop()
         database.close()
 
@@ -132,6 +135,11 @@ def _say(line: str) -> None:
     # Whoever started us may not be there to read it.
     with contextlib.suppress(OSError):
         print(line, flush=True)  # noqa: T201  (the one line that is printed)
+
+
+def _free_port() -> int:
+    with bind(0) as reserved:
+        return int(reserved.getsockname()[1])
 
 
 def _listen(port: int, last: int, option: str) -> socket.socket:

@@ -12,6 +12,7 @@ import importlib.util
 import logging
 import os
 import platform
+import ssl
 import subprocess
 import sys
 from pathlib import Path
@@ -49,11 +50,15 @@ def find_binary() -> Path:
 
 
 class StorageServer:
-    """The server on one port, with its objects below the data folder. It is started again when it dies."""
+    """The server on one port, with its objects below the data folder. It is started again when it dies.
 
-    def __init__(self, data: Path, port: int, database: Database) -> None:
+    It speaks TLS and is meant for the gate alone, whose address (`url`) is the one that it names in its answers.
+    """
+
+    def __init__(self, data: Path, port: int, url: str, database: Database) -> None:
         self._data = data
         self._port = port
+        self._url = url
         self._database = database
         self._child: processes.Child | None = None
 
@@ -62,13 +67,12 @@ class StorageServer:
         root = self._data / "storage"
         root.mkdir(exist_ok=True)
         log = self._data / "storage.log"
-        address = f"127.0.0.1:{self._port}"
         with log.open("ab") as output:
             self._child = child = await processes.start(
                 [
-                    *(str(find_binary()), "-scheme", "http", "-host", "127.0.0.1", "-port", str(self._port)),
+                    *(str(find_binary()), "-scheme", "https", "-host", "127.0.0.1", "-port", str(self._port)),
                     *("-backend", "filesystem", "-filesystem-root", str(root), "-log-level", "warn"),
-                    *("-external-url", f"http://{address}", "-public-host", address),
+                    *("-external-url", self._url, "-public-host", self._url.removeprefix("http://")),
                 ],
                 role="storage",
                 environment=processes.clean_environment(),
@@ -100,7 +104,9 @@ class StorageServer:
 
 
 def _answers(port: int) -> bool:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    # Its certificate is its own, and known to nobody.
+    unchecked = ssl._create_unverified_context()  # noqa: S323, SLF001
+    connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=5, context=unchecked)
     try:
         connection.request("GET", "/_internal/healthcheck")
         return connection.getresponse().status == 200
