@@ -6,7 +6,9 @@ to the servers of `edge_tasks.local` on this machine, through the very same clie
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import gc
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -90,12 +92,28 @@ class Cloud:
         return self._vertex_client("EndpointServiceClient")
 
     def _vertex_client(self, name: str) -> Any:
-        from google.cloud import aiplatform_v1
-
+        aiplatform_v1 = _vertex_sdk()
         # REST for both targets: one code path, and gRPC cannot speak to a plain-http server.
         return getattr(aiplatform_v1, name)(
             credentials=self.credentials, transport="rest", client_options={"api_endpoint": self.vertex_url}
         )
+
+
+def _vertex_sdk() -> Any:
+    """Import the SDK's generated clients without the garbage collector, which would walk its thousands of classes.
+
+    That saves each command half a second: a part at the import, a part at the interpreter's last collection.
+    """
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        from google.cloud import aiplatform_v1
+    finally:
+        if collecting:
+            gc.enable()
+    gc.freeze()
+    atexit.register(gc.freeze)
+    return aiplatform_v1
 
 
 def connect(config: EdgeConfig, root: Path) -> Cloud:

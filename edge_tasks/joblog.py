@@ -34,13 +34,14 @@ class JobLog:
 
     def new_lines(self) -> Iterator[LogLine]:
         """Yield the lines that came since the last call, oldest first, each one once."""
-        token = ""
+        # The pages of one answer must be asked for with the very same filter.
+        request = self._request()
         while True:
-            page = self._page(token)
+            page = self._page(request)
             for entry in page.get("entries", ()):
                 yield from self._line(entry)
-            token = page.get("nextPageToken", "")
-            if not token:
+            request["pageToken"] = page.get("nextPageToken", "")
+            if not request["pageToken"]:
                 return
 
     def _line(self, entry: dict[str, Any]) -> Iterator[LogLine]:
@@ -55,20 +56,20 @@ class JobLog:
         text = entry.get("textPayload") or payload.get("message") or ""
         yield LogLine(str(text).rstrip("\n"), entry.get("severity", "DEFAULT"))
 
-    def _page(self, token: str) -> dict[str, Any]:
+    def _request(self) -> dict[str, Any]:
         conditions = ['resource.type="ml_job"', f'resource.labels.job_id="{self._job_id}"']
         if self._since:
             conditions.append(f'timestamp>="{self._since}"')
-        body = {
+        return {
             "resourceNames": [f"projects/{self._cloud.project}"],
             "filter": " AND ".join(conditions),
             "orderBy": "timestamp asc",
             "pageSize": _PAGE_SIZE,
         }
-        if token:
-            body["pageToken"] = token
+
+    def _page(self, request: dict[str, Any]) -> dict[str, Any]:
         with sdk_errors("read the job's log"):
-            response = self._cloud.session.post(f"{self._cloud.logging_url}/v2/entries:list", json=body, timeout=30)
+            response = self._cloud.session.post(f"{self._cloud.logging_url}/v2/entries:list", json=request, timeout=30)
         if not response.ok:
             raise CloudError(f"Cloud Logging answered {response.status_code}", "check the role roles/logging.viewer")
         page: dict[str, Any] = response.json()

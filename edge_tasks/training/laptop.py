@@ -24,7 +24,7 @@ from edge_tasks.training.packages import build_packages
 from edge_tasks.training.results import MODEL_FOLDER, Results, publish, read_results
 
 # Seconds between two looks at a job: short while it prints, longer while it is silent.
-_SHORT_PAUSE, _LONG_PAUSE = 0.2, 5.0
+_SHORT_PAUSE, _LONG_PAUSE = 0.1, 5.0
 
 # Seconds that a job may wait for a machine, on top of its own time limit.
 _QUEUE_LIMIT = 24 * 3600.0
@@ -157,7 +157,7 @@ class Training:
                 if elapsed > limit:
                     raise TrainingError(f"the training job {job.job_id} did not end within {limit:.0f} s")
                 progress.waiting(f"job {job.job_id}: {job.state.lower()}", elapsed)
-                pause = _SHORT_PAUSE if self._pass_on(log, progress) else min(pause * 1.3, _LONG_PAUSE)
+                pause = _SHORT_PAUSE if self._pass_on(log, progress) else min(pause * 1.2, _LONG_PAUSE)
                 time.sleep(pause)
                 job = vertex.get_job(cloud, job.name)
         except KeyboardInterrupt:
