@@ -10,13 +10,15 @@ from typing import Any
 from edge_tasks.errors import ConfigError
 
 # As `_jinja2_env_vars` in cookiecutter.json has them; `{{ }}` of CI files and `${}` of DVC stay as they are.
-_DELIMITERS = {
+JINJA_SETTINGS = {
     "block_start_string": "<%",
     "block_end_string": "%>",
     "variable_start_string": "<<",
     "variable_end_string": ">>",
     "comment_start_string": "<#",
     "comment_end_string": "#>",
+    "trim_blocks": True,
+    "lstrip_blocks": True,
 }
 _PLACE_OF_NAME = "~<<cookiecutter.model_name>>"
 
@@ -42,7 +44,7 @@ def render_model(example: str, variables: dict[str, str], destination: Path) -> 
     from jinja2 import Environment, StrictUndefined
 
     # The output is code and YAML, not HTML.
-    environment = Environment(**_DELIMITERS, undefined=StrictUndefined, keep_trailing_newline=True)  # type: ignore[arg-type]  # noqa: S701
+    environment = Environment(**JINJA_SETTINGS, undefined=StrictUndefined, keep_trailing_newline=True)  # type: ignore[arg-type]  # noqa: S701
     answers: dict[str, Any] = {"cookiecutter": variables}
     source = _source() / f"{example}{_PLACE_OF_NAME}"
     for path in sorted(path for path in source.rglob("*") if path.is_file() and "__pycache__" not in path.parts):

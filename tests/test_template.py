@@ -1,0 +1,50 @@
+"""The template has one source: cookiecutter and `model.init` make the same of it, by the same rules."""
+
+from __future__ import annotations
+
+import ast
+import json
+from pathlib import Path
+
+import pytest
+
+from edge_tasks.config import REGIONS
+from edge_tasks.errors import ConfigError
+from edge_tasks.template import JINJA_SETTINGS, check_example, examples, render_model
+from tests.repositories import ROOT
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("example", ["hello-world", "digits"])
+def test_a_further_model_is_what_cookiecutter_makes(baked: dict[str, Path], tmp_path: Path, example: str) -> None:
+    render_model(example, {"model_name": example, "project_slug": "my-project"}, tmp_path / example)
+    assert files(tmp_path / example) == files(baked[example] / "models" / example)
+
+
+def test_jinja_is_set_as_cookiecutter_sets_it() -> None:
+    assert json.loads((ROOT / "cookiecutter.json").read_text())["_jinja2_env_vars"] == JINJA_SETTINGS
+
+
+def test_the_examples_are_those_that_cookiecutter_offers() -> None:
+    assert examples() == sorted(json.loads((ROOT / "cookiecutter.json").read_text())["example"])
+
+
+def test_an_example_that_is_none_is_answered_with_the_nearest() -> None:
+    with pytest.raises(ConfigError) as caught:
+        check_example("digit")
+    assert caught.value.hint == "did you mean `digits`?"
+
+
+def test_the_hook_knows_the_regions_that_the_package_knows() -> None:
+    """The hook runs where the package may not be installed, so it has a list of its own."""
+    tree = ast.parse((ROOT / "hooks" / "pre_gen_project.py").read_text())
+    assignment = next(
+        node
+        for node in tree.body
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id == "REGIONS"
+    )
+    names = [node.value for node in ast.walk(assignment.value) if isinstance(node, ast.Constant)]
+    assert sorted(map(str, names)) == sorted(REGIONS)
