@@ -33,6 +33,8 @@ from edge_tasks.emulator.services.logging import Logging
 from edge_tasks.emulator.services.models import Models
 from edge_tasks.emulator.services.operations import Operations
 from edge_tasks.emulator.services.predictions import Predictions
+from edge_tasks.emulator.services.training_pipelines import TrainingPipelines
+from edge_tasks.emulator.services.tuning_jobs import TuningJobs
 from edge_tasks.emulator.serving.model_server import ModelServers
 from edge_tasks.emulator.store.database import Database
 
@@ -57,7 +59,10 @@ class Emulator:
         self.models = models = Models(context, self.operations)
         deployments = Deployments(context, models)
         endpoints = Endpoints(context, self.operations, models, deployments)
+        self.pipelines = TrainingPipelines(context, self.operations, self.jobs, models)
+        self.tuning = TuningJobs(context, self.operations, self.jobs)
         services: list[registry.Service] = [self.operations, self.jobs, models, endpoints, Locations(context)]
+        services += [self.pipelines, self.tuning]
         doors: dict[tuple[str, str], Door] = {
             **metadata_server.doors(),
             ("GET", "/_emulator/health"): _health(data),
@@ -75,11 +80,14 @@ class Emulator:
         """Settle what an earlier run could not finish."""
         self.operations.recover()
         self.jobs.recover()
+        self.pipelines.recover()
+        self.tuning.recover()
         self.models.recover()
 
     async def close(self) -> None:
         """End jobs, operations and model servers."""
-        await asyncio.gather(self.jobs.close(), self.operations.close())
+        running = (self.jobs, self.pipelines, self.tuning, self.operations)
+        await asyncio.gather(*(service.close() for service in running))
         await self.model_servers.stop()
 
 

@@ -24,6 +24,11 @@ class Code(Enum):
     INTERNAL = (13, 500)
     UNAVAILABLE = (14, 503)
 
+    @classmethod
+    def of(cls, number: int) -> Code:
+        """Return the code with a number of `google.rpc.Code`."""
+        return next(code for code in cls if code.number == number)
+
     @property
     def number(self) -> int:
         """The number of `google.rpc.Code`."""

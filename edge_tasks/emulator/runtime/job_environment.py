@@ -34,7 +34,7 @@ class Servers:
 
 @dataclass(frozen=True)
 class JobFolder:
-    """The folders of one job; all but its log vanish when it ends."""
+    """The folders of one job; they vanish when it ends, what lies beside them stays."""
 
     path: Path
 
@@ -42,6 +42,11 @@ class JobFolder:
     def log(self) -> Path:
         """The job's log."""
         return self.path / "log.jsonl"
+
+    @property
+    def metrics(self) -> Path:
+        """What a trial of a hyperparameter tuning job has reported, written by cloudml-hypertune."""
+        return self.path / "output.metrics"
 
     @property
     def site(self) -> Path:
@@ -80,7 +85,7 @@ class JobFolder:
             self._program(name, f'{python} -I -c {shlex.quote(code)} "$@"')
 
     def clear(self) -> None:
-        """Remove everything of an ended job but its log."""
+        """Remove the folders of an ended job; its log stays."""
         if not self.path.is_dir():
             return
         link = self.path / "link"
@@ -110,6 +115,7 @@ def variables(
     project: str,
     location: str,
     job_id: str,
+    trial_id: str,
     base_output: str,
     spec_env: Iterable[Any],
     job_spec: dict[str, Any],
@@ -126,7 +132,7 @@ def variables(
         "CLOUD_ML_PROJECT_ID": project,
         "CLOUD_ML_REGION": location,
         "CLOUD_ML_JOB_ID": job_id,
-        "CLUSTER_SPEC": _cluster_spec(job_spec),
+        "CLUSTER_SPEC": _cluster_spec(job_spec, trial_id),
         # Not Vertex AI's: how unmodified clients find the emulator from inside the job.
         "VERTEX_EMULATOR_URL": servers.vertex_url,
         "VERTEX_EMULATOR_PIP": str(folder.bin / "pip"),
@@ -135,6 +141,8 @@ def variables(
         "GCE_METADATA_IP": host,
         "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false",
     }
+    if trial_id:
+        environment |= {"CLOUD_ML_TRIAL_ID": trial_id, "CLOUD_ML_HP_METRIC_FILE": str(folder.metrics)}
     if base_output:
         base = base_output.rstrip("/")
         environment |= {
@@ -158,12 +166,14 @@ def expand(text: str, environment: dict[str, str]) -> str:
     )
 
 
-def _cluster_spec(job_spec: dict[str, Any]) -> str:
+def _cluster_spec(job_spec: dict[str, Any], trial_id: str) -> str:
+    """Return https://cloud.google.com/vertex-ai/docs/training/distributed-training#cluster-variables."""
+    task: dict[str, Any] = {"type": "workerpool0", "index": 0}
     return json.dumps(
         {
             "cluster": {"workerpool0": ["127.0.0.1:2222"]},
             "environment": "cloud",
-            "task": {"type": "workerpool0", "index": 0},
+            "task": {**task, "trial": trial_id} if trial_id else task,
             "job": json.dumps(job_spec),
         }
     )

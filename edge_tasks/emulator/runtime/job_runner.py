@@ -49,6 +49,7 @@ class Job:
     spec: Message
     spec_json: dict[str, Any]
     folder: JobFolder
+    trial_id: str = ""
 
     @property
     def pool(self) -> Message:
@@ -103,6 +104,7 @@ class JobRunner:
             project=job.project,
             location=job.location,
             job_id=job.job_id,
+            trial_id=job.trial_id,
             base_output=job.spec.base_output_directory.output_uri_prefix,
             spec_env=task.env,
             job_spec=job.spec_json,

@@ -13,7 +13,7 @@ import contextlib
 import os
 import signal
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import psutil
 
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 # exec keeps the pid, so the child is the very process that was started.
 WATCHED = 'exec 3<&0; (read -r _ <&3; kill -9 -$$) >/dev/null 2>&1 & exec 3<&-; exec "$@" </dev/null'
+
+# The same for a process that was forked and execs nothing; the pipe is its input.
+WATCHER = 'read -r _; kill -9 -"$1" >/dev/null 2>&1'
 
 # Variables of ours that a child may see. Everything else, secrets of the user first, stays here.
 ALLOWED = ("PATH", "LANG", "LANGUAGE", "TZ", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT")
@@ -37,10 +40,25 @@ def clean_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name in ALLOWED or name.startswith("LC_")}
 
 
+class Process(Protocol):
+    """The leader of a child's session, as asyncio has it."""
+
+    @property
+    def pid(self) -> int:
+        """Its number."""
+
+    @property
+    def returncode(self) -> int | None:
+        """How it ended; None while it runs."""
+
+    async def wait(self) -> int:
+        """Wait for its end."""
+
+
 class Child:
     """One running child and its tree."""
 
-    def __init__(self, process: asyncio.subprocess.Process, watch_pipe: int, database: Database) -> None:
+    def __init__(self, process: Process, watch_pipe: int, database: Database) -> None:
         self.process = process
         self._watch_pipe = watch_pipe
         self._database = database
@@ -131,6 +149,11 @@ async def start(
         raise
     finally:
         os.close(read_end)
+    return adopt(process, watch_pipe, role=role, database=database)
+
+
+def adopt(process: Process, watch_pipe: int, *, role: str, database: Database) -> Child:
+    """Make a child of a process that leads a session with a watcher in it, and note it."""
     child = Child(process, watch_pipe, database)
     with contextlib.suppress(psutil.NoSuchProcess):
         database.remember_process(process.pid, psutil.Process(process.pid).create_time(), role)

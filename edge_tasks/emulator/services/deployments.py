@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from edge_tasks.emulator.errors import precondition, unimplemented
 from edge_tasks.emulator.runtime import images
 from edge_tasks.emulator.services.names import project_and_location
-from edge_tasks.emulator.serving.model_server import ModelServer, ServerPlan
+from edge_tasks.emulator.serving.model_server import ModelServer
+from edge_tasks.emulator.serving.plan import ServerPlan
 
 if TYPE_CHECKING:
     from edge_tasks.emulator.schema.surface import Message
@@ -102,4 +103,5 @@ class Deployments:
             health_route=health,
             predict_route=predict,
             environment=environment,
+            own_interpreter=bool(version.message.container_spec.env),
         )

@@ -52,15 +52,9 @@ class Models:
 
     async def upload_model(self, request: Message) -> Message:
         """Store a new model, or a new version of one, with a copy of its artifacts."""
-        check_parent(request.parent)
-        model = request.model
-        check_display_name(model)
-        check_labels(model.labels)
-        check_aliases(model.version_aliases)
-        if model.artifact_uri:
-            parse_uri(model.artifact_uri, "model.artifact_uri")
-        model.name = self._name_for_upload(request)
-        return await self._operations.start("ModelService.UploadModel", model.name, self._upload(request))
+        request.model.ClearField("training_pipeline")
+        self.check_upload(request)
+        return await self._operations.start("ModelService.UploadModel", request.model.name, self.upload(request))
 
     async def get_model(self, request: Message) -> Message:
         """Return a version by id or alias; the default one when none is named."""
@@ -141,6 +135,32 @@ class Models:
         self._check_not_deployed(name.name)
         return await self._operations.start("ModelService.DeleteModel", name.name, self._delete(rows, name.name))
 
+    def check_upload(self, request: Message) -> None:
+        """Refuse what cannot be uploaded, and give the model its name."""
+        check_parent(request.parent)
+        model = request.model
+        check_display_name(model)
+        check_labels(model.labels)
+        check_aliases(model.version_aliases)
+        if model.artifact_uri:
+            parse_uri(model.artifact_uri, "model.artifact_uri")
+        model.name = self._name_for_upload(request)
+
+    async def upload(self, request: Message) -> Message:
+        """Copy the artifacts of a checked upload and store its model."""
+        model = request.model
+        token = secrets.token_hex(8)
+        folder = self._context.data / "models" / token
+        folder.mkdir(parents=True)
+        try:
+            if model.artifact_uri:
+                await self._copy_artifacts(model.artifact_uri, folder)
+            self._insert(model, token, is_new=not request.parent_model)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        return self._context.surface.new("UploadModelResponse", model=model.name, model_version_id=model.version_id)
+
     def recover(self) -> None:
         """Remove the artifacts of uploads and deletions that an earlier run could not finish."""
         kept = {str(row.private["artifacts"]) for row in self._context.database.every(KIND)}
@@ -193,20 +213,6 @@ class Models:
                 f"Model `{name}` already exists; name it as parent_model to upload a new version.",
             )
         return name
-
-    async def _upload(self, request: Message) -> Message:
-        model = request.model
-        token = secrets.token_hex(8)
-        folder = self._context.data / "models" / token
-        folder.mkdir(parents=True)
-        try:
-            if model.artifact_uri:
-                await self._copy_artifacts(model.artifact_uri, folder)
-            self._insert(model, token, is_new=not request.parent_model)
-        except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
-            raise
-        return self._context.surface.new("UploadModelResponse", model=model.name, model_version_id=model.version_id)
 
     async def _copy_artifacts(self, uri: str, folder: Path) -> None:
         location = parse_uri(uri, "model.artifact_uri")

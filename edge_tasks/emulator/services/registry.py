@@ -19,12 +19,16 @@ class Service(Protocol):
 
 def handlers(surface: Surface, services: Iterable[Service]) -> dict[str, Any]:
     """Return {full RPC name: method} of what the services implement."""
-    by_name = {service.service: service for service in services}
+    # JobService is shared by several modules, one for each kind of job.
+    by_name: dict[str, list[Service]] = {}
+    for service in services:
+        by_name.setdefault(service.service, []).append(service)
     found = {}
     for name, rpc in surface.rpcs.items():
-        method = getattr(by_name.get(rpc.service), snake_case(rpc.name), None)
-        if method is not None:
-            found[name] = method
+        for service in by_name.get(rpc.service, []):
+            method = getattr(service, snake_case(rpc.name), None)
+            if method is not None:
+                found[name] = method
     return found
 
 

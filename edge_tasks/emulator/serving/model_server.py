@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import subprocess
-import sys
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge_tasks.emulator.errors import ApiError, Code, precondition, stopping
-from edge_tasks.emulator.runtime import processes
 from edge_tasks.emulator.serving.connection import Answer, Pool, ServerGoneError
+from edge_tasks.emulator.serving.launcher import Launcher
 
 if TYPE_CHECKING:
+    from edge_tasks.emulator.runtime import processes
+    from edge_tasks.emulator.serving.plan import ServerPlan
     from edge_tasks.emulator.store.database import Database
 
 SECONDS_TO_LOAD = 300.0
@@ -22,38 +20,12 @@ SECONDS_TO_PREDICT = 60.0
 SECONDS_TO_STOP = 2.0
 
 
-@dataclass(frozen=True)
-class ServerPlan:
-    """How a model server is started.
-
-    Paths are relative to the data folder, which is our working directory: the path of a Unix socket may have
-    107 bytes at most, and a data folder may lie anywhere.
-    """
-
-    key: str
-    framework: str
-    artifacts: Path
-    health_route: str
-    predict_route: str
-    environment: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def socket(self) -> Path:
-        """The socket that the server listens on."""
-        return Path("sockets") / f"{self.key}.sock"
-
-    @property
-    def log(self) -> Path:
-        """What the server prints."""
-        return Path("servers") / f"{self.key}.log"
-
-
 class ModelServer:
     """The server of one deployed model. It starts on demand and comes back when it has died."""
 
-    def __init__(self, plan: ServerPlan, database: Database) -> None:
+    def __init__(self, plan: ServerPlan, launcher: Launcher) -> None:
         self.plan = plan
-        self._database = database
+        self._launcher = launcher
         self._child: processes.Child | None = None
         self._starting: asyncio.Task[None] | None = None
         self._pool = Pool(str(plan.socket))
@@ -123,17 +95,8 @@ class ModelServer:
         self._pool.close()
         if self._child is not None:
             await self._child.stop(SECONDS_TO_STOP)
-        arguments = [plan.framework, str(plan.artifacts), str(plan.socket)]
         with plan.log.open("wb") as output:
-            self._child = await processes.start(
-                [sys.executable, "-m", "edge_tasks.emulator.serving.prebuilt", *arguments],
-                role=f"model {plan.key}",
-                environment=processes.clean_environment() | plan.environment | {"PYTHONPATH": str(processes.ROOT)},
-                folder=Path.cwd(),
-                database=self._database,
-                stdout=output.fileno(),
-                stderr=subprocess.STDOUT,
-            )
+            self._child = await self._launcher.start(plan, output.fileno())
         try:
             await asyncio.wait_for(self._until_healthy(self._child), SECONDS_TO_LOAD)
         except asyncio.TimeoutError:
@@ -165,7 +128,7 @@ class ModelServers:
     """The servers of all deployed models, by the endpoint's name and the deployed model's id."""
 
     def __init__(self, database: Database) -> None:
-        self._database = database
+        self._launcher = Launcher(database)
         self._servers: dict[tuple[str, str], ModelServer] = {}
         self._closed = False
 
@@ -173,9 +136,14 @@ class ModelServers:
         """Return a new server for a deployed model; it is not started yet."""
         if self._closed:
             raise stopping()
-        server = ModelServer(plan, self._database)
+        server = ModelServer(plan, self._launcher)
         self._servers[endpoint, deployed_model_id] = server
         return server
+
+    def prepare(self, framework: str) -> None:
+        """Get ready for a model of a framework, in the background."""
+        if not self._closed:
+            self._launcher.prepare(framework)
 
     def find(self, endpoint: str, deployed_model_id: str) -> ModelServer | None:
         """Return the server of a deployed model, if it was added since the emulator started."""
@@ -193,3 +161,4 @@ class ModelServers:
         self._closed = True
         await asyncio.gather(*(server.stop() for server in self._servers.values()))
         self._servers.clear()
+        await self._launcher.stop()

@@ -122,9 +122,8 @@ async def serve(application: Any, path: str) -> None:
     await make_server(application).serve(sockets=[listener])
 
 
-def main() -> None:
+def run(framework: str, artifacts: str, path: str) -> None:
     """Load the model, then serve: the socket appears only when there is something behind it."""
-    framework, artifacts, path = sys.argv[1:]
     predict = load(framework, Path(artifacts))
     application = PredictionServer(framework, predict, os.environ["AIP_HEALTH_ROUTE"], os.environ["AIP_PREDICT_ROUTE"])
     try:
@@ -136,4 +135,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(*sys.argv[1:])
