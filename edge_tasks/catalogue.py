@@ -10,6 +10,7 @@ from edge_tasks import vertex
 from edge_tasks.cloud import Cloud
 from edge_tasks.config import EdgeConfig
 from edge_tasks.errors import TrainingError
+from edge_tasks.state import ModelState
 from edge_tasks.store import StateStore
 from edge_tasks.trained_model import TrainedModel, load_trained_model
 
@@ -29,7 +30,7 @@ def list_models(root: Path, config: EdgeConfig, cloud: Cloud) -> list[list[str]]
                 _time(trained.trained_at) if trained else "not yet",
                 ", ".join(f"{key} {value:.4g}" for key, value in trained.metrics.items()) if trained else "",
                 f"version {trained.model.rpartition('@')[2]}" if trained and trained.model else "no",
-                f"version {deployed.version}" if deployed else "no",
+                _serving(state.model(name)),
                 _time(deployed.deployed_at) if deployed else "",
             ]
         )
@@ -55,8 +56,16 @@ def describe(root: Path, config: EdgeConfig, cloud: Cloud, name: str) -> dict[st
         if endpoint
         else None,
         "deployed": state.deployed.model_dump(mode="json") if state.deployed else None,
+        "candidate": state.candidate.model_dump(mode="json") if state.candidate else None,
         "history": [deployment.model_dump(mode="json") for deployment in state.history],
     }
+
+
+def _serving(state: ModelState) -> str:
+    if state.deployed is None:
+        return "no"
+    beside = f" (and {state.candidate.version})" if state.candidate else ""
+    return f"version {state.deployed.version}{beside}"
 
 
 def _trained(root: Path, name: str) -> TrainedModel | None:

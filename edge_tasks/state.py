@@ -41,7 +41,19 @@ class ModelState(_Value):
 
     endpoint: str | None = None
     deployed: Deployment | None = None
+    candidate: Deployment | None = Field(default=None, description="a newer version that gets a part of the traffic")
+    trial_endpoint: str | None = Field(default=None, description="where a version is tried before it gets traffic")
     history: tuple[Deployment, ...] = ()
+
+    def before(self, version: str) -> Deployment | None:
+        """Return what served before `version` first did, or None when nothing did."""
+        versions = [deployment.version for deployment in self.history]
+        place = versions.index(version) if version in versions else len(versions)
+        return self.history[place - 1] if place > 0 else None
+
+    def served(self, version: str) -> Deployment | None:
+        """Return the last time that `version` served, or None when it never did."""
+        return next((deployment for deployment in reversed(self.history) if deployment.version == version), None)
 
 
 class EdgeState(_Value):
@@ -62,11 +74,20 @@ class EdgeState(_Value):
         """Return the state after `deployment` took over the endpoint of the model `name`."""
         model = self.model(name)
         history = (*model.history, deployment)
-        return self._with(name, model.model_copy(update={"deployed": deployment, "history": history}))
+        update = {"deployed": deployment, "candidate": None, "history": history}
+        return self._with(name, model.model_copy(update=update))
+
+    def with_candidate(self, name: str, candidate: Deployment | None) -> EdgeState:
+        """Return the state after `candidate` got a part of the traffic of the model `name`; None: it got none."""
+        return self._with(name, self.model(name).model_copy(update={"candidate": candidate}))
+
+    def with_trial_endpoint(self, name: str, endpoint: str | None) -> EdgeState:
+        """Return the state after an endpoint was made to try a version on, or removed (None)."""
+        return self._with(name, self.model(name).model_copy(update={"trial_endpoint": endpoint}))
 
     def without_deployment(self, name: str) -> EdgeState:
         """Return the state after the model `name` was undeployed; its endpoint and history stay."""
-        return self._with(name, self.model(name).model_copy(update={"deployed": None}))
+        return self._with(name, self.model(name).model_copy(update={"deployed": None, "candidate": None}))
 
     def without_model(self, name: str) -> EdgeState:
         """Return the state after everything of the model `name` was removed."""

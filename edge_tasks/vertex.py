@@ -268,11 +268,13 @@ def deploy_model(
     machine_type: str,
     min_replica_count: int,
     max_replica_count: int,
+    traffic: Mapping[str, int],
     on_wait: Callable[[float], None] = lambda elapsed: None,
 ) -> str:
-    """Deploy the model version `model` on `endpoint` with all the traffic; return the deployed model id.
+    """Deploy the model version `model` on `endpoint`; return the deployed model id.
 
-    The traffic moves when the new model serves; what served before stays deployed until it is undeployed.
+    `traffic` is the percentage of each deployed model id afterwards; the new one is `"0"`. It moves when the new model
+    serves; what served before stays deployed until it is undeployed.
     When the wait is interrupted, the deployment is cancelled, and undone if it went through all the same.
     https://cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations.endpoints/deployModel
     """
@@ -288,7 +290,7 @@ def deploy_model(
     }
     with sdk_errors(f"deploy `{display_name}`"):
         operation = cloud.endpoints.deploy_model(
-            endpoint=endpoint, deployed_model=deployed_model, traffic_split={"0": 100}, timeout=CALL_TIMEOUT
+            endpoint=endpoint, deployed_model=deployed_model, traffic_split=dict(traffic), timeout=CALL_TIMEOUT
         )
     try:
         response = wait(operation, f"`{display_name}` to serve", DEPLOY_LIMIT, on_wait)
@@ -332,6 +334,16 @@ def undeploy_model(
         except NotFound:
             return
     wait(operation, f"{deployed_model_id} to be undeployed", OPERATION_LIMIT)
+
+
+def set_traffic(cloud: Cloud, endpoint: str, traffic: Mapping[str, int]) -> None:
+    """Give each deployed model id its percentage of the traffic; those that are not named get none."""
+    with sdk_errors(f"change the traffic of {endpoint}"):
+        cloud.endpoints.update_endpoint(
+            endpoint={"name": endpoint, "traffic_split": dict(traffic)},
+            update_mask={"paths": ["traffic_split"]},
+            timeout=CALL_TIMEOUT,
+        )
 
 
 def delete_endpoint(cloud: Cloud, name: str) -> None:

@@ -31,7 +31,7 @@ LAYERS = {
         ),
     },
     "adapters": {"cloud", "dvc", "git", "joblog", "local", "storage", "store", "vertex"},
-    "work": {"catalogue", "models", "pipelines", "projects", "template"},
+    "work": {"catalogue", "models", "pipelines", "projects", "releases", "rollout", "template"},
     "console": {"console"},
     "training": {"training"},
     "tasks": {"tasks", "main"},

@@ -50,52 +50,109 @@ def describe(_context: Any, name: str | None = None) -> None:
     print_result(yaml.safe_dump(description, sort_keys=False, allow_unicode=True).rstrip())
 
 
-@task(help=_NAME_AND_WAIT)
-def deploy(_context: Any, name: str | None = None, wait: int = 0) -> None:
+_RELEASE = {**_NAME_AND_WAIT, "dry_run": "only say what would be done"}
+_SMOKE_TEST = {"smoke_test": "do not ask the new version for predictions before it gets traffic"}
+
+
+@task(help={**_RELEASE, **_SMOKE_TEST, "traffic": "per cent of the requests; the version before keeps the rest"})
+def deploy(
+    _context: Any,
+    name: str | None = None,
+    traffic: int = 100,
+    smoke_test: bool = True,
+    wait: int = 0,
+    dry_run: bool = False,
+) -> None:
     """Serve the trained model on its endpoint; the version before goes when the new one serves."""
-    from edge_tasks import models
+    from edge_tasks import releases
     from edge_tasks.console import Console
 
     here = repository()
     name, _ = here.config.model(name)
+    options = releases.Options(dry_run=dry_run, smoke_test=smoke_test, wait=wait)
     with Console() as console:
-        deployed = models.deploy(here.cloud, here.config, here.root, name, console, wait)
-        done = "serves" if deployed.changed else "serves already"
-        console.step(f"`{name}` version {deployed.version} {done}: {deployed.url}")
-        console.step("now ask it: ./test_endpoint.sh" + _argument(here, name))
+        outcome = releases.deploy(here.cloud, here.config, here.root, name, console, options, traffic)
+        if not dry_run:
+            done = "serves" if outcome.changed else "serves already"
+            part = "" if traffic == 100 else f" {traffic} % of the requests"
+            console.step(f"`{name}` version {outcome.version} {done}{part}: {outcome.url}")
+            now = "ask it: ./test_endpoint.sh" if traffic == 100 else "give it all: invoke model.promote"
+            console.step(f"now {now}" + _argument(here, name, "" if traffic == 100 else "--name "))
 
 
-def _argument(here: Repository, name: str) -> str:
-    return f" {name}" if len(here.config.models) > 1 else ""
+def _argument(here: Repository, name: str, flag: str = "") -> str:
+    return f" {flag}{name}" if len(here.config.models) > 1 else ""
 
 
-@task(help=_NAME_AND_WAIT)
-def undeploy(_context: Any, name: str | None = None, wait: int = 0) -> None:
+@task(help={**_RELEASE, **_SMOKE_TEST})
+def promote(
+    _context: Any, name: str | None = None, smoke_test: bool = True, wait: int = 0, dry_run: bool = False
+) -> None:
+    """Give the version that has a part of the traffic all of it; what served beside it goes."""
+    from edge_tasks import releases
+    from edge_tasks.console import Console
+
+    here = repository()
+    name, _ = here.config.model(name)
+    options = releases.Options(dry_run=dry_run, smoke_test=smoke_test, wait=wait)
+    with Console() as console:
+        outcome = releases.promote(here.cloud, here.config, here.root, name, console, options)
+        if not dry_run:
+            console.step(f"`{name}` version {outcome.version} serves all the requests: {outcome.url}")
+
+
+@task(help={**_RELEASE, **_SMOKE_TEST, "to": "a version that served once (default: the one before)"})
+def rollback(
+    _context: Any,
+    name: str | None = None,
+    to: str | None = None,
+    smoke_test: bool = True,
+    wait: int = 0,
+    dry_run: bool = False,
+) -> None:
+    """Go back to the version that served before; a version with a part of the traffic is taken off."""
+    from edge_tasks import releases
+    from edge_tasks.console import Console
+
+    here = repository()
+    name, _ = here.config.model(name)
+    options = releases.Options(dry_run=dry_run, smoke_test=smoke_test, wait=wait)
+    with Console() as console:
+        outcome = releases.rollback(here.cloud, here.config, here.root, name, console, options, to)
+        if not dry_run:
+            console.step(f"`{name}` version {outcome.version} serves all the requests: {outcome.url}")
+
+
+@task(help=_RELEASE)
+def undeploy(_context: Any, name: str | None = None, wait: int = 0, dry_run: bool = False) -> None:
     """Take the model off its endpoint, which stays with its id (and costs nothing)."""
-    from edge_tasks import models
+    from edge_tasks import releases
     from edge_tasks.console import Console
 
     here = repository()
     name, _ = here.config.model(name)
     with Console() as console:
-        done = models.undeploy(here.cloud, name, console, wait)
-        console.step(f"`{name}` is no longer deployed" if done else f"`{name}` was not deployed")
+        done = releases.undeploy(here.cloud, name, console, releases.Options(dry_run=dry_run, wait=wait))
+        if not dry_run:
+            console.step(f"`{name}` is no longer deployed" if done else f"`{name}` was not deployed")
 
 
-@task(help={**_NAME_AND_WAIT, "yes": "do not ask"})
-def remove(_context: Any, name: str | None = None, wait: int = 0, yes: bool = False) -> None:
+@task(help={**_RELEASE, "yes": "do not ask"})
+def remove(_context: Any, name: str | None = None, wait: int = 0, yes: bool = False, dry_run: bool = False) -> None:
     """Delete a model's endpoint and all its registered versions; the folder and edge.yaml stay."""
-    from edge_tasks import models
+    from edge_tasks import releases
     from edge_tasks.console import Console, confirm
     from edge_tasks.errors import EdgeError
 
     here = repository()
     name, _ = here.config.model(name)
-    if not yes and not confirm(f"delete the endpoint and all registered versions of `{name}` ({here.config.target})?"):
+    question = f"delete the endpoint and all registered versions of `{name}` ({here.config.target})?"
+    if not dry_run and not yes and not confirm(question):
         raise EdgeError("nothing was removed", "add `--yes` to remove without being asked")
     with Console() as console:
-        models.remove(here.cloud, name, console, wait)
-        console.step(f"removed what existed of `{name}`; models/{name} and edge.yaml are as they were")
+        releases.remove(here.cloud, name, console, releases.Options(dry_run=dry_run, wait=wait))
+        if not dry_run:
+            console.step(f"removed what existed of `{name}`; models/{name} and edge.yaml are as they were")
 
 
 @task(name="get-endpoint", help={"name": NAME_HELP, "url": "print the address for predict requests instead"})
@@ -146,4 +203,6 @@ def report(_context: Any, output: str | None = None) -> None:
         write_atomically(Path(output), text.encode())
 
 
-collection = Collection("model", init_, list_, describe, deploy, undeploy, remove, get_endpoint, predict, report)
+collection = Collection(
+    "model", init_, list_, describe, deploy, promote, rollback, undeploy, remove, get_endpoint, predict, report
+)

@@ -1,0 +1,278 @@
+"""Releases: canary, promotion and rollback, and that a version that does not answer gets no traffic."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+
+from edge_tasks import vertex
+from edge_tasks.cloud import Cloud, connect
+from edge_tasks.config import EdgeConfig, load_config
+from edge_tasks.models import endpoint_name
+from edge_tasks.progress import Silence
+from edge_tasks.releases import Options, Outcome, ReleaseError, deploy, promote, remove, rollback, undeploy
+from edge_tasks.state import ModelState
+from edge_tasks.store import StateStore
+from tests.repositories import Repository, copy
+
+pytestmark = pytest.mark.xdist_group("releases")
+
+NAME = "hello-world"
+
+
+class Heard(Silence):
+    """Progress that remembers what was said."""
+
+    def __init__(self) -> None:
+        self.steps: list[str] = []
+
+    def step(self, text: str) -> None:
+        self.steps.append(text)
+
+
+@dataclass
+class Team:
+    """A repository whose model gets new versions quickly: trained in process."""
+
+    repository: Repository
+    cloud: Cloud
+
+    @property
+    def state(self) -> ModelState:
+        return StateStore(self.cloud).load().model(NAME)
+
+    @property
+    def endpoint(self) -> vertex.Endpoint:
+        endpoint = vertex.get_endpoint(self.cloud, str(self.state.endpoint))
+        assert endpoint is not None
+        return endpoint
+
+    @property
+    def traffic(self) -> dict[str, int]:
+        """The percentage of each version that has some."""
+        endpoint = self.endpoint
+        deployed = {key: value.rpartition("@")[2] for key, value in endpoint.deployed.items()}
+        return {deployed[key]: percent for key, percent in endpoint.traffic.items() if percent}
+
+    @property
+    def on_endpoint(self) -> set[str]:
+        return {model.rpartition("@")[2] for model in self.endpoint.deployed.values()}
+
+    def train(self, spoilt: bool = False) -> None:
+        """Train a new version; a spoilt one loads, but cannot predict."""
+        train = self.root / "models" / NAME / "train.py"
+        good = train.read_text()
+        if spoilt:
+            train.write_text(good.replace("    save_results(", "    dummy_clf.classes_ = None\n    save_results("))
+        try:
+            self._train()
+        finally:
+            train.write_text(good)
+
+    def _train(self) -> None:
+        self.repository.run("python", f"models/{NAME}/train.py", "with", "is_vertex=False")
+
+    def deploy(self, traffic: int = 100, options: Options = Options()) -> Outcome:  # noqa: B008
+        return deploy(self.cloud, self.config, self.root, NAME, Silence(), options, traffic)
+
+    def promote(self) -> Outcome:
+        return promote(self.cloud, self.config, self.root, NAME, Silence())
+
+    def rollback(self, to: str | None = None) -> Outcome:
+        return rollback(self.cloud, self.config, self.root, NAME, Silence(), to=to)
+
+    def all_endpoints(self) -> list[str]:
+        return [endpoint.display_name for endpoint in self.cloud.endpoints.list_endpoints(parent=self.cloud.parent)]
+
+    @property
+    def root(self) -> Path:
+        return self.repository.root
+
+    @property
+    def config(self) -> EdgeConfig:
+        return load_config(self.root, {})
+
+
+@pytest.fixture(scope="module")
+def shared(baked: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
+    repository = copy(baked[NAME], tmp_path_factory.mktemp("releases"))
+    try:
+        repository.run("invoke", "init")
+        repository.run("python", f"models/{NAME}/train.py")
+        yield Team(repository, connect(load_config(repository.root, {}), repository.root))
+    finally:
+        repository.run("invoke", "local.stop", check=False)
+
+
+@pytest.fixture
+def team(shared: Team) -> Iterator[Team]:
+    """The team with nothing deployed."""
+    shared.train()
+    yield shared
+    remove(shared.cloud, NAME, Silence())
+
+
+def test_a_first_version_serves_and_a_second_replaces_it(team: Team) -> None:
+    assert team.deploy() == Outcome("1", vertex.predict_url(team.cloud, endpoint_name(team.cloud, NAME)), changed=True)
+    assert team.deploy().changed is False
+    team.train()
+    assert team.deploy().version == "2"
+    assert (team.traffic, team.on_endpoint) == ({"2": 100}, {"2"})
+    assert team.all_endpoints() == [f"{NAME}-endpoint"]
+
+
+def test_a_canary_gets_its_part_and_promotion_gives_it_all(team: Team) -> None:
+    team.deploy()
+    team.train()
+    team.deploy(traffic=10)
+    assert team.traffic == {"1": 90, "2": 10}
+    assert team.state.candidate is not None
+    assert team.deploy(traffic=10).changed is False
+    team.deploy(traffic=30)
+    assert team.traffic == {"1": 70, "2": 30}
+    team.promote()
+    assert (team.traffic, team.on_endpoint) == ({"2": 100}, {"2"})
+    assert team.state.model_dump()["candidate"] is None
+    with pytest.raises(ReleaseError, match="no version with a part of the traffic"):
+        team.promote()
+
+
+def test_a_canary_can_be_replaced_by_the_next_one(team: Team) -> None:
+    team.deploy()
+    for version in ("2", "3"):
+        team.train()
+        team.deploy(traffic=20)
+        assert (team.traffic, team.on_endpoint) == ({"1": 80, version: 20}, {"1", version})
+
+
+def test_rolling_back_from_a_canary_takes_it_off(team: Team) -> None:
+    team.deploy()
+    team.train()
+    team.deploy(traffic=10)
+    assert team.rollback().version == "1"
+    assert (team.traffic, team.on_endpoint) == ({"1": 100}, {"1"})
+    assert team.state.candidate is None
+
+
+def test_rolling_back_goes_one_version_back_each_time(team: Team) -> None:
+    for _ in range(3):
+        team.train()
+        team.deploy()
+    assert team.rollback().version == "2"
+    assert team.rollback().version == "1"
+    with pytest.raises(ReleaseError, match="nothing served before version 1"):
+        team.rollback()
+    assert team.rollback(to="3").version == "3"
+    assert (team.traffic, team.on_endpoint) == ({"3": 100}, {"3"})
+    with pytest.raises(ReleaseError, match="version 9 of `hello-world` never served"):
+        team.rollback(to="9")
+
+
+def test_a_version_that_does_not_answer_gets_no_traffic(team: Team) -> None:
+    team.deploy()
+    team.train(spoilt=True)
+    with pytest.raises(ReleaseError) as caught:
+        team.deploy()
+    assert caught.value.problem.startswith(f"version 2 of `{NAME}` did not answer models/{NAME}/test_payload.json")
+    assert (caught.value.hint or "").startswith("version 1 keeps all the traffic")
+    assert (team.traffic, team.on_endpoint) == ({"1": 100}, {"1"})
+    assert team.all_endpoints() == [f"{NAME}-endpoint"]
+    assert team.state.trial_endpoint is None
+    team.deploy(options=Options(smoke_test=False))
+    assert team.traffic == {"2": 100}
+
+
+def test_a_first_version_that_does_not_answer_is_taken_off(team: Team) -> None:
+    team.train(spoilt=True)
+    with pytest.raises(ReleaseError, match="did not answer"):
+        team.deploy()
+    assert team.on_endpoint == set()
+    assert team.state.deployed is None
+
+
+def test_what_an_interrupted_trial_left_is_removed_by_the_next_release(team: Team) -> None:
+    team.deploy()
+    trial = vertex.create_endpoint(team.cloud, "left-over", {})
+    with StateStore(team.cloud).locked() as locked:
+        locked.save(locked.state.with_trial_endpoint(NAME, trial.name))
+    team.train()
+    team.deploy()
+    assert team.all_endpoints() == [f"{NAME}-endpoint"]
+
+
+def test_a_dry_run_tells_the_plan_and_changes_nothing(team: Team) -> None:
+    def planned(**options: object) -> list[str]:
+        heard = Heard()
+        deploy(team.cloud, team.config, team.root, NAME, heard, Options(dry_run=True), **options)  # type: ignore[arg-type]
+        return heard.steps
+
+    before = team.state
+    assert planned() == [
+        "would upload the artifact to the registry",
+        f"would create the endpoint `{NAME}-endpoint`",
+        "would deploy a new version on n1-standard-2 with 100 % of the traffic",
+        "would ask it for predictions: it must answer test_payload.json",
+        "would record what serves",
+    ]
+    assert (team.state, team.all_endpoints()) == (before, [])
+    first = team.deploy().version
+    team.train()
+    assert planned(traffic=5) == [
+        "would upload the artifact to the registry",
+        "would try a new version on an endpoint of its own: it must answer test_payload.json",
+        "would deploy a new version on n1-standard-2 with 5 % of the traffic",
+        "would record what serves",
+    ]
+    assert planned()[-1] == f"would take version {first} off the endpoint"
+    assert team.traffic == {first: 100}
+
+
+@pytest.mark.parametrize("traffic", [0, -1, 101])
+def test_a_part_that_is_none_is_refused(team: Team, traffic: int) -> None:
+    with pytest.raises(ReleaseError, match=f"{traffic} % of the traffic is not possible"):
+        team.deploy(traffic=traffic)
+
+
+def test_a_canary_needs_something_beside_it(team: Team) -> None:
+    with pytest.raises(ReleaseError, match="nothing serves beside which"):
+        team.deploy(traffic=10)
+    with pytest.raises(ReleaseError, match="is not deployed"):
+        team.rollback()
+    team.deploy()
+    with pytest.raises(ReleaseError, match="serves all the traffic already"):
+        team.deploy(traffic=10)
+
+
+def test_an_endpoint_that_somebody_deleted_is_made_anew(team: Team) -> None:
+    team.deploy()
+    endpoint = team.endpoint
+    for deployed_model_id in endpoint.deployed:
+        vertex.undeploy_model(team.cloud, endpoint.name, deployed_model_id)
+    vertex.delete_endpoint(team.cloud, endpoint.name)
+    team.deploy()
+    assert team.endpoint.name != endpoint.name
+    assert set(team.traffic.values()) == {100}
+
+
+def test_the_tasks_say_what_they_do(team: Team) -> None:
+    run = team.repository.run
+    run("invoke", "model.deploy")
+    team.train()
+    assert "would deploy" in run("invoke", "model.deploy", "--traffic", "10", "--dry-run").stderr
+    assert "10 % of the requests" in run("invoke", "model.deploy", "--traffic", "10").stderr
+    rows = [line.split("\t") for line in run("invoke", "model.list").stdout.splitlines()]
+    now, new = (item.version for item in (team.state.deployed, team.state.candidate) if item)
+    assert dict(zip(*rows, strict=True))["deployed"] == f"version {now} (and {new})"
+    description = yaml.safe_load(run("invoke", "model.describe").stdout)
+    assert sorted(description["endpoint"]["traffic"].values()) == [10, 90]
+    assert f"version {new} serves all the requests" in run("invoke", "model.promote").stderr
+    assert f"version {now} serves all the requests" in run("invoke", "model.rollback").stderr
+    assert json.loads(run("./test_endpoint.sh").stdout)["modelVersionId"] == now
+    assert "would take" in run("invoke", "model.undeploy", "--dry-run").stderr
+    assert "would delete" in run("invoke", "model.remove", "--dry-run").stderr
+    assert undeploy(team.cloud, NAME, Silence())
