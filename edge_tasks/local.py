@@ -172,6 +172,16 @@ def environment(servers: Servers, project: str, region: str) -> dict[str, str]:
     }
 
 
+def parity() -> str:
+    """Return the table of what the emulator answers of the Vertex AI API, as the emulator itself tells it."""
+    _require_extra()
+    command = [sys.executable, "-m", "edge_tasks.emulator.parity"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    if result.returncode:
+        raise ServerError(f"the emulator cannot tell what it answers: {result.stderr.strip().splitlines()[-1]}")
+    return result.stdout.rstrip()
+
+
 @contextlib.contextmanager
 def _start_lock(root: Path) -> Iterator[None]:
     import fcntl

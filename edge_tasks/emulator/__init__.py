@@ -12,6 +12,9 @@ What is not as on Vertex AI, on purpose or so far:
 - `/gcs/BUCKET/path` in a job's command is a copy to read; what is written there is lost with the job;
 - one replica runs; machine types, accelerators, networks and service accounts are kept but mean nothing;
 - there is no authentication, and no quota;
+- training pipelines run custom training code on one replica, without managed datasets; there is no AutoML;
+- hyperparameter tuning runs every trial to its end (no early stopping), at most 50 side by side; its default
+  search is a Bayesian optimization of its own;
 - models are served by the prebuilt sklearn and xgboost images' rules; other images are refused;
 - every RPC that has no handler answers 501 UNIMPLEMENTED with its name.
 
@@ -20,5 +23,6 @@ What is not as on Vertex AI, on purpose or so far:
     store/     what must survive: SQLite, filters, pages, field masks
     services/  one module for each Vertex AI service, a function for each RPC, named after it
     runtime/   processes: jobs, Cloud Storage, packages, images
+    tuning/    the search for better hyperparameters
     serving/   one process for each deployed model, and the way to it
 """

@@ -24,15 +24,23 @@ from edge_tasks.emulator.runtime.job_environment import Servers
 from edge_tasks.emulator.runtime.job_runner import JobRunner
 from edge_tasks.emulator.schema import surface as schema
 from edge_tasks.emulator.services import registry
+from edge_tasks.emulator.services.batch_predictions import BatchPredictions
 from edge_tasks.emulator.services.context import Context
 from edge_tasks.emulator.services.deployments import Deployments
 from edge_tasks.emulator.services.endpoints import Endpoints
 from edge_tasks.emulator.services.jobs import Jobs
 from edge_tasks.emulator.services.locations import Locations
 from edge_tasks.emulator.services.logging import Logging
+from edge_tasks.emulator.services.metadata_lineage import MetadataLineage
+from edge_tasks.emulator.services.metadata_nodes import MetadataNodes
+from edge_tasks.emulator.services.metadata_stores import MetadataStores
+from edge_tasks.emulator.services.model_copies import ModelCopies
+from edge_tasks.emulator.services.model_evaluations import ModelEvaluations
 from edge_tasks.emulator.services.models import Models
 from edge_tasks.emulator.services.operations import Operations
 from edge_tasks.emulator.services.predictions import Predictions
+from edge_tasks.emulator.services.tensorboard_data import TensorboardData
+from edge_tasks.emulator.services.tensorboards import Tensorboards
 from edge_tasks.emulator.services.training_pipelines import TrainingPipelines
 from edge_tasks.emulator.services.tuning_jobs import TuningJobs
 from edge_tasks.emulator.serving.model_server import ModelServers
@@ -57,12 +65,16 @@ class Emulator:
         self.operations = Operations(context)
         self.jobs = Jobs(context, self.operations, JobRunner(servers, storage, database))
         self.models = models = Models(context, self.operations)
-        deployments = Deployments(context, models)
+        self.deployments = deployments = Deployments(context, models)
         endpoints = Endpoints(context, self.operations, models, deployments)
         self.pipelines = TrainingPipelines(context, self.operations, self.jobs, models)
         self.tuning = TuningJobs(context, self.operations, self.jobs)
         services: list[registry.Service] = [self.operations, self.jobs, models, endpoints, Locations(context)]
-        services += [self.pipelines, self.tuning]
+        self.batches = BatchPredictions(context, self.operations, models, deployments)
+        services += [self.pipelines, self.tuning, self.batches]
+        services += [ModelCopies(context, self.operations, models), ModelEvaluations(context, models)]
+        services += [MetadataStores(context, self.operations), MetadataNodes(context, self.operations)]
+        services += [MetadataLineage(context), Tensorboards(context, self.operations), TensorboardData(context)]
         doors: dict[tuple[str, str], Door] = {
             **metadata_server.doors(),
             ("GET", "/_emulator/health"): _health(data),
@@ -82,11 +94,12 @@ class Emulator:
         self.jobs.recover()
         self.pipelines.recover()
         self.tuning.recover()
+        self.batches.recover()
         self.models.recover()
 
     async def close(self) -> None:
         """End jobs, operations and model servers."""
-        running = (self.jobs, self.pipelines, self.tuning, self.operations)
+        running = (self.jobs, self.pipelines, self.tuning, self.batches, self.operations)
         await asyncio.gather(*(service.close() for service in running))
         await self.model_servers.stop()
 
@@ -122,6 +135,8 @@ async def run(folder: DataFolder, port: int, storage_port: int) -> None:
         _say(
             f"Vertex AI emulator at {servers.vertex_url}, Cloud Storage at {servers.storage_url}, data in {folder.path}"
         )
+        # Not before: the first answer does not wait for it.
+        emulator.deployments.prepare()
         supervising = asyncio.ensure_future(storage.supervise())
         asked = asyncio.ensure_future(stopping.wait())
         # Supervision ends only by failing: without Cloud Storage nothing works.

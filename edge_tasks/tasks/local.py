@@ -94,4 +94,13 @@ def env(_context: Any) -> None:
         print_result(f"export {name}={shlex.quote(value)}{kept}")
 
 
-collection = Collection("local", start, stop, status, logs, reset, env)
+@task()
+def parity(_context: Any) -> None:
+    """Print every RPC of the Vertex AI API: emulated, emulated in part (and what is missing), or absent."""
+    from edge_tasks import local
+    from edge_tasks.console import print_result
+
+    print_result(local.parity())
+
+
+collection = Collection("local", start, stop, status, logs, reset, env, parity)

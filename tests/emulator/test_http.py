@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
+import socket
 
 import pytest
 
+from edge_tasks.emulator.http.server import bind
 from tests.emulator.harness import PARENT, Emulator
 
 
@@ -18,7 +21,7 @@ def test_the_health_door_tells_who_answers(emulator: Emulator) -> None:
     ("method", "path", "rpc"),
     [
         ("GET", f"{PARENT}/tensorboards", "TensorboardService.ListTensorboards"),
-        ("POST", f"{PARENT}/trainingPipelines", "PipelineService.CreateTrainingPipeline"),
+        ("POST", f"{PARENT}/pipelineJobs", "PipelineService.CreatePipelineJob"),
         ("POST", f"{PARENT}/endpoints/1:explain", "PredictionService.Explain"),
         ("GET", f"{PARENT}/featurestores/1/entityTypes/2/features/3", "FeaturestoreService.GetFeature"),
     ],
@@ -104,3 +107,25 @@ def test_it_listens_on_this_machine_only(emulator: Emulator) -> None:
         if connection.status == "LISTEN"
     }
     assert addresses == {"127.0.0.1"}
+
+
+def test_small_answers_are_not_held_back() -> None:
+    """By Nagle's algorithm: uvloop turns it off for every connection, asyncio for a listener that names TCP."""
+
+    async def accepted() -> int:
+        option: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+        def accept(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            connection = writer.get_extra_info("socket")
+            option.set_result(connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+            writer.close()
+
+        listener = bind(0)
+        async with await asyncio.start_server(accept, sock=listener):
+            _, writer = await asyncio.open_connection(*listener.getsockname())
+            found = await option
+            writer.close()
+            await writer.wait_closed()
+            return found
+
+    assert asyncio.run(accepted()) != 0

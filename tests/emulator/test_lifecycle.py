@@ -146,6 +146,7 @@ def test_nothing_that_was_confirmed_is_lost_when_it_is_killed_at_any_moment(own_
     """Three rounds; VERTEX_EMULATOR_KILLS asks for more."""
     random = Random(1)
     confirmed: list[str] = []
+    serving: list[str] = []
 
     def work(running: Emulator, until: threading.Event) -> None:
         # What was not confirmed when the emulator was killed may be there or not.
@@ -156,6 +157,10 @@ def test_nothing_that_was_confirmed_is_lost_when_it_is_killed_at_any_moment(own_
                 running.response(running.call("DELETE", f"/v1/{endpoint}"))
                 confirmed.remove(endpoint)
                 confirmed.append(running.create_job(["true"]))
+                served = running.create_endpoint()
+                running.deployed(served, running.upload(ECHO))
+                serving.append(served)
+                running.predict(served)
 
     for _ in range(int(os.environ.get("VERTEX_EMULATOR_KILLS", "3"))):
         running = own_emulator()
@@ -163,16 +168,21 @@ def test_nothing_that_was_confirmed_is_lost_when_it_is_killed_at_any_moment(own_
         worker = threading.Thread(target=work, args=(running, until))
         worker.start()
         eventually(lambda wanted=wanted: len(confirmed) >= wanted, "some are confirmed")  # type: ignore[misc]
+        tree = running.tree()
         running.process.kill()
         until.set()
         worker.join()
         running.kill()
+        eventually(lambda tree=tree: all_gone(tree), "everything has ended")  # type: ignore[misc]
         # An endpoint whose deletion was under way may be there or not.
         sure = [name for name in confirmed if "/endpoints/" not in name]
         again = own_emulator()
         assert [name for name in sure if again.get(name).status != 200] == []
         jobs = [again.get(name).body for name in sure if "/customJobs/" in name]
         assert {job["state"] for job in jobs} <= {"JOB_STATE_SUCCEEDED", "JOB_STATE_FAILED"}
+        assert all(job["error"]["message"] for job in jobs if job["state"] == "JOB_STATE_FAILED")
+        for name in serving[-3:]:
+            assert again.predict(name, [7]).body["predictions"] == [7]
         again.stop()
 
 
@@ -187,7 +197,8 @@ def test_the_storage_server_comes_back_when_it_dies(own_emulator: Start) -> None
     def read() -> bytes | None:
         try:
             with running.session.get(f"{running.storage_url}/storage/v1/b/{bucket}/o/x?alt=media", timeout=5) as found:
-                return found.content
+                # 503 until the server is back.
+                return found.content if found.status_code == 200 else None
         except OSError:
             return None
 

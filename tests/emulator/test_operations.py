@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from tests.emulator.harness import ECHO, PARENT, Emulator
+import pickle
+
+from tests.emulator.harness import PARENT, Code, Emulator
 
 VERTEX = "type.googleapis.com/google.cloud.aiplatform.v1"
 
@@ -35,7 +37,8 @@ def test_operations_outlive_their_resource(emulator: Emulator) -> None:
 
 
 def test_a_poll_is_held_until_the_operation_is_done(emulator: Emulator) -> None:
-    operation = emulator.deploy(emulator.create_endpoint(), emulator.upload(ECHO)).body
+    slow = pickle.dumps(Code("__import__('time').sleep(0.5) or __import__('types').SimpleNamespace(predict=list)"))
+    operation = emulator.deploy(emulator.create_endpoint(), emulator.upload(slow)).body
     assert "done" not in operation
     assert emulator.get(f"/ui/{operation['name']}").body["done"] is True
 

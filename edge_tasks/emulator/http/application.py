@@ -45,6 +45,10 @@ class Application:
         self._direct = direct
         self._doors = doors
 
+    def emulated(self) -> set[str]:
+        """Return the full names of the RPCs that are not answered with 501."""
+        return {*self._handlers, *self._direct}
+
     async def __call__(self, scope: Mapping[str, Any], receive: Any, send: Any) -> None:
         """Serve one ASGI connection; uvicorn is told to speak HTTP only."""
         if scope["type"] != "http":

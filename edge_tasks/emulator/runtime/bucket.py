@@ -1,12 +1,13 @@
-"""Reading from Cloud Storage by its JSON API: https://cloud.google.com/storage/docs/json_api/v1.
+"""Cloud Storage by its JSON API: https://cloud.google.com/storage/docs/json_api/v1.
 
-Two calls are all that is needed, and importing google-cloud-storage takes longer than the emulator's start.
+Three calls are all that is needed, and importing google-cloud-storage takes longer than the emulator's start.
 """
 
 from __future__ import annotations
 
 import http.client
 import json
+import re
 import shutil
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote, urlencode, urlsplit
@@ -15,6 +16,7 @@ from edge_tasks.emulator.errors import invalid, precondition
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from datetime import datetime
     from pathlib import Path
 
 TIMEOUT = 60
@@ -35,8 +37,16 @@ def parse_uri(uri: str, field: str) -> Location:
     return Location(bucket, path)
 
 
+def dated_folder(destination: Location, name: str, moment: datetime) -> Location:
+    """Return the folder `NAME-TIME` below a destination, which Vertex AI makes for what it writes."""
+    # A slash would make a folder of its own, and no object's name holds control characters.
+    name = re.sub(r"[/\x00-\x1f\x7f]", "_", name)
+    time = moment.replace(tzinfo=None).isoformat(timespec="milliseconds")
+    return Location(destination.bucket, f"{destination.path.rstrip('/')}/{name}-{time}Z".lstrip("/"))
+
+
 class Storage:
-    """The storage server, as a reader sees it. Calls block: use them in a thread."""
+    """The storage server, as a client sees it. Calls block: use them in a thread."""
 
     def __init__(self, url: str) -> None:
         self._netloc = urlsplit(url).netloc
@@ -77,6 +87,22 @@ class Storage:
             path = safe_join(target, relative)
             count += self.download(location.bucket, name, path)
         return count
+
+    def upload(self, source: Path, bucket: str, name: str) -> None:
+        """Write a file as an object."""
+        connection = http.client.HTTPConnection(self._netloc, timeout=TIMEOUT)
+        query = urlencode({"uploadType": "media", "name": name})
+        path = f"/upload/storage/v1/b/{quote(bucket, safe='')}/o?{query}"
+        with source.open("rb") as body:
+            # Without a length the body would be sent in chunks.
+            headers = {"Content-Length": str(source.stat().st_size), "Content-Type": "application/octet-stream"}
+            connection.request("POST", path, body, headers)
+            response = connection.getresponse()
+            response.read()
+        if response.status == 404:
+            raise precondition(f"The bucket {bucket} does not exist.")
+        if response.status != 200:
+            raise precondition(f"Cloud Storage answered {response.status} to the upload of gs://{bucket}/{name}.")
 
     def _get(self, path: str) -> http.client.HTTPResponse | None:
         connection = http.client.HTTPConnection(self._netloc, timeout=TIMEOUT)

@@ -150,6 +150,9 @@ def variables(
             "AIP_CHECKPOINT_DIR": f"{base}/checkpoints/",
             "AIP_TENSORBOARD_LOG_DIR": f"{base}/logs/",
         }
+    if job_spec.get("experiment"):
+        environment["AIP_EXPERIMENT_NAME"] = job_spec["experiment"]
+        environment["AIP_EXPERIMENT_RUN_NAME"] = job_spec.get("experimentRun", "")
     for variable in spec_env:
         environment[variable.name] = expand(variable.value, environment)
     paths = [str(folder.site), str(SUPPORT), str(CLIENT_HOOK), environment.get("PYTHONPATH", "")]

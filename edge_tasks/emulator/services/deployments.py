@@ -49,6 +49,13 @@ class Deployments:
             )
         return framework
 
+    def prepare(self) -> None:
+        """Get ready in the background for the models that an earlier run has deployed."""
+        for endpoint in self._context.database.every("Endpoint"):
+            for deployed in endpoint.message.deployed_models:
+                version = self._models.version(f"{deployed.model}@{deployed.model_version_id}")
+                self._context.model_servers.prepare(version.message.container_spec.image_uri)
+
     async def start(self, endpoint: str, deployed: Message) -> None:
         """Start the server of a model that is being deployed; nothing is left of it when that fails."""
         server = self._context.model_servers.add(endpoint, deployed.id, self._plan(endpoint, deployed))

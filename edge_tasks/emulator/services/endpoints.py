@@ -95,6 +95,15 @@ class Endpoints:
         self._save(endpoint)
         return endpoint
 
+    async def update_endpoint_long_running(self, request: Message) -> Message:
+        """Change the client_connection_config of an endpoint: nothing else can be changed in this way."""
+        endpoint = self._context.database.get(KIND, request.endpoint.name)
+        endpoint.client_connection_config.CopyFrom(request.endpoint.client_connection_config)
+        self._save(endpoint)
+        return await self._operations.start(
+            "EndpointService.UpdateEndpointLongRunning", endpoint.name, _value(endpoint)
+        )
+
     async def delete_endpoint(self, request: Message) -> Message:
         """Delete an endpoint that has no deployed models."""
         endpoint = self._context.database.get(KIND, request.name)

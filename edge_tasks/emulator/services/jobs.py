@@ -11,6 +11,7 @@ from edge_tasks.emulator.errors import invalid, unimplemented
 from edge_tasks.emulator.runtime.bucket import parse_uri
 from edge_tasks.emulator.runtime.job_environment import JobFolder
 from edge_tasks.emulator.runtime.job_runner import Job, JobRunner
+from edge_tasks.emulator.services import experiments
 from edge_tasks.emulator.services.names import (
     check_display_name,
     check_labels,
@@ -50,6 +51,7 @@ class Jobs:
         check_display_name(request.custom_job)
         check_labels(request.custom_job.labels)
         check_job_spec(request.custom_job.job_spec)
+        experiments.join(self._context, request.custom_job.job_spec)
         return self.start(request.parent, request.custom_job)
 
     async def get_custom_job(self, request: Message) -> Message:

@@ -29,7 +29,7 @@ from edge_tasks.emulator.store.listing import page
 from edge_tasks.emulator.store.masks import apply_mask
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from edge_tasks.emulator.schema.surface import Message
     from edge_tasks.emulator.services.context import Context
@@ -144,22 +144,51 @@ class Models:
         check_aliases(model.version_aliases)
         if model.artifact_uri:
             parse_uri(model.artifact_uri, "model.artifact_uri")
-        model.name = self._name_for_upload(request)
+        model.name = self.name_for_upload(request)
+
+    def name_for_upload(self, request: Message) -> str:
+        """Return the name that an uploaded or copied model gets."""
+        if request.parent_model:
+            parent = parse_model(request.parent_model, "parent_model")
+            if parent.parent != request.parent:
+                raise invalid(f"parent_model {request.parent_model!r} is not in {request.parent}.")
+            self._versions(parent)
+            return parent.name
+        model_id = request.model_id or new_id()
+        if request.model_id and not MODEL_ID.fullmatch(request.model_id):
+            raise invalid(
+                f"Invalid model_id {request.model_id!r}: up to 63 of [a-z0-9_-], the first no digit and no hyphen."
+            )
+        name = f"{request.parent}/models/{model_id}"
+        if self._context.database.children(KIND, name):
+            raise ApiError(
+                Code.ALREADY_EXISTS,
+                f"Model `{name}` already exists; name it as parent_model to upload a new version.",
+            )
+        return name
 
     async def upload(self, request: Message) -> Message:
         """Copy the artifacts of a checked upload and store its model."""
         model = request.model
+
+        async def fill(folder: Path) -> None:
+            if model.artifact_uri:
+                await self._copy_artifacts(model.artifact_uri, folder)
+
+        await self.add(model, fill, is_new=not request.parent_model)
+        return self._context.surface.new("UploadModelResponse", model=model.name, model_version_id=model.version_id)
+
+    async def add(self, model: Message, fill: Callable[[Path], Awaitable[None]], *, is_new: bool) -> None:
+        """Fill a folder with the artifacts of a model and store the model: both, or neither."""
         token = secrets.token_hex(8)
         folder = self._context.data / "models" / token
         folder.mkdir(parents=True)
         try:
-            if model.artifact_uri:
-                await self._copy_artifacts(model.artifact_uri, folder)
-            self._insert(model, token, is_new=not request.parent_model)
+            await fill(folder)
+            self._insert(model, token, is_new=is_new)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
-        return self._context.surface.new("UploadModelResponse", model=model.name, model_version_id=model.version_id)
 
     def recover(self) -> None:
         """Remove the artifacts of uploads and deletions that an earlier run could not finish."""
@@ -193,26 +222,6 @@ class Models:
         if not rows:
             raise not_found("Model", name.name)
         return rows
-
-    def _name_for_upload(self, request: Message) -> str:
-        if request.parent_model:
-            parent = parse_model(request.parent_model, "parent_model")
-            if parent.parent != request.parent:
-                raise invalid(f"parent_model {request.parent_model!r} is not in {request.parent}.")
-            self._versions(parent)
-            return parent.name
-        model_id = request.model_id or new_id()
-        if request.model_id and not MODEL_ID.fullmatch(request.model_id):
-            raise invalid(
-                f"Invalid model_id {request.model_id!r}: up to 63 of [a-z0-9_-], the first no digit and no hyphen."
-            )
-        name = f"{request.parent}/models/{model_id}"
-        if self._context.database.children(KIND, name):
-            raise ApiError(
-                Code.ALREADY_EXISTS,
-                f"Model `{name}` already exists; name it as parent_model to upload a new version.",
-            )
-        return name
 
     async def _copy_artifacts(self, uri: str, folder: Path) -> None:
         location = parse_uri(uri, "model.artifact_uri")
@@ -251,6 +260,10 @@ class Models:
         ]
         model.supported_input_storage_formats[:] = ["jsonl", "csv"]
         model.supported_output_storage_formats[:] = ["jsonl"]
+        del model.supported_export_formats[:]
+        if model.artifact_uri:
+            artifact = surface.enum_value("Model.ExportFormat.ExportableContent", "ARTIFACT")
+            model.supported_export_formats.add(id="custom-trained", exportable_contents=[artifact])
         self._touch(model)
 
     def _touch(self, model: Message) -> None:
@@ -292,6 +305,8 @@ class Models:
     async def _delete(self, rows: Sequence[Row], whole_model: str | None = None) -> Message:
         with self._context.database.transaction():
             for row in rows:
+                for evaluation in self._context.database.children("ModelEvaluation", _key(row.message)):
+                    self._context.database.delete(evaluation.message.name)
                 self._context.database.delete(_key(row.message))
             if whole_model is not None:
                 self._context.database.end_sequence(whole_model)

@@ -37,7 +37,9 @@ class Operations:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._closing = asyncio.Event()
 
-    async def start(self, rpc: str, resource: str, work: Coroutine[Any, Any, Message]) -> Message:
+    async def start(
+        self, rpc: str, resource: str, work: Coroutine[Any, Any, Message], metadata: Message | None = None
+    ) -> Message:
         """Run `work` as an operation on `resource` and return the operation, done if it was quick.
 
         `rpc` (`EndpointService.DeployModel`) decides the types of response and metadata, by which the SDK
@@ -48,7 +50,8 @@ class Operations:
             raise stopping()
         record = self._context.surface.rpcs[f"{VERTEX}.{rpc}"]
         operation = self._context.surface.new(KIND, name=f"{resource}/operations/{new_id()}")
-        metadata = self._context.surface.message_class(record.operation_metadata or "")()
+        if metadata is None:
+            metadata = self._context.surface.message_class(record.operation_metadata or "")()
         metadata.generic_metadata.create_time.GetCurrentTime()
         metadata.generic_metadata.update_time.GetCurrentTime()
         operation.metadata.Pack(metadata)

@@ -53,7 +53,7 @@ class Predictions:
             raise invalid("instances is required: a list of what to predict.")
         endpoint, deployed = self._choose(request.variables["endpoint"])
         answer = await self._deployments.server(endpoint.name, deployed).predict(request.body)
-        reply = _predictions(answer)
+        reply = read_answer(answer)
         return json_reply(
             reply
             | {
@@ -106,7 +106,8 @@ def _check(request: Request) -> None:
         raise invalid(f"Request payload size exceeds the limit: {LARGEST_REQUEST} bytes.")
 
 
-def _predictions(answer: Answer) -> dict[str, Any]:
+def read_answer(answer: Answer) -> dict[str, Any]:
+    """Return what a model server answered to a prediction; ApiError when it is none."""
     if answer.status != 200:
         raise _failure(answer)
     try:

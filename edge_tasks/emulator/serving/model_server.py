@@ -7,6 +7,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from edge_tasks.emulator.errors import ApiError, Code, precondition, stopping
+from edge_tasks.emulator.runtime import images
 from edge_tasks.emulator.serving.connection import Answer, Pool, ServerGoneError
 from edge_tasks.emulator.serving.launcher import Launcher
 
@@ -140,10 +141,11 @@ class ModelServers:
         self._servers[endpoint, deployed_model_id] = server
         return server
 
-    def prepare(self, framework: str) -> None:
-        """Get ready for a model of a framework, in the background."""
-        if not self._closed:
-            self._launcher.prepare(framework)
+    def prepare(self, image: str) -> None:
+        """Get ready in the background for a model with this serving image."""
+        framework = images.framework_of(image)
+        if framework is not None and not self._closed:
+            self._launcher.prepare(framework.name)
 
     def find(self, endpoint: str, deployed_model_id: str) -> ModelServer | None:
         """Return the server of a deployed model, if it was added since the emulator started."""

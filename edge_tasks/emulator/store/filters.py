@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from edge_tasks.emulator.schema.surface import Message
 
 Predicate: TypeAlias = Callable[["Message"], bool]
+Function: TypeAlias = Callable[[str], Predicate]
 
 TOKEN = re.compile(
     r"""\s*(?:
@@ -37,30 +38,42 @@ COMPARISONS: Mapping[str, Callable[[Any, Any], bool]] = {
     ">": operator.gt,
     ">=": operator.ge,
 }
+STRUCT_TYPES: Mapping[str, Callable[[str], Any]] = {
+    "string_value": str,
+    "number_value": float,
+    "bool_value": lambda text: {"true": True, "false": False}[text.lower()],
+}
 MAX_LENGTH = 10_000
 MAX_DEPTH = 50
 
 
-def compile_filter(text: str, descriptor: Any, ids: Mapping[str, str] | None = None) -> Predicate:
+def compile_filter(
+    text: str,
+    descriptor: Any,
+    ids: Mapping[str, str] | None = None,
+    functions: Mapping[str, Function] | None = None,
+) -> Predicate:
     """Return a function that tells whether a message of `descriptor`'s type passes the filter.
 
     Some ids are filters of their own, such as `model=123` in a list of models: `ids` says what the name of
-    the resource begins with, here {"model": "projects/P/locations/L/models/"}.
+    the resource begins with, here {"model": "projects/P/locations/L/models/"}. `functions` are what a message
+    does not know of itself: `in_context("...")` or `child_contexts:"..."`.
     """
     if len(text) > MAX_LENGTH:
         raise invalid(f"Invalid filter: longer than {MAX_LENGTH} characters.")
     if not text.strip():
         return lambda _: True
-    return _Parser(text, descriptor, ids or {}).parse()
+    return _Parser(text, descriptor, ids or {}, functions or {}).parse()
 
 
 class _Parser:
     """Recursive descent: OR binds less than AND, as in the older list filters of Vertex AI."""
 
-    def __init__(self, text: str, descriptor: Any, ids: Mapping[str, str]) -> None:
+    def __init__(self, text: str, descriptor: Any, ids: Mapping[str, str], functions: Mapping[str, Function]) -> None:
         self._text = text
         self._descriptor = descriptor
         self._ids = ids
+        self._functions = functions
         self._tokens = _tokens(text)
         self._position = 0
         self._depth = 0
@@ -102,9 +115,13 @@ class _Parser:
 
     def _restriction(self) -> Predicate:
         path = self._next("word")
-        # labels."key with dots": the key follows as a string.
+        if path in self._functions:
+            return self._call(path)
+        # labels."key with dots" and metadata."key:1".number_value: the key follows as a string.
         if path.endswith(".") and self._peek("string"):
             parts = [*path[:-1].split("."), _unquote(self._next("string"))]
+            if self._peek("word") and self._tokens[self._position][1].startswith("."):
+                parts += self._next("word")[1:].split(".")
         else:
             parts = path.split(".")
         sign = self._next("operator")
@@ -116,6 +133,16 @@ class _Parser:
             self._position += 1
             value += ":" + self._next("word")
         return self._compare(parts, sign, value)
+
+    def _call(self, name: str) -> Predicate:
+        """Read `name("argument")`, or `name:"argument"`, which means the same."""
+        bracket = self._take("mark", "(")
+        if not bracket and self._next("operator") not in {":", "="}:
+            raise self._error(f"{name} is compared with : or =")
+        argument = _unquote(self._next("string")) if self._peek("string") else self._next("word")
+        if bracket and not self._take("mark", ")"):
+            raise self._error("a parenthesis is not closed")
+        return self._functions[name](argument)
 
     def _compare(self, parts: list[str], sign: str, wanted: str) -> Predicate:
         prefix = self._ids.get(".".join(parts))
@@ -209,7 +236,27 @@ class _FieldReader:
         return wanted
 
 
-def _reader(parts: list[str], descriptor: Any) -> _FieldReader:
+class _StructReader:
+    """Reads a value of a Struct by its type: `metadata.accuracy.number_value`."""
+
+    def __init__(self, field: Any, path: list[str]) -> None:
+        if len(path) != 2 or path[1] not in STRUCT_TYPES:
+            raise invalid(f"Invalid filter: write {field.name}.KEY.TYPE, where TYPE is {' or '.join(STRUCT_TYPES)}.")
+        self._name = field.name
+        self._key, self._type = path
+
+    def get(self, message: Message) -> Any:
+        value = getattr(message, self._name).fields.get(self._key)
+        return getattr(value, self._type) if value is not None and value.HasField(self._type) else None
+
+    def converter(self, wanted: str) -> Any:
+        try:
+            return STRUCT_TYPES[self._type](wanted)
+        except (ValueError, KeyError):
+            raise invalid(f"Invalid filter: {wanted!r} is no {self._type}.") from None
+
+
+def _reader(parts: list[str], descriptor: Any) -> _FieldReader | _StructReader:
     fields: list[Any] = []
     for index, part in enumerate(parts):
         field = descriptor.fields_by_name.get(part) or descriptor.fields_by_camelcase_name.get(part)
@@ -222,6 +269,8 @@ def _reader(parts: list[str], descriptor: Any) -> _FieldReader:
                 # `labels:key` asks whether the key is there; seldom used and not documented for Vertex AI.
                 raise invalid(f"Invalid filter: name a key, such as {part}.KEY.")
             return _FieldReader(fields, ".".join(rest))
+        if field.message_type is not None and field.message_type.full_name == "google.protobuf.Struct":
+            return _StructReader(field, rest)
         if field.is_repeated and rest:
             raise invalid(f"Invalid filter: {part} is a list.")
         if rest:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from edge_tasks.emulator.schema.surface import Message
     from edge_tasks.emulator.store.database import Row
+    from edge_tasks.emulator.store.filters import Function
 
 DEFAULT_PAGE = 100
 LARGEST_PAGE = 1000
@@ -25,6 +26,7 @@ def page(
     request: Message,
     descriptor: Any,
     ids: Mapping[str, str] | None = None,
+    functions: Mapping[str, Function] | None = None,
 ) -> tuple[list[Message], str]:
     """Return the messages of one page and the token of the next, as a list request asks.
 
@@ -34,7 +36,7 @@ def page(
     size = min(request.page_size or DEFAULT_PAGE, LARGEST_PAGE)
     if size < 0:
         raise invalid("page_size must not be negative.")
-    keep = compile_filter(getattr(request, "filter", ""), descriptor, ids)
+    keep = compile_filter(getattr(request, "filter", ""), descriptor, ids, functions)
     rows = [row for row in rows if keep(row.message)]
     order = getattr(request, "order_by", "")
     asked = [getattr(request, "filter", ""), order]

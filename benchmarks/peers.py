@@ -1,0 +1,133 @@
+"""Other servers of scikit-learn models, each in a virtual environment of its own that is thrown away."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from benchmarks.load import Target
+
+# pip installs as it does for the caller, whose environment is replaced afterwards.
+_CALLER = dict(os.environ)
+# The very model is served, by the very library that it was made with.
+SAME = [f"{name}=={version(name)}" for name in ("scikit-learn", "joblib", "numpy", "scipy")]
+
+BENTO = """import bentoml
+import joblib
+import numpy as np
+
+
+@bentoml.service
+class Digits:
+    def __init__(self):
+        self.model = joblib.load({model!r})
+
+    @bentoml.api
+    def predict(self, instances: list[list[float]]) -> list[int]:
+        return self.model.predict(np.asarray(instances)).tolist()
+"""
+SAVE = "import joblib, mlflow.sklearn; mlflow.sklearn.save_model(joblib.load({model!r}), {folder!r})"
+
+
+class PeerError(Exception):
+    """A peer that cannot be had here."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What every server gets: the model's file, and a row to predict for."""
+
+    model: Path
+    row: Sequence[float]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a server is started, and what it is asked."""
+
+    command: list[str]
+    target: Target
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Program:
+    """A server that others have made."""
+
+    name: str
+    packages: list[str]
+    plan: Callable[[Path, Path, Subject], Plan]
+
+    def install(self, folder: Path, subject: Subject) -> Plan:
+        """Install it below a folder; PeerError when that fails."""
+        environment = folder / "venv"
+        _run(sys.executable, "-m", "venv", str(environment))
+        _run(str(environment / "bin" / "python"), "-m", "pip", "install", "--quiet", *self.packages, *SAME)
+        work = folder / "work"
+        work.mkdir()
+        return self.plan(environment / "bin", work, subject)
+
+
+def _mlserver(programs: Path, folder: Path, subject: Subject) -> Plan:
+    port, *others = _free_ports(3)
+    # Without workers: a small model is served faster in the process itself.
+    settings = {"host": "127.0.0.1", "http_port": port, "grpc_port": others[0], "metrics_port": others[1]}
+    (folder / "settings.json").write_text(json.dumps({**settings, "parallel_workers": 0}))
+    model = {
+        "name": "digits",
+        "implementation": "mlserver_sklearn.SKLearnModel",
+        "parameters": {"uri": str(subject.model)},
+    }
+    (folder / "model-settings.json").write_text(json.dumps(model))
+    rows = {"name": "rows", "shape": [1, len(subject.row)], "datatype": "FP64", "data": subject.row}
+    target = _target(port, "/v2/models/digits/infer", {"inputs": [rows]})
+    return Plan([str(programs / "mlserver"), "start", "."], target, folder)
+
+
+def _mlflow(programs: Path, folder: Path, subject: Subject) -> Plan:
+    saved = folder / "model"
+    _run(str(programs / "python"), "-c", SAVE.format(model=str(subject.model), folder=str(saved)))
+    (port,) = _free_ports(1)
+    command = [str(programs / "mlflow"), "models", "serve", "-m", str(saved), "--env-manager", "local"]
+    return Plan([*command, "-p", str(port)], _target(port, "/invocations", {"inputs": [subject.row]}), folder)
+
+
+def _bentoml(programs: Path, folder: Path, subject: Subject) -> Plan:
+    (folder / "service.py").write_text(BENTO.format(model=str(subject.model)))
+    (port,) = _free_ports(1)
+    command = [str(programs / "bentoml"), "serve", "service:Digits", "-p", str(port), "--host", "127.0.0.1"]
+    return Plan(command, _target(port, "/predict", {"instances": [subject.row]}), folder)
+
+
+PROGRAMS = (
+    # MLServer 1.7 does not start with a newer uvloop: https://github.com/MagicStack/uvloop/releases/tag/v0.22.0.
+    Program("MLServer", ["mlserver", "mlserver-sklearn", "uvloop<0.22"], _mlserver),
+    Program("mlflow models serve", ["mlflow"], _mlflow),
+    Program("BentoML", ["bentoml"], _bentoml),
+)
+
+
+def _target(port: int, path: str, body: object) -> Target:
+    return Target(f"http://127.0.0.1:{port}{path}", json.dumps(body).encode())
+
+
+def _free_ports(count: int) -> list[int]:
+    listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [int(listener.getsockname()[1]) for listener in listeners]
+    for listener in listeners:
+        listener.close()
+    return ports
+
+
+def _run(*command: str) -> None:
+    result = subprocess.run(command, env=_CALLER, capture_output=True, text=True, check=False)
+    if result.returncode:
+        lines = (result.stderr or result.stdout).strip().splitlines()
+        raise PeerError(f"{Path(command[0]).name} {' '.join(command[1:4])}: {lines[-1] if lines else 'no output'}")

@@ -1,0 +1,111 @@
+"""What of the Vertex AI API is emulated: every RPC of the SDK's own route table, and what is missing of some.
+
+    python -m edge_tasks.emulator.parity [--markdown]
+
+Whether an RPC is emulated is read from the emulator itself, so only what is missing of one has to be written down.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from edge_tasks.emulator.emulator import Emulator
+from edge_tasks.emulator.runtime.job_environment import Servers
+from edge_tasks.emulator.schema import surface as schema
+from edge_tasks.emulator.store.database import Database
+
+EMULATED, PARTIAL, ABSENT = "emulated", "partial", "absent"
+
+_ONE_REPLICA = "one replica of one worker pool; prebuilt training images and plain python images"
+
+# What is missing of an RPC that is emulated in part, by service and RPC.
+LIMITS = {
+    "JobService.CreateCustomJob": f"{_ONE_REPLICA}; machines, networks and service accounts mean nothing",
+    "JobService.CreateHyperparameterTuningJob": f"{_ONE_REPLICA}; no early stopping, no transfer learning",
+    "JobService.CreateBatchPredictionJob": "jsonl and csv in, jsonl out, on Cloud Storage",
+    "PipelineService.CreateTrainingPipeline": f"custom training only; {_ONE_REPLICA}; no managed datasets",
+    "ModelService.UploadModel": "prebuilt scikit-learn and XGBoost images can be deployed, others only registered",
+    "EndpointService.CreateEndpoint": "shared public endpoints only",
+    "EndpointService.DeployModel": "prebuilt scikit-learn and XGBoost images, one process; no autoscaling",
+    "PredictionService.Predict": "shared public endpoints only; no request logging",
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One RPC: `limit` says what is missing when `status` is partial."""
+
+    service: str
+    rpc: str
+    status: str
+    limit: str
+
+
+def rows() -> list[Row]:
+    """Return a row for each RPC, by service and name."""
+    surface = schema.load()
+    with tempfile.TemporaryDirectory() as folder:
+        database = Database(Path(folder) / "store.sqlite3", surface)
+        emulator = Emulator(database, surface, Path(folder), Servers("http://127.0.0.1:1", "http://127.0.0.1:1"))
+        emulated = emulator.application.emulated()
+        database.close()
+    found = []
+    for name, rpc in sorted(surface.rpcs.items()):
+        service = rpc.service.rpartition(".")[2]
+        limit = LIMITS.get(f"{service}.{rpc.name}", "")
+        status = ABSENT if name not in emulated else PARTIAL if limit else EMULATED
+        found.append(Row(service, rpc.name, status, limit))
+    return found
+
+
+def text(table: list[Row]) -> str:
+    """Return the table for a terminal: what is emulated, and the count of the rest."""
+    lines = [f"{row.status:9} {row.service}.{row.rpc}" + (f": {row.limit}" if row.limit else "") for row in table]
+    return "\n".join([*lines, "", _counts(table)])
+
+
+def markdown(table: list[Row]) -> str:
+    """Return the page for docs/."""
+    lines = [
+        "# What of the Vertex AI API is emulated",
+        "",
+        "Made by `make parity` from the emulator itself and the route table of google-cloud-aiplatform; a test keeps",
+        "it true. `invoke local.parity` prints the same. An absent RPC answers 501 UNIMPLEMENTED and its name.",
+        "",
+        _counts(table),
+    ]
+    for service in sorted({row.service for row in table}):
+        own = [row for row in table if row.service == service]
+        here = [row for row in own if row.status != ABSENT]
+        lines += ["", f"## {service}", ""]
+        if here:
+            lines += ["| RPC | | what is missing |", "|---|---|---|"]
+            lines += [f"| {row.rpc} | {row.status} | {row.limit} |" for row in here]
+        absent = [row.rpc for row in own if row.status == ABSENT]
+        if absent:
+            lines += [*([""] if here else []), f"Absent: {', '.join(absent)}."]
+    return "\n".join(lines) + "\n"
+
+
+def _counts(table: list[Row]) -> str:
+    counts = Counter(row.status for row in table)
+    return (
+        f"{len(table)} RPCs: {counts[EMULATED]} emulated, {counts[PARTIAL]} emulated in part, {counts[ABSENT]} absent."
+    )
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(prog="python -m edge_tasks.emulator.parity", description=__doc__.splitlines()[0])
+    parser.add_argument("--markdown", action="store_true", help="as the page in docs/")
+    table = rows()
+    sys.stdout.write(markdown(table) if parser.parse_args().markdown else text(table) + "\n")
+
+
+if __name__ == "__main__":
+    main()

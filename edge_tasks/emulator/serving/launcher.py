@@ -1,0 +1,201 @@
+"""How the process of a model server comes to be: forked from one that has imported the framework, or started anew."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edge_tasks.emulator.runtime import processes
+
+if TYPE_CHECKING:
+    from edge_tasks.emulator.serving.plan import ServerPlan
+    from edge_tasks.emulator.store.database import Database
+
+# macOS's own libraries do not survive a fork: https://github.com/python/cpython/issues/77906.
+CAN_FORK = sys.platform == "linux"
+SECONDS_TO_IMPORT = 120.0
+SECONDS_TO_FORK = 10.0
+LOG = logging.getLogger(__name__)
+
+
+class ForkError(Exception):
+    """The fork server is not there, or did not fork."""
+
+
+class Launcher:
+    """Starts the processes of model servers."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._fork_servers: dict[str, ForkServer] = {}
+
+    def prepare(self, framework: str) -> None:
+        """Let a framework be imported in the background: a model that needs it is about to be deployed."""
+        if CAN_FORK:
+            self._fork_server(framework).prepare()
+
+    async def start(self, plan: ServerPlan, output: int) -> processes.Child:
+        """Start the process of a model server, with `output` as its log."""
+        if CAN_FORK and not plan.own_interpreter:
+            try:
+                return await self._fork_server(plan.framework).fork(plan, output)
+            except ForkError as error:
+                # Started by itself, the server tells in its log what keeps the framework from being imported.
+                LOG.warning("the server of a model is started without a fork: %s", error)
+        return await processes.start(
+            [sys.executable, "-m", "edge_tasks.emulator.serving.prebuilt", *_arguments(plan)],
+            role=plan.role,
+            environment=_environment(plan),
+            folder=Path.cwd(),
+            database=self._database,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+
+    async def stop(self) -> None:
+        """End the fork servers; model servers are ended by whoever started them."""
+        await asyncio.gather(*(server.stop() for server in self._fork_servers.values()))
+
+    def _fork_server(self, framework: str) -> ForkServer:
+        if framework not in self._fork_servers:
+            self._fork_servers[framework] = ForkServer(framework, self._database)
+        return self._fork_servers[framework]
+
+
+class ForkServer:
+    """The process that has imported one framework. It starts on demand and comes back when it has died."""
+
+    def __init__(self, framework: str, database: Database) -> None:
+        self._framework = framework
+        self._database = database
+        self._socket = Path("sockets") / f"{framework}.sock"
+        self._child: processes.Child | None = None
+        self._starting: asyncio.Task[None] | None = None
+
+    def prepare(self) -> asyncio.Task[None]:
+        """Start the process unless it runs; return what tells that it is ready."""
+        running = self._child is not None and self._child.running
+        if self._starting is None or (self._starting.done() and not running):
+            self._starting = asyncio.ensure_future(self._start())
+            # Whoever waits has the exception; nobody may wait.
+            self._starting.add_done_callback(lambda task: task.cancelled() or task.exception())
+        return self._starting
+
+    async def fork(self, plan: ServerPlan, output: int) -> processes.Child:
+        """Fork a model server; ForkError when that is not possible."""
+        for last_try in (False, True):
+            await asyncio.shield(self.prepare())
+            child = self._child
+            try:
+                return await asyncio.wait_for(self._fork(plan, output), SECONDS_TO_FORK)
+            except (ForkError, asyncio.TimeoutError) as error:
+                if last_try:
+                    raise ForkError(f"the fork server of {self._framework} does not answer: {error}") from error
+                assert child is not None
+                await child.stop(0)
+        raise AssertionError("unreachable")
+
+    async def stop(self) -> None:
+        """End the process."""
+        if self._starting is not None:
+            self._starting.cancel()
+            await asyncio.wait([self._starting])
+        if self._child is not None:
+            await self._child.stop(0)
+        self._socket.unlink(missing_ok=True)
+
+    async def _start(self) -> None:
+        self._socket.parent.mkdir(exist_ok=True)
+        for path in (self._socket, Path(f"{self._socket}.new")):
+            path.unlink(missing_ok=True)
+        log = Path("servers") / f"{self._framework}.log"
+        log.parent.mkdir(exist_ok=True)
+        with log.open("wb") as output:
+            self._child = child = await processes.start(
+                [sys.executable, "-m", "edge_tasks.emulator.serving.fork_server", self._framework, str(self._socket)],
+                role=f"models of {self._framework}",
+                environment=processes.clean_environment() | {"PYTHONPATH": str(processes.ROOT)},
+                folder=Path.cwd(),
+                database=self._database,
+                stdout=output.fileno(),
+                stderr=subprocess.STDOUT,
+            )
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + SECONDS_TO_IMPORT
+        while child.running and loop.time() < deadline:
+            if self._socket.exists():
+                return
+            await asyncio.sleep(0.005)
+        await child.stop(0)
+        raise ForkError(f"{self._framework} was not imported; see {log.resolve()}")
+
+    async def _fork(self, plan: ServerPlan, output: int) -> processes.Child:
+        order = {"arguments": _arguments(plan), "environment": _environment(plan)}
+        read_end, watch_pipe = os.pipe()
+        try:
+            connection = _give(self._socket, json.dumps(order).encode(), [output, read_end])
+            loop = asyncio.get_running_loop()
+            _, forked = await loop.create_unix_connection(_Forked, sock=connection)
+            await forked.started
+        except BaseException:
+            # Its watcher ends a server that was forked all the same.
+            os.close(watch_pipe)
+            raise
+        finally:
+            os.close(read_end)
+        return processes.adopt(forked, watch_pipe, role=plan.role, database=self._database)
+
+
+def _give(path: Path, order: bytes, descriptors: list[int]) -> socket.socket:
+    """Send an order with its descriptors. This waits for nobody: an order fits into the socket's buffer."""
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        connection.setblocking(False)
+        connection.connect(str(path))
+        socket.send_fds(connection, [order], descriptors)
+        connection.shutdown(socket.SHUT_WR)
+    except OSError as error:
+        connection.close()
+        raise ForkError(str(error)) from error
+    return connection
+
+
+class _Forked(asyncio.Protocol):
+    """A process that is not our child: its connection says which one it is, and that it has ended, not how."""
+
+    def __init__(self) -> None:
+        self.pid = 0
+        self.returncode: int | None = None
+        self.started: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._ended = asyncio.Event()
+
+    async def wait(self) -> int:
+        """Wait for the end."""
+        await self._ended.wait()
+        return 0
+
+    def data_received(self, data: bytes) -> None:
+        self.pid = int(data)
+        if not self.started.done():
+            self.started.set_result(None)
+
+    def connection_lost(self, _: Exception | None) -> None:
+        self.returncode = 0
+        if not self.started.done():
+            self.started.set_exception(ForkError("it closed the connection"))
+        self._ended.set()
+
+
+def _arguments(plan: ServerPlan) -> list[str]:
+    return [plan.framework, str(plan.artifacts), str(plan.socket)]
+
+
+def _environment(plan: ServerPlan) -> dict[str, str]:
+    return processes.clean_environment() | plan.environment | {"PYTHONPATH": str(processes.ROOT)}
