@@ -16,9 +16,8 @@ from tests.emulator.harness import PARENT, Emulator
 SURFACE = surface.load()
 EXAMPLES = int(os.environ.get("VERTEX_EMULATOR_EXAMPLES", "300"))
 RPCS = sorted(SURFACE.rpcs.values(), key=lambda rpc: rpc.full_name)
-EMULATED = [
-    rpc for rpc in RPCS if re.search(r"CustomJob|TrainingPipeline|TuningJob|Model|Endpoint|Operation|Predict", rpc.name)
-]
+NAMES = r"CustomJob|TrainingPipeline|TuningJob|Model|Endpoint|Operation|Predict|Metadata|Artifact|Execution|Context"
+EMULATED = [rpc for rpc in RPCS if re.search(f"{NAMES}|Tensorboard", rpc.name)]
 SEGMENT = st.one_of(
     st.sampled_from(["1", "test-project", "us-central1", "%40", "1@2", "a%2Fb", "..", "%2e%2e", "*", "é", "%00"]),
     st.text(st.characters(codec="ascii", exclude_characters="/?#% \r\n\t\x0b\x0c\x00"), min_size=1, max_size=8),

@@ -165,7 +165,9 @@ def test_executions_read_and_write_artifacts(emulator: Emulator, store: str) -> 
     assert "events" not in emulator.get(f"{execution}:queryExecutionInputsAndOutputs").body
 
 
-@pytest.mark.parametrize("fields", [{"displayName": "x" * 129}, {"labels": {"Bad": "1"}}, {"metadata": {"a": "x" * 205_000}}])
+@pytest.mark.parametrize(
+    "fields", [{"displayName": "x" * 129}, {"labels": {"Bad": "1"}}, {"metadata": {"a": "x" * 205_000}}]
+)
 def test_nodes_follow_the_rules(emulator: Emulator, store: str, fields: dict[str, Any]) -> None:
     assert emulator.post(f"{store}/contexts", fields).error == (400, "INVALID_ARGUMENT")
 

@@ -21,7 +21,11 @@ def test_a_copy_serves_in_another_location_when_its_source_is_gone(emulator: Emu
     emulator.response(emulator.call("DELETE", f"/v1/{source.partition('@')[0]}"))
     assert copied["model"].startswith(f"{EUROPE}/models/")
     model = emulator.get(copied["model"]).body
-    assert (model["versionAliases"], model["labels"], model["modelSourceInfo"]["copy"]) == (["default"], {"a": "b"}, True)
+    assert (model["versionAliases"], model["labels"], model["modelSourceInfo"]["copy"]) == (
+        ["default"],
+        {"a": "b"},
+        True,
+    )
     endpoint = emulator.response(emulator.post(f"{EUROPE}/endpoints", {"displayName": "e"}))["name"]
     emulator.deployed(endpoint, copied["model"])
     assert emulator.predict(endpoint, [7]).body["predictions"] == [7]
@@ -84,6 +88,6 @@ def test_the_connection_of_an_endpoint_is_changed_by_an_operation(emulator: Emul
     assert emulator.get(endpoint).body["displayName"] == "an endpoint"
 
 
-@pytest.mark.parametrize("path", [f"{PARENT}/models/1:getIamPolicy", f"{PARENT}/endpoints/1:testIamPermissions"])
+@pytest.mark.parametrize("path", [f"/ui/{PARENT}/models/1:getIamPolicy", f"/ui/{PARENT}/endpoints/1:setIamPolicy"])
 def test_iam_is_not_implemented(emulator: Emulator, path: str) -> None:
     assert emulator.post(path).error == (501, "UNIMPLEMENTED")

@@ -26,7 +26,7 @@ ESCAPES = ["../../escape.txt", "a/../../../escape.txt", "a/..", "a/./b", "a\0b"]
 
 @pytest.fixture
 def client(emulator: Emulator) -> Iterator[Any]:
-    from google.cloud import storage  # type: ignore[import-untyped]
+    from google.cloud import storage  # type: ignore[attr-defined,import-untyped,unused-ignore]
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("STORAGE_EMULATOR_HOST", emulator.storage_url)

@@ -116,6 +116,7 @@ class _Nodes:
         if node.schema_title and not node.schema_version:
             node.schema_version = LATEST_SCHEMA
         _check(node)
+        node.ClearField("etag")
         node.create_time.GetCurrentTime()
         _touch(node)
         self._context.database.insert(self._kind, node.name, parent, node)

@@ -83,7 +83,10 @@ class Models:
 
     async def update_model(self, request: Message) -> Message:
         """Change the masked fields of a version; the default one when none is named."""
-        model = self.version(request.model.name).message
+        # The SDK's ModelRegistry names the version that it updates in the body only.
+        named = "@" in request.model.name or not request.model.version_id
+        name = request.model.name if named else f"{request.model.name}@{request.model.version_id}"
+        model = self.version(name).message
         apply_mask(model, request.model, request.update_mask.paths, MUTABLE)
         check_display_name(model)
         check_labels(model.labels)
@@ -242,11 +245,9 @@ class Models:
             aliases = list(dict.fromkeys([*model.version_aliases, *([] if others else [DEFAULT])]))
             self._take_aliases(name, aliases, from_all_but=model.version_id)
             model.version_aliases[:] = aliases
-            for field in (model.create_time, model.version_create_time):
-                field.GetCurrentTime()
-            if others:
-                # The model is as old as its first version.
-                model.create_time.CopyFrom(others[-1].message.create_time)
+            model.version_create_time.GetCurrentTime()
+            # The model is as old as its first version.
+            model.create_time.CopyFrom(others[-1].message.create_time if others else model.version_create_time)
             self._complete(model)
             database.insert(KIND, _key(model), name.name, model, artifacts=token)
 

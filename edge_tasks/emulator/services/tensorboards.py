@@ -33,6 +33,7 @@ COLLECTIONS: Mapping[str, str] = {
     "TensorboardTimeSeries": "timeSeries",
 }
 KINDS = (*COLLECTIONS, DATA)
+VALUE_TYPES = ("SCALAR", "TENSOR", "BLOB_SEQUENCE")
 MUTABLE = frozenset({"display_name", "description", "labels", "is_default", "plugin_data"})
 
 
@@ -132,8 +133,8 @@ class Tensorboards:
         self._context.database.get("TensorboardRun", request.parent)
         series = request.tensorboard_time_series
         check_display_name(series)
-        if not series.value_type:
-            raise invalid("value_type is required: SCALAR, TENSOR or BLOB_SEQUENCE.")
+        if series.value_type not in {self._value_type(name) for name in VALUE_TYPES}:
+            raise invalid(f"value_type is required: {', '.join(VALUE_TYPES)}.")
         self._check_unique(request.parent, series)
         series.ClearField("metadata")
         return self._create(request.parent, series, request.tensorboard_time_series_id or new_id())
@@ -154,6 +155,9 @@ class Tensorboards:
     async def delete_tensorboard_time_series(self, request: Message) -> Message:
         """Delete a time series with its data."""
         return await self._delete("TensorboardTimeSeries", request)
+
+    def _value_type(self, name: str) -> int:
+        return self._context.surface.enum_value("TensorboardTimeSeries.ValueType", name)
 
     def _create(self, parent: str, resource: Message, resource_id: str) -> Message:
         kind = resource.DESCRIPTOR.name
