@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import http.client
 import socket
+from typing import Any
 
 import pytest
 
 from edge_tasks.emulator.http.server import bind
-from tests.emulator.harness import PARENT, Emulator
+from tests.emulator.harness import PARENT, Answer, Emulator
 
 
 def test_the_health_door_tells_who_answers(emulator: Emulator) -> None:
@@ -129,3 +130,19 @@ def test_small_answers_are_not_held_back() -> None:
             return found
 
     assert asyncio.run(accepted()) != 0
+
+
+def test_a_body_that_could_not_be_read_again_is_refused(emulator: Emulator) -> None:
+    """Values nest several messages for each level of JSON, and protobuf reads a hundred levels."""
+
+    def upload(levels: int) -> Answer:
+        value: Any = 1
+        for _ in range(levels):
+            value = {"a": value}
+        parent = PARENT.replace("test-project", "deep")
+        return emulator.post(f"{parent}/models:upload", {"model": {"displayName": "deep", "metadata": value}})
+
+    for levels in (40, 60, 90):
+        assert upload(levels).error == (400, "INVALID_ARGUMENT")
+    emulator.response(upload(20))
+    assert len(emulator.get(f"{PARENT.replace('test-project', 'deep')}/models").body["models"]) == 1

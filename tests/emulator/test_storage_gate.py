@@ -19,6 +19,7 @@ from google.auth.credentials import AnonymousCredentials
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from edge_tasks.emulator.http import storage_gate
 from tests.emulator.harness import Emulator
 
 ESCAPES = ["../../escape.txt", "a/../../../escape.txt", "a/..", "a/./b", "a\0b"]
@@ -88,6 +89,30 @@ def test_no_name_leads_out_of_the_data_folder(emulator: Emulator, client: Any, b
     assert [answer.status_code for answer in attempts] == [400] * len(attempts)
     assert all(answer.json()["error"]["status"] == "INVALID_ARGUMENT" for answer in attempts)
     assert files_outside(emulator) == []
+
+
+def test_what_was_refused_is_not_passed_on_to_a_server_that_is_slow_to_connect() -> None:
+    class Connection:
+        def __init__(self) -> None:
+            self.written = b""
+            self.closed = False
+
+        def write(self, data: bytes) -> None:
+            self.written += data
+
+        def close(self) -> None:
+            self.closed = True
+
+    client = storage_gate._Client(storage_gate.StorageGate(1), set())
+    client._transport, server = Connection(), Connection()
+    body = b'{"name": "../../escape.txt"}'
+    head = (
+        b"POST /upload/storage/v1/b/b/o?uploadType=resumable HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: %d\r\n\r\n"
+    )
+    client.data_received(head % len(body) + body)
+    assert client._transport.written.startswith(b"HTTP/1.1 400 ")
+    client.connected(server)
+    assert (server.written, server.closed) == (b"", True)
 
 
 @pytest.mark.parametrize(

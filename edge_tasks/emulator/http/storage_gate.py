@@ -170,7 +170,11 @@ class _Client(asyncio.Protocol):
 
     def connected(self, server: Any) -> None:
         self._server = server
-        self._pass_on()
+        if self._refused is not None:
+            # The request was refused before there was a server: it waits for nobody.
+            server.close()
+        else:
+            self._pass_on()
 
     def _pass_on(self) -> None:
         if self._server is not None and not self._looking and self._waiting:

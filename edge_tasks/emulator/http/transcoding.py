@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 from google.protobuf import json_format
+from google.protobuf.message import DecodeError
 
 from edge_tasks.emulator.errors import invalid
 from edge_tasks.emulator.http.exchange import Reply
@@ -41,6 +42,8 @@ class Transcoder:
             self._parse(body, part)
         elif body:
             raise invalid("Invalid JSON payload received. This method takes no body.")
+        if body:
+            _check_depth(message)
         query = _query_tree(request.parameters(), message.DESCRIPTOR)
         if query:
             self._parse(query, message)
@@ -67,6 +70,14 @@ class Transcoder:
             json_format.ParseDict(value, message, descriptor_pool=self._surface.pool)
         except (json_format.ParseError, ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
             raise invalid(_explain(str(error))) from None
+
+
+def _check_depth(message: Message) -> None:
+    """Refuse what protobuf would write and never read again: a stored message of that kind would be lost."""
+    try:
+        type(message).FromString(message.SerializeToString())
+    except DecodeError:
+        raise invalid("Invalid JSON payload received. The body is nested too deeply.") from None
 
 
 def _explain(text: str) -> str:
