@@ -227,14 +227,7 @@ def find_version(cloud: Cloud, model_id: str, label: str, value: str) -> ModelVe
 
 def delete_model(cloud: Cloud, name: str) -> None:
     """Delete the model `name` with all its versions; it is no error when there is none."""
-    from google.api_core.exceptions import NotFound
-
-    with sdk_errors(f"delete the model {name}"):
-        try:
-            operation = cloud.models.delete_model(name=name, timeout=CALL_TIMEOUT)
-        except NotFound:
-            return
-    wait(operation, f"the model {name} to be deleted", OPERATION_LIMIT)
+    _take_away(f"the model {name} to be deleted", lambda: cloud.models.delete_model(name=name, timeout=CALL_TIMEOUT))
 
 
 # --- endpoints --------------------------------------------------------------------------------------------------
@@ -323,17 +316,13 @@ def undeploy_model(
 
     `traffic` is the split afterwards; without it the model must have had no traffic, or be the last one.
     """
-    from google.api_core.exceptions import NotFound
-
     request: dict[str, Any] = {"endpoint": endpoint, "deployed_model_id": deployed_model_id}
     if traffic:
         request["traffic_split"] = dict(traffic)
-    with sdk_errors(f"undeploy {deployed_model_id} from {endpoint}"):
-        try:
-            operation = cloud.endpoints.undeploy_model(request=request, timeout=CALL_TIMEOUT)
-        except NotFound:
-            return
-    wait(operation, f"{deployed_model_id} to be undeployed", OPERATION_LIMIT)
+    _take_away(
+        f"{deployed_model_id} to be undeployed from {endpoint}",
+        lambda: cloud.endpoints.undeploy_model(request=request, timeout=CALL_TIMEOUT),
+    )
 
 
 def set_traffic(cloud: Cloud, endpoint: str, traffic: Mapping[str, int]) -> None:
@@ -348,14 +337,9 @@ def set_traffic(cloud: Cloud, endpoint: str, traffic: Mapping[str, int]) -> None
 
 def delete_endpoint(cloud: Cloud, name: str) -> None:
     """Delete the endpoint `name`, which must have no model on it; it is no error when it is gone already."""
-    from google.api_core.exceptions import NotFound
-
-    with sdk_errors(f"delete the endpoint {name}"):
-        try:
-            operation = cloud.endpoints.delete_endpoint(name=name, timeout=CALL_TIMEOUT)
-        except NotFound:
-            return
-    wait(operation, f"the endpoint {name} to be deleted", OPERATION_LIMIT)
+    _take_away(
+        f"the endpoint {name} to be deleted", lambda: cloud.endpoints.delete_endpoint(name=name, timeout=CALL_TIMEOUT)
+    )
 
 
 def predict_url(cloud: Cloud, endpoint: str) -> str:
@@ -428,6 +412,18 @@ def wait(
             time.sleep(pause)
             pause = min(pause * 1.5, _LONGEST_POLL)
     return _result(operation, waiting_for)
+
+
+def _take_away(waiting_for: str, start: Callable[[], Any]) -> None:
+    """Start the operation that takes something away, and wait for its end; it is no error when that is gone already."""
+    from google.api_core.exceptions import NotFound
+
+    with sdk_errors(f"wait for {waiting_for}"):
+        try:
+            operation = start()
+        except NotFound:
+            return
+    wait(operation, waiting_for, OPERATION_LIMIT)
 
 
 def _result(operation: Any, waiting_for: str) -> Any:
