@@ -16,6 +16,10 @@ What is not as on Vertex AI, on purpose or so far:
 - hyperparameter tuning runs every trial to its end (no early stopping), at most 50 side by side; its default
   search is a Bayesian optimization of its own;
 - models are served by the prebuilt sklearn and xgboost images' rules; other images are refused;
+- batch predictions read jsonl and csv and write jsonl, one file of results and one of errors for each input
+  file; a batch that fails is asked again instance by instance, so that only the bad ones fail;
+- metadata stores keep artifacts, executions and contexts of any schema title, not the schemas; tensorboards keep
+  scalars and tensors, and have no web page;
 - every RPC that has no handler answers 501 UNIMPLEMENTED with its name.
 
     schema/    the frozen API: message types, routes, operation types
@@ -23,6 +27,7 @@ What is not as on Vertex AI, on purpose or so far:
     store/     what must survive: SQLite, filters, pages, field masks
     services/  one module for each Vertex AI service, a function for each RPC, named after it
     runtime/   processes: jobs, Cloud Storage, packages, images
+    batch/     the input and the output files of batch predictions
     tuning/    the search for better hyperparameters
     serving/   one process for each deployed model, and the way to it
 """

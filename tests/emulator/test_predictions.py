@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import threading
 from pathlib import Path
 
@@ -116,7 +117,8 @@ def test_a_slow_model_holds_nobody_up(emulator: Emulator, endpoint: str, tmp_pat
     assert not answers
     while True:
         try:
-            with open(gate, "w") as pipe:  # noqa: PTH123
+            # Not by its name alone: that would make a file when the pipe is not there yet.
+            with open(os.open(gate, os.O_WRONLY), "w") as pipe:  # noqa: PTH123
                 pipe.write("open")
             break
         except FileNotFoundError:
