@@ -9,10 +9,9 @@ from typing import Any
 from edge_tasks import vertex
 from edge_tasks.cloud import Cloud
 from edge_tasks.config import EdgeConfig
-from edge_tasks.errors import TrainingError
 from edge_tasks.state import ModelState
 from edge_tasks.store import StateStore
-from edge_tasks.trained_model import TrainedModel, load_trained_model
+from edge_tasks.trained_model import find_trained_model
 
 COLUMNS = ["model", "trained", "metrics", "registered", "deployed", "since"]
 
@@ -22,7 +21,7 @@ def list_models(root: Path, config: EdgeConfig, cloud: Cloud) -> list[list[str]]
     state = StateStore(cloud).load()
     rows = []
     for name in config.models:
-        trained = _trained(root, name)
+        trained = find_trained_model(root / "models" / name, name)
         deployed = state.model(name).deployed
         rows.append(
             [
@@ -40,7 +39,7 @@ def list_models(root: Path, config: EdgeConfig, cloud: Cloud) -> list[list[str]]
 def describe(root: Path, config: EdgeConfig, cloud: Cloud, name: str) -> dict[str, Any]:
     """Return all that is known of the model `name`, as plain values."""
     state = StateStore(cloud).load().model(name)
-    trained = _trained(root, name)
+    trained = find_trained_model(root / "models" / name, name)
     endpoint = vertex.get_endpoint(cloud, state.endpoint) if state.endpoint else None
     return {
         "model": name,
@@ -66,16 +65,6 @@ def _serving(state: ModelState) -> str:
         return "no"
     beside = f" (and {state.candidate.version})" if state.candidate else ""
     return f"version {state.deployed.version}{beside}"
-
-
-def _trained(root: Path, name: str) -> TrainedModel | None:
-    folder = root / "models" / name
-    if not (folder / "trained_model.json").exists():
-        return None
-    try:
-        return load_trained_model(folder, name)
-    except TrainingError:
-        return None
 
 
 def _time(moment: datetime) -> str:

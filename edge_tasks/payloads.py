@@ -10,6 +10,9 @@ from edge_tasks.errors import EdgeError
 # https://cloud.google.com/vertex-ai/docs/predictions/get-online-predictions
 LIMIT_BYTES = 1_572_864
 
+# In each model's folder: what the model is tried with.
+FILE_NAME = "test_payload.json"
+
 
 class PayloadError(EdgeError):
     """A payload is not what Vertex AI accepts."""

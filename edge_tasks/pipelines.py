@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import io
-import json
 from pathlib import Path
 from typing import Any
 
 from edge_tasks.config import EdgeConfig
 from edge_tasks.errors import ConfigError
 from edge_tasks.files import write_atomically
+from edge_tasks.trained_model import FILE_NAME as TRAINED_MODEL_FILE
+from edge_tasks.trained_model import find_trained_model
 
 REPORT_STAGE = "report"
-_REPORTED_FILES = ("metrics.json", "trained_model.json")
+_REPORTED_FILES = ("metrics.json", TRAINED_MODEL_FILE)
 
 
 def add_model_to_report(root: Path, name: str) -> None:
@@ -48,26 +49,19 @@ def report(root: Path, config: EdgeConfig) -> str:
     """Return a Markdown report on every trained model: version, commit and metrics."""
     lines = ["# Models", ""]
     for name in config.models:
-        trained = _load(root / "models" / name / "trained_model.json")
+        trained = find_trained_model(root / "models" / name, name)
         lines += [f"## {name}", ""]
         if trained is None:
             lines += ["Not trained yet.", ""]
             continue
-        lines += ["| | |", "|---|---|", f"| run | {trained['run_id']} |"]
-        if trained.get("model"):
-            lines.append(f"| model | {trained['model']} |")
-        lines += [f"| {metric} | {_shown(value)} |" for metric, value in sorted(trained["metrics"].items())]
-        lines += [f"| parameter {key} | {value} |" for key, value in sorted(trained["parameters"].items())]
+        lines += ["| | |", "|---|---|", f"| run | {trained.run_id} |"]
+        if trained.model:
+            lines.append(f"| model | {trained.model} |")
+        lines += [f"| {metric} | {_shown(value)} |" for metric, value in sorted(trained.metrics.items())]
+        lines += [f"| parameter {key} | {value} |" for key, value in sorted(trained.parameters.items())]
         lines.append("")
     return "\n".join(lines)
 
 
 def _shown(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _load(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
-        return None

@@ -22,11 +22,9 @@ from edge_tasks.progress import Progress
 from edge_tasks.rollout import Options, Outcome, ReleaseError, Rollout, take_all_off, version_of
 from edge_tasks.state import Deployment
 from edge_tasks.store import StateStore, user_name
-from edge_tasks.trained_model import TrainedModel, load_trained_model
+from edge_tasks.trained_model import ARTIFACT_FOLDER, TrainedModel, load_trained_model
 
 __all__ = ["Options", "Outcome", "ReleaseError", "deploy", "promote", "remove", "rollback", "undeploy"]
-
-ARTIFACT_FOLDER = "model"
 
 # Google's prebuilt scikit-learn serving images carry the library's version in their name: sklearn-cpu.1-6.
 _SKLEARN_IMAGE = re.compile(r"/prediction/sklearn-[a-z]+\.(\d+)-(\d+)(?::|$)")

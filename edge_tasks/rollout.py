@@ -15,12 +15,11 @@ from edge_tasks import lineage, vertex
 from edge_tasks.cloud import Cloud
 from edge_tasks.config import EdgeConfig
 from edge_tasks.errors import CloudError, EdgeError
+from edge_tasks.payloads import FILE_NAME as PAYLOAD_FILE
 from edge_tasks.payloads import read_payload
 from edge_tasks.progress import Progress
 from edge_tasks.state import Deployment
 from edge_tasks.store import LockedState
-
-PAYLOAD_FILE = "test_payload.json"
 
 
 class ReleaseError(EdgeError):

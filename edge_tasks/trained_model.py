@@ -13,6 +13,8 @@ from edge_tasks.errors import TrainingError
 from edge_tasks.files import write_atomically
 
 FILE_NAME = "trained_model.json"
+# The folder beside it that holds the artifact's files.
+ARTIFACT_FOLDER = "model"
 FORMAT_VERSION = 1
 
 
@@ -71,3 +73,11 @@ def load_trained_model(folder: Path, model_name: str) -> TrainedModel:
     except ValidationError as error:
         key = ".".join(str(part) for part in error.errors(include_url=False)[0]["loc"])
         raise TrainingError(f"`models/{model_name}/{FILE_NAME}` is broken at `{key}`", hint) from None
+
+
+def find_trained_model(folder: Path, model_name: str) -> TrainedModel | None:
+    """Read FOLDER/trained_model.json; None when there is none, or none that can be read."""
+    try:
+        return load_trained_model(folder, model_name)
+    except TrainingError:
+        return None

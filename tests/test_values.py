@@ -16,7 +16,7 @@ from edge_tasks.files import folder_sha256, replace_folder, write_atomically
 from edge_tasks.lineage import Commit, data_version, labels, new_run_id, registry_model_id
 from edge_tasks.payloads import PayloadError, read_payload
 from edge_tasks.state import Deployment, EdgeState, dump_state, parse_state
-from edge_tasks.trained_model import TrainedModel, load_trained_model, save_trained_model
+from edge_tasks.trained_model import TrainedModel, find_trained_model, load_trained_model, save_trained_model
 
 NOW = datetime(2026, 11, 22, 20, 46, 55, tzinfo=timezone.utc)
 
@@ -173,3 +173,9 @@ class TestTrainedModel:
         (tmp_path / "trained_model.json").write_text(text)
         with pytest.raises(TrainingError):
             load_trained_model(tmp_path, "m")
+
+    @pytest.mark.parametrize("text", [None, "{", '{"format_version": 1}'])
+    def test_for_a_report_a_broken_file_is_as_none(self, tmp_path: Path, text: str | None) -> None:
+        if text is not None:
+            (tmp_path / "trained_model.json").write_text(text)
+        assert find_trained_model(tmp_path, "m") is None

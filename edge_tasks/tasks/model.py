@@ -182,7 +182,7 @@ def predict(_context: Any, name: str | None = None, file: str | None = None) -> 
 
     here = repository()
     name, _ = here.config.model(name)
-    payload = payloads.read_payload(file or models.model_folder(here.root, name) / "test_payload.json")
+    payload = payloads.read_payload(file or models.model_folder(here.root, name) / payloads.FILE_NAME)
     print_result(json.dumps(models.predict(here.cloud, name, payload), indent=2, ensure_ascii=False))
 
 

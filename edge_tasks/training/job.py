@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from edge_tasks.config import EdgeConfig
+from edge_tasks.trained_model import ARTIFACT_FOLDER
 from edge_tasks.training.context import MODEL_PACKAGE, ORDER_FILE, ORDER_VARIABLE, Order
-from edge_tasks.training.results import METRICS_FILE, MODEL_FOLDER, read_results
+from edge_tasks.training.results import METRICS_FILE, read_results
 
 
 def main() -> None:
@@ -62,13 +63,13 @@ def deliver(config: EdgeConfig, order: Order, folder: Path) -> dict[str, Any]:
     results = read_results(folder)
     cloud = connect_from_job(config)
     _, prefix = split_uri(order.output_uri)
-    _, artifact_prefix = split_uri(os.environ.get("AIP_MODEL_DIR") or f"{order.output_uri}/{MODEL_FOLDER}")
+    _, artifact_prefix = split_uri(os.environ.get("AIP_MODEL_DIR") or f"{order.output_uri}/{ARTIFACT_FOLDER}")
     files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
     files.sort(key=lambda path: path.name == METRICS_FILE)
     for path in files:
         relative = path.relative_to(folder)
-        if relative.parts[0] == MODEL_FOLDER:
-            upload(cloud, path, f"{artifact_prefix.rstrip('/')}/{relative.relative_to(MODEL_FOLDER).as_posix()}")
+        if relative.parts[0] == ARTIFACT_FOLDER:
+            upload(cloud, path, f"{artifact_prefix.rstrip('/')}/{relative.relative_to(ARTIFACT_FOLDER).as_posix()}")
         else:
             upload(cloud, path, f"{prefix}/{relative.as_posix()}")
     return results.metrics

@@ -18,10 +18,10 @@ from edge_tasks.files import folder_sha256
 from edge_tasks.joblog import JobLog
 from edge_tasks.progress import Progress
 from edge_tasks.store import user_name
-from edge_tasks.trained_model import TrainedModel
+from edge_tasks.trained_model import ARTIFACT_FOLDER, TrainedModel
 from edge_tasks.training.context import Order
 from edge_tasks.training.packages import build_packages
-from edge_tasks.training.results import MODEL_FOLDER, Results, publish, read_results
+from edge_tasks.training.results import Results, publish, read_results
 
 # Seconds between two looks at a job: short while it prints, longer while it is silent.
 _SHORT_PAUSE, _LONG_PAUSE = 0.1, 5.0
@@ -94,7 +94,7 @@ class Training:
             cloud,
             model_id=lineage.registry_model_id(cloud.bucket_name, self.model_name),
             display_name=self.model_name,
-            artifact_uri=f"{output_uri}/{MODEL_FOLDER}",
+            artifact_uri=f"{output_uri}/{ARTIFACT_FOLDER}",
             image=self.config.serving_image(self.config.models[self.model_name]),
             labels=labels,
         )

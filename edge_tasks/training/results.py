@@ -13,9 +13,9 @@ from typing import Any
 
 from edge_tasks.errors import TrainingError
 from edge_tasks.files import replace_folder, write_atomically
-from edge_tasks.trained_model import TrainedModel, save_trained_model
+from edge_tasks.trained_model import ARTIFACT_FOLDER, TrainedModel, save_trained_model
+from edge_tasks.trained_model import FILE_NAME as TRAINED_MODEL_FILE
 
-MODEL_FOLDER = "model"
 METRICS_FILE = "metrics.json"
 PLOTS_FOLDER = "plots"
 ENVIRONMENT_FILE = "environment.json"
@@ -32,13 +32,13 @@ class Results:
     @property
     def artifact(self) -> Path:
         """The folder with the artifact's files."""
-        return self.folder / MODEL_FOLDER
+        return self.folder / ARTIFACT_FOLDER
 
 
 def read_results(folder: Path) -> Results:
     """Check what a training wrote to `folder`. Raises TrainingError when the artifact or the metrics are not there."""
     hint = "train.py must call save_results(model, metrics, model_output_dir)"
-    if not any(path.is_file() for path in (folder / MODEL_FOLDER).rglob("*")):
+    if not any(path.is_file() for path in (folder / ARTIFACT_FOLDER).rglob("*")):
         raise TrainingError("the training ended without saving a model", hint)
     try:
         metrics = json.loads((folder / METRICS_FILE).read_text(encoding="utf-8"))
@@ -57,8 +57,8 @@ def read_results(folder: Path) -> Results:
 
 def publish(results: Results, model_folder: Path, trained: TrainedModel) -> None:
     """Put `results` into the model's folder, and `trained_model.json`, which vouches for the rest, last."""
-    (model_folder / "trained_model.json").unlink(missing_ok=True)
-    replace_folder(results.artifact, model_folder / MODEL_FOLDER)
+    (model_folder / TRAINED_MODEL_FILE).unlink(missing_ok=True)
+    replace_folder(results.artifact, model_folder / ARTIFACT_FOLDER)
     if (results.folder / PLOTS_FOLDER).is_dir():
         replace_folder(results.folder / PLOTS_FOLDER, model_folder / PLOTS_FOLDER)
     write_atomically(model_folder / METRICS_FILE, (json.dumps(results.metrics, indent=2) + "\n").encode())

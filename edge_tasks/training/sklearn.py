@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, SupportsFloat
 
 from edge_tasks.errors import TrainingError
-from edge_tasks.training.results import ENVIRONMENT_FILE, METRICS_FILE, MODEL_FOLDER, PLOTS_FOLDER
+from edge_tasks.trained_model import ARTIFACT_FOLDER
+from edge_tasks.training.results import ENVIRONMENT_FILE, METRICS_FILE, PLOTS_FOLDER
 
 # The name that Vertex AI's prebuilt containers look for.
 # https://cloud.google.com/vertex-ai/docs/training/exporting-model-artifacts
@@ -38,8 +39,8 @@ def save_results(
 
     numbers = {name: _number(name, value) for name, value in metrics.items()}
     output = Path(model_output_dir)
-    (output / MODEL_FOLDER).mkdir(parents=True, exist_ok=True)
-    joblib.dump(model, output / MODEL_FOLDER / ARTIFACT_FILE)
+    (output / ARTIFACT_FOLDER).mkdir(parents=True, exist_ok=True)
+    joblib.dump(model, output / ARTIFACT_FOLDER / ARTIFACT_FILE)
     for name, rows in (plots or {}).items():
         _write_csv(output / PLOTS_FOLDER / name, rows)
     (output / ENVIRONMENT_FILE).write_text(json.dumps(_environment(), indent=2) + "\n", encoding="utf-8")
