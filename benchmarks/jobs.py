@@ -14,7 +14,7 @@ from benchmarks.row import DifferenceRow, Peer, Row
 from benchmarks.sample import compared
 from edge_tasks import vertex
 from edge_tasks.cloud import Cloud, connect
-from edge_tasks.config import load_config
+from edge_tasks.edge_yaml import load_config
 
 POLL_INTERVAL = 0.02
 AT_MOST = 2.0

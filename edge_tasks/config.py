@@ -1,28 +1,19 @@
-"""edge.yaml: what people write down about their repository, read and checked.
+"""What people write down about their repository: its target, project, bucket, and how each model is trained and served.
 
-Only reading, checking and careful editing of the file live here; nothing in this module talks to a server.
-The file is found by walking up from the working directory, as git finds its own.
+Values and their checks; the file that holds them is `edge_tasks.edge_yaml`'s matter.
 """
 
 from __future__ import annotations
 
 import difflib
-import io
-import os
 import re
-from collections.abc import Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from edge_tasks.errors import ConfigError
 
-if TYPE_CHECKING:
-    from ruamel.yaml import YAML
-
 FILE_NAME = "edge.yaml"
-TARGET_VARIABLE = "EDGE_TARGET"
 
 TARGETS = ("local", "gcp")
 
@@ -101,7 +92,54 @@ def _checked_mongo_secret(value: str | None) -> str | None:
     return value
 
 
+def _checked_requirement(value: str) -> str:
+    from packaging.requirements import InvalidRequirement, Requirement
+
+    try:
+        Requirement(value)
+    except InvalidRequirement as error:
+        raise ValueError(f"is not a requirement of pip: {str(error).splitlines()[0]}") from None
+    return value
+
+
 Directory = Annotated[str, AfterValidator(_checked_directory)]
+
+
+def _like(pattern: str, otherwise: str) -> AfterValidator:
+    """Return a check that a text matches `pattern`; `otherwise` completes the complaint about one that does not."""
+    compiled = re.compile(pattern)
+
+    def checked(value: str) -> str:
+        if not compiled.fullmatch(value):
+            raise ValueError(otherwise)
+        return value
+
+    return AfterValidator(checked)
+
+
+MachineType = Annotated[str, _like(r"[a-z0-9]+(-[a-z0-9]+)+", "is not a machine type, such as n1-standard-4")]
+# https://cloud.google.com/vertex-ai/docs/reference/rest/v1/MachineSpec#AcceleratorType
+AcceleratorType = Annotated[
+    str, _like(r"(NVIDIA|TPU)_[A-Z0-9_]+", "is not an accelerator type, such as NVIDIA_TESLA_T4")
+]
+ServiceAccount = Annotated[
+    str,
+    _like(
+        r"[a-z0-9-]+@[a-z0-9.-]+\.gserviceaccount\.com",
+        "is not a service account, such as trainer@PROJECT.iam.gserviceaccount.com",
+    ),
+]
+# https://cloud.google.com/resource-manager/docs/labels-overview
+LabelKey = Annotated[
+    str,
+    _like(
+        r"(?!edge-)[a-z][a-z0-9_-]{0,62}",
+        "is not a label's name (lower-case letters, digits, _ and -, at most 63, not beginning with `edge-`)",
+    ),
+]
+LabelValue = Annotated[
+    str, _like(r"[a-z0-9_-]{0,63}", "is not a label's value (lower-case letters, digits, _ and -, at most 63)")
+]
 
 
 class _Section(BaseModel):
@@ -133,16 +171,32 @@ class Experiments(_Section):
 
 
 class ModelConfig(_Section):
-    """How one model is trained and served. Machine types are Compute Engine's names."""
+    """How one model is trained and served. Machine types are Compute Engine's names, accelerators Vertex AI's."""
 
     endpoint_name: str = Field(min_length=1, max_length=128, description="display name of the endpoint")
+    labels: dict[LabelKey, LabelValue] = Field(
+        default_factory=dict, max_length=32, description="on the jobs, versions and endpoints of the model"
+    )
+
     training_container_image_uri: str = Field(default=DEFAULT_TRAINING_IMAGE, min_length=1)
+    training_requirements: list[Annotated[str, AfterValidator(_checked_requirement)]] = Field(
+        default_factory=list, description="what pip installs for a job, beside the repository's requirements.txt"
+    )
+    training_machine_type: MachineType = "n1-standard-4"
+    training_accelerator_type: AcceleratorType | None = None
+    training_accelerator_count: int = Field(default=1, ge=1, description="for each machine; used with a type only")
+    training_replica_count: int = Field(default=1, ge=1, description="machines of a job")
+    training_spot: bool = Field(default=False, description="cheaper machines that Google may take away")
+    training_service_account: ServiceAccount | None = Field(default=None, description="as whom a job runs")
+    training_timeout_seconds: int = Field(default=24 * 3600, ge=60, description="after this a job is ended")
+
     serving_container_image_uri: str | None = Field(default=None, min_length=1)
-    training_machine_type: str = Field(default="n1-standard-4", pattern=r"^[a-z0-9-]+$")
-    serving_machine_type: str = Field(default="n1-standard-2", pattern=r"^[a-z0-9-]+$")
+    serving_machine_type: MachineType = "n1-standard-2"
+    serving_accelerator_type: AcceleratorType | None = None
+    serving_accelerator_count: int = Field(default=1, ge=1, description="for each replica; used with a type only")
+    serving_service_account: ServiceAccount | None = Field(default=None, description="as whom the model's server runs")
     min_replica_count: int = Field(default=1, ge=1)
     max_replica_count: int = Field(default=1, ge=1)
-    training_timeout_seconds: int = Field(default=24 * 3600, ge=60, description="after this a job is ended")
 
 
 class EdgeConfig(_Section):
@@ -179,42 +233,8 @@ class EdgeConfig(_Section):
         return model.serving_container_image_uri or default_serving_image(self.google_cloud_project.region)
 
 
-def find_root(start: Path | None = None) -> Path:
-    """Return the nearest folder at or above `start` (default: the working directory) that holds edge.yaml."""
-    start = (start or Path.cwd()).resolve()
-    for folder in (start, *start.parents):
-        if (folder / FILE_NAME).is_file():
-            return folder
-    raise ConfigError(
-        f"no `{FILE_NAME}` in `{start}` or in a folder above it",
-        "go into your repository, or make one: cookiecutter gh:fuzzylabs/vertex-edge",
-    )
-
-
-def load_config(root: Path, environ: Mapping[str, str] = os.environ) -> EdgeConfig:
-    """Read and check ROOT/edge.yaml. The variable EDGE_TARGET overrides `target`.
-
-    Raises ConfigError that names the file, the key, the value and what is wrong with it.
-    """
-    path = root / FILE_NAME
-    document = _read(path)
-    override = environ.get(TARGET_VARIABLE)
-    if override:
-        if override not in TARGETS:
-            raise ConfigError(
-                f"the variable {TARGET_VARIABLE} is `{override}`, which is no target", "use `local` or `gcp`"
-            )
-        document = {**document, "target": override}
-    try:
-        config = EdgeConfig.model_validate(document)
-    except ValidationError as error:
-        raise ConfigError(*_explain(error)) from None
-    for name, model in config.models.items():
-        _check_model(name, model)
-    return config
-
-
-def _check_model(name: str, model: ModelConfig) -> None:
+def check_model(name: str, model: ModelConfig) -> None:
+    """Raise ConfigError when the model's name, or two of its settings together, make no sense."""
     check_model_name(name)
     if model.max_replica_count < model.min_replica_count:
         raise ConfigError(
@@ -233,106 +253,6 @@ def check_model_name(name: str) -> None:
             f"`{name}` cannot be a model's name",
             "use 2 to 50 lower-case letters, digits and hyphens; start with a letter, end with a letter or digit",
         )
-
-
-def _yaml() -> YAML:
-    from ruamel.yaml import YAML
-
-    yaml = YAML()
-    yaml.preserve_quotes = True
-    yaml.width = 120
-    return yaml
-
-
-def _read(path: Path) -> dict[str, Any]:
-    from ruamel.yaml.error import YAMLError
-
-    try:
-        document = _yaml().load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"there is no `{path}`", "invoke init, in the repository's folder") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"`{path}` cannot be read: {error}") from None
-    except YAMLError as error:
-        raise ConfigError(
-            f"`{FILE_NAME}` is not valid YAML: {_one_line(error)}", f"mend `{path}`, then try again"
-        ) from None
-    if not isinstance(document, dict):
-        raise ConfigError(f"`{FILE_NAME}` must hold keys and values", f"mend `{path}`; see the README for its keys")
-    return document
-
-
-def _one_line(error: Exception) -> str:
-    problem = getattr(error, "problem", None) or str(error).splitlines()[0]
-    mark = getattr(error, "problem_mark", None)
-    return f"{problem} (line {mark.line + 1}, column {mark.column + 1})" if mark else str(problem)
-
-
-def _explain(error: ValidationError) -> tuple[str, str]:
-    """Turn pydantic's first complaint into a fact and a hint; several complaints are counted."""
-    complaints = error.errors(include_url=False)
-    first = complaints[0]
-    key = ".".join(str(part) for part in first["loc"])
-    more = f" (and {len(complaints) - 1} more)" if len(complaints) > 1 else ""
-    kind = first["type"]
-    if kind == "missing":
-        return f"`{FILE_NAME}`: the key `{key}` is missing{more}", f"add `{key}`"
-    if kind == "extra_forbidden":
-        known = _known_keys(first["loc"][:-1])
-        near = difflib.get_close_matches(str(first["loc"][-1]), known, n=1)
-        return (
-            f"`{FILE_NAME}`: the key `{key}` is unknown{more}",
-            f"did you mean `{near[0]}`?" if near else f"known keys here: {', '.join(known)}",
-        )
-    value = first.get("input")
-    shown = f"`{value}`" if isinstance(value, str | int | float | bool) else "its value"
-    if kind == "value_error":
-        return (
-            f"`{FILE_NAME}`: {key}: {shown} {first['ctx']['error']}{more}",
-            f"mend `{key}` in `{FILE_NAME}`",
-        )
-    if kind == "literal_error":
-        return (
-            f"`{FILE_NAME}`: {key} is {shown}{more}",
-            f"use {first['ctx']['expected'].replace(chr(39), '`')}",
-        )
-    complaint = first["msg"][0].lower() + first["msg"][1:]
-    return f"`{FILE_NAME}`: {key} is {shown}: {complaint}{more}", f"mend `{key}` in `{FILE_NAME}`"
-
-
-def _known_keys(location: tuple[int | str, ...]) -> list[str]:
-    """Return the keys that edge.yaml may have at `location` (the path of keys above them)."""
-    if location[:1] == ("models",):
-        return list(ModelConfig.model_fields)
-    section: type[BaseModel] = EdgeConfig
-    for part in location:
-        annotation = section.model_fields[str(part)].annotation
-        if not isinstance(annotation, type) or not issubclass(annotation, BaseModel):
-            return []
-        section = annotation
-    return list(section.model_fields)
-
-
-def add_model(root: Path, name: str, settings: Mapping[str, Any]) -> None:
-    """Add the model `name` with `settings` to edge.yaml; comments, order and everything else stay as they are."""
-    path = root / FILE_NAME
-    yaml = _yaml()
-    document = yaml.load(path.read_text(encoding="utf-8"))
-    models = document.get("models")
-    if models is None:
-        document["models"] = models = {}
-    if name in models:
-        raise ConfigError(f"`{FILE_NAME}` already has a model `{name}`", "choose another name")
-    models[name] = dict(settings)
-    _write(path, yaml, document)
-
-
-def _write(path: Path, yaml: YAML, document: Any) -> None:
-    from edge_tasks.files import write_atomically
-
-    stream = io.StringIO()
-    yaml.dump(document, stream)
-    write_atomically(path, stream.getvalue().encode())
 
 
 def json_schema() -> dict[str, Any]:

@@ -12,10 +12,22 @@ from typing import Any
 
 from edge_tasks import template, vertex
 from edge_tasks.cloud import Cloud
-from edge_tasks.config import EdgeConfig, ModelConfig, add_model, check_model_name, default_serving_image
+from edge_tasks.config import EdgeConfig, ModelConfig, check_model_name, default_serving_image
+from edge_tasks.edge_yaml import add_model
 from edge_tasks.errors import ConfigError, NotFoundError
 from edge_tasks.pipelines import add_model_to_report
 from edge_tasks.store import StateStore
+
+# Those of a model that edge.yaml shows from the start; the others have defaults that suit most.
+_WRITTEN_SETTINGS = {
+    "endpoint_name",
+    "training_container_image_uri",
+    "serving_container_image_uri",
+    "training_machine_type",
+    "serving_machine_type",
+    "min_replica_count",
+    "max_replica_count",
+}
 
 
 def model_folder(root: Path, name: str) -> Path:
@@ -54,7 +66,7 @@ def _settings(config: EdgeConfig, name: str) -> dict[str, Any]:
         endpoint_name=f"{name}-endpoint",
         serving_container_image_uri=default_serving_image(config.google_cloud_project.region),
     )
-    return settings.model_dump(exclude={"training_timeout_seconds"})
+    return settings.model_dump(include=_WRITTEN_SETTINGS)
 
 
 def endpoint_name(cloud: Cloud, name: str) -> str:

@@ -21,6 +21,7 @@ LAYERS = {
             "__init__",
             "errors",
             "config",
+            "edge_yaml",
             "files",
             "interrupts",
             "lineage",

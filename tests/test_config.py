@@ -8,16 +8,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from edge_tasks.config import (
-    MODEL_NAME,
-    add_model,
-    check_model_name,
-    default_serving_image,
-    find_root,
-    json_schema,
-    load_config,
-    lookup,
-)
+from edge_tasks.config import MODEL_NAME, check_model_name, default_serving_image, json_schema, lookup
+from edge_tasks.edge_yaml import add_model, find_root, load_config
 from edge_tasks.errors import ConfigError
 
 GOOD = """\
@@ -76,6 +68,11 @@ def test_the_variable_overrides_the_target(root: Path) -> None:
         ("  digits:", "  Digits!:", "`Digits!` cannot be a model's name", None),
         ("endpoint_name: digits-endpoint", "endpoint_name: e\n    min_replica_count: 0", "models.digits.min_replica_count is `0`", None),
         ("endpoint_name: digits-endpoint", "endpoint_name: e\n    min_replica_count: 3", "max_replica_count is 1, less than", None),
+        ("endpoint_name: digits-endpoint", "endpoint_name: e\n    training_accelerator_type: T4", "training_accelerator_type: `T4` is not an accelerator type, such as NVIDIA_TESLA_T4", None),
+        ("endpoint_name: digits-endpoint", "endpoint_name: e\n    training_service_account: me", "training_service_account: `me` is not a service account", None),
+        ("endpoint_name: digits-endpoint", "endpoint_name: e\n    training_requirements: [pandas, ==]", "training_requirements.1: `==` is not a requirement of pip", None),
+        ("endpoint_name: digits-endpoint", "endpoint_name: e\n    labels: {edge-run: mine}", "`edge-run` is not a label's name", None),
+        ("endpoint_name: digits-endpoint", "endpoint_name: e\n    labels: {team: The A-Team}", "`The A-Team` is not a label's value", None),
         ("models:", "models: [", "is not valid YAML", None),
     ],
 )  # fmt: skip

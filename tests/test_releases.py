@@ -12,7 +12,8 @@ import yaml
 
 from edge_tasks import vertex
 from edge_tasks.cloud import Cloud, connect
-from edge_tasks.config import EdgeConfig, load_config
+from edge_tasks.config import EdgeConfig
+from edge_tasks.edge_yaml import load_config
 from edge_tasks.models import endpoint_name
 from edge_tasks.progress import Silence
 from edge_tasks.releases import Options, Outcome, ReleaseError, deploy, promote, remove, rollback, undeploy

@@ -16,7 +16,7 @@ import pytest
 from edge_tasks import local, storage
 from edge_tasks import store as store_module
 from edge_tasks.cloud import Cloud, connect
-from edge_tasks.config import load_config
+from edge_tasks.edge_yaml import load_config
 from edge_tasks.errors import StateError, StateLockedError
 from edge_tasks.state import Deployment, EdgeState
 from edge_tasks.store import LOCK_OBJECT, STATE_OBJECT, StateStore
@@ -99,7 +99,7 @@ INCREMENT = """
 import sys
 from pathlib import Path
 from edge_tasks.cloud import connect
-from edge_tasks.config import load_config
+from edge_tasks.edge_yaml import load_config
 from edge_tasks.store import StateStore
 from tests.test_store import one_more
 

@@ -88,7 +88,7 @@ LOCK = """
 import sys, time
 from pathlib import Path
 from edge_tasks.cloud import connect
-from edge_tasks.config import load_config
+from edge_tasks.edge_yaml import load_config
 from edge_tasks.store import StateStore
 
 with StateStore(connect(load_config(Path.cwd()), Path.cwd())).locked():

@@ -29,7 +29,7 @@ class Repository:
 
 def repository() -> Repository:
     """Find and read the repository. Raises ConfigError when there is none, or its edge.yaml is wrong."""
-    from edge_tasks.config import find_root, load_config
+    from edge_tasks.edge_yaml import find_root, load_config
 
     root = find_root()
     return Repository(root, load_config(root))

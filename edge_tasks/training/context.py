@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from edge_tasks.cloud import connect, connect_from_job
-from edge_tasks.config import EdgeConfig, find_root, load_config
+from edge_tasks.config import EdgeConfig
+from edge_tasks.edge_yaml import find_root, load_config
 from edge_tasks.state import EdgeState
 
 # Set by `edge_tasks.training.job` inside a job: the file with the job's order.

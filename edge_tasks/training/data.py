@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import BinaryIO
 
-from edge_tasks.config import find_root, load_config
+from edge_tasks.edge_yaml import find_root, load_config
 from edge_tasks.errors import DataError
 from edge_tasks.training.context import current_order
 

@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from edge_tasks.config import EdgeConfig, find_root
+from edge_tasks.config import EdgeConfig
+from edge_tasks.edge_yaml import find_root
 from edge_tasks.errors import EdgeError, TrainingError
 from edge_tasks.interrupts import take_sigterm_like_ctrl_c
 from edge_tasks.training.context import TrainingState, current_order

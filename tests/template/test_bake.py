@@ -21,7 +21,7 @@ import yaml
 from packaging.requirements import Requirement
 
 import edge_tasks
-from edge_tasks.config import load_config
+from edge_tasks.edge_yaml import load_config
 from edge_tasks.template import render_model
 
 Bake = Callable[..., Path]
