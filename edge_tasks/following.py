@@ -106,11 +106,13 @@ class Follower(Generic[_Job]):
         state, pause = "", _SHORT_PAUSE
         while True:
             news = self.on_look(job)
+            if job.done:
+                if state:
+                    self.progress.step(f"{self._name(job)}: {job.state.lower()}{self._after(started)}")
+                return job
             if job.state != state:
                 state, news = job.state, True
-                self.progress.step(f"{self._name(job)}: {state.lower()}{self._after(started) if job.done else ''}")
-            if job.done:
-                return job
+                self.progress.step(f"{self._name(job)}: {state.lower()}")
             now = time.monotonic()
             if state == "RUNNING" and running_since is None:
                 running_since = now

@@ -76,6 +76,14 @@ def get_tuning_job(cloud: Cloud, name: str) -> TuningJob:
         return _job(cloud.jobs.get_hyperparameter_tuning_job(name=name, timeout=CALL_TIMEOUT))
 
 
+def find_tuning_jobs(cloud: Cloud, label: str, value: str) -> list[TuningJob]:
+    """Return the tuning jobs that carry the label, newest first."""
+    request = {"parent": cloud.parent, "filter": f'labels.{label}="{value}"'}
+    with sdk_errors("look for earlier tuning jobs"):
+        found = cloud.jobs.list_hyperparameter_tuning_jobs(request=request, timeout=CALL_TIMEOUT)
+        return sorted((_job(message) for message in found), key=lambda job: job.created, reverse=True)
+
+
 def cancel_tuning_job(cloud: Cloud, name: str) -> None:
     """Ask for the end of the tuning job `name` and of its trials, which comes some time later."""
     with sdk_errors(f"cancel the tuning job {name}"):
