@@ -154,7 +154,9 @@ def _version(cloud: Cloud, config: EdgeConfig, root: Path, name: str) -> str:
     trained = find_trained_model(root / "models" / name, name)
     if trained is not None and trained.model and trained.target == config.target:
         return vertex.get_model(cloud, trained.model).versioned_name
-    raise NotFoundError(f"no version of `{name}` is in the registry", f"invoke model.deploy --name {name}")
+    raise NotFoundError(
+        f"no version of `{name}` is in the registry", f"train it as a job, or invoke model.deploy --name {name}"
+    )
 
 
 def _bring_back(connection: Connection, job: BatchJob, source: Path, output: Path) -> Outcome:
