@@ -246,7 +246,8 @@ class _Log:
         try:
             for line in self._log.new_lines(self._connection.cloud):
                 self._progress.log(line.text)
-                self._last.append(line.text)
+                if line.text.strip():
+                    self._last.append(line.text)
                 found = True
         except NoAnswerError:
             pass  # the next look at the job says so
@@ -269,9 +270,9 @@ class _Log:
 def _failure(job: Job, last_lines: list[str]) -> TrainingError:
     """Return the error of a job that did not succeed: its state, the exit status that it tells, and its last words."""
     reason = job.error or "no reason was given"
-    if last_lines:  # an error may repeat them
+    if last_lines:  # an error may repeat them, and they it
         reason = reason.partition("\n")[0]
-    lines = "".join(f"\n  | {line}" for line in last_lines)
+    lines = "".join(f"\n  | {line}" for line in last_lines if line != reason)
     return TrainingError(
         f"the {CUSTOM_JOB.noun} {job.job_id} ended as {job.state}: {reason}{lines}",
         "mend what the log says, then train again",
