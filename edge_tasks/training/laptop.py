@@ -32,7 +32,7 @@ CUSTOM_JOB = JobKind("training job", jobs.get_job, jobs.cancel_job)
 FINGERPRINT_LABEL = "edge-fingerprint"
 
 # Lines of a failed job's log that its error repeats.
-_LAST_LINES = 10
+_LAST_LINES = 20
 
 # Seconds after a job's end in which lines of its log may still arrive.
 _LOG_DELAY, _LOG_DELAY_LIMIT = 1.0, 15.0
@@ -134,7 +134,8 @@ class Training:
             later="train again to follow it",
             on_look=lambda _: log.pass_on(),
         )
-        job = follower.follow(job)
+        if not job.done:
+            job = follower.follow(job)
         if job.state != "SUCCEEDED":
             raise _failure(job, log.rest())
         return self._take(connection, job, order, progress)
@@ -168,8 +169,8 @@ class Training:
         }
         job = jobs.create_job(cloud, f"{self.model_name}-{self.run_id}", plan, labels)
         progress.step(f"submitted {CUSTOM_JOB.noun} {job.job_id} for {submission.machines} ({cloud.vertex_url})")
-        if cloud.console_url:
-            progress.step(f"{cloud.console_url}/locations/{cloud.region}/training/{job.job_id}?project={cloud.project}")
+        if page := jobs.console_page(cloud, job):
+            progress.step(page)
         return job, order
 
     def _take(self, connection: Connection, job: Job, order: Order, progress: Progress) -> dict[str, Any]:
