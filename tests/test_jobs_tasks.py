@@ -30,6 +30,12 @@ def folder(repository: Repository) -> Path:
     return repository.root / "models" / "digits"
 
 
+@pytest.fixture
+def images(trained: Repository) -> list[list[int]]:
+    """Three images, of a 7, a 6 and a 3."""
+    return list(json.loads((folder(trained) / "test_payload.json").read_text())["instances"])
+
+
 class TestTrain:
     def test_it_takes_parameters_and_prints_where_the_result_is(self, trained: Repository) -> None:
         result = trained.run("invoke", "model.train", "--local", "--set", "C=3.5", "--set", "gamma=0.002")
@@ -109,11 +115,6 @@ class TestTune:
 
 
 class TestPredictBatch:
-    @pytest.fixture(scope="class")
-    def images(self, trained: Repository) -> list[list[int]]:
-        payload = json.loads((folder(trained) / "test_payload.json").read_text())
-        return list(payload["instances"])
-
     def run(self, repository: Repository, source: str, output: str) -> str:
         result = repository.run("invoke", "model.predict-batch", "--input", source, "--output", output)
         assert result.stdout == f"{output}\n"
