@@ -54,15 +54,22 @@ class TcpProxy:
         while True:
             try:
                 inner, _ = listener.accept()
-                outer = socket.create_connection(("127.0.0.1", self._target))
             except OSError:
                 return
+            outer = socket.socket()
+            try:
+                outer.connect(("127.0.0.1", self._target))
+            except OSError:  # nobody is there: refuse it as well as can be
+                inner.close()
+                outer.close()
+                continue
             with self._lock:
-                if self._listener is not listener:
-                    inner.close()
-                    outer.close()
-                    return
-                self._open |= {inner, outer}
+                cut = self._listener is not listener
+                self._open |= set() if cut else {inner, outer}
+            if cut:
+                inner.close()
+                outer.close()
+                return
             for source, target in ((inner, outer), (outer, inner)):
                 threading.Thread(target=self._copy, args=(source, target), daemon=True).start()
 

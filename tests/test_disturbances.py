@@ -118,11 +118,16 @@ def network(card: Path) -> Any:
 
 
 def kill_the_submitter(_: Laboratory, process: subprocess.Popen[str], __: TcpProxy) -> None:
-    os.killpg(process.pid, signal.SIGKILL)
+    send(process, signal.SIGKILL)
 
 
 def terminate_the_submitter(_: Laboratory, process: subprocess.Popen[str], __: TcpProxy) -> None:
-    os.killpg(process.pid, signal.SIGTERM)
+    send(process, signal.SIGTERM)
+
+
+def send(process: subprocess.Popen[str], number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):  # it has ended already
+        os.killpg(process.pid, number)
 
 
 def kill_the_job(laboratory: Laboratory, _: subprocess.Popen[str], __: TcpProxy) -> None:
