@@ -157,7 +157,7 @@ def test_a_new_version_takes_over_and_the_old_one_goes(hello_world: Repository) 
 
 def test_the_servers_keep_what_they_have_when_they_are_stopped_or_killed(hello_world: Repository) -> None:
     hello_world.run("invoke", "init")
-    hello_world.run("python", "models/hello-world/train.py", "with", "is_vertex=True")
+    hello_world.run("python", "models/hello-world/train.py")
     hello_world.run("invoke", "model.deploy")
     before = json.loads(hello_world.run("./test_endpoint.sh").stdout)
     hello_world.run("invoke", "local.stop")
@@ -184,7 +184,7 @@ def processes_of(repository: Repository) -> list[psutil.Process]:
 
 def test_stop_leaves_no_process(hello_world: Repository) -> None:
     hello_world.run("invoke", "init")
-    hello_world.run("python", "models/hello-world/train.py", "with", "is_vertex=True")
+    hello_world.run("python", "models/hello-world/train.py")
     hello_world.run("invoke", "model.deploy")
     assert len(processes_of(hello_world)) >= 3
     hello_world.run("invoke", "local.stop")
@@ -283,7 +283,7 @@ def send_ctrl_c(process: Any) -> None:
 
 def test_two_repositories_side_by_side_do_not_disturb_each_other(digits: Repository, hello_world: Repository) -> None:
     hello_world.run("invoke", "init")
-    hello_world.run("python", "models/hello-world/train.py", "with", "is_vertex=True")
+    hello_world.run("python", "models/hello-world/train.py")
     hello_world.run("invoke", "model.deploy")
     mine, other = (
         json.loads((repository.root / ".edge" / "emulator" / "servers.json").read_text())
