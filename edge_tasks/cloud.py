@@ -209,7 +209,9 @@ def sdk_errors(doing: str) -> Iterator[None]:
             "check the account and its roles: gcloud auth list",
         ) from error
     except api.RetryError as error:
-        raise CloudError(f"cannot {doing}: no answer for {RETRY_LIMIT:.0f} s", _NETWORK_HINT) from error
+        answer = getattr(error.cause, "response", None)
+        last = "no answer" if answer is None else f"the answer was {answer.status_code} {answer.reason}"
+        raise CloudError(f"cannot {doing}: {last} for {RETRY_LIMIT:.0f} s", _NETWORK_HINT) from error
     except (api.ServiceUnavailable, api.GatewayTimeout) as error:
         raise CloudError(f"cannot {doing}: no answer: {_words(error)}", _NETWORK_HINT) from error
     except api.GoogleAPIError as error:

@@ -16,6 +16,8 @@ The tasks print `error:` with the fact, then `hint:` with the command, and exit 
 
 from __future__ import annotations
 
+import errno
+
 
 class EdgeError(Exception):
     """Something went wrong that the user can understand and mend.
@@ -68,3 +70,11 @@ class DataError(EdgeError):
 
 class TrainingError(EdgeError):
     """A training failed or gave no usable result."""
+
+
+def full_disk(error: OSError) -> EdgeError | None:
+    """Return what to say when `error` tells of a full disk (or a quota that is used up); None for another error."""
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        return None
+    where = f": `{error.filename}`" if error.filename else ""
+    return EdgeError(f"there is no space left on the disk{where}", "make room (df -h shows it), then try again")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.repositories import Repository, copy
+from tests.repositories import Repository, copy, disk, fill
 
 pytestmark = pytest.mark.xdist_group("wrong-use")
 
@@ -227,3 +227,23 @@ def test_an_artifact_that_was_changed_by_hand_is_not_deployed(hello_world: Repos
     (hello_world.root / "models" / "hello-world" / "model" / "model.joblib").write_bytes(b"garbage")
     problem, _ = hello_world.fails("invoke", "model.deploy")
     assert problem == "models/hello-world/model is not what trained_model.json tells of"
+
+
+def test_a_full_disk_loses_nothing(baked: dict[str, Path], tmp_path: Path) -> None:
+    with disk(tmp_path / "disk", megabytes=24) as small:
+        repository = copy(baked["hello-world"], small / "here")
+        train = ("python", "models/hello-world/train.py", "with", "is_vertex=False")
+        repository.run("invoke", "init")
+        repository.run(*train)
+        trained = (repository.root / "models/hello-world/trained_model.json").read_bytes()
+        filler = fill(small)
+        for command in (train, ("invoke", "model.init", "second")):
+            problem, hint = repository.fails(*command)
+            assert problem.startswith("there is no space left on the disk")
+            assert hint == "make room (df -h shows it), then try again"
+        problem, _ = repository.fails("invoke", "model.deploy")
+        assert "No space left on this machine's disk" in problem
+        assert (repository.root / "models/hello-world/trained_model.json").read_bytes() == trained
+        filler.unlink()
+        repository.run("invoke", "model.deploy")
+        repository.run("invoke", "local.stop")

@@ -119,7 +119,7 @@ async def run(folder: DataFolder, port: int, storage_port: int) -> None:
     listener = _listen(port, last_port, "--port")
     storage_listener = _listen(storage_port, last_storage_port, "--storage-port")
     port, storage_port = int(listener.getsockname()[1]), int(storage_listener.getsockname()[1])
-    gate = StorageGate(_free_port())
+    gate = StorageGate(_free_port(), folder.path)
     storage = storage_server.StorageServer(folder.path, gate.port, f"http://127.0.0.1:{storage_port}", database)
     try:
         await storage.start()
