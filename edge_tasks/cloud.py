@@ -240,9 +240,10 @@ def _host(error: Any) -> str:
     return urlsplit(request.url).netloc if request is not None else "the server"
 
 
-def dvc_remote_override(config: EdgeConfig, root: Path) -> str | None:
-    """Return the url that DVC's remote has on this machine only, or None when the bucket itself is used.
+def dvc_remote_override(config: EdgeConfig) -> str | None:
+    """Return the folder that DVC's remote is on this machine only, or None when the bucket itself is used.
 
-    With target `local` it is a folder, so that `dvc push`, `pull` and `repro` work with no server running.
+    With target `local` it is one of the repository's (relative to its root), so that `dvc push`, `pull` and `repro`
+    work with no server running.
     """
-    return str(root / ".edge" / "dvcstore") if config.target == "local" else None
+    return ".edge/dvcstore" if config.target == "local" else None

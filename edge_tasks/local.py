@@ -56,9 +56,11 @@ def running(root: Path) -> Servers | None:
         card = json.loads((data_directory(root) / "servers.json").read_text(encoding="utf-8"))
         servers = Servers(int(card["pid"]), str(card["vertex_url"]), str(card["storage_url"]))
         started = float(card["started"])
+        # A copy of a repository has a copy of its card; the servers are the original's.
+        own = card["data"] == str(data_directory(root).resolve())
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
-    return servers if _process(servers.pid, started) else None
+    return servers if own and _process(servers.pid, started) else None
 
 
 def ensure_running(root: Path) -> Servers:
@@ -95,10 +97,13 @@ def _require_extra() -> None:
 
 
 def _spawn(root: Path, port: int, storage_port: int, log: IO[bytes]) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "edge_tasks.emulator", "--data", str(data_directory(root))]
-    command += ["--port", str(port), "--storage-port", str(storage_port)]
+    command = [*_command(root), "--port", str(port), "--storage-port", str(storage_port)]
     # A session of its own: Ctrl-C in the user's terminal is meant for the command, not for the servers.
     return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=root, start_new_session=True)
+
+
+def _command(root: Path) -> list[str]:
+    return [sys.executable, "-m", "edge_tasks.emulator", "--data", str(data_directory(root))]
 
 
 def _wait_until_ready(root: Path, process: subprocess.Popen[bytes]) -> Servers:
@@ -121,6 +126,9 @@ def _wait_until_ready(root: Path, process: subprocess.Popen[bytes]) -> Servers:
 
 def _start_failure(root: Path, what: str) -> ServerError:
     """Pass on the emulator's own `error:` and `hint:`, or point at its log."""
+    if _search(root) is not None:
+        card = data_directory(root) / "servers.json"
+        return ServerError(f"the local servers run, but `{card}`, which tells where, is broken", "invoke local.stop")
     text = log_file(root).read_text(encoding="utf-8", errors="replace")
     problem, _, hint = text.partition("hint: ")
     if "error: " in problem:
@@ -131,19 +139,17 @@ def _start_failure(root: Path, what: str) -> ServerError:
 def stop(root: Path) -> bool:
     """End the servers of the repository at `root`, with their jobs and model servers. False when none ran."""
     servers = running(root)
-    if servers is None:
+    pid = servers.pid if servers else _search(root)
+    if pid is None:
         return False
     with contextlib.suppress(ProcessLookupError):
-        os.kill(servers.pid, signal.SIGTERM)
+        os.kill(pid, signal.SIGTERM)
     deadline = time.monotonic() + STOP_LIMIT
     while time.monotonic() < deadline:
-        if _gone(servers.pid):
+        if _gone(pid):
             return True
         time.sleep(_POLL_INTERVAL)
-    raise ServerError(
-        f"the local servers (process {servers.pid}) did not end within {STOP_LIMIT:.0f} s",
-        f"kill -9 {servers.pid}",
-    )
+    raise ServerError(f"the local servers (process {pid}) did not end within {STOP_LIMIT:.0f} s", f"kill -9 {pid}")
 
 
 def reset(root: Path) -> None:
@@ -201,6 +207,19 @@ def _process(pid: int, started: float) -> Any:
     except psutil.Error:
         return None
     return process if alive else None
+
+
+def _search(root: Path) -> int | None:
+    """Return the process of the servers whose card is lost or broken, by the command that started them."""
+    try:
+        import psutil
+    except ModuleNotFoundError:  # then no servers were ever started
+        return None
+    command = _command(root)
+    for process in psutil.process_iter(["cmdline"]):
+        if (process.info["cmdline"] or [])[1 : len(command)] == command[1:]:
+            return int(process.pid)
+    return None
 
 
 def _gone(pid: int) -> bool:

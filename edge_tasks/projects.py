@@ -42,8 +42,10 @@ def set_up_dvc(root: Path, config: EdgeConfig, progress: Progress) -> None:
         progress.step(f"set DVC's remote to {url}")
     else:
         progress.step(f"DVC's remote is {url}")
-    override = dvc_remote_override(config, root)
-    if dvc.remote_url(private, REMOTE) == override:
+    override = dvc_remote_override(config)
+    # DVC writes a relative path as seen from its own folder. An absolute one would not survive a move of the
+    # repository, and DVC fails to write one with letters beyond ASCII.
+    if dvc.remote_url(private, REMOTE) == (f"../{override}" if override else None):
         return
     if override is None:
         dvc.run(root, "config", "--local", "--unset", f"remote.{REMOTE}.url", doing="lead DVC to the bucket")

@@ -247,3 +247,41 @@ def test_a_full_disk_loses_nothing(baked: dict[str, Path], tmp_path: Path) -> No
         filler.unlink()
         repository.run("invoke", "model.deploy")
         repository.run("invoke", "local.stop")
+
+
+def test_a_copy_of_a_repository_has_servers_of_its_own(hello_world: Repository, tmp_path: Path) -> None:
+    hello_world.run("invoke", "init")
+    copied = copy(hello_world.root, tmp_path / "copy")
+    try:
+        copied.run("invoke", "model.list")
+        here, there = (each.run("invoke", "local.status").stdout for each in (hello_world, copied))
+        assert here != there
+        copied.run("invoke", "local.stop")
+        assert hello_world.run("invoke", "local.status").stdout == here
+    finally:
+        copied.run("invoke", "local.stop", check=False)
+
+
+def test_servers_whose_card_is_broken_can_be_stopped(hello_world: Repository) -> None:
+    hello_world.run("invoke", "init")
+    (hello_world.root / ".edge/emulator/servers.json").write_text("{garbage")
+    problem, hint = hello_world.fails("invoke", "model.list")
+    assert problem.startswith("the local servers run, but")
+    assert hint == "invoke local.stop"
+    assert hello_world.run("invoke", "local.stop").stderr.strip() == "> stopped the local servers"
+    hello_world.run("invoke", "model.list")
+
+
+def test_a_repository_in_a_folder_with_an_odd_name_works_and_can_be_moved(
+    baked: dict[str, Path], tmp_path: Path
+) -> None:
+    repository = copy(baked["hello-world"], tmp_path / "Zoë's new folder")
+    repository.run("invoke", "init")
+    repository.run("dvc", "repro", "models/hello-world/dvc.yaml")
+    repository.run("dvc", "push")
+    repository.run("invoke", "local.stop")
+    moved = Repository(repository.root.rename(tmp_path / "moved"), repository.environment)
+    moved.run("dvc", "push")
+    moved.run("invoke", "model.deploy")
+    assert json.loads(moved.run("./test_endpoint.sh").stdout)["predictions"]
+    moved.run("invoke", "local.stop")
