@@ -19,7 +19,7 @@ def measure(laboratory: Laboratory) -> Iterator[Row]:
     laboratory.deployed()
     deployments, loads = [], []
     for _ in range(REPETITIONS):
-        laboratory.run(*TRAINING, "is_vertex=True")
+        laboratory.run(*TRAINING, "is_vertex=True", "force=True")
         deployments.append(timed(laboratory.runner("invoke", "model.deploy")))
         loads.append(timed(laboratory.runner("python", "-c", LOADING)))
     peer = Peer("python loading the model", Sample(tuple(loads)))

@@ -12,7 +12,7 @@ from typing import Any
 from benchmarks.laboratory import Laboratory
 from benchmarks.row import DifferenceRow, Peer, Row
 from benchmarks.sample import compared
-from edge_tasks import vertex
+from edge_tasks import jobs
 from edge_tasks.cloud import Cloud, connect
 from edge_tasks.edge_yaml import load_config
 
@@ -57,18 +57,15 @@ def _command_runner(cloud: Cloud) -> Callable[[], None]:
 
 def _package_runner(cloud: Cloud) -> Callable[[], None]:
     def run() -> None:
-        job = vertex.create_job(
-            cloud,
-            display_name="a package",
+        plan = jobs.JobPlan(
             image=IMAGE,
             packages=[f"gs://{cloud.bucket_name}/{PACKAGE}"],
             module=MODULE,
             machine_type="n1-standard-4",
             output_uri=f"gs://{cloud.bucket_name}/benchmark",
             timeout_seconds=60,
-            labels={},
         )
-        _wait(cloud, job.name)
+        _wait(cloud, jobs.create_job(cloud, "a package", plan, labels={}).name)
 
     return run
 
@@ -80,7 +77,7 @@ def _wait(cloud: Cloud, name: str) -> None:
         state = job.state.name.removeprefix("JOB_STATE_")
         if state == "SUCCEEDED":
             return
-        if state in vertex.DONE_STATES:
+        if state in jobs.DONE_STATES:
             raise RuntimeError(f"{name} ended as {state}: {job.error.message}")
         time.sleep(POLL_INTERVAL)
 

@@ -14,7 +14,7 @@ TRAINING = ("python", "models/digits/train.py", "with")
 def measure(laboratory: Laboratory) -> Iterator[Row]:
     """Compare `is_vertex=True` with `is_vertex=False`, whole commands."""
     laboratory.trained()
-    as_job = laboratory.runner(*TRAINING, "is_vertex=True")
+    as_job = laboratory.runner(*TRAINING, "is_vertex=True", "force=True")
     in_process = laboratory.runner(*TRAINING, "is_vertex=False")
     job, process = compared([as_job, in_process], repetitions=5)
     yield Row("train.py with is_vertex=True", job, Peer("with is_vertex=False", process))

@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from edge_tasks.config import EdgeConfig
-from edge_tasks.errors import CloudError, ConflictError, EdgeError, NotFoundError
+from edge_tasks.errors import CloudError, ConflictError, EdgeError, NoAnswerError, NotFoundError
 
 # google-api-core tells of every Python version that it will stop to support, at every start.
 warnings.filterwarnings("ignore", category=FutureWarning, module=r"google\.")
 
-CONSOLE_URL = "https://console.cloud.google.com/vertex-ai"
+# As the SDK 2.7 prints them: Vertex AI is a part of Google's "agent platform" now.
+CONSOLE_URL = "https://console.cloud.google.com/agent-platform"
 
 # Without limits a gapic call waits for ever when a server hangs. Seconds.
 CALL_TIMEOUT = 60.0
@@ -52,7 +53,7 @@ class Cloud:
     @cached_property
     def storage(self) -> Any:
         """A google.cloud.storage Client."""
-        from google.cloud import storage  # type: ignore[attr-defined]
+        from google.cloud import storage
 
         options = {"api_endpoint": self.storage_url} if self.storage_url else None
         return storage.Client(project=self.project, credentials=self.credentials, client_options=options)
@@ -211,15 +212,15 @@ def sdk_errors(doing: str) -> Iterator[None]:
     except api.RetryError as error:
         answer = getattr(error.cause, "response", None)
         last = "no answer" if answer is None else f"the answer was {answer.status_code} {answer.reason}"
-        raise CloudError(f"cannot {doing}: {last} for {RETRY_LIMIT:.0f} s", _NETWORK_HINT) from error
+        raise NoAnswerError(f"cannot {doing}: {last} for {RETRY_LIMIT:.0f} s", _NETWORK_HINT) from error
     except (api.ServiceUnavailable, api.GatewayTimeout) as error:
-        raise CloudError(f"cannot {doing}: no answer: {_words(error)}", _NETWORK_HINT) from error
+        raise NoAnswerError(f"cannot {doing}: no answer: {_words(error)}", _NETWORK_HINT) from error
     except api.GoogleAPIError as error:
         raise CloudError(f"cannot {doing}: {_words(error)}") from error
     except auth.GoogleAuthError as error:
         raise CloudError(f"cannot {doing}: {_words(error)}", "gcloud auth application-default login") from error
     except (requests.ConnectionError, requests.Timeout) as error:
-        raise CloudError(f"cannot {doing}: no answer from {_host(error)}", _NETWORK_HINT) from error
+        raise NoAnswerError(f"cannot {doing}: no answer from {_host(error)}", _NETWORK_HINT) from error
 
 
 _NETWORK_HINT = "check the network (target gcp) or `invoke local.status` (target local), then try again"

@@ -10,6 +10,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from edge_tasks.errors import EdgeError
+from edge_tasks.progress import duration
 
 if TYPE_CHECKING:
     from rich.console import Console as RichConsole
@@ -49,12 +50,12 @@ class Console:
         """Show what is being waited for, and for how long."""
         if not self._console.is_terminal:
             if elapsed >= self._next_quiet_line:
-                self._print("  ", f"{text} ({_duration(elapsed)})")
+                self._print("  ", f"{text} ({duration(elapsed)})")
                 self._next_quiet_line += _QUIET_INTERVAL
             return
         from rich.markup import escape
 
-        line = f"{escape(text)} [dim]{_duration(elapsed)}[/]"
+        line = f"{escape(text)} [dim]{duration(elapsed)}[/]"
         if self._status is None:
             self._status = self._console.status(line, spinner="line")
             self._status.start()
@@ -112,9 +113,26 @@ def confirm(question: str) -> bool:
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes:02} min"
-    return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
+def choose(question: str, answers: tuple[str, ...], limit: float) -> str | None:
+    """Ask on the terminal for one of `answers`, which may be shortened, and return it; None without a terminal.
+
+    When the input ends, or nobody answers within `limit` seconds, it is the first.
+    """
+    import select
+    import time
+
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return None
+    deadline = time.monotonic() + limit
+    while True:
+        sys.stderr.write(f"{question} [{'/'.join(answers)}] ")
+        sys.stderr.flush()
+        ready, _, _ = select.select([sys.stdin], [], [], max(0.0, deadline - time.monotonic()))
+        line = sys.stdin.readline() if ready else ""
+        if not line:
+            sys.stderr.write(f"{answers[0]}\n")
+            return answers[0]
+        word = line.strip().lower()
+        matching = [answer for answer in answers if word and answer.startswith(word)]
+        if len(matching) == 1:
+            return matching[0]

@@ -5,9 +5,11 @@ DVC's command line does what changes something; its Python API answers questions
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,25 +21,55 @@ _QUIET = {"DVC_NO_ANALYTICS": "true", "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "fals
 
 @dataclass(frozen=True)
 class DataVersion:
-    """A data file as DVC has it: its path in the repository, its hash, and the address of that very version."""
+    """A data file or folder as DVC has it: its path in the repository, and the address of that very version.
+
+    The address names a file in the remote; that of a folder is a JSON list of its files, `.dir`.
+    """
 
     path: str
-    hash: str
     url: str
+
+    @property
+    def hash(self) -> str:
+        """DVC's hash of the content, with `.dir` at its end for a folder."""
+        return hash_of(self.url)
+
+
+def hash_of(url: str) -> str:
+    """Return the hash in the address of a version: .../files/md5/26/ab0db9... is 26ab0db9..."""
+    folder, _, name = url.rpartition("/")
+    return folder.rpartition("/")[2] + name
 
 
 def stage_data(root: Path, model_folder: Path, stage: str = "train") -> list[DataVersion]:
     """Return the DVC versions of the data that `stage` of MODEL_FOLDER/dvc.yaml depends on; [] without such a file.
 
     Dependencies that DVC does not track (code, files in git) are not data and are left out. Raises DataError when a
-    tracked one is a folder: those cannot travel with a job yet.
+    version is not recorded, or is not what lies in the working tree.
     """
-    data = []
-    for path in _stage_dependencies(model_folder / "dvc.yaml", stage):
-        version = _version(root, model_folder, path)
-        if version is not None:
-            data.append(version)
-    return data
+    paths = _stage_dependencies(model_folder / "dvc.yaml", stage)
+    return [version for version in _versions(root, paths) if version is not None] if paths else []
+
+
+def data_version(root: Path, path: str) -> DataVersion:
+    """Return the DVC version of the data at `path` (from the root), which must lie in the working tree.
+
+    Raises DataError when it does not, when DVC does not track it, and when DVC has recorded another version.
+    """
+    if not (root / path).exists():
+        raise DataError(f"there is no `{path}`", f"dvc pull {path}, or dvc repro when a stage makes it")
+    (version,) = _versions(root, [root / path])
+    if version is None:
+        raise DataError(f"DVC does not track `{path}`, so its version is not known", f"dvc add {path}")
+    return version
+
+
+def tracked_paths(root: Path) -> set[Path]:
+    """Return the files and folders whose content DVC keeps; none when `root` is no DVC repository."""
+    if not (root / ".dvc").is_dir():
+        return set()
+    with _repository(root) as repo:
+        return {Path(out.fs_path) for out in repo.index.outs if out.use_cache}
 
 
 def _stage_dependencies(dvc_yaml: Path, stage: str) -> list[Path]:
@@ -57,41 +89,60 @@ def _stage_dependencies(dvc_yaml: Path, stage: str) -> list[Path]:
     return [Path(os.path.normpath(dvc_yaml.parent / path)) for path in paths]
 
 
-def _version(root: Path, model_folder: Path, path: Path) -> DataVersion | None:
+@contextlib.contextmanager
+def _repository(root: Path) -> Iterator[Any]:
     os.environ.update({name: value for name, value in _QUIET.items() if name not in os.environ})
-    import dvc.api
-    from dvc.config import NoRemoteError
-    from dvc.exceptions import DvcException, OutputNotFoundError
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
 
-    relative = path.relative_to(root).as_posix()
-    hint = f"dvc repro {model_folder.relative_to(root).as_posix()}/dvc.yaml"
     try:
-        # DVC takes paths from the working directory (the model's folder inside a stage), and no absolute ones.
-        url = dvc.api.get_url(os.path.relpath(path), repo=str(root))
-    except (OutputNotFoundError, FileNotFoundError):
-        return None
-    except NoRemoteError:
-        # DVC says this, too, of a stage's output that it has not recorded yet.
-        if _has_remote(root):
-            raise DataError(f"DVC has not recorded a version of `{relative}` yet", hint) from None
-        raise DataError("DVC has no remote to keep data in", "invoke dvc.init") from None
+        with Repo(str(root)) as repo:
+            yield repo
     except DvcException as error:
-        raise DataError(f"DVC does not know the version of `{relative}`: {error}", hint) from None
-    folder, _, name = url.rpartition("/")
-    if name.endswith(".dir"):
-        raise DataError(
-            f"`{relative}` is a folder; only single files travel with a training job so far",
-            "write one file (such as .npz or .csv) in the stage that makes the data",
-        )
-    return DataVersion(path=relative, hash=folder.rpartition("/")[2] + name, url=url)
+        raise DataError(f"DVC cannot read its files: {error}", "dvc status") from None
 
 
-def _has_remote(root: Path) -> bool:
-    return bool(run(root, "remote", "list", doing="list DVC's remotes").strip())
+def _versions(root: Path, paths: Sequence[Path]) -> list[DataVersion | None]:
+    with _repository(root) as repo:
+        return [_version(repo, root, path) for path in paths]
 
 
-def push(root: Path, paths: list[str]) -> None:
-    """Send the versions of `paths` that the remote does not have yet."""
+def _version(repo: Any, root: Path, path: Path) -> DataVersion | None:
+    """Return the version of `path`, which may lie inside a folder that DVC tracks; None when DVC does not keep it."""
+    from dvc.exceptions import OutputNotFoundError
+    from dvc_data.index import StorageKeyError
+
+    try:
+        out = repo.find_outs_by_path(str(path), outs=repo.index.outs, strict=False)[0]
+    except OutputNotFoundError:
+        return None
+    if not out.use_cache:
+        return None
+    relative = path.relative_to(root).as_posix()
+    if not out.hash_info:
+        raise DataError(f"DVC has not recorded a version of `{relative}` yet", _remake(root, out))
+    if out.exists and out.changed_checksum():
+        raise DataError(f"`{relative}` is not the version that DVC has recorded", _remake(root, out))
+    try:
+        index, entry = repo.get_data_index_entry(str(path))
+        filesystem, address = index.storage_map.get_remote(entry)
+    except OutputNotFoundError:
+        raise DataError(f"there is no `{relative}` in the folder that DVC tracks", _remake(root, out)) from None
+    except (StorageKeyError, ValueError):
+        raise DataError("DVC has no remote to keep data in", "invoke dvc.init") from None
+    return DataVersion(path=relative, url=filesystem.unstrip_protocol(address).removeprefix("file://"))
+
+
+def _remake(root: Path, out: Any) -> str:
+    """Return the command that records what is in the working tree."""
+    stage = Path(out.stage.path).relative_to(root).as_posix()
+    return f"dvc repro {stage}" if out.stage.cmd else f"dvc add {Path(out.fs_path).relative_to(root).as_posix()}"
+
+
+def push(root: Path, versions: Sequence[DataVersion]) -> None:
+    """Send to the remote what it does not have yet of `versions`. Raises DataError when that fails."""
+    # A remote that is a folder answers by itself, without DVC. DVC writes the list of a folder's files after them.
+    paths = [version.path for version in versions if not Path(version.url).exists()]
     if paths:
         run(root, "push", "--quiet", *paths, doing=f"push {', '.join(f'`{path}`' for path in paths)}")
 

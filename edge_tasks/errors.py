@@ -7,6 +7,7 @@
     ├── ServerError           the servers of target `local` do not start or answer
     ├── CloudError            a call to Vertex AI or Cloud Storage failed
     │   ├── NotFoundError     what was asked for does not exist
+    │   ├── NoAnswerError     nothing answered: the network, or the server, is away
     │   └── ConflictError     it exists already, or was changed by somebody else meanwhile
     ├── DataError             data that DVC should have is not there
     └── TrainingError         a training failed or gave no usable result
@@ -58,6 +59,10 @@ class CloudError(EdgeError):
 
 class NotFoundError(CloudError):
     """What was asked for does not exist."""
+
+
+class NoAnswerError(CloudError):
+    """Nothing answered: the network, or the server, is away for now."""
 
 
 class ConflictError(CloudError):

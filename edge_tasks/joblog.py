@@ -26,18 +26,17 @@ class LogLine:
 class JobLog:
     """The log of one job, read on from where the last look ended."""
 
-    def __init__(self, cloud: Cloud, job_id: str):
-        self._cloud = cloud
+    def __init__(self, job_id: str):
         self._job_id = job_id
         self._since = ""
         self._seen: set[str] = set()
 
-    def new_lines(self) -> Iterator[LogLine]:
+    def new_lines(self, cloud: Cloud) -> Iterator[LogLine]:
         """Yield the lines that came since the last call, oldest first, each one once."""
         # The pages of one answer must be asked for with the very same filter.
-        request = self._request()
+        request = self._request(cloud.project)
         while True:
-            page = self._page(request)
+            page = _page(cloud, request)
             for entry in page.get("entries", ()):
                 yield from self._line(entry)
             request["pageToken"] = page.get("nextPageToken", "")
@@ -56,21 +55,22 @@ class JobLog:
         text = entry.get("textPayload") or payload.get("message") or ""
         yield LogLine(str(text).rstrip("\n"), entry.get("severity", "DEFAULT"))
 
-    def _request(self) -> dict[str, Any]:
+    def _request(self, project: str) -> dict[str, Any]:
         conditions = ['resource.type="ml_job"', f'resource.labels.job_id="{self._job_id}"']
         if self._since:
             conditions.append(f'timestamp>="{self._since}"')
         return {
-            "resourceNames": [f"projects/{self._cloud.project}"],
+            "resourceNames": [f"projects/{project}"],
             "filter": " AND ".join(conditions),
             "orderBy": "timestamp asc",
             "pageSize": _PAGE_SIZE,
         }
 
-    def _page(self, request: dict[str, Any]) -> dict[str, Any]:
-        with sdk_errors("read the job's log"):
-            response = self._cloud.session.post(f"{self._cloud.logging_url}/v2/entries:list", json=request, timeout=30)
-        if not response.ok:
-            raise CloudError(f"Cloud Logging answered {response.status_code}", "check the role roles/logging.viewer")
-        page: dict[str, Any] = response.json()
-        return page
+
+def _page(cloud: Cloud, request: dict[str, Any]) -> dict[str, Any]:
+    with sdk_errors("read the job's log"):
+        response = cloud.session.post(f"{cloud.logging_url}/v2/entries:list", json=request, timeout=30)
+    if not response.ok:
+        raise CloudError(f"Cloud Logging answered {response.status_code}", "check the role roles/logging.viewer")
+    page: dict[str, Any] = response.json()
+    return page

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from types import MappingProxyType
+from typing import Any
 
 # https://cloud.google.com/resource-manager/docs/labels-overview
 _LABEL_VALUE = re.compile(r"[^a-z0-9_-]")
+
+# Characters of a version's description. No limit is documented; this one is far below what any service of Google's has.
+_LONGEST_DESCRIPTION = 2000
 
 
 @dataclass(frozen=True)
@@ -38,7 +44,21 @@ def data_version(data: Mapping[str, str]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def labels(model_name: str, run_id: str, commit: Commit | None, data: Mapping[str, str]) -> dict[str, str]:
+def parameters_version(parameters: Mapping[str, Any]) -> str:
+    """Return one short hash over the names and values of all parameters; empty when there are none."""
+    if not parameters:
+        return ""
+    text = json.dumps(parameters, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def labels(
+    model_name: str,
+    run_id: str,
+    commit: Commit | None,
+    data: Mapping[str, str],
+    parameters: Mapping[str, Any] = MappingProxyType({}),
+) -> dict[str, str]:
     """Return the labels of a job or a model version; values keep to what Google allows."""
     values = {
         "edge-model": model_name,
@@ -46,8 +66,20 @@ def labels(model_name: str, run_id: str, commit: Commit | None, data: Mapping[st
         "edge-commit": commit.sha[:12] if commit else "",
         "edge-dirty": str(commit.dirty).lower() if commit else "",
         "edge-data": data_version(data),
+        "edge-parameters": parameters_version(parameters),
     }
     return {key: label_value(value) for key, value in values.items() if value}
+
+
+def description(commit: Commit | None, data: Mapping[str, str], parameters: Mapping[str, Any]) -> str:
+    """Return for people, and whole, what the labels of a model version hold as hashes: commit, data and parameters."""
+    values = {
+        "commit": commit.sha if commit else None,
+        "dirty": commit.dirty if commit else None,
+        "data": dict(data),
+        "parameters": dict(parameters),
+    }
+    return json.dumps(values, sort_keys=True, default=str)[:_LONGEST_DESCRIPTION]
 
 
 def label_value(text: str) -> str:

@@ -5,6 +5,15 @@ from __future__ import annotations
 from typing import Protocol
 
 
+def duration(seconds: float) -> str:
+    """Return `seconds` as people say it: 42 s, 3 min 05 s, 2 h 07 min."""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02} min"
+    return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
+
+
 class Progress(Protocol):
     """What the tasks and the training hand down to the work."""
 

@@ -213,7 +213,12 @@ def _register(release: Rollout, config: EdgeConfig, trained: TrainedModel, image
         artifact_uri=storage.upload_folder(cloud, release.folder / ARTIFACT_FOLDER, prefix),
         image=image,
         labels=trained.labels,
+        description=lineage.description(_commit(trained), trained.data, trained.parameters),
     ).versioned_name
+
+
+def _commit(trained: TrainedModel) -> lineage.Commit | None:
+    return lineage.Commit(trained.commit, bool(trained.dirty)) if trained.commit else None
 
 
 def _deployment(

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from edge_tasks.cloud import Cloud, sdk_errors
 from edge_tasks.errors import CloudError, NotFoundError
+
+# As many as the client keeps open.
+_CONNECTIONS = 8
 
 
 def bucket_exists(cloud: Cloud) -> bool:
@@ -45,6 +49,14 @@ def upload_folder(cloud: Cloud, folder: Path, prefix: str) -> str:
     return f"gs://{cloud.bucket_name}/{prefix}"
 
 
+def read(cloud: Cloud, uri: str) -> bytes:
+    """Return the content of the object at `uri` (gs://BUCKET/NAME). Raises NotFoundError when there is none."""
+    bucket, name = split_uri(uri)
+    with sdk_errors(f"read {uri}"):
+        content: bytes = cloud.storage.bucket(bucket).blob(name).download_as_bytes(retry=cloud.retry)
+    return content
+
+
 def download(cloud: Cloud, uri: str, path: Path) -> None:
     """Fetch the object at `uri` (gs://BUCKET/NAME) into the file `path`, whose folder is made.
 
@@ -72,6 +84,24 @@ def download_folder(cloud: Cloud, uri: str, folder: Path) -> int:
         with sdk_errors(f"read gs://{bucket}/{blob.name}"):
             blob.download_to_filename(str(target), retry=cloud.retry)
     return len(blobs)
+
+
+def download_many(cloud: Cloud, files: Mapping[Path, str]) -> None:
+    """Fetch objects into files (path to gs://BUCKET/NAME), whose folders exist, several at a time."""
+    from google.cloud.storage import transfer_manager
+
+    pairs = []
+    for path, uri in files.items():
+        bucket, name = split_uri(uri)
+        pairs.append((cloud.storage.bucket(bucket).blob(name), str(path)))
+    with sdk_errors(f"read {len(pairs)} objects"):
+        transfer_manager.download_many(
+            pairs,
+            download_kwargs={"retry": cloud.retry},
+            worker_type=transfer_manager.THREAD,
+            max_workers=_CONNECTIONS,
+            raise_exception=True,
+        )
 
 
 def split_uri(uri: str) -> tuple[str, str]:

@@ -1,48 +1,23 @@
-"""Every call to Vertex AI's jobs, models and endpoints.
+"""Every call to Vertex AI's models and endpoints; those to its jobs are in `jobs`, `tuning_jobs` and `batch_jobs`.
 
 Values in, values out: the SDK's classes stay inside this module, and its errors become EdgeError here. Waiting is our
-own, because the SDK polls a job every 5 s, has no limits, and never ends on some states.
+own, because the SDK has no limits.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from edge_tasks.cloud import CALL_TIMEOUT, Cloud, sdk_errors
 from edge_tasks.errors import CloudError, ConflictError, NotFoundError
 
-DONE_STATES = frozenset({"SUCCEEDED", "FAILED", "CANCELLED", "PAUSED", "EXPIRED", "PARTIALLY_SUCCEEDED"})
-
 # Seconds. Google takes many minutes to deploy; a local deploy takes one second.
 DEPLOY_LIMIT = 3600.0
 OPERATION_LIMIT = 900.0
 _FIRST_POLL, _LONGEST_POLL = 0.1, 5.0
-
-# The prefixes of Google's prebuilt training images, which alone may run a Python package.
-# https://cloud.google.com/vertex-ai/docs/training/pre-built-containers
-_PREBUILT_TRAINING = tuple(f"{area}-docker.pkg.dev/vertex-ai/training/" for area in ("us", "europe", "asia"))
-
-
-@dataclass(frozen=True)
-class Job:
-    """A custom job as it is now. `state` is Vertex AI's, without `JOB_STATE_`."""
-
-    name: str
-    state: str
-    error: str | None
-
-    @property
-    def job_id(self) -> str:
-        """The last part of the name."""
-        return self.name.rpartition("/")[2]
-
-    @property
-    def done(self) -> bool:
-        """Whether the state is final."""
-        return self.state in DONE_STATES
 
 
 @dataclass(frozen=True)
@@ -73,83 +48,6 @@ class Endpoint:
     traffic: Mapping[str, int]
 
 
-# --- jobs -------------------------------------------------------------------------------------------------------
-
-
-def create_job(
-    cloud: Cloud,
-    *,
-    display_name: str,
-    image: str,
-    packages: Sequence[str],
-    module: str,
-    machine_type: str,
-    output_uri: str,
-    timeout_seconds: int,
-    labels: Mapping[str, str],
-) -> Job:
-    """Create a custom job that installs `packages` (gs:// addresses) into `image` and runs `python -m module`.
-
-    A prebuilt training image gets a Python package spec; in any other image pip installs the packages from the bucket,
-    which Vertex AI mounts at /gcs. https://cloud.google.com/vertex-ai/docs/reference/rest/v1/CustomJobSpec
-    """
-    pool: dict[str, Any] = {"machine_spec": {"machine_type": machine_type}, "replica_count": 1}
-    if image.startswith(_PREBUILT_TRAINING):
-        pool["python_package_spec"] = {
-            "executor_image_uri": image,
-            "package_uris": list(packages),
-            "python_module": module,
-        }
-    else:
-        pool["container_spec"] = {
-            "image_uri": image,
-            "command": ["sh", "-c"],
-            "args": [_bootstrap(packages, module)],
-        }
-    job = {
-        "display_name": display_name,
-        "labels": dict(labels),
-        "job_spec": {
-            "worker_pool_specs": [pool],
-            "scheduling": {"timeout": {"seconds": timeout_seconds}},
-            "base_output_directory": {"output_uri_prefix": output_uri},
-        },
-    }
-    with sdk_errors("start the training job"):
-        return _job(cloud.jobs.create_custom_job(parent=cloud.parent, custom_job=job, timeout=CALL_TIMEOUT))
-
-
-def _bootstrap(packages: Sequence[str], module: str) -> str:
-    """Return the shell line that installs `packages` from the mounted bucket and becomes the training."""
-    import shlex
-
-    paths = " ".join(shlex.quote(uri.replace("gs://", "/gcs/", 1)) for uri in packages)
-    return f"python3 -m pip install --no-cache-dir --quiet {paths} && exec python3 -m {shlex.quote(module)}"
-
-
-def get_job(cloud: Cloud, name: str) -> Job:
-    """Return the custom job `name` as it is now."""
-    with sdk_errors(f"look at the training job {name}"):
-        return _job(cloud.jobs.get_custom_job(name=name, timeout=CALL_TIMEOUT))
-
-
-def cancel_job(cloud: Cloud, name: str, limit: float = 60.0) -> Job:
-    """Cancel the custom job `name` and wait (at most `limit` seconds) until it has ended; return it as it is then."""
-    with sdk_errors(f"cancel the training job {name}"):
-        cloud.jobs.cancel_custom_job(name=name, timeout=CALL_TIMEOUT)
-    deadline = time.monotonic() + limit
-    while True:
-        job = get_job(cloud, name)
-        if job.done or time.monotonic() > deadline:
-            return job
-        time.sleep(0.2)
-
-
-def _job(message: Any) -> Job:
-    state = message.state.name.removeprefix("JOB_STATE_")
-    return Job(name=message.name, state=state, error=message.error.message or None)
-
-
 # --- models -----------------------------------------------------------------------------------------------------
 
 
@@ -161,6 +59,7 @@ def upload_model(
     artifact_uri: str,
     image: str,
     labels: Mapping[str, str],
+    description: str = "",
 ) -> ModelVersion:
     """Put the artifact at `artifact_uri` into the registry: the first version of `model_id`, or a further one.
 
@@ -171,6 +70,7 @@ def upload_model(
         "artifact_uri": artifact_uri,
         "container_spec": {"image_uri": image},
         "labels": dict(labels),
+        "version_description": description,
     }
     name = f"{cloud.parent}/models/{model_id}"
     with sdk_errors(f"put `{display_name}` into the model registry"):

@@ -20,9 +20,15 @@ WAIT_HELP = "seconds to wait while somebody else changes the shared state (defau
 NAME_HELP = "the model; not needed when there is only one"
 
 
-def task(*, help: dict[str, str] | None = None, name: str | None = None) -> Callable[[_Body], Any]:  # noqa: A002
+def task(
+    *,
+    help: dict[str, str] | None = None,  # noqa: A002
+    name: str | None = None,
+    iterable: list[str] | None = None,
+) -> Callable[[_Body], Any]:
     """Make a task of a function whose first line of documentation is its line in `invoke --list`.
 
+    An argument that is `iterable` may be given several times.
     An EdgeError (or a full disk) ends the task with `error:`, `hint:` and exit status 1, Ctrl-C with status 130.
     """
 
@@ -47,7 +53,7 @@ def task(*, help: dict[str, str] | None = None, name: str | None = None) -> Call
                 raise _told(problem) from None
             return result
 
-        return invoke_task(name=name, help=help or {})(cast("_Body", guarded))
+        return invoke_task(name=name, help=help or {}, iterable=iterable)(cast("_Body", guarded))
 
     return decorate
 

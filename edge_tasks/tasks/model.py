@@ -6,6 +6,7 @@ from typing import Any
 
 from invoke.collection import Collection
 
+from edge_tasks.tasks import _jobs
 from edge_tasks.tasks._repository import Repository, repository
 from edge_tasks.tasks._task import NAME_HELP, WAIT_HELP, task
 
@@ -206,3 +207,5 @@ def report(_context: Any, output: str | None = None) -> None:
 collection = Collection(
     "model", init_, list_, describe, deploy, promote, rollback, undeploy, remove, get_endpoint, predict, report
 )
+for _task in (_jobs.train, _jobs.tune, _jobs.predict_batch):
+    collection.add_task(_task)

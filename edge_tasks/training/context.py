@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,19 @@ ORDER_FILE = "order.json"
 
 
 @dataclass(frozen=True)
+class Search:
+    """What a tuning job looks for: the metric that its trials report, and the Vertex AI type of each parameter."""
+
+    metric: str
+    types: dict[str, str]
+
+
+@dataclass(frozen=True)
 class Order:
-    """What a job is to do: written when it is submitted, read inside it. All values are plain JSON."""
+    """What a job is to do: written when it is submitted, read inside it. All values are plain JSON.
+
+    `data` is the address of the version of each path. `search` is there for the trials of a tuning job only.
+    """
 
     run_id: str
     model_name: str
@@ -32,12 +43,31 @@ class Order:
     output_uri: str
     parameters: dict[str, Any]
     data: dict[str, str]
+    commit: str | None = None
+    dirty: bool | None = None
+    search: Search | None = None
+
+    def to_json(self) -> str:
+        """Return the order as the text that `from_json` reads."""
+        return json.dumps(asdict(self), indent=2)
+
+    @classmethod
+    def from_json(cls, text: str) -> Order:
+        """Return the order that `to_json` wrote."""
+        values = json.loads(text)
+        search = values.pop("search", None)
+        return cls(**values, search=Search(**search) if search else None)
 
 
 def current_order() -> Order | None:
     """Return the order of the job that this process is, or None on a laptop."""
     path = os.environ.get(ORDER_VARIABLE)
-    return Order(**json.loads(Path(path).read_text(encoding="utf-8"))) if path else None
+    return Order.from_json(Path(path).read_text(encoding="utf-8")) if path else None
+
+
+def job_root() -> Path:
+    """Return the folder of the repository's part that travelled with the job that this process is."""
+    return Path(os.environ[ORDER_VARIABLE]).parent
 
 
 class TrainingState:

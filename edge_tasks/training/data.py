@@ -1,64 +1,158 @@
-"""The data of a training, under one name on a laptop and in a job.
+"""The data of a training, under one name on a laptop and in a job: always the version that DVC has recorded.
 
-On a laptop it is the file in the working tree. In a job it is the exact version that DVC recorded when the job was
-submitted, read by its hash from the DVC remote.
+On a laptop it is the file or folder in the working tree, which is checked to be that version. In a job it is fetched
+from the DVC remote by its hash, without DVC, when it is first asked for.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import BinaryIO
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO
 
+from edge_tasks import dvc
 from edge_tasks.edge_yaml import find_root, load_config
 from edge_tasks.errors import DataError
-from edge_tasks.training.context import current_order
+from edge_tasks.training.context import Order, current_order, job_root
+
+# What this process has asked for on a laptop: path to DVC hash.
+_used: dict[str, str] = {}
 
 
 def data_uri(path: str) -> str:
-    """Return the address of the data at `path` (relative to the repository's root, such as `data/train.npz`).
+    """Return where the data at `path` (relative to the repository's root, such as `data/train.npz`) can be read.
 
-    It is a path on this machine, or a gs:// address in a job on Google Cloud. Raises DataError when the data are not
-    there, or (in a job) are not among the dependencies of the train stage, because only those travel.
+    It is a path on this machine, of a file or of a folder, so that everything can read it: `open`, numpy, pandas,
+    fsspec. It holds the version that DVC has recorded, and keeps the name of the data. Read it only.
+
+    On a laptop a version that the DVC remote does not have is pushed, and its hash is recorded with the run. In a job
+    only the dependencies of the train stage (and what lies in them) are there. Raises DataError with the command that
+    helps when the data are missing, or are another version than the recorded one.
     """
+    name = os.path.normpath(path).replace(os.sep, "/")
     order = current_order()
-    if order is not None:
-        if path not in order.data:
-            raise DataError(
-                f"`{path}` did not travel with this job",
-                f"add it to `deps` of the train stage in models/{order.model_name}/dvc.yaml",
-            )
-        return order.data[path]
-    file = find_root() / path
-    if not file.exists():
-        raise DataError(f"there is no `{path}`", "dvc pull, or dvc repro when it is made by a stage")
-    return str(file)
+    return str(_in_job(order, name) if order is not None else _on_laptop(name))
 
 
 def open_data(path: str) -> BinaryIO:
     """Open the data file at `path` (relative to the repository's root) for reading, in binary; close it after use.
 
-    Works on a laptop and in a job; see `data_uri` for the errors.
+    Works on a laptop and in a job; see `data_uri` for the errors. Raises DataError for a folder, too.
     """
-    uri = data_uri(path)
-    if uri.startswith("gs://"):
-        return _fetched(uri).open("rb")
+    file = Path(data_uri(path))
+    if file.is_dir():
+        raise DataError(f"`{path}` is a folder", f'data_uri("{path}") tells where its files are')
     try:
-        return Path(uri).open("rb")
+        return file.open("rb")
     except OSError as error:
-        raise DataError(f"`{path}` cannot be read: {error.strerror}", f"dvc push {path}, then train again") from None
+        raise DataError(f"`{path}` cannot be read: {error.strerror}") from None
 
 
-def _fetched(uri: str) -> Path:
-    """Return a local copy of the object at `uri`, made once for each process."""
-    import hashlib
-    import tempfile
+def used_data() -> Mapping[str, str]:
+    """Return what this process has asked for on a laptop so far: path to DVC hash."""
+    return dict(_used)
 
-    from edge_tasks.cloud import connect_from_job
-    from edge_tasks.storage import download
 
-    path = Path(tempfile.gettempdir()) / f"edge-data-{hashlib.sha256(uri.encode()).hexdigest()[:24]}"
-    if not path.exists():
-        partial = path.with_suffix(".partial")
-        download(connect_from_job(load_config(find_root())), uri, partial)
-        partial.replace(path)
-    return path
+def _on_laptop(name: str) -> Path:
+    root = find_root()
+    if name not in _used:
+        version = dvc.data_version(root, name)
+        try:
+            dvc.push(root, [version])
+        except DataError as error:
+            # A remote that is away is no reason not to train here; as a job it would be.
+            from edge_tasks.console import Console
+
+            Console().step(f"{error.problem}; later: dvc push {name}")
+        _used[name] = version.hash
+    return root / name
+
+
+# --- in a job ---------------------------------------------------------------------------------------------------
+
+
+def _in_job(order: Order, name: str) -> Path:
+    """Return the fetched copy of `name`, which is among the order's data or lies in a folder of them."""
+    for known in (name, *(parent.as_posix() for parent in PurePosixPath(name).parents)):
+        if known in order.data:
+            path = _fetched(known, order.data[known]) / PurePosixPath(name).relative_to(known)
+            if not path.exists():
+                raise DataError(f"there is no `{name}` in the version of `{known}` that this job got")
+            return path
+    raise DataError(
+        f"`{name}` did not travel with this job",
+        f"add it to `deps` of the train stage in models/{order.model_name}/dvc.yaml",
+    )
+
+
+def _fetched(name: str, url: str) -> Path:
+    """Return a copy on this machine of the version at `url`, under its own name; it is made once for each machine."""
+    place = Path(tempfile.gettempdir()) / "edge-data" / dvc.hash_of(url) / PurePosixPath(name).name
+    if not place.exists():
+        place.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=place.parent))
+        try:
+            copy = partial / place.name
+            if url.endswith(".dir"):
+                copy.mkdir()
+                _fetch(_listed(url, partial / "list", copy))
+            else:
+                _fetch({copy: url})
+            if not place.exists():  # another process may have been faster
+                copy.rename(place)
+        finally:
+            shutil.rmtree(partial)
+    return place
+
+
+def _listed(url: str, path: Path, folder: Path) -> dict[Path, str]:
+    """Return the files of a version that is a folder: where each is to lie below `folder`, and its address.
+
+    `.dir` is DVC's list of a folder: https://dvc.org/doc/user-guide/project-structure/internal-files#structure-of-the-cache-directory
+    """
+    _fetch({path: url})
+    store = url.rsplit("/", 2)[0]
+    files = {}
+    for entry in json.loads(path.read_text(encoding="utf-8")):
+        relative, md5 = PurePosixPath(entry["relpath"]), entry["md5"]
+        if relative.is_absolute() or ".." in relative.parts:
+            raise DataError(f"`{relative}` in the data would lie outside its folder")
+        files[folder / relative] = f"{store}/{md5[:2]}/{md5[2:]}"
+    return files
+
+
+def _fetch(files: Mapping[Path, str]) -> None:
+    """Bring each file to its path from its address, several at a time, and check that it has the hash that names it."""
+    for folder in {path.parent for path in files}:
+        folder.mkdir(parents=True, exist_ok=True)
+    remote = {path: url for path, url in files.items() if url.startswith("gs://")}
+    if remote:
+        from edge_tasks.cloud import connect_from_job
+        from edge_tasks.storage import download_many
+
+        download_many(connect_from_job(load_config(job_root())), remote)
+    for path, url in files.items():
+        if path not in remote:
+            path.symlink_to(url)
+        try:
+            with path.open("rb") as file:
+                digest = _md5(file)
+        except OSError as error:
+            raise DataError(
+                f"the data at {url} cannot be read: {error.strerror}", "dvc push, then train again"
+            ) from None
+        # Remotes of DVC 2 hold hashes of another kind: of texts with their line ends changed.
+        if "/files/md5/" in url and digest != dvc.hash_of(url).removesuffix(".dir"):
+            raise DataError(f"the data at {url} are not what their hash tells", "remove that object, then dvc push")
+
+
+def _md5(file: Any) -> str:
+    digest = hashlib.md5(usedforsecurity=False)
+    while block := file.read(1 << 20):
+        digest.update(block)
+    return digest.hexdigest()

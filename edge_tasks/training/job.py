@@ -1,8 +1,9 @@
 """What runs inside a training job: `python -m edge_tasks.training.job`.
 
 The job's packages hold the model's folder and the order (see `edge_tasks.training.packages`). They are laid out as in
-the repository, and the script runs as it does on a laptop, with the same parameters. Vertex AI may restart a worker, so
-everything here may run more than once: a second run overwrites the outputs of the first, metrics last.
+the repository, and the script runs as it does on a laptop, with the same parameters; a trial of a tuning job has some
+of them from its arguments. Vertex AI may restart a worker, so everything here may run more than once: outputs that are
+complete are kept, others are overwritten, metrics last.
 """
 
 from __future__ import annotations
@@ -13,21 +14,27 @@ import runpy
 import shutil
 import sys
 import tempfile
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from edge_tasks.config import EdgeConfig
+from edge_tasks.errors import CloudError
 from edge_tasks.trained_model import ARTIFACT_FOLDER
-from edge_tasks.training.context import MODEL_PACKAGE, ORDER_FILE, ORDER_VARIABLE, Order
+from edge_tasks.training.context import MODEL_PACKAGE, ORDER_FILE, ORDER_VARIABLE, Order, Search, job_root
 from edge_tasks.training.results import METRICS_FILE, read_results
+from edge_tasks.training.trial import TRIAL_VARIABLE, trial_parameters
 
 
 def main() -> None:
     """Lay out the repository's part that travelled, and run the training script in it."""
     with tempfile.TemporaryDirectory(prefix="edge-job-") as folder:
-        order = lay_out(Path(folder))
+        order = lay_out(Path(folder), sys.argv[1:])
+        if _is_delivered(order):
+            sys.stderr.write("an earlier attempt has delivered the results of this job: there is nothing left to do\n")
+            return
         model_folder = Path(folder) / "models" / order.model_name
         parameters = Path(folder) / "parameters.json"
         parameters.write_text(json.dumps(order.parameters), encoding="utf-8")
@@ -40,26 +47,68 @@ def main() -> None:
             os.chdir("/")
 
 
-def lay_out(folder: Path) -> Order:
-    """Put edge.yaml and the model's folder into `folder`, as in the repository; return the order."""
+def lay_out(folder: Path, arguments: Sequence[str]) -> Order:
+    """Put edge.yaml and the model's folder into `folder`, as in the repository; return the order.
+
+    `arguments` are those of the job: the parameters of a trial.
+    """
     files = resources.files(MODEL_PACKAGE)
     with resources.as_file(files) as package:
         shutil.copytree(package / "files", folder, dirs_exist_ok=True)
-        order = Order(**json.loads((package / ORDER_FILE).read_text(encoding="utf-8")))
+        order = Order.from_json((package / ORDER_FILE).read_text(encoding="utf-8"))
+    if order.search is not None:
+        order = _order_of_trial(order, order.search, arguments)
     path = folder / ORDER_FILE
-    path.write_text(json.dumps(asdict(order)), encoding="utf-8")
+    path.write_text(order.to_json(), encoding="utf-8")
     os.environ[ORDER_VARIABLE] = str(path)
     return order
+
+
+def _order_of_trial(order: Order, search: Search, arguments: Sequence[str]) -> Order:
+    """Return the order of one trial: with its parameters, and with an id and an output folder of its own."""
+    trial = os.environ.get(TRIAL_VARIABLE, "0")
+    return replace(
+        order,
+        run_id=f"{order.run_id}-{trial}",
+        output_uri=f"{order.output_uri}/{trial}",
+        parameters={**order.parameters, **trial_parameters(search, arguments)},
+    )
+
+
+def _is_delivered(order: Order) -> bool:
+    """Say whether the results are complete in the bucket; those of a trial must be made again to be reported again."""
+    from edge_tasks.cloud import connect_from_job
+    from edge_tasks.edge_yaml import load_config
+    from edge_tasks.storage import read
+
+    if order.search is not None:
+        return False
+    try:
+        read(connect_from_job(load_config(job_root())), f"{order.output_uri}/{METRICS_FILE}")
+    except CloudError:
+        return False
+    return True
+
+
+def is_primary() -> bool:
+    """Say whether this is the replica whose results count.
+
+    https://cloud.google.com/vertex-ai/docs/training/distributed-training#cluster-variables
+    """
+    task = json.loads(os.environ.get("CLUSTER_SPEC") or "{}").get("task", {})
+    return task.get("type", "workerpool0") == "workerpool0" and int(task.get("index", 0)) == 0
 
 
 def deliver(config: EdgeConfig, order: Order, folder: Path) -> dict[str, Any]:
     """Check what the training wrote to `folder`, upload it to the job's output folder, and return the metrics.
 
-    The metrics go last: a folder with metrics is complete.
+    The metrics go last: a folder with metrics is complete. Of several replicas only the primary one delivers.
     """
     from edge_tasks.cloud import connect_from_job
     from edge_tasks.storage import split_uri, upload
 
+    if not is_primary():
+        return {}
     results = read_results(folder)
     cloud = connect_from_job(config)
     _, prefix = split_uri(order.output_uri)

@@ -4,183 +4,219 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from edge_tasks import dvc, git, lineage, storage, vertex
+from edge_tasks import console, dvc, git, jobs, lineage, storage, vertex
 from edge_tasks.cloud import Cloud, connect
 from edge_tasks.config import EdgeConfig
-from edge_tasks.console import Console
-from edge_tasks.errors import EdgeError, TrainingError
+from edge_tasks.errors import EdgeError, NoAnswerError, NotFoundError, TrainingError
 from edge_tasks.files import folder_sha256
+from edge_tasks.following import Connection, Follower, JobKind
+from edge_tasks.interrupts import ASK
 from edge_tasks.joblog import JobLog
+from edge_tasks.jobs import Job
 from edge_tasks.progress import Progress
 from edge_tasks.store import user_name
 from edge_tasks.trained_model import ARTIFACT_FOLDER, TrainedModel
 from edge_tasks.training.context import Order
-from edge_tasks.training.packages import build_packages
-from edge_tasks.training.results import Results, publish, read_results
+from edge_tasks.training.data import used_data
+from edge_tasks.training.results import METRICS_FILE, Results, publish, read_results
+from edge_tasks.training.submission import Submission
 
-# Seconds between two looks at a job: short while it prints, longer while it is silent.
-_SHORT_PAUSE, _LONG_PAUSE = 0.1, 5.0
+CUSTOM_JOB = JobKind("training job", jobs.get_job, jobs.cancel_job)
 
-# Seconds that a job may wait for a machine, on top of its own time limit.
-_QUEUE_LIMIT = 24 * 3600.0
+FINGERPRINT_LABEL = "edge-fingerprint"
 
-JOB_MODULE = "edge_tasks.training.job"
+# Lines of a failed job's log that its error repeats.
+_LAST_LINES = 10
+
+# Seconds after a job's end in which lines of its log may still arrive.
+_LOG_DELAY, _LOG_DELAY_LIMIT = 1.0, 15.0
 
 
 class Training:
-    """One training of one model."""
+    """One training of one model.
 
-    def __init__(self, config: EdgeConfig, root: Path, model_name: str, script: str, parameters: Mapping[str, Any]):
+    `parameters` is all that the training gets; `chosen` is the part that somebody decided on, which with code and data
+    makes two trainings the same. `run_id` is the id of the run, which becomes another's when that is taken over.
+    """
+
+    def __init__(
+        self,
+        config: EdgeConfig,
+        root: Path,
+        model_name: str,
+        script: str,
+        parameters: Mapping[str, Any],
+        chosen: Mapping[str, Any],
+    ):
         self.config = config
         self.root = root
         self.model_name = model_name
         self.script = script
         self.parameters = dict(parameters)
+        self.chosen = dict(chosen)
         self.run_id = lineage.new_run_id()
         self.commit = git.head(root)
         self.model_folder = root / "models" / model_name
         self.staging = root / ".edge" / "training" / self.run_id
 
+    # --- in this process ---
+
     def in_process(self, function: Callable[[Path], Any]) -> tuple[Any, dict[str, Any]]:
         """Call `function` with a folder to save results in; return what it returned, and the metrics."""
+        data = {version.path: version.hash for version in dvc.stage_data(self.root, self.model_folder)}
         try:
             self.staging.mkdir(parents=True)
             result = function(self.staging)
             results = read_results(self.staging)
-            data = {version.path: version.hash for version in dvc.stage_data(self.root, self.model_folder)}
-            labels = lineage.labels(self.model_name, self.run_id, self.commit, data)
-            publish(results, self.model_folder, self._trained(results, data, labels=labels))
+            data |= used_data()
+            publish(results, self.model_folder, self._trained_here(results, data))
         finally:
             shutil.rmtree(self.staging, ignore_errors=True)
         return result, results.metrics
 
-    def as_job(self) -> dict[str, Any]:
-        """Run the training as a custom job, register its model, and return the metrics."""
-        with Console() as progress:
+    def _trained_here(self, results: Results, data: dict[str, str]) -> TrainedModel:
+        return self._trained(
+            results,
+            data=data,
+            parameters=self.parameters,
+            commit=self.commit.sha if self.commit else None,
+            dirty=self.commit.dirty if self.commit else None,
+            labels=self._labels(data),
+        )
+
+    # --- as a custom job ---
+
+    def describe(self) -> None:
+        """Tell what a job would get, and send nothing."""
+        with console.Console() as progress:
+            for line in self._submission().describe():
+                progress.step(line)
+
+    def as_job(self, *, force: bool = False, on_interrupt: str = ASK) -> dict[str, Any]:
+        """Run the training as a custom job, register its model, and return the metrics.
+
+        A job that runs already with the same code, data, parameters and image is followed instead, and the result of
+        one that has succeeded is taken, unless `force` is set. `on_interrupt` is one of `interrupts`' words.
+        """
+        with console.Console() as progress:
             try:
-                return self._as_job(progress)
+                return self._as_job(progress, force=force, on_interrupt=on_interrupt)
             finally:
                 shutil.rmtree(self.staging, ignore_errors=True)
 
-    def _as_job(self, progress: Progress) -> dict[str, Any]:
-        cloud = connect(self.config, self.root)
-        if not storage.bucket_exists(cloud):
-            raise TrainingError(f"the bucket `{cloud.bucket_name}` does not exist", "invoke init")
-        data = dvc.stage_data(self.root, self.model_folder)
-        if data:
-            progress.step(f"pushing {', '.join(version.path for version in data)}")
-            dvc.push(self.root, [version.path for version in data])
-        hashes = {version.path: version.hash for version in data}
-        labels = lineage.labels(self.model_name, self.run_id, self.commit, hashes)
+    def _submission(self) -> Submission:
+        return Submission(self.config, self.root, self.model_name, self.script, self.commit)
 
-        job, output_uri = self._submit(cloud, progress, {version.path: version.url for version in data}, labels)
-        job = self._follow(cloud, progress, job)
-        if job.state != "SUCCEEDED":
-            raise TrainingError(
-                f"the training job {job.job_id} ended as {job.state}: {job.error or 'no reason was given'}",
-                "mend what the log above says, then train again",
-            )
+    def _as_job(self, progress: Progress, *, force: bool, on_interrupt: str) -> dict[str, Any]:
+        submission = self._submission()
+        connection = Connection(lambda: connect(self.config, self.root), progress)
+        if not storage.bucket_exists(connection.cloud):
+            raise TrainingError(f"the bucket `{connection.cloud.bucket_name}` does not exist", "invoke init")
+        fingerprint = submission.fingerprint(parameters=self.chosen)
+        earlier = None if force else self._earlier(connection.cloud, submission, fingerprint, progress)
+        job, order = earlier or self._submit(connection.cloud, submission, fingerprint, progress)
+        self.run_id = order.run_id
 
-        progress.step("fetching artifact and metrics")
-        storage.download_folder(cloud, output_uri, self.staging)
-        results = read_results(self.staging)
-        progress.step("uploading the model to the registry")
-        version = vertex.upload_model(
-            cloud,
-            model_id=lineage.registry_model_id(cloud.bucket_name, self.model_name),
-            display_name=self.model_name,
-            artifact_uri=f"{output_uri}/{ARTIFACT_FOLDER}",
-            image=self.config.serving_image(self.config.models[self.model_name]),
-            labels=labels,
+        log = _Log(connection, job, progress)
+        follower = Follower(
+            kind=CUSTOM_JOB,
+            connection=connection,
+            progress=progress,
+            timeout=submission.settings.training_timeout_seconds,
+            on_interrupt=on_interrupt,
+            choose=console.choose,
+            later="train again to follow it",
+            on_look=lambda _: log.pass_on(),
         )
+        job = follower.follow(job)
+        if job.state != "SUCCEEDED":
+            raise _failure(job, log.rest())
+        return self._take(connection, job, order, progress)
+
+    def _earlier(
+        self, cloud: Cloud, submission: Submission, fingerprint: str, progress: Progress
+    ) -> tuple[Job, Order] | None:
+        """Return the newest job that is this very training and whose result can be had, with its order; else None."""
+        for job in jobs.find_jobs(cloud, FINGERPRINT_LABEL, fingerprint):
+            if job.state == "CANCELLING" or (job.done and job.state != "SUCCEEDED"):
+                continue
+            try:
+                uri = submission.order_uri(job.labels["edge-run"], cloud.bucket_name)
+                order = Order.from_json(storage.read(cloud, uri).decode())
+                if job.done:
+                    storage.read(cloud, f"{order.output_uri}/{METRICS_FILE}")
+            except (NotFoundError, KeyError):
+                continue  # somebody has removed its files
+            what = "has trained this already: taking its result" if job.done else "trains this already: following it"
+            progress.step(f"{CUSTOM_JOB.noun} {job.job_id} {what} (to train anew: with force=True, or EDGE_FORCE=1)")
+            return job, order
+        return None
+
+    def _submit(self, cloud: Cloud, submission: Submission, fingerprint: str, progress: Progress) -> tuple[Job, Order]:
+        order = submission.order(self.run_id, self.parameters, cloud.bucket_name)
+        plan = submission.send(cloud, order, progress)
+        labels = {
+            **submission.settings.labels,
+            **self._labels(submission.hashes),
+            FINGERPRINT_LABEL: fingerprint,
+        }
+        job = jobs.create_job(cloud, f"{self.model_name}-{self.run_id}", plan, labels)
+        progress.step(f"submitted {CUSTOM_JOB.noun} {job.job_id} for {submission.machines} ({cloud.vertex_url})")
+        if cloud.console_url:
+            progress.step(f"{cloud.console_url}/locations/{cloud.region}/training/{job.job_id}?project={cloud.project}")
+        return job, order
+
+    def _take(self, connection: Connection, job: Job, order: Order, progress: Progress) -> dict[str, Any]:
+        """Bring the results of a job that succeeded into the model's folder, and its model into the registry."""
+        progress.step("fetching artifact and metrics")
+        connection.ask(lambda cloud: storage.download_folder(cloud, order.output_uri, self.staging))
+        results = read_results(self.staging)
+        version = self._registered(connection, job, order, progress)
         trained = self._trained(
             results,
-            hashes,
             job=job.name,
             model=version.versioned_name,
             artifact_uri=version.artifact_uri,
-            labels=labels,
+            data={path: dvc.hash_of(url) for path, url in order.data.items()},
+            parameters=order.parameters,
+            commit=order.commit,
+            dirty=order.dirty,
+            labels=dict(job.labels),
         )
         publish(results, self.model_folder, trained)
         progress.step(f"trained `{self.model_name}`: version {version.version} in the registry")
         return results.metrics
 
-    def _submit(
-        self, cloud: Cloud, progress: Progress, data: dict[str, str], labels: dict[str, str]
-    ) -> tuple[vertex.Job, str]:
-        settings = self.config.models[self.model_name]
-        prefix = f"{self.config.storage_bucket.vertex_jobs_directory}/{self.model_name}/{self.run_id}"
-        output_uri = f"gs://{cloud.bucket_name}/{prefix}/output"
-        order = Order(
-            run_id=self.run_id,
-            model_name=self.model_name,
-            script=self.script,
-            output_uri=output_uri,
-            parameters=self.parameters,
-            data=data,
+    def _registered(self, connection: Connection, job: Job, order: Order, progress: Progress) -> vertex.ModelVersion:
+        """Return the version of this run in the registry; it is put there unless an interrupted training did so."""
+        cloud = connection.cloud
+        model_id = lineage.registry_model_id(cloud.bucket_name, self.model_name)
+        found = connection.ask(lambda cloud: vertex.find_version(cloud, model_id, "edge-run", order.run_id))
+        if found is not None:
+            return found
+        progress.step("uploading the model to the registry")
+        commit = lineage.Commit(order.commit, bool(order.dirty)) if order.commit else None
+        hashes = {path: dvc.hash_of(url) for path, url in order.data.items()}
+        return vertex.upload_model(
+            connection.cloud,
+            model_id=model_id,
+            display_name=self.model_name,
+            artifact_uri=f"{order.output_uri}/{ARTIFACT_FOLDER}",
+            image=self.config.serving_image(self.config.models[self.model_name]),
+            labels=job.labels,
+            description=lineage.description(commit, hashes, order.parameters),
         )
-        progress.step("packaging the model's folder")
-        packages = [
-            storage.upload(cloud, content, f"{prefix}/packages/{name}")
-            for name, content in build_packages(self.root, self.model_folder, order).items()
-        ]
-        job = vertex.create_job(
-            cloud,
-            display_name=f"{self.model_name}-{self.run_id}",
-            image=settings.training_container_image_uri,
-            packages=packages,
-            module=JOB_MODULE,
-            machine_type=settings.training_machine_type,
-            output_uri=output_uri,
-            timeout_seconds=settings.training_timeout_seconds,
-            labels=labels,
-        )
-        progress.step(f"training as custom job {job.job_id} on {settings.training_machine_type} ({cloud.vertex_url})")
-        if cloud.console_url:
-            progress.step(f"{cloud.console_url}/locations/{cloud.region}/training/{job.job_id}?project={cloud.project}")
-        return job, output_uri
 
-    def _follow(self, cloud: Cloud, progress: Progress, job: vertex.Job) -> vertex.Job:
-        """Pass on the job's log until it ends; Ctrl-C cancels it."""
-        log = JobLog(cloud, job.job_id)
-        started = time.monotonic()
-        limit = self.config.models[self.model_name].training_timeout_seconds + _QUEUE_LIMIT
-        pause = _SHORT_PAUSE
-        try:
-            while not job.done:
-                elapsed = time.monotonic() - started
-                if elapsed > limit:
-                    raise TrainingError(f"the training job {job.job_id} did not end within {limit:.0f} s")
-                progress.waiting(f"job {job.job_id}: {job.state.lower()}", elapsed)
-                pause = _SHORT_PAUSE if self._pass_on(log, progress) else min(pause * 1.2, _LONG_PAUSE)
-                time.sleep(pause)
-                job = vertex.get_job(cloud, job.name)
-        except KeyboardInterrupt:
-            progress.step(f"cancelling the training job {job.job_id}")
-            job = vertex.cancel_job(cloud, job.name)
-            progress.step(f"the training job {job.job_id} is {job.state.lower()}")
-            raise
-        self._pass_on(log, progress)
-        return job
+    def _labels(self, data: Mapping[str, str]) -> dict[str, str]:
+        return lineage.labels(self.model_name, self.run_id, self.commit, data, self.chosen)
 
-    @staticmethod
-    def _pass_on(log: JobLog, progress: Progress) -> int:
-        """Print new lines; a log that cannot be read just now is no reason to stop a training."""
-        count = 0
-        try:
-            for line in log.new_lines():
-                progress.log(line.text)
-                count += 1
-        except EdgeError as error:
-            progress.step(f"the job's log cannot be read now: {error.problem}")
-        return count
-
-    def _trained(self, results: Results, data: dict[str, str], **more: Any) -> TrainedModel:
+    def _trained(self, results: Results, **more: Any) -> TrainedModel:
         return TrainedModel(
             model_name=self.model_name,
             run_id=self.run_id,
@@ -188,11 +224,55 @@ class Training:
             trained_at=datetime.now(timezone.utc),
             trained_by=user_name(),
             artifact_sha256=folder_sha256(results.artifact),
-            commit=self.commit.sha if self.commit else None,
-            dirty=self.commit.dirty if self.commit else None,
-            data=data,
-            parameters=self.parameters,
             metrics=results.metrics,
             environment=results.environment,
             **more,
         )
+
+
+class _Log:
+    """Passes on what a job prints, and keeps the last lines for its error."""
+
+    def __init__(self, connection: Connection, job: Job, progress: Progress):
+        self._connection = connection
+        self._log = JobLog(job.job_id)
+        self._progress = progress
+        self._last: deque[str] = deque(maxlen=_LAST_LINES)
+        self._complained = False
+
+    def pass_on(self) -> bool:
+        """Print the new lines and say whether there were any; a log that cannot be read stops no training."""
+        found = False
+        try:
+            for line in self._log.new_lines(self._connection.cloud):
+                self._progress.log(line.text)
+                self._last.append(line.text)
+                found = True
+        except NoAnswerError:
+            pass  # the next look at the job says so
+        except EdgeError as error:
+            if not self._complained:
+                self._progress.step(f"the job's log cannot be read: {error}")
+            self._complained = True
+        return found
+
+    def rest(self) -> list[str]:
+        """Return the last lines of a job that has ended; Cloud Logging has them some seconds later than the job."""
+        deadline = time.monotonic() + _LOG_DELAY_LIMIT
+        while time.monotonic() < deadline:
+            time.sleep(_LOG_DELAY)
+            if not self.pass_on():
+                break
+        return list(self._last)
+
+
+def _failure(job: Job, last_lines: list[str]) -> TrainingError:
+    """Return the error of a job that did not succeed: its state, the exit status that it tells, and its last words."""
+    reason = job.error or "no reason was given"
+    if last_lines:  # an error may repeat them
+        reason = reason.partition("\n")[0]
+    lines = "".join(f"\n  | {line}" for line in last_lines)
+    return TrainingError(
+        f"the {CUSTOM_JOB.noun} {job.job_id} ended as {job.state}: {reason}{lines}",
+        "mend what the log says, then train again",
+    )

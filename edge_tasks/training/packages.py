@@ -7,17 +7,21 @@ gives the same bytes. pip builds them where the job runs.
 from __future__ import annotations
 
 import gzip
+import hashlib
 import io
 import json
 import re
 import tarfile
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
+from typing import Any
 
 from packaging.requirements import InvalidRequirement, Requirement
 
 import edge_tasks
+from edge_tasks import dvc
 from edge_tasks.config import FILE_NAME as CONFIG_FILE
 from edge_tasks.errors import TrainingError
 from edge_tasks.training.context import MODEL_PACKAGE, ORDER_FILE, Order
@@ -36,8 +40,14 @@ TRAINING_REQUIREMENTS = (
 # Parts of edge_tasks that no job needs.
 _STAY_HOME = ("tasks", "emulator", "_template", "main.py")
 
-# Outputs of a training, and what nobody wants to send.
-_NOT_SENT = ("model", "plots", "metrics.json", "trained_model.json", "dvc.lock", "__pycache__")
+# Outputs of a training, and what is about the model but not for its training.
+_NOT_SENT = (
+    *("model", "plots", "metrics.json", "trained_model.json", "dvc.lock", "dvc.yaml", "tune.yaml", "README.md"),
+    *("test_payload.json", "test_train.py"),
+)
+
+# Names of files that often hold secrets. Hidden files, such as .env, never travel.
+_SECRETS = ("*.key", "*.pem", "*.p12", "*.pfx", "*.env", "*credentials*.json", "*service-account*.json", "id_rsa*")
 
 _SETUP_PY = """\
 from setuptools import setup
@@ -52,17 +62,78 @@ setup(
 """
 
 
-def build_packages(root: Path, model_folder: Path, order: Order) -> dict[str, bytes]:
-    """Return the source distributions of a job: file name to content."""
-    version = edge_tasks.__version__
-    own = _sdist("vertex_edge", version, dict(_own_files()), TRAINING_REQUIREMENTS)
-    model = _sdist(
-        MODEL_PACKAGE,
-        "0",
-        dict(_model_files(root, model_folder, order)),
-        _model_requirements(root / "requirements.txt"),
+@dataclass(frozen=True)
+class ModelFiles:
+    """The files of a model's folder that travel with a job, and those that do not though they might be expected to."""
+
+    sent: Sequence[Path]
+    secrets: Sequence[Path]
+    data: Sequence[Path]
+
+
+def model_files(root: Path, model_folder: Path) -> ModelFiles:
+    """Return which files of a model's folder travel: all but outputs, caches, hidden files, secrets and DVC's data."""
+    tracked = dvc.tracked_paths(root)
+    sent, secrets, data = [], [], []
+    for path in sorted(model_folder.rglob("*")):
+        parts = path.relative_to(model_folder).parts
+        hidden = any(part.startswith(".") or part == "__pycache__" for part in parts)
+        if not path.is_file() or parts[0] in _NOT_SENT or path.suffix == ".dvc":
+            continue
+        if path.name != ".env" and hidden:
+            continue
+        if any(fnmatch(path.name.lower(), pattern) for pattern in _SECRETS):
+            secrets.append(path)
+        elif tracked & {path, *path.parents}:
+            data.append(path)
+        else:
+            sent.append(path)
+    return ModelFiles(sent, secrets, data)
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What two jobs have in common that run the same code: everything but their orders."""
+
+    own: Mapping[str, bytes]
+    model: Mapping[str, bytes]
+    requirements: Sequence[str]
+
+    def fingerprint(self, **more: Any) -> str:
+        """Return one hash (32 hex digits) over the code, its requirements and `more`, which is plain JSON.
+
+        params.yaml and edge.yaml are not code: what they say about a training is to be a part of `more`.
+        """
+        code = {
+            name: hashlib.sha256(content).hexdigest()
+            for name, content in {**self.own, **self.model}.items()
+            if not name.endswith(("/params.yaml", f"/files/{CONFIG_FILE}"))
+        }
+        text = json.dumps({"code": code, "requirements": list(self.requirements), **more}, sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+    def packages(self, order: Order) -> dict[str, bytes]:
+        """Return the source distributions of a job: file name to content."""
+        version = edge_tasks.__version__
+        own = _sdist("vertex_edge", version, self.own, TRAINING_REQUIREMENTS)
+        files = {**self.model, f"{MODEL_PACKAGE}/{ORDER_FILE}": order.to_json().encode()}
+        model = _sdist(MODEL_PACKAGE, "0", files, self.requirements)
+        return {f"vertex_edge-{version}.tar.gz": own, f"{MODEL_PACKAGE}-0.tar.gz": model}
+
+
+def read_contents(root: Path, files: ModelFiles, requirements: Sequence[str] = ()) -> Contents:
+    """Read what travels with a job; `requirements` are the model's own, beside those of ROOT/requirements.txt."""
+    model = {
+        f"{MODEL_PACKAGE}/__init__.py": b"",
+        f"{MODEL_PACKAGE}/files/{CONFIG_FILE}": (root / CONFIG_FILE).read_bytes(),
+    }
+    for path in files.sent:
+        model[f"{MODEL_PACKAGE}/files/{path.relative_to(root).as_posix()}"] = path.read_bytes()
+    return Contents(
+        own=dict(_own_files()),
+        model=model,
+        requirements=(*_repository_requirements(root / "requirements.txt"), *requirements),
     )
-    return {f"vertex_edge-{version}.tar.gz": own, f"{MODEL_PACKAGE}-0.tar.gz": model}
 
 
 def _own_files() -> Iterator[tuple[str, bytes]]:
@@ -73,30 +144,7 @@ def _own_files() -> Iterator[tuple[str, bytes]]:
             yield f"edge_tasks/{relative.as_posix()}", path.read_bytes()
 
 
-def _model_files(root: Path, model_folder: Path, order: Order) -> Iterator[tuple[str, bytes]]:
-    yield f"{MODEL_PACKAGE}/__init__.py", b""
-    yield f"{MODEL_PACKAGE}/{ORDER_FILE}", json.dumps(asdict(order), indent=2).encode()
-    yield f"{MODEL_PACKAGE}/files/{CONFIG_FILE}", (root / CONFIG_FILE).read_bytes()
-    for path in model_files(model_folder):
-        name = path.relative_to(root).as_posix()
-        yield f"{MODEL_PACKAGE}/files/{name}", path.read_bytes()
-
-
-def model_files(model_folder: Path) -> list[Path]:
-    """Return the files of a model's folder that travel with a job: all but outputs, caches and hidden files."""
-
-    def travels(path: Path) -> bool:
-        parts = path.relative_to(model_folder).parts
-        return (
-            path.is_file()
-            and parts[0] not in _NOT_SENT
-            and not any(part.startswith(".") or part == "__pycache__" for part in parts)
-        )
-
-    return sorted(path for path in model_folder.rglob("*") if travels(path))
-
-
-def _model_requirements(path: Path) -> tuple[str, ...]:
+def _repository_requirements(path: Path) -> tuple[str, ...]:
     """Return what the repository's requirements.txt asks for, less this package itself, which travels as source."""
     if not path.is_file():
         return ()
@@ -114,7 +162,7 @@ def _model_requirements(path: Path) -> tuple[str, ...]:
     return tuple(requirements)
 
 
-def _sdist(name: str, version: str, files: Mapping[str, bytes], requirements: tuple[str, ...]) -> bytes:
+def _sdist(name: str, version: str, files: Mapping[str, bytes], requirements: Sequence[str]) -> bytes:
     """Return a source distribution as its bytes.
 
     https://packaging.python.org/specifications/source-distribution-format/

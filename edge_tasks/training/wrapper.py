@@ -13,8 +13,9 @@ from edge_tasks.config import EdgeConfig
 from edge_tasks.edge_yaml import find_root
 from edge_tasks.errors import EdgeError, TrainingError, full_disk
 from edge_tasks.interrupts import take_sigterm_like_ctrl_c
-from edge_tasks.training.context import TrainingState, current_order
+from edge_tasks.training.context import Order, TrainingState, current_order
 from edge_tasks.training.failure import TrainingFailedError, TrainingInterruptedError
+from edge_tasks.training.wishes import Wishes, take_wishes, with_wishes, without_wishes
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -28,8 +29,9 @@ def vertex_wrapper(config: EdgeConfig, state: TrainingState) -> Callable[[_Funct
     custom job on Vertex AI. Either way artifact, metrics and trained_model.json appear in the model's folder when, and
     only when, the training succeeded, and the metrics are recorded in the Sacred run.
 
-    The experiment's config must hold `model_name`; the function must take `model_output_dir`. Called directly, outside
-    a Sacred run, the function is just itself: that is how tests use it.
+    The experiment's config must hold `model_name`; the function must take `model_output_dir`. Three more values are
+    understood in `with`: `force`, `on_interrupt` and `dry_run` (see `edge_tasks.training.wishes`). Called directly,
+    outside a Sacred run, the function is just itself: that is how tests use it.
     """
     del state  # part of the interface; a training that needs it takes it from get_config_and_state
 
@@ -48,7 +50,8 @@ def vertex_wrapper(config: EdgeConfig, state: TrainingState) -> Callable[[_Funct
                 return function(**bound.arguments)
             take_sigterm_like_ctrl_c()
             try:
-                return _train(config, run, Path(function.__code__.co_filename).name, function, bound.arguments)
+                wishes = take_wishes(bound.arguments, signature)
+                return _train(config, run, function, bound.arguments, wishes)
             except EdgeError as error:
                 raise TrainingFailedError(error) from error
             except OSError as error:
@@ -58,7 +61,7 @@ def vertex_wrapper(config: EdgeConfig, state: TrainingState) -> Callable[[_Funct
             except KeyboardInterrupt:
                 raise TrainingInterruptedError("the training was ended; nothing was changed") from None
 
-        outer = signature if "_run" in signature.parameters else _with_run(signature)
+        outer = with_wishes(signature if "_run" in signature.parameters else _with_run(signature))
         wrapper.__signature__ = outer  # type: ignore[attr-defined]  # Sacred looks at it for the arguments to pass
         return wrapper  # type: ignore[return-value]
 
@@ -71,30 +74,53 @@ def _with_run(signature: inspect.Signature) -> inspect.Signature:
 
 
 def _train(
-    config: EdgeConfig, run: Any, script: str, function: Callable[..., Any], arguments: Mapping[str, Any]
+    config: EdgeConfig, run: Any, function: Callable[..., Any], arguments: Mapping[str, Any], wishes: Wishes
 ) -> Any:
     order = current_order()
     if order is not None:
-        from edge_tasks.training.job import deliver
-
-        with tempfile.TemporaryDirectory(prefix="edge-training-") as folder:
-            result = function(**{**arguments, _OUTPUT_ARGUMENT: folder})
-            _log_metrics(run, deliver(config, order, Path(folder)))
-            return result
+        return _train_in_job(
+            config, run, order, lambda folder: function(**{**arguments, _OUTPUT_ARGUMENT: str(folder)})
+        )
     from edge_tasks.training.laptop import Training
 
-    parameters = _plain(run.config)
+    parameters = without_wishes(_plain(run.config), inspect.signature(function))
     name = parameters.get("model_name")
     if not isinstance(name, str):
         raise TrainingError("the experiment's config has no `model_name`", 'add `model_name = "NAME"` to @ex.config')
     name, _ = config.model(name)
-    training = Training(config, find_root(), name, script, parameters)
+    script = Path(function.__code__.co_filename).name
+    training = Training(config, find_root(), name, script, parameters, _chosen(parameters, run))
+    if wishes.dry_run:
+        training.describe()
+        return None
     if parameters.get("is_vertex"):
-        result, metrics = None, training.as_job()
+        result, metrics = None, training.as_job(force=wishes.force, on_interrupt=wishes.on_interrupt)
     else:
         result, metrics = training.in_process(lambda folder: function(**{**arguments, _OUTPUT_ARGUMENT: str(folder)}))
     _log_metrics(run, metrics)
     return metrics if result is None else result
+
+
+def _train_in_job(config: EdgeConfig, run: Any, order: Order, function: Callable[[Path], Any]) -> Any:
+    from edge_tasks.training.job import deliver
+    from edge_tasks.training.trial import TrialReport
+
+    report = TrialReport(order.search.metric) if order.search else None
+    if report:
+        run.observers.append(report)
+    with tempfile.TemporaryDirectory(prefix="edge-training-") as folder:
+        result = function(Path(folder))
+        metrics = deliver(config, order, Path(folder))
+    _log_metrics(run, metrics)
+    if report:
+        report.saved = metrics
+    return result
+
+
+def _chosen(parameters: Mapping[str, Any], run: Any) -> dict[str, Any]:
+    """Return the parameters that say what is trained: not where it is, and not the seed that Sacred drew itself."""
+    drawn = set() if "seed" in run.config_modifications.modified else {"seed"}
+    return {name: value for name, value in parameters.items() if name not in drawn | {"is_vertex"}}
 
 
 def _log_metrics(run: Any, metrics: Mapping[str, Any]) -> None:

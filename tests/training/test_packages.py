@@ -12,7 +12,7 @@ import pytest
 
 from edge_tasks.errors import TrainingError
 from edge_tasks.training.context import Order
-from edge_tasks.training.packages import build_packages, model_files
+from edge_tasks.training.packages import Contents, model_files, read_contents
 
 ORDER = Order(
     run_id="20261122-204655-00000000",
@@ -55,8 +55,12 @@ def names(archive: bytes) -> set[str]:
         return {name.partition("/")[2] for name in tar.getnames()}
 
 
-def build(root: Path) -> dict[str, bytes]:
-    return build_packages(root, root / "models" / "digits", ORDER)
+def contents(root: Path, *requirements: str) -> Contents:
+    return read_contents(root, model_files(root, root / "models" / "digits"), requirements)
+
+
+def build(root: Path, *requirements: str) -> dict[str, bytes]:
+    return contents(root, *requirements).packages(ORDER)
 
 
 def test_code_and_files_of_the_model_travel_and_outputs_and_secrets_stay(root: Path) -> None:
@@ -66,10 +70,10 @@ def test_code_and_files_of_the_model_travel_and_outputs_and_secrets_stay(root: P
         *("PKG-INFO", "setup.py", "edge_model/__init__.py", "edge_model/order.json", "edge_model/files/edge.yaml"),
         *(
             f"edge_model/files/models/digits/{path.relative_to(root / 'models/digits')}"
-            for path in model_files(root / "models/digits")
+            for path in model_files(root, folder).sent
         ),
     }
-    assert {path.name for path in model_files(folder)} == {
+    assert {path.name for path in model_files(root, folder).sent} == {
         *("train.py", "__init__.py", "dense.py", "stop words.txt", "params.yaml"),
     }
     assert "edge_tasks/training/job.py" in names(own)
@@ -80,14 +84,52 @@ def test_the_same_content_gives_the_same_bytes(root: Path) -> None:
     assert build(root) == build(root)
 
 
+@pytest.mark.parametrize("name", [".env", "server.key", "Credentials.json", "my-service-account-1.json", "prod.env"])
+def test_what_may_hold_a_secret_stays_and_is_told(root: Path, name: str) -> None:
+    path = root / "models" / "digits" / "deep" / name
+    path.parent.mkdir()
+    path.write_text("secret")
+    files = model_files(root, root / "models" / "digits")
+    assert path in files.secrets
+    assert path not in files.sent
+
+
+def test_data_that_dvc_keeps_stay_and_are_told(root: Path) -> None:
+    folder = root / "models" / "digits"
+    (folder / "words.csv").write_text("a,b\n")
+    (folder / "images").mkdir()
+    (folder / "images" / "1.png").write_text("png")
+    for command in (
+        ["init", "--no-scm", "--quiet"],
+        ["add", "--quiet", str(folder / "words.csv"), str(folder / "images")],
+    ):
+        subprocess.run([sys.executable, "-m", "dvc", *command], cwd=root, check=True, capture_output=True)
+    files = model_files(root, folder)
+    assert set(files.data) == {folder / "words.csv", folder / "images" / "1.png"}
+    assert not {path.name for path in files.sent} & {"words.csv", "1.png", "words.csv.dvc", "images.dvc", ".gitignore"}
+
+
+def test_the_fingerprint_tells_code_and_requirements_but_not_the_order_or_words_about_the_model(root: Path) -> None:
+    first = contents(root).fingerprint(parameters={"C": 1})
+    (root / "models" / "digits" / "README.md").write_text("About it.")
+    (root / "models" / "digits" / "params.yaml").write_text("# a comment\n")
+    (root / "edge.yaml").write_text("target: gcp\n")
+    assert contents(root).fingerprint(parameters={"C": 1}) == first
+    assert contents(root).fingerprint(parameters={"C": 2}) != first
+    assert contents(root, "pandas>=2").fingerprint(parameters={"C": 1}) != first
+    (root / "models" / "digits" / "layers" / "dense.py").write_text("# changed\n")
+    assert contents(root).fingerprint(parameters={"C": 1}) != first
+
+
 def test_requirements_travel_without_this_package_itself(root: Path) -> None:
-    with tarfile.open(fileobj=io.BytesIO(build(root)["edge_model-0.tar.gz"])) as tar:
+    with tarfile.open(fileobj=io.BytesIO(build(root, "pandas>=2")["edge_model-0.tar.gz"])) as tar:
         metadata = tar.extractfile("edge_model-0/PKG-INFO")
         assert metadata is not None
         lines = metadata.read().decode().splitlines()
     assert [line for line in lines if line.startswith("Requires-Dist")] == [
         "Requires-Dist: scikit-learn==1.6.1",
         "Requires-Dist: numpy==1.26.4; python_version < '3.13'",
+        "Requires-Dist: pandas>=2",
     ]
 
 

@@ -1,0 +1,124 @@
+"""Those `model.*` tasks that run jobs: training, tuning, and predicting a whole file."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from edge_tasks.tasks._repository import repository
+from edge_tasks.tasks._task import NAME_HELP, task
+
+_INTERRUPT = {"on_interrupt": "what Ctrl-C does to the job: ask (on a terminal), cancel or leave"}
+
+
+@task(
+    help={
+        "name": NAME_HELP,
+        "local": "train in this machine's Python process, whatever params.yaml says of is_vertex",
+        "force": "train anew, also when the same training runs or has ended",
+        "dry_run": "only list what a job would get: files, data, requirements, machines",
+        "set": "a parameter for this training, such as C=10; can be repeated",
+        **_INTERRUPT,
+    },
+    iterable=["set"],
+)
+def train(
+    _context: Any,
+    name: str | None = None,
+    set: list[str] | None = None,  # noqa: A002  it is --set
+    local: bool = False,
+    force: bool = False,
+    dry_run: bool = False,
+    on_interrupt: str | None = None,
+) -> None:
+    """Train a model now with its params.yaml; `dvc repro` does so when something has changed, and records it."""
+    from edge_tasks.console import print_result
+    from edge_tasks.training.script import run_script
+
+    here = repository()
+    name, _ = here.config.model(name)
+    updates = [*(set or ()), *(["is_vertex=False"] if local else ())]
+    wishes = {"force": force or None, "dry_run": dry_run or None, "on_interrupt": on_interrupt}
+    run_script(here.root, name, [*updates, *(f"{key}={value}" for key, value in wishes.items() if value)])
+    if not dry_run:
+        print_result(str((here.root / "models" / name / "trained_model.json").relative_to(here.root)))
+
+
+@task(
+    help={
+        "name": NAME_HELP,
+        "trials": "how many sets of parameters to try",
+        "parallel": "how many at a time",
+        "write": "put the best parameters into params.yaml",
+        "force": "search anew, also when the same search runs or has ended",
+        **_INTERRUPT,
+    }
+)
+def tune(
+    _context: Any,
+    name: str | None = None,
+    trials: int = 20,
+    parallel: int = 4,
+    write: bool = False,
+    force: bool = False,
+    on_interrupt: str | None = None,
+) -> None:
+    """Search the ranges in the model's tune.yaml for better parameters, and print the trials, best first."""
+    from edge_tasks import interrupts
+    from edge_tasks.console import Console, print_table
+    from edge_tasks.training.tuning import Tuning, shown
+
+    here = repository()
+    name, _ = here.config.model(name)
+    tuning = Tuning(here.config, here.root, name, trials=trials, parallel=parallel)
+    with Console() as console:
+        found = tuning.run(console, interrupts.on_interrupt(on_interrupt), force=force)
+        columns, rows = tuning.table(found)
+        print_table(columns, rows)
+        if write:
+            console.step(f"wrote to models/{name}/params.yaml: {shown(tuning.write_best(found))}")
+            console.step(f"now train with them: dvc repro models/{name}/dvc.yaml")
+        else:
+            console.step("to put the first into params.yaml, run the same again with --write")
+
+
+@task(
+    name="predict-batch",
+    help={
+        "name": NAME_HELP,
+        "input": "a .jsonl file (one instance a line) or a .csv file (a header, and numbers or quoted words)",
+        "output": "where the predictions go: a .jsonl or .csv file",
+        **_INTERRUPT,
+    },
+)
+def predict_batch(
+    _context: Any,
+    input: str,  # noqa: A002  it is --input
+    output: str,
+    name: str | None = None,
+    on_interrupt: str | None = None,
+) -> None:
+    """Predict every instance of a file with a batch prediction job; no endpoint is needed."""
+    from pathlib import Path
+
+    from edge_tasks import batch_prediction, interrupts
+    from edge_tasks.cloud import connect
+    from edge_tasks.console import Console, choose, print_result
+
+    here = repository()
+    name, _ = here.config.model(name)
+    with Console() as console:
+        outcome = batch_prediction.predict_batch(
+            lambda: connect(here.config, here.root),
+            here.config,
+            here.root,
+            name,
+            Path(input),
+            Path(output),
+            console,
+            interrupts.on_interrupt(on_interrupt),
+            choose,
+        )
+        console.step(f"predicted {outcome.successful} instances; {outcome.failed} failed")
+        if outcome.errors:
+            console.step(f"those that failed, and why: {outcome.errors}")
+    print_result(str(outcome.output))

@@ -1,0 +1,44 @@
+"""Running a model's train.py as a program, as a person or a DVC stage does."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from edge_tasks.errors import TrainingError
+from edge_tasks.interrupts import TerminatedError
+from edge_tasks.training.parameters import FILE_NAME as PARAMETERS_FILE
+
+SCRIPT = "train.py"
+
+
+def run_script(root: Path, model_name: str, updates: Sequence[str]) -> None:
+    """Run models/NAME/train.py with its params.yaml and `updates` (KEY=VALUE); what it prints goes to stderr.
+
+    Raises TrainingError when it fails; it has said why.
+    """
+    folder = root / "models" / model_name
+    if not (folder / SCRIPT).is_file():
+        raise TrainingError(f"there is no `models/{model_name}/{SCRIPT}`", f"invoke model.init {model_name}")
+    for update in updates:
+        if "=" not in update:
+            raise TrainingError(f"`{update}` is no parameter with a value", "--set KEY=VALUE")
+    words = [*([PARAMETERS_FILE] if (folder / PARAMETERS_FILE).is_file() else []), *updates]
+    command = [sys.executable, SCRIPT, *(["with", *words] if words else [])]
+    process = subprocess.Popen(command, cwd=folder, stdout=sys.stderr)
+    status = _wait(process)
+    if status != 0:
+        raise TrainingError(f"training `{model_name}` ended with status {status}", "mend what it says above")
+
+
+def _wait(process: subprocess.Popen[bytes]) -> int:
+    """Wait for the end of a program that gets Ctrl-C itself, and decides; SIGTERM is passed on to it."""
+    while True:
+        try:
+            return process.wait()
+        except TerminatedError:  # noqa: PERF203  the loop is there for it
+            process.terminate()
+        except KeyboardInterrupt:
+            continue
