@@ -7,6 +7,7 @@
     ├── ServerError           the servers of target `local` do not start or answer
     ├── CloudError            a call to Vertex AI or Cloud Storage failed
     │   ├── NotFoundError     what was asked for does not exist
+    │   ├── ForbiddenError    this account may not do that
     │   └── ConflictError     it exists already, or was changed by somebody else meanwhile
     ├── DataError             data that DVC should have is not there
     └── TrainingError         a training failed or gave no usable result
@@ -56,6 +57,10 @@ class CloudError(EdgeError):
 
 class NotFoundError(CloudError):
     """What was asked for does not exist."""
+
+
+class ForbiddenError(CloudError):
+    """This account may not do that."""
 
 
 class ConflictError(CloudError):
