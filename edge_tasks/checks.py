@@ -64,25 +64,24 @@ class Result:
 
 def examine(checks: Sequence[Check]) -> list[Result]:
     """Look at everything, also behind what is broken, as far as there is something to look at."""
-    results: dict[str, Result] = {}
+    results = []
+    lost: set[str] = set()
     for check in checks:
-        missing = [name for name in check.after if name not in results or results[name].state in _IN_THE_WAY]
+        missing = next((name for name in check.after if name in lost), None)
         if missing:
-            fact = f"not looked at: {missing[0]} comes first"
-            results[check.name] = Result(check.name, State.UNKNOWN, fact)
+            result = Result(check.name, State.UNKNOWN, f"not looked at: {missing} comes first")
+            lost.add(check.name)
         else:
-            results[check.name] = _examine(check)
-    return list(results.values())
+            try:
+                result = _result(check, check.look())
+            except EdgeError as error:
+                result = Result(check.name, State.BROKEN, error.problem, error.hint or "")
+                lost.add(check.name)
+        results.append(result)
+    return results
 
 
-_IN_THE_WAY = (State.BROKEN, State.UNKNOWN)
-
-
-def _examine(check: Check) -> Result:
-    try:
-        finding = check.look()
-    except EdgeError as error:
-        return Result(check.name, State.BROKEN, error.problem, error.hint or "")
+def _result(check: Check, finding: Finding) -> Result:
     if finding.repairs:
         return Result(check.name, State.BROKEN, finding.fact, "invoke init")
     if finding.advice:

@@ -199,13 +199,6 @@ def on_google_cloud(config: EdgeConfig) -> bool:
     return config.target == "gcp"
 
 
-def connect_if_running(config: EdgeConfig, root: Path) -> Cloud | None:
-    """Return what `connect` does, but start no servers: None when they do not run."""
-    from edge_tasks import local
-
-    return connect(config, root) if on_google_cloud(config) or local.running(root) else None
-
-
 @contextlib.contextmanager
 def sdk_errors(doing: str) -> Iterator[None]:
     """Turn what the Google clients raise inside the block into an EdgeError that says what was being done.

@@ -81,29 +81,25 @@ def _checks(root: Path, config: EdgeConfig, settings: Mapping[str, str]) -> list
     if on_google_cloud(config):
         place = google_project.checks(config, reach)
     else:
-        place = [Check(google_project.BUCKET, lambda: _bucket(reach()))]
+        place = [Check(google_project.BUCKET, lambda: check_bucket(reach()))]
     return [
         *place,
         Check("edge.yaml", lambda: _settings(root, config, settings)),
-        *dvc_checks(root, config),
+        Check("DVC", lambda: check_dvc(root, config)),
         Check("state", lambda: _state(reach())),
     ]
 
 
-def dvc_checks(root: Path, config: EdgeConfig) -> list[Check]:
-    """Return what to look at in DVC's own settings."""
-    return [Check("DVC", lambda: _dvc(root, config))]
-
-
 def set_up_dvc(root: Path, config: EdgeConfig, progress: Progress) -> None:
     """Initialise DVC if need be and point its remote at the bucket, and at this machine with target `local`."""
-    finding = _dvc(root, config)
+    finding = check_dvc(root, config)
     if not finding.repairs:
         progress.step(f"DVC: {finding.fact}")
     Plan((), finding.repairs).carry_out(progress)
 
 
-def _bucket(cloud: Cloud) -> Finding:
+def check_bucket(cloud: Cloud) -> Finding:
+    """Look whether the bucket is there."""
     name = cloud.bucket_name
     if storage.bucket_exists(cloud):
         return Finding(f"gs://{name} is there")
@@ -119,7 +115,8 @@ def _settings(root: Path, config: EdgeConfig, settings: Mapping[str, str]) -> Fi
     return Finding(fact, (Repair(f"write into edge.yaml: {values}", lambda: edge_yaml.set_values(root, settings)),))
 
 
-def _dvc(root: Path, config: EdgeConfig) -> Finding:
+def check_dvc(root: Path, config: EdgeConfig) -> Finding:
+    """Look at DVC's own settings: is it initialised, where is its remote."""
     repairs = []
     if not (root / ".dvc").is_dir():
         arguments = ["init", "--quiet"] if (root / ".git").exists() else ["init", "--quiet", "--no-scm"]

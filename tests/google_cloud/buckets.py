@@ -10,7 +10,7 @@ import contextlib
 import http.client
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -81,33 +81,38 @@ class _Handler(BaseHTTPRequestHandler):
                 answered = self.buckets.answer(self.command, name, None)
             elif name in self.buckets.taken:
                 answered = _denied()
-        status, kind, content = self._pass_on(body) if answered is None else _json(*answered)
+        status, headers, content = self._pass_on(body) if answered is None else _json(*answered)
         self.send_response(status)
-        self.send_header("Content-Type", kind)
+        for name, value in headers.items():
+            self.send_header(name, value)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         self.wfile.write(content)
 
     do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _handle  # noqa: N815  the base class wants these names
 
-    def _pass_on(self, body: bytes) -> tuple[int, str, bytes]:
+    def _pass_on(self, body: bytes) -> tuple[int, dict[str, str], bytes]:
         host = self.buckets.storage_url.removeprefix("http://")
         connection = http.client.HTTPConnection(host, timeout=60)
-        headers = {name: value for name, value in self.headers.items() if name.lower() not in _HOP_BY_HOP}
+        headers = _end_to_end(self.headers.items())
         with contextlib.closing(connection):
             connection.request(self.command, self.path, body, {**headers, "Host": host})
             response = connection.getresponse()
-            return response.status, response.headers.get("Content-Type", ""), response.read()
+            return response.status, _end_to_end(response.headers.items()), response.read()
 
     def log_message(self, *_: object) -> None:
         """Say nothing."""
 
 
-_HOP_BY_HOP = {"host", "connection", "content-length", "accept-encoding"}
+_HOP_BY_HOP = {"host", "connection", "content-length", "transfer-encoding", "accept-encoding", "date", "server"}
 
 
-def _json(status: int, value: Any) -> tuple[int, str, bytes]:
-    return status, "application/json", json.dumps(value).encode()
+def _end_to_end(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
+    return {name: value for name, value in headers if name.lower() not in _HOP_BY_HOP}
+
+
+def _json(status: int, value: Any) -> tuple[int, dict[str, str], bytes]:
+    return status, {"Content-Type": "application/json"}, json.dumps(value).encode()
 
 
 @contextlib.contextmanager
