@@ -15,7 +15,9 @@ from edge_tasks.emulator.services import experiments
 from edge_tasks.emulator.services.names import (
     check_display_name,
     check_labels,
+    check_machine,
     check_parent,
+    check_variables,
     new_id,
     project_and_location,
 )
@@ -155,6 +157,9 @@ def check_job_spec(spec: Message) -> None:
         parse_uri(spec.base_output_directory.output_uri_prefix, "base_output_directory.output_uri_prefix")
     if spec.scheduling.timeout.seconds < 0 or spec.scheduling.timeout.nanos < 0:
         raise invalid("scheduling.timeout must not be negative.")
+    for index, pool in enumerate(pools):
+        if pool.HasField("machine_spec"):
+            check_machine(pool.machine_spec, f"worker_pool_specs[{index}].machine_spec")
     pool = pools[0]
     kind = pool.WhichOneof("task")
     if kind is None:
@@ -170,9 +175,7 @@ def check_job_spec(spec: Message) -> None:
         raise invalid("Commands and arguments must not hold NUL characters.")
     if len(variables) > MOST_VARIABLES:
         raise invalid(f"At most {MOST_VARIABLES} environment variables can be specified.")
-    for variable in variables:
-        if not variable.name or "=" in variable.name or "\0" in variable.name + variable.value:
-            raise invalid(f"Invalid environment variable {variable.name!r}.")
+    check_variables(variables)
 
 
 def _check_package(spec: Message) -> None:
