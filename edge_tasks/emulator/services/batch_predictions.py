@@ -81,7 +81,7 @@ class BatchPredictions:
         if name.parent != request.parent:
             raise invalid(f"The model {job.model!r} is not in {request.parent}.")
         version = self._models.version(job.model)
-        self._deployments.check(version)
+        await self._deployments.check(version)
         for field in OUTPUT_ONLY:
             job.ClearField(field)
         job.name = f"{request.parent}/batchPredictionJobs/{new_id()}"

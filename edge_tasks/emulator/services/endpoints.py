@@ -126,10 +126,12 @@ class Endpoints:
 
     async def deploy_model(self, request: Message) -> Message:
         """Start a server for a model and add it to an endpoint."""
-        endpoint = self._context.database.get(KIND, request.endpoint)
         deployed = request.deployed_model
         name = parse_model(deployed.model, "deployed_model.model")
         version = self._models.version(deployed.model)
+        await self._deployments.check(version)
+        # From here on nothing is awaited, so that no two deployments get one id.
+        endpoint = self._context.database.get(KIND, request.endpoint)
         kind = deployed.WhichOneof("prediction_resources")
         if kind != "dedicated_resources":
             raise invalid(
@@ -151,7 +153,6 @@ class Endpoints:
         deployed.model_version_id = version.message.version_id
         deployed.display_name = deployed.display_name or version.message.display_name
         deployed.create_time.GetCurrentTime()
-        self._deployments.check(version)
         return await self._operations.start("EndpointService.DeployModel", endpoint.name, self._deploy(request))
 
     async def undeploy_model(self, request: Message) -> Message:
