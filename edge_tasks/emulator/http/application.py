@@ -86,6 +86,8 @@ class Application:
         if door is not None:
             return await door(request)
         routes, request.variables = self._router.match(request.method, request.path)
+        if not routes and request.path.startswith("/v1beta1/"):
+            raise unimplemented(f"The v1beta1 API is not implemented by this emulator, v1 is: {request.path[:500]}")
         if not routes:
             raise ApiError(Code.NOT_FOUND, f"The path {request.method} {request.path[:500]} is not part of this API.")
         route = next((route for route in routes if self._knows(route)), routes[0])
