@@ -32,7 +32,10 @@ LAYERS = {
         ),
     },
     "adapters": {"cloud", "dvc", "git", "joblog", "local", "storage", "store", "vertex"},
-    "work": {"catalogue", "models", "pipelines", "projects", "releases", "rollout", "template"},
+    "work": {
+        *("catalogue", "comparison", "delivery", "federation", "identity", "models"),
+        *("pipelines", "projects", "releases", "rollout", "template"),
+    },
     "console": {"console"},
     "training": {"training"},
     "tasks": {"tasks", "main"},
