@@ -25,9 +25,6 @@ RESULTS = ("dvc.lock", "models", "report.md")
 # Somebody else may push between our fetch and our push, but hardly so many times.
 _PUSH_TRIES = 5
 
-# For the commits of a CI that has told git no name.
-_AUTHOR = {"user.name": "vertex-edge", "user.email": "vertex-edge@localhost"}
-
 
 def train(root: Path, config: EdgeConfig, progress: Progress) -> None:
     """Train, as `dvc repro` does, every model that changed or was last trained for another target; push the results.
@@ -55,7 +52,7 @@ def record(root: Path, branch: str, progress: Progress) -> bool:
         progress.step("nothing was trained: there is nothing to commit")
         return False
     message = "Record what was trained [skip ci]"
-    git.run(root, *_author(root), "commit", "--quiet", "--message", message, doing="commit the results")
+    git.run(root, *git.author(root), "commit", "--quiet", "--message", message, doing="commit the results")
     _push(root, branch)
     progress.step(f"committed the results to `{branch}`")
     return True
@@ -73,7 +70,7 @@ def _push(root: Path, branch: str) -> None:
                 f"cannot push to `{branch}`: {git.words(pushed)}",
                 "let CI write to the repository: invoke ci.setup --dry-run tells how",
             )
-        if git.attempt(root, *_author(root), "rebase", "--quiet", "FETCH_HEAD").returncode != 0:
+        if git.attempt(root, *git.author(root), "rebase", "--quiet", "FETCH_HEAD").returncode != 0:
             git.attempt(root, "rebase", "--abort")
             raise git.GitError(
                 f"somebody else changed the same results on `{branch}` meanwhile", "run the pipeline of its last commit"
@@ -139,9 +136,3 @@ def cancel(cloud: Cloud, config: EdgeConfig, root: Path, progress: Progress, opt
 
 def _state(cloud: Cloud, name: str) -> ModelState:
     return StateStore(cloud).load().model(name)
-
-
-def _author(root: Path) -> list[str]:
-    """Return the options that give git a name for a commit where it has none."""
-    unset = (key for key in _AUTHOR if git.attempt(root, "config", "--get", key).returncode != 0)
-    return [word for key in unset for word in ("-c", f"{key}={_AUTHOR[key]}")]

@@ -17,6 +17,9 @@ from edge_tasks.lineage import Commit
 _LIMIT = 30.0
 _NETWORK_LIMIT = 300.0
 
+# For commits where git has been told no name, as in CI.
+_AUTHOR = {"user.name": "vertex-edge", "user.email": "vertex-edge@localhost"}
+
 
 class GitError(EdgeError):
     """git refused something, or is not there."""
@@ -46,6 +49,12 @@ def remote_url(root: Path) -> str | None:
 def fetch_tip(root: Path, branch: str, reference: str) -> None:
     """Fetch the last commit of the branch from `origin` as `reference`, if there is such a remote and branch."""
     _ask(root, "fetch", "--quiet", "--depth", "1", "origin", f"+refs/heads/{branch}:{reference}", limit=_NETWORK_LIMIT)
+
+
+def author(root: Path) -> list[str]:
+    """Return the options that give git a name for a commit, if it has none."""
+    unset = (key for key in _AUTHOR if not _ask(root, "config", "--get", key))
+    return [word for key in unset for word in ("-c", f"{key}={_AUTHOR[key]}")]
 
 
 def run(root: Path, *arguments: str, doing: str, hint: str | None = None, env: Mapping[str, str] | None = None) -> str:

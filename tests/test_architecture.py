@@ -34,7 +34,7 @@ LAYERS = {
     "adapters": {"cloud", "dvc", "git", "joblog", "local", "storage", "store", "vertex"},
     "work": {
         *("catalogue", "comparison", "delivery", "federation", "identity", "models"),
-        *("pipelines", "projects", "releases", "rollout", "template"),
+        *("pipelines", "projects", "releases", "rollout", "template", "template_update"),
     },
     "console": {"console"},
     "training": {"training"},

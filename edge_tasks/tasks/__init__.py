@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from invoke.collection import Collection
 
-from edge_tasks.tasks import ci, config, dvc, init, local, model, state
+from edge_tasks.tasks import ci, config, dvc, init, local, model, state, template
 
 namespace = Collection()
 namespace.add_task(init.init)
-for _module in (ci, config, dvc, local, model, state):
+for _module in (ci, config, dvc, local, model, state, template):
     namespace.add_collection(_module.collection)

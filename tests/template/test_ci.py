@@ -75,7 +75,7 @@ def circleci_jobs(repository: Path, parameters: dict[str, str]) -> dict[str, Job
 
     def steps(listed: list[Any]) -> Iterator[Step]:
         for step in listed:
-            kind, body = (step, None) if isinstance(step, str) else next(iter(step.items()))
+            kind, body = (step, {}) if isinstance(step, str) else next(iter(step.items()))
             if kind in config["commands"]:
                 yield from steps(config["commands"][kind]["steps"])
             elif kind == "run":
@@ -108,7 +108,8 @@ def github_jobs(repository: Path, parameters: dict[str, str]) -> dict[str, Job]:
             if "uses" in job:
                 assert (repository / job["uses"]).is_file()
                 continue
-            steps, kept = [], []
+            steps: list[Step] = []
+            kept: list[str] = []
             for step in job["steps"]:
                 if "run" in step:
                     steps.append(Step(step["name"], step["run"], step.get("if") == "failure()", step.get("env", {})))
