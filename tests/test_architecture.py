@@ -38,8 +38,9 @@ LAYERS = {
         *("batch_jobs", "jobs", "tuning_jobs"),
     },
     "work": {
-        *("batch_prediction", "catalogue", "checks", "doctor", "following", "google_project", "models", "pipelines"),
-        *("preflight", "projects", "releases", "rollout", "template"),
+        *("batch_prediction", "catalogue", "checks", "comparison", "delivery", "doctor", "federation", "following"),
+        *("google_project", "identity", "models", "pipelines", "preflight", "projects", "releases", "rollout"),
+        *("template", "template_update"),
     },
     "console": {"console"},
     "training": {"training"},
