@@ -32,7 +32,7 @@ LAYERS = {
         ),
     },
     "adapters": {"cloud", "dvc", "git", "joblog", "local", "storage", "store", "vertex"},
-    "work": {"catalogue", "models", "pipelines", "projects", "releases", "rollout", "template"},
+    "work": {"catalogue", "models", "pipelines", "projects", "releases", "rollout", "services", "template"},
     "console": {"console"},
     "training": {"training"},
     "tasks": {"tasks", "main"},

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from invoke.collection import Collection
 
-from edge_tasks.tasks import config, dvc, init, local, model, state
+from edge_tasks.tasks import config, dvc, init, local, model, service, state
 
 namespace = Collection()
 namespace.add_task(init.init)
-for _module in (config, dvc, local, model, state):
+for _module in (config, dvc, local, model, service, state):
     namespace.add_collection(_module.collection)
