@@ -39,10 +39,12 @@ class Repository:
     root: Path
     environment: dict[str, str]
 
-    def run(self, *command: str, check: bool = True, **changes: str) -> subprocess.CompletedProcess[str]:
-        """Run a command to its end; `changes` are added to the environment."""
+    def run(
+        self, *command: str, check: bool = True, limit: float = 240, **changes: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end, `limit` seconds at most; `changes` are added to the environment."""
         result = subprocess.run(
-            command, cwd=self.root, env={**self.environment, **changes}, capture_output=True, text=True, timeout=240
+            command, cwd=self.root, env={**self.environment, **changes}, capture_output=True, text=True, timeout=limit
         )
         if check and result.returncode:
             pytest.fail(f"{' '.join(command)} ended with {result.returncode}\n{result.stdout}\n{result.stderr}")

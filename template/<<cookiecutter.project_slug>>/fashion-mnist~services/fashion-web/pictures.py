@@ -21,11 +21,16 @@ class PictureError(Exception):
 
 
 def prepare(content):
-    """Return the picture in `content`, the bytes of a file, as an image of SIZE x SIZE."""
+    """Return the picture in `content`, the bytes of a file, as an image of SIZE x SIZE.
+
+    One that has this size already is not cut out and centred again.
+    """
     picture = on_black(read(content))
     box = picture.point(lambda value: 255 * (value > NOISE)).getbbox()
     if box is None:
         raise PictureError("There is nothing in the picture: it has one colour only.", 422)
+    if picture.size == (SIZE, SIZE):
+        return picture
     picture = ImageOps.contain(picture.crop(box), (SIZE, SIZE), Image.Resampling.LANCZOS)
     image = Image.new("L", (SIZE, SIZE))
     image.paste(picture, ((SIZE - picture.width) // 2, (SIZE - picture.height) // 2))
