@@ -262,3 +262,16 @@ def dvc_remote_override(config: EdgeConfig) -> str | None:
     work with no server running.
     """
     return ".edge/dvcstore" if config.target == "local" else None
+
+
+def client_environment(config: EdgeConfig, root: Path) -> dict[str, str]:
+    """Return the variables that lead Google's clients in another process to where `connect` leads.
+
+    PYTHONPATH among them goes before what it held. Target `local` has its servers started when they do not run.
+    """
+    project, region = config.google_cloud_project.project_id, config.google_cloud_project.region
+    if config.target == "local":
+        from edge_tasks import local
+
+        return local.environment(local.ensure_running(root), project, region)
+    return {"GOOGLE_CLOUD_PROJECT": project, "GOOGLE_CLOUD_REGION": region}

@@ -40,7 +40,7 @@ LAYERS = {
     "work": {
         *("batch_prediction", "catalogue", "checks", "comparison", "delivery", "doctor", "federation", "following"),
         *("google_project", "identity", "models", "pipelines", "preflight", "projects", "releases", "rollout"),
-        *("template", "template_update"),
+        *("services", "template", "template_update"),
     },
     "console": {"console"},
     "training": {"training"},

@@ -57,6 +57,25 @@ MODEL = {
 OF_EXAMPLE = {
     "hello-world": {"data/.gitkeep"},
     "digits": {"data/.gitignore", "models/{model}/prepare.py"},
+    "fashion-mnist": {
+        "data/.gitignore",
+        "models/{model}/SHA256SUMS",
+        "models/{model}/data.yaml",
+        "models/{model}/get_data.py",
+        "models/{model}/prepare.py",
+        "services/fashion-web/.dockerignore",
+        "services/fashion-web/Dockerfile",
+        "services/fashion-web/README.md",
+        "services/fashion-web/app.py",
+        "services/fashion-web/endpoint.py",
+        "services/fashion-web/page.html",
+        "services/fashion-web/pages.py",
+        "services/fashion-web/pictures.py",
+        "services/fashion-web/requirements.txt",
+        "services/fashion-web/static/draw.js",
+        "services/fashion-web/static/style.css",
+        "services/fashion-web/test_app.py",
+    },
 }
 OF_CI = {
     "circleci": {".circleci/config.yml"},
@@ -149,8 +168,8 @@ def test_the_model_may_have_a_name_of_its_own(bake: Bake, example: str) -> None:
     assert files_of(baked) == expected_files(example, "churn-2")
     texts = {name: (baked / name).read_text(encoding="utf-8") for name in files_of(baked)}
     assert not [name for name, text in texts.items() if f"models/{example}" in text]
-    if example == "digits":
-        assert (baked / "data" / ".gitignore").read_text() == "/churn-2.npz\n"
+    if example != "hello-world":
+        assert "/churn-2.npz\n" in texts["data/.gitignore"]
         assert "../../data/churn-2.npz" in texts["models/churn-2/dvc.yaml"]
 
 
@@ -326,7 +345,7 @@ def test_dvc_keeps_its_remote_in_the_bucket_and_sends_no_analytics(baked: Path) 
 
 def test_the_requirements_are_what_this_project_is_tested_with(baked: Path, repository: Path) -> None:
     lines = (baked / "requirements.txt").read_text().splitlines()
-    wanted = [Requirement(line.split("  #")[0]) for line in lines if line and not line.startswith("#")]
+    wanted = [Requirement(line.split("  #")[0]) for line in lines if line and not line.startswith(("#", "-r "))]
     pins = {(line.name, str(line.marker).replace("'", '"')): str(line.specifier) for line in wanted}
     assert ("vertex-edge", "None") in pins
     tested = (repository / "pyproject.toml").read_text().replace("'", '"')
@@ -346,16 +365,24 @@ def test_the_template_has_the_version_of_the_package(repository: Path, baked: Pa
 def test_the_readme_names_every_file_and_only_tasks_that_exist(combination: Baked, run: Run) -> None:
     baked, model = combination.root, combination.choices["example"]
     readme = (baked / "README.md").read_text()
-    hidden = {".gitignore", ".dvcignore", ".dvc/.gitignore", "README.md"}
-    for name in expected_files(model, model, combination.choices["ci"]) - hidden:
+    for name in COMMON | {f"models/{model}/{name}" for name in MODEL} | OF_CI[combination.choices["ci"]]:
         name = re.sub(r"^(\.github/workflows/).*", r"\1", name)
-        if not name.startswith("data/") and not name.endswith(("/prepare.py", "/README.md", "/.gitignore")):
+        if not name.endswith(("README.md", "ignore")):
             assert name.replace(f"models/{model}/", "models/NAME/") in readme, name
     listed = run(sys.executable, "-m", "invoke", "--list", cwd=baked).stdout
     words = readme.replace("`", " ").replace(",", " ").split()
-    tasks = set(filter(re.compile(r"(model|local|state|config|dvc|ci|template)\.[a-z-]+").fullmatch, words)) - {"dvc.yaml"}
+    tasks = set(filter(re.compile(r"(model|local|service|state|config|dvc|ci|template)\.[a-z-]+").fullmatch, words)) - {"dvc.yaml"}
     assert {"model.init", "model.deploy", "local.stop"} <= tasks
     assert not [task for task in tasks if f"  {task} " not in listed]
+
+
+def test_each_file_that_only_this_example_has_is_described_in_the_readme_beside_it(baked: Path) -> None:
+    model = model_of(baked)
+    for path in (Path(name.format(model=model)) for name in OF_EXAMPLE[model]):
+        described = (baked / Path(*path.parts[:2]) / "README.md") if path.parts[0] != "data" else None
+        if described and path.name not in {"README.md", "requirements.txt", ".dockerignore"}:
+            text = described.read_text()
+            assert path.name in text or f"`{path.parent.name}/`" in text, path
 
 
 def test_the_package_renders_a_model_as_the_template_does(baked: Path, tmp_path: Path) -> None:
