@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import gc
+import os
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_tasks.config import EdgeConfig
-from edge_tasks.errors import CloudError, ConflictError, EdgeError, NoAnswerError, NotFoundError
+from edge_tasks.errors import CloudError, ConflictError, EdgeError, ForbiddenError, NoAnswerError, NotFoundError
 
 # google-api-core tells of every Python version that it will stop to support, at every start.
 warnings.filterwarnings("ignore", category=FutureWarning, module=r"google\.")
@@ -123,8 +124,6 @@ def connect(config: EdgeConfig, root: Path) -> Cloud:
     Raises ServerError (local) or CloudError (no Google credentials) with the command that helps.
     """
     if config.target == "local":
-        from google.auth.credentials import AnonymousCredentials
-
         from edge_tasks import local
 
         servers = local.ensure_running(root)
@@ -135,55 +134,70 @@ def connect(config: EdgeConfig, root: Path) -> Cloud:
             vertex_url=servers.vertex_url,
             logging_url=servers.vertex_url,
             storage_url=servers.storage_url,
-            credentials=AnonymousCredentials(),
+            credentials=_no_credentials(),
             console_url=None,
         )
     return _google_cloud(config)
 
 
 def connect_from_job(config: EdgeConfig) -> Cloud:
-    """Return the Cloud as a training job sees it: the environment of its container leads the way.
+    """Return the Cloud as a training job sees it.
 
-    Vertex AI gives a job application default credentials; the local servers give it STORAGE_EMULATOR_HOST, which
-    google-cloud-storage honours by itself.
+    Vertex AI gives a job application default credentials; the local servers give it the variables that lead to them.
     """
-    import os
-
-    if os.environ.get("STORAGE_EMULATOR_HOST"):
-        from google.auth.credentials import AnonymousCredentials
-
-        credentials: Any = AnonymousCredentials()
-    else:
-        credentials = _default_credentials()
-    return _google_cloud(config, credentials)
+    return _google_cloud(config)
 
 
-def _google_cloud(config: EdgeConfig, credentials: Any = None) -> Cloud:
+def _google_cloud(config: EdgeConfig) -> Cloud:
+    """Return Google's Cloud, or the emulator that the environment leads every Google client to.
+
+    STORAGE_EMULATOR_HOST is honoured by google-cloud-storage itself, VERTEX_EMULATOR_URL by the hook that
+    `invoke local.env` puts before the SDK; what reads them here is the same for all who follow them.
+    """
     region = config.google_cloud_project.region
+    vertex_url = os.environ.get("VERTEX_EMULATOR_URL")
     return Cloud(
         project=config.google_cloud_project.project_id,
         region=region,
         bucket_name=config.storage_bucket.bucket_name,
-        vertex_url=f"https://{region}-aiplatform.googleapis.com",
-        logging_url="https://logging.googleapis.com",
+        vertex_url=vertex_url or f"https://{region}-aiplatform.googleapis.com",
+        logging_url=vertex_url or "https://logging.googleapis.com",
         storage_url=None,
-        credentials=credentials or _default_credentials(),
-        console_url=CONSOLE_URL,
+        credentials=_no_credentials() if os.environ.get("STORAGE_EMULATOR_HOST") else default_credentials(),
+        console_url=None if vertex_url else CONSOLE_URL,
     )
 
 
-def _default_credentials() -> Any:
+def _no_credentials() -> Any:
+    from google.auth.credentials import AnonymousCredentials
+
+    return AnonymousCredentials()
+
+
+def default_credentials() -> Any:
+    """Return Google's application default credentials. Raises CloudError when this machine has none.
+
+    https://cloud.google.com/docs/authentication/application-default-credentials
+    """
     import google.auth
     from google.auth.exceptions import DefaultCredentialsError
 
     try:
-        credentials, _ = google.auth.default(scopes=["https://www.googleapis.com/auth/cloud-platform"])
+        with warnings.catch_warnings():
+            # Of credentials without a quota project; `invoke doctor` looks at that.
+            warnings.simplefilter("ignore", UserWarning)
+            credentials, _ = google.auth.default(scopes=["https://www.googleapis.com/auth/cloud-platform"])
     except DefaultCredentialsError:
         raise CloudError(
             "no Google Cloud credentials were found on this machine",
             "gcloud auth application-default login, or work on this machine alone: EDGE_TARGET=local",
         ) from None
     return credentials
+
+
+def on_google_cloud(config: EdgeConfig) -> bool:
+    """Say whether the target needs a Google Cloud project: an account, billing, APIs."""
+    return config.target == "gcp"
 
 
 @contextlib.contextmanager
@@ -205,12 +219,14 @@ def sdk_errors(doing: str) -> Iterator[None]:
     except (api.Conflict, api.PreconditionFailed) as error:
         raise ConflictError(f"cannot {doing}: {_words(error)}", "look at what exists, then try again") from error
     except (api.Forbidden, api.Unauthorized) as error:
-        raise CloudError(
+        raise ForbiddenError(
             f"cannot {doing}: permission denied: {_words(error)}",
             "check the account and its roles: gcloud auth list",
         ) from error
     except api.RetryError as error:
-        raise NoAnswerError(f"cannot {doing}: no answer for {RETRY_LIMIT:.0f} s", _NETWORK_HINT) from error
+        answer = getattr(error.cause, "response", None)
+        last = "no answer" if answer is None else f"the answer was {answer.status_code} {answer.reason}"
+        raise NoAnswerError(f"cannot {doing}: {last} for {RETRY_LIMIT:.0f} s", _NETWORK_HINT) from error
     except (api.ServiceUnavailable, api.GatewayTimeout) as error:
         raise NoAnswerError(f"cannot {doing}: no answer: {_words(error)}", _NETWORK_HINT) from error
     except api.GoogleAPIError as error:
@@ -239,9 +255,23 @@ def _host(error: Any) -> str:
     return urlsplit(request.url).netloc if request is not None else "the server"
 
 
-def dvc_remote_override(config: EdgeConfig, root: Path) -> str | None:
-    """Return the url that DVC's remote has on this machine only, or None when the bucket itself is used.
+def dvc_remote_override(config: EdgeConfig) -> str | None:
+    """Return the folder that DVC's remote is on this machine only, or None when the bucket itself is used.
 
-    With target `local` it is a folder, so that `dvc push`, `pull` and `repro` work with no server running.
+    With target `local` it is one of the repository's (relative to its root), so that `dvc push`, `pull` and `repro`
+    work with no server running.
     """
-    return str(root / ".edge" / "dvcstore") if config.target == "local" else None
+    return ".edge/dvcstore" if config.target == "local" else None
+
+
+def client_environment(config: EdgeConfig, root: Path) -> dict[str, str]:
+    """Return the variables that lead Google's clients in another process to where `connect` leads.
+
+    PYTHONPATH among them goes before what it held. Target `local` has its servers started when they do not run.
+    """
+    project, region = config.google_cloud_project.project_id, config.google_cloud_project.region
+    if config.target == "local":
+        from edge_tasks import local
+
+        return local.environment(local.ensure_running(root), project, region)
+    return {"GOOGLE_CLOUD_PROJECT": project, "GOOGLE_CLOUD_REGION": region}

@@ -106,7 +106,7 @@ def print_error(error: EdgeError) -> None:
 
 def confirm(question: str) -> bool:
     """Ask on the terminal; without one the answer is no, so nothing ever waits for a person who is not there."""
-    if not sys.stdin.isatty():
+    if not can_ask():
         return False
     sys.stderr.write(f"{question} [y/N] ")
     sys.stderr.flush()
@@ -136,3 +136,18 @@ def choose(question: str, answers: tuple[str, ...], limit: float) -> str | None:
         matching = [answer for answer in answers if word and answer.startswith(word)]
         if len(matching) == 1:
             return matching[0]
+
+
+def can_ask() -> bool:
+    """Say whether somebody is there to answer: never ask without."""
+    return sys.stdin.isatty()
+
+
+def ask(question: str, default: str) -> str:
+    """Ask on the terminal (see `can_ask`); Enter alone gives `default`, the end of the input is taken like Ctrl-C."""
+    sys.stderr.write(f"{question} [{default}]: ")
+    sys.stderr.flush()
+    line = sys.stdin.readline()
+    if not line:
+        raise KeyboardInterrupt
+    return line.strip() or default

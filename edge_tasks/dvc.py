@@ -164,6 +164,18 @@ def run(root: Path, *arguments: str, doing: str) -> str:
     return result.stdout
 
 
+def stream(root: Path, *arguments: str, doing: str) -> None:
+    """Run `dvc ARGUMENTS` in `root`, and let people follow what it says. Raises DataError when it fails.
+
+    All of it goes to stderr: it is not a task's result.
+    """
+    result = subprocess.run(
+        [sys.executable, "-m", "dvc", *arguments], cwd=root, env={**_QUIET, **os.environ}, stdout=2, check=False
+    )
+    if result.returncode != 0:
+        raise DataError(f"cannot {doing}: DVC ended with {result.returncode}, see above", f"dvc {' '.join(arguments)}")
+
+
 def remote_url(config_file: Path, remote: str) -> str | None:
     """Return the url of `remote` in one of DVC's config files, or None when it has none there."""
     import configparser

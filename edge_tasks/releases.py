@@ -8,16 +8,14 @@ A version gets traffic only after it has answered the model's test_payload.json.
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 
-from edge_tasks import lineage, storage, vertex
+from edge_tasks import lineage, preflight, storage, vertex
 from edge_tasks.cloud import Cloud
 from edge_tasks.config import EdgeConfig
-from edge_tasks.errors import NotFoundError, TrainingError
-from edge_tasks.files import folder_sha256
+from edge_tasks.errors import NotFoundError
 from edge_tasks.progress import Progress
 from edge_tasks.rollout import Options, Outcome, ReleaseError, Rollout, take_all_off, version_of
 from edge_tasks.state import Deployment
@@ -25,9 +23,6 @@ from edge_tasks.store import StateStore, user_name
 from edge_tasks.trained_model import ARTIFACT_FOLDER, TrainedModel, load_trained_model
 
 __all__ = ["Options", "Outcome", "ReleaseError", "deploy", "promote", "remove", "rollback", "undeploy"]
-
-# Google's prebuilt scikit-learn serving images carry the library's version in their name: sklearn-cpu.1-6.
-_SKLEARN_IMAGE = re.compile(r"/prediction/sklearn-[a-z]+\.(\d+)-(\d+)(?::|$)")
 
 _DEFAULT = Options()
 
@@ -61,7 +56,7 @@ def deploy(
         raise ReleaseError(f"{traffic} % of the traffic is not possible", "--traffic takes a number from 1 to 100")
     trained = load_trained_model(root / "models" / name, name)
     image = config.serving_image(config.models[name])
-    check_library_version(name, trained, image)
+    preflight.check(config, trained)
 
     def source(model: str, deployed_model_id: str) -> Deployment:
         return _deployment(model, deployed_model_id, trained.run_id, trained.commit, trained.data)
@@ -75,7 +70,7 @@ def deploy(
                 f"{release.version} of `{name}` serves all the traffic already", "train a new version: dvc repro"
             )
         if release.model is None:
-            _check_artifact(release.folder, trained)
+            preflight.check_artifact(release.folder, trained)
             release.plan("upload the artifact to the registry", lambda: _register(release, config, trained, image))
         release.plan_to_serve(source, traffic)
         return release.outcome(release.carry_out())
@@ -167,21 +162,6 @@ def remove(cloud: Cloud, name: str, progress: Progress, options: Options = _DEFA
             locked.save(locked.state.without_model(name))
 
 
-def check_library_version(name: str, trained: TrainedModel, image: str) -> None:
-    """Raise TrainingError when the image's scikit-learn is not the one that the model was trained with.
-
-    An artifact is a pickle: another version reads it wrongly, or not at all.
-    """
-    match = _SKLEARN_IMAGE.search(image)
-    version = trained.environment.get("scikit-learn")
-    if match and version and version.split(".")[:2] != [match[1], match[2]]:
-        wanted = f"{match[1]}.{match[2]}"
-        raise TrainingError(
-            f"`{name}` was trained with scikit-learn {version}, but its serving image holds {wanted} ({image})",
-            f"pip install 'scikit-learn=={wanted}.*', then train again: dvc repro --force models/{name}/dvc.yaml",
-        )
-
-
 def _find_registered(cloud: Cloud, config: EdgeConfig, trained: TrainedModel) -> str | None:
     """Return the versioned resource name of the trained model in this cloud's registry, or None."""
     if trained.model and trained.target == config.target:
@@ -191,16 +171,6 @@ def _find_registered(cloud: Cloud, config: EdgeConfig, trained: TrainedModel) ->
     model_id = lineage.registry_model_id(cloud.bucket_name, trained.model_name)
     found = vertex.find_version(cloud, model_id, "edge-run", trained.run_id)
     return found.versioned_name if found else None
-
-
-def _check_artifact(folder: Path, trained: TrainedModel) -> None:
-    """Raise TrainingError unless the artifact on this machine is the one that trained_model.json tells of."""
-    name, artifact = trained.model_name, folder / ARTIFACT_FOLDER
-    hint = f"dvc checkout models/{name}/{ARTIFACT_FOLDER}, or dvc pull, or train again: dvc repro"
-    if not artifact.is_dir():
-        raise TrainingError(f"the artifact of `{name}` is not on this machine (models/{name}/{ARTIFACT_FOLDER})", hint)
-    if folder_sha256(artifact) != trained.artifact_sha256:
-        raise TrainingError(f"models/{name}/{ARTIFACT_FOLDER} is not what trained_model.json tells of", hint)
 
 
 def _register(release: Rollout, config: EdgeConfig, trained: TrainedModel, image: str) -> None:

@@ -3,20 +3,70 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edge_tasks.cloud import Cloud, sdk_errors
-from edge_tasks.errors import CloudError, NotFoundError
+from edge_tasks.cloud import CALL_TIMEOUT, Cloud, sdk_errors
+from edge_tasks.errors import CloudError, ConflictError, NotFoundError
+
+
+class BucketTakenError(ConflictError):
+    """The bucket's name belongs to somebody else: names are unique in the world."""
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """The settings of a bucket that there is. `location` is None when the account may use it, but not look at it."""
+
+    location: str | None
+    uniform_access: bool
+    public_access_prevented: bool
+
+
+def find_bucket(cloud: Cloud) -> Bucket | None:
+    """Return the repository's bucket, or None when its name is free.
+
+    Raises BucketTakenError when there is one that this account may not use.
+    """
+    from google.api_core.exceptions import Forbidden, NotFound
+
+    with sdk_errors(f"look at the bucket `{cloud.bucket_name}`"):
+        try:
+            bucket = cloud.storage.get_bucket(cloud.bucket_name, retry=cloud.retry, timeout=CALL_TIMEOUT)
+        except NotFound:
+            return None
+        except Forbidden:
+            return _usable_bucket(cloud)
+    settings = bucket.iam_configuration
+    return Bucket(
+        location=str(bucket.location).lower(),
+        uniform_access=bool(settings.uniform_bucket_level_access_enabled),
+        public_access_prevented=settings.public_access_prevention == "enforced",
+    )
+
+
+def _usable_bucket(cloud: Cloud) -> Bucket:
+    """Return the bucket as somebody knows it who may use its objects only: roles/storage.objectAdmin allows no more."""
+    from google.api_core.exceptions import Forbidden
+
+    try:
+        next(iter(cloud.storage.list_blobs(cloud.bucket_name, max_results=1, retry=cloud.retry)), None)
+    except Forbidden:
+        raise BucketTakenError(
+            f"the bucket name `{cloud.bucket_name}` is taken, and this account may not use that bucket",
+            "invoke init --bucket ANOTHER-NAME, or ask its owner for roles/storage.objectAdmin on it",
+        ) from None
+    return Bucket(location=None, uniform_access=True, public_access_prevented=True)
+
 
 # As many as the client keeps open.
 _CONNECTIONS = 8
 
 
 def bucket_exists(cloud: Cloud) -> bool:
-    """Say whether the repository's bucket is there."""
-    with sdk_errors(f"look at the bucket `{cloud.bucket_name}`"):
-        return bool(cloud.bucket.exists(retry=cloud.retry))
+    """Say whether the repository's bucket is there for this account."""
+    return find_bucket(cloud) is not None
 
 
 def create_bucket(cloud: Cloud) -> None:
@@ -27,8 +77,15 @@ def create_bucket(cloud: Cloud) -> None:
     bucket = cloud.bucket
     bucket.iam_configuration.uniform_bucket_level_access_enabled = True
     bucket.iam_configuration.public_access_prevention = "enforced"
+    from google.api_core.exceptions import Conflict
+
     with sdk_errors(f"make the bucket `{cloud.bucket_name}`"):
-        cloud.storage.create_bucket(bucket, location=cloud.region, retry=cloud.retry)
+        try:
+            cloud.storage.create_bucket(bucket, location=cloud.region, retry=cloud.retry)
+        except Conflict:
+            # The client repeats a request whose answer was lost, and then meets its own first success.
+            if find_bucket(cloud) is None:
+                raise
 
 
 def upload(cloud: Cloud, content: bytes | Path, name: str) -> str:

@@ -61,6 +61,11 @@ class StateStore:
         """Return the state as it is now; an empty one when there is none yet."""
         return self._load()[0]
 
+    def exists(self) -> bool:
+        """Say whether there is a state, be it empty."""
+        with sdk_errors("look for the shared state"):
+            return bool(self._cloud.bucket.blob(STATE_OBJECT).exists(retry=self._cloud.retry))
+
     def create(self) -> bool:
         """Write an empty state unless there is one. Returns whether it was written."""
         from google.api_core.exceptions import PreconditionFailed

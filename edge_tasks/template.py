@@ -1,4 +1,4 @@
-"""Rendering a further model from the template that also makes whole repositories: one source for both."""
+"""The template that makes whole repositories, and rendering a further model from it: one source for both."""
 
 from __future__ import annotations
 
@@ -55,10 +55,12 @@ def render_model(example: str, variables: dict[str, str], destination: Path) -> 
         shutil.copymode(path, target)
 
 
-def _source() -> Path:
-    """Return the template's models/ folder: package data of the wheel, or the template itself in a checkout."""
+def root() -> Path:
+    """Return the folder that cookiecutter is pointed at: package data of the wheel, or the checkout itself."""
     package = Path(__file__).parent
-    installed = package / "_template" / "models"
-    if installed.is_dir():
-        return installed
-    return package.parent / "template" / "<<cookiecutter.project_slug>>" / "models"
+    installed = package / "_template"
+    return installed if installed.is_dir() else package.parent
+
+
+def _source() -> Path:
+    return root() / "<<cookiecutter.project_slug>>" / "models"

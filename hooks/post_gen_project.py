@@ -1,4 +1,4 @@
-"""Keep the chosen example, make the folder a git repository, and say what to type next.
+"""Keep the chosen example and CI, make the folder a git repository, and say what to type next.
 
 cookiecutter renders this file, then runs it alone from a temporary folder in the new project folder:
 it can import nothing but the standard library.
@@ -16,8 +16,22 @@ from pathlib import Path
 # JSON escapes every quote inside a string, so three in a row never occur in it.
 ANSWERS: dict[str, str] = json.loads(r"""<< cookiecutter | jsonify >>""")
 
+# The files of each choice of the question `ci`.
+CI_FILES = {
+    "circleci": [".circleci/config.yml"],
+    "github": [f".github/workflows/{name}.yml" for name in ("check", "release", "rollback")],
+}
+
 # For the first commit of somebody who has not told git a name yet. Their own commits need their own name.
 FALLBACK_IDENTITY = {"user.name": "vertex-edge", "user.email": "vertex-edge@localhost"}
+
+# By the trailers `invoke template.update` finds what the template gave, and so what the user changed since.
+FIRST_COMMIT = """\
+Start from the vertex:edge template
+
+Edge-Template: {version}
+Edge-Template-Tree: {tree}
+"""
 
 
 def keep_example(project: Path, example: str, model_name: str) -> None:
@@ -38,6 +52,17 @@ def keep_example(project: Path, example: str, model_name: str) -> None:
                 shutil.rmtree(path)
             else:
                 path.unlink(missing_ok=True)
+
+
+def keep_ci(project: Path, ci: str) -> None:
+    """Remove the files of every CI but the chosen one, and the folders that are empty then."""
+    for choice, names in CI_FILES.items():
+        for path in (project / name for name in names if choice != ci):
+            path.unlink()
+            for folder in path.parents:
+                if folder == project or any(folder.iterdir()):
+                    break
+                folder.rmdir()
 
 
 def link_payload(project: Path, model_name: str) -> None:
@@ -70,20 +95,20 @@ def commit() -> str:
     for key, value in FALLBACK_IDENTITY.items():
         if not git("config", "--get", key).stdout.strip():
             identity += ["-c", f"{key}={value}"]
-    for step in (
-        ["-c", "init.defaultBranch=main", "init", "--quiet"],
-        ["add", "--all"],
-        [*identity, "commit", "--quiet", "--message", "Start from the vertex:edge template"],
-    ):
+    failed = "git could not make the first commit"
+    for step in (["-c", "init.defaultBranch=main", "init", "--quiet"], ["add", "--all"]):
         done = git(*step)
         if done.returncode != 0:
-            return f"git could not make the first commit: {done.stderr.strip() or done.stdout.strip()}"
-    return ""
+            return f"{failed}: {done.stderr.strip()}"
+    message = FIRST_COMMIT.format(version=ANSWERS["_template_version"], tree=git("write-tree").stdout.strip())
+    done = git(*identity, "commit", "--quiet", "--message", message)
+    return f"{failed}: {done.stderr.strip() or done.stdout.strip()}" if done.returncode != 0 else ""
 
 
 def main() -> None:
     project = Path.cwd()
     keep_example(project, ANSWERS["example"], ANSWERS["model_name"])
+    keep_ci(project, ANSWERS["ci"])
     link_payload(project, ANSWERS["model_name"])
     reason = commit()
     if reason:

@@ -6,6 +6,8 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,7 +44,7 @@ class Repository:
     def run(self, *command: str, check: bool = True, **changes: str) -> subprocess.CompletedProcess[str]:
         """Run a command to its end; `changes` are added to the environment."""
         result = subprocess.run(
-            command, cwd=self.root, env={**self.environment, **changes}, capture_output=True, text=True, timeout=240
+            command, cwd=self.root, env={**self.environment, **changes}, capture_output=True, text=True, timeout=600
         )
         if check and result.returncode:
             pytest.fail(f"{' '.join(command)} ended with {result.returncode}\n{result.stdout}\n{result.stderr}")
@@ -90,3 +92,25 @@ def copy(baked: Path, folder: Path) -> Repository:
     root = folder / "repository"
     shutil.copytree(baked, root, symlinks=True)
     return Repository(root, clean_environment(home))
+
+
+@contextmanager
+def disk(folder: Path, megabytes: int) -> Iterator[Path]:
+    """Mount a small file system at `folder`. A test that needs it is skipped where that is forbidden."""
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+        pytest.skip("only root can mount a small file system")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def fill(disk: Path) -> Path:
+    """Leave no byte free on `disk`; return the file to remove to have room again."""
+    filler = disk / "filler"
+    with filler.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space left"):
+        while True:
+            file.write(bytes(4096))
+    return filler

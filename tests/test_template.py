@@ -18,7 +18,7 @@ def files(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-@pytest.mark.parametrize("example", ["hello-world", "digits"])
+@pytest.mark.parametrize("example", ["hello-world", "digits", "fashion-mnist"])
 def test_a_further_model_is_what_cookiecutter_makes(baked: dict[str, Path], tmp_path: Path, example: str) -> None:
     render_model(example, {"model_name": example, "project_slug": "my-project"}, tmp_path / example)
     assert files(tmp_path / example) == files(baked[example] / "models" / example)

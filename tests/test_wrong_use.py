@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.repositories import Repository, copy
+from tests.repositories import Repository, copy, disk, fill
 
 pytestmark = pytest.mark.xdist_group("wrong-use")
 
@@ -234,3 +234,61 @@ def test_an_artifact_that_was_changed_by_hand_is_not_deployed(hello_world: Repos
     (hello_world.root / "models" / "hello-world" / "model" / "model.joblib").write_bytes(b"garbage")
     problem, _ = hello_world.fails("invoke", "model.deploy")
     assert problem == "models/hello-world/model is not what trained_model.json tells of"
+
+
+def test_a_full_disk_loses_nothing(baked: dict[str, Path], tmp_path: Path) -> None:
+    with disk(tmp_path / "disk", megabytes=24) as small:
+        repository = copy(baked["hello-world"], small / "here")
+        train = ("python", "models/hello-world/train.py", "with", "is_vertex=False")
+        repository.run("invoke", "init")
+        repository.run(*train)
+        trained = (repository.root / "models/hello-world/trained_model.json").read_bytes()
+        filler = fill(small)
+        for command in (train, ("invoke", "model.init", "second")):
+            problem, hint = repository.fails(*command)
+            assert problem.startswith("there is no space left on the disk")
+            assert hint == "make room (df -h shows it), then try again"
+        problem, _ = repository.fails("invoke", "model.deploy")
+        assert "No space left on this machine's disk" in problem
+        assert (repository.root / "models/hello-world/trained_model.json").read_bytes() == trained
+        filler.unlink()
+        repository.run("invoke", "model.deploy")
+        repository.run("invoke", "local.stop")
+
+
+def test_a_copy_of_a_repository_has_servers_of_its_own(hello_world: Repository, tmp_path: Path) -> None:
+    hello_world.run("invoke", "init")
+    copied = copy(hello_world.root, tmp_path / "copy")
+    try:
+        copied.run("invoke", "model.list")
+        here, there = (each.run("invoke", "local.status").stdout for each in (hello_world, copied))
+        assert here != there
+        copied.run("invoke", "local.stop")
+        assert hello_world.run("invoke", "local.status").stdout == here
+    finally:
+        copied.run("invoke", "local.stop", check=False)
+
+
+def test_servers_whose_card_is_broken_can_be_stopped(hello_world: Repository) -> None:
+    hello_world.run("invoke", "init")
+    (hello_world.root / ".edge/emulator/servers.json").write_text("{garbage")
+    problem, hint = hello_world.fails("invoke", "model.list")
+    assert problem.startswith("the local servers run, but")
+    assert hint == "invoke local.stop"
+    assert hello_world.run("invoke", "local.stop").stderr.strip() == "> stopped the local servers"
+    hello_world.run("invoke", "model.list")
+
+
+def test_a_repository_in_a_folder_with_an_odd_name_works_and_can_be_moved(
+    baked: dict[str, Path], tmp_path: Path
+) -> None:
+    repository = copy(baked["hello-world"], tmp_path / "Zoë's new folder")
+    repository.run("invoke", "init")
+    repository.run("dvc", "repro", "models/hello-world/dvc.yaml")
+    repository.run("dvc", "push")
+    repository.run("invoke", "local.stop")
+    moved = Repository(repository.root.rename(tmp_path / "moved"), repository.environment)
+    moved.run("dvc", "push")
+    moved.run("invoke", "model.deploy")
+    assert json.loads(moved.run("./test_endpoint.sh").stdout)["predictions"]
+    moved.run("invoke", "local.stop")

@@ -45,6 +45,7 @@ class DataFolder:
         servers = {
             "pid": os.getpid(),
             "started": started,
+            "data": str(self.path),
             "vertex_url": f"http://127.0.0.1:{vertex_port}",
             "storage_url": f"http://127.0.0.1:{storage_port}",
             "version": FORMAT_VERSION,

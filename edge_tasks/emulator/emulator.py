@@ -20,8 +20,10 @@ from edge_tasks.emulator.http.storage_gate import StorageGate
 from edge_tasks.emulator.http.transcoding import Transcoder
 from edge_tasks.emulator.runtime import processes, storage_server
 from edge_tasks.emulator.runtime.bucket import Storage
+from edge_tasks.emulator.runtime.docker import Docker
 from edge_tasks.emulator.runtime.job_environment import Servers
 from edge_tasks.emulator.runtime.job_runner import JobRunner
+from edge_tasks.emulator.runtime.programs import Programs
 from edge_tasks.emulator.schema import surface as schema
 from edge_tasks.emulator.services import registry
 from edge_tasks.emulator.services.batch_predictions import BatchPredictions
@@ -60,10 +62,12 @@ class Emulator:
         self.database = database
         storage = Storage(servers.storage_url)
         transcoder = Transcoder(surface)
-        self.model_servers = ModelServers(database)
-        context = Context(surface, transcoder, database, data, servers, storage, self.model_servers)
+        self.engine = Docker(data, database)
+        self.model_servers = ModelServers(database, self.engine)
+        context = Context(surface, transcoder, database, data, servers, storage, self.model_servers, self.engine)
         self.operations = Operations(context)
-        self.jobs = Jobs(context, self.operations, JobRunner(servers, storage, database))
+        runner = JobRunner(Programs(servers, storage, database, self.engine))
+        self.jobs = Jobs(context, self.operations, runner)
         self.models = models = Models(context, self.operations)
         self.deployments = deployments = Deployments(context, models)
         endpoints = Endpoints(context, self.operations, models, deployments)
@@ -119,7 +123,7 @@ async def run(folder: DataFolder, port: int, storage_port: int) -> None:
     listener = _listen(port, last_port, "--port")
     storage_listener = _listen(storage_port, last_storage_port, "--storage-port")
     port, storage_port = int(listener.getsockname()[1]), int(storage_listener.getsockname()[1])
-    gate = StorageGate(_free_port())
+    gate = StorageGate(_free_port(), folder.path)
     storage = storage_server.StorageServer(folder.path, gate.port, f"http://127.0.0.1:{storage_port}", database)
     try:
         await storage.start()
@@ -137,6 +141,7 @@ async def run(folder: DataFolder, port: int, storage_port: int) -> None:
         )
         # Not before: the first answer does not wait for it.
         emulator.deployments.prepare()
+        tidying = asyncio.ensure_future(emulator.engine.remove_left_overs())
         supervising = asyncio.ensure_future(storage.supervise())
         asked = asyncio.ensure_future(stopping.wait())
         # Supervision ends only by failing: without Cloud Storage nothing works.
@@ -148,6 +153,7 @@ async def run(folder: DataFolder, port: int, storage_port: int) -> None:
         if supervising.done():
             supervising.result()
         supervising.cancel()
+        tidying.cancel()
     finally:
         gate.close()
         await storage.stop()

@@ -81,6 +81,11 @@ def stopping() -> ApiError:
     return ApiError(Code.UNAVAILABLE, "The emulator is being stopped.")
 
 
+def no_space(what: str) -> ApiError:
+    """Return the error for what a full disk forbids. Clients would repeat it for minutes under a code of its own."""
+    return ApiError(Code.FAILED_PRECONDITION, f"No space left on this machine's disk: {what}.")
+
+
 def unimplemented(what: str) -> ApiError:
     """Return the error for what Vertex AI does and this emulator does not."""
     return ApiError(Code.UNIMPLEMENTED, what)

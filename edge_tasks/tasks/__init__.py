@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from invoke.collection import Collection
 
-from edge_tasks.tasks import config, dvc, init, local, model, state
+from edge_tasks.tasks import ci, config, doctor, dvc, init, local, model, service, state, template
 
 namespace = Collection()
 namespace.add_task(init.init)
-for _module in (config, dvc, local, model, state):
+namespace.add_task(doctor.doctor)
+for _module in (ci, config, dvc, local, model, service, state, template):
     namespace.add_collection(_module.collection)

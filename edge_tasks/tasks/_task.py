@@ -11,7 +11,7 @@ from typing import Any, TypeVar, cast
 from invoke.exceptions import Exit
 from invoke.tasks import task as invoke_task
 
-from edge_tasks.errors import EdgeError
+from edge_tasks.errors import EdgeError, full_disk
 from edge_tasks.interrupts import take_sigterm_like_ctrl_c
 
 _Body = TypeVar("_Body", bound=Callable[..., Any])
@@ -29,7 +29,7 @@ def task(
     """Make a task of a function whose first line of documentation is its line in `invoke --list`.
 
     An argument that is `iterable` may be given several times.
-    An EdgeError ends the task with `error:`, `hint:` and exit status 1, Ctrl-C with status 130.
+    An EdgeError (or a full disk) ends the task with `error:`, `hint:` and exit status 1, Ctrl-C with status 130.
     """
 
     def decorate(body: _Body) -> Any:
@@ -40,18 +40,27 @@ def task(
                 result = body(*args, **kwargs)
                 sys.stdout.flush()
             except EdgeError as error:
-                from edge_tasks.console import print_error
-
-                print_error(error)
-                raise Exit(code=1) from None
+                raise _told(error) from None
             except KeyboardInterrupt:
                 sys.stderr.write("interrupted\n")
                 raise Exit(code=130) from None
             except BrokenPipeError:  # `invoke ... | head`: the reader has what it wanted
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
                 raise Exit(code=1) from None
+            except OSError as error:
+                if (problem := full_disk(error)) is None:
+                    raise
+                raise _told(problem) from None
             return result
 
         return invoke_task(name=name, help=help or {}, iterable=iterable)(cast("_Body", guarded))
 
     return decorate
+
+
+def _told(error: EdgeError) -> Exit:
+    """Print `error`; return what ends invoke."""
+    from edge_tasks.console import print_error
+
+    print_error(error)
+    return Exit(code=1)

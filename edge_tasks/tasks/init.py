@@ -2,23 +2,122 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from edge_tasks.tasks._repository import repository
 from edge_tasks.tasks._task import task
 
-
-@task()
-def init(_context: Any) -> None:
-    """Set the repository up for its target: DVC's remote, bucket, shared state. Can be run again."""
-    from edge_tasks import projects
+if TYPE_CHECKING:
     from edge_tasks.console import Console
+    from edge_tasks.projects import Plan
 
-    here = repository()
+# The flags and their keys in edge.yaml.
+_KEYS = {
+    "target": "target",
+    "project": "google_cloud_project.project_id",
+    "region": "google_cloud_project.region",
+    "bucket": "storage_bucket.bucket_name",
+}
+# What is asked for on a terminal when the target becomes gcp.
+_QUESTIONS = {
+    "project": "Google Cloud project id",
+    "region": "region",
+    "bucket": "bucket for data, models and state (its name must be unique in the world)",
+}
+
+
+@task(
+    help={
+        "target": "local (this machine) or gcp (Google Cloud); default: that of edge.yaml",
+        "project": "Google Cloud project id",
+        "region": "Vertex AI region, such as europe-west1",
+        "bucket": "name of the bucket, without gs://",
+        "yes": "do not ask",
+        "dry_run": "only say what would be done",
+    }
+)
+def init(
+    _context: Any,
+    target: str | None = None,
+    project: str | None = None,
+    region: str | None = None,
+    bucket: str | None = None,
+    yes: bool = False,
+    dry_run: bool = False,
+) -> None:
+    """Set the repository up for its target: Google Cloud, bucket, edge.yaml, DVC's remote, shared state.
+
+    Can be run again at any time, also after a failure.
+    """
+    from edge_tasks.console import Console, can_ask, confirm
+    from edge_tasks.errors import EdgeError
+
+    root = repository().root
+    given = {"target": target, "project": project, "region": region, "bucket": bucket}
+    wanted = {_KEYS[name]: value for name, value in given.items() if value is not None}
+    asking = can_ask() and not yes
+    if asking and _moves_to_google_cloud(root, wanted):
+        _ask(root, wanted, list(_QUESTIONS))
     with Console() as console:
-        console.step(f"edge.yaml is in order: target {here.config.target}, {len(here.config.models)} model(s)")
-        projects.set_up(here.root, here.config, here.cloud, console)
-        if here.config.models:
-            console.step(f"ready; now train: dvc repro models/{next(iter(here.config.models))}/dvc.yaml")
-        else:
-            console.step("ready; now add a model: invoke model.init NAME")
+        plan = _plan(root, wanted, console, asking)
+        for fact in plan.facts:
+            console.step(fact)
+        if dry_run:
+            for repair in plan.repairs:
+                console.step(f"would {repair.text}")
+            return
+        if plan.asks and not yes:
+            for repair in plan.repairs:
+                console.step(f"to do: {repair.text}")
+            if not confirm("do all this?"):
+                raise EdgeError("nothing was done", "add `--yes` to do it without being asked")
+        plan.carry_out(console)
+        models = list(repository().config.models)
+        training = f"train: dvc repro models/{models[0]}/dvc.yaml" if models else "add a model: invoke model.init NAME"
+        console.step(f"ready; now {training}")
+
+
+def _plan(root: Path, wanted: dict[str, str], console: Console, asking: bool) -> Plan:
+    """Read the world; a bucket's name that is taken is asked for again when somebody is there."""
+    from edge_tasks import edge_yaml, projects
+    from edge_tasks.storage import BucketTakenError
+
+    while True:
+        config = edge_yaml.config_with(root, wanted)
+        try:
+            return projects.plan(root, config, edge_yaml.changed(root, wanted))
+        except BucketTakenError as error:
+            if not asking:
+                raise
+            console.step(error.problem)
+            wanted.pop(_KEYS["bucket"], None)
+            _ask(root, wanted, ["bucket"])
+
+
+def _moves_to_google_cloud(root: Path, wanted: Mapping[str, str]) -> bool:
+    from edge_tasks import cloud, edge_yaml
+
+    return _KEYS["target"] in edge_yaml.changed(root, wanted) and cloud.on_google_cloud(
+        edge_yaml.config_with(root, wanted)
+    )
+
+
+def _ask(root: Path, wanted: dict[str, str], names: list[str]) -> None:
+    """Ask for those of `names` that are not known yet, each until the answer is possible."""
+    from edge_tasks import edge_yaml, projects
+    from edge_tasks.console import ask, print_error
+    from edge_tasks.errors import ConfigError
+
+    for name in names:
+        key = _KEYS[name]
+        while key not in wanted:
+            suggestions = projects.suggestions(edge_yaml.load_config(root), edge_yaml.config_with(root, wanted))
+            answer = ask(_QUESTIONS[name], suggestions[key])
+            try:
+                edge_yaml.config_with(root, {**wanted, key: answer})
+            except ConfigError as error:
+                print_error(error)
+            else:
+                wanted[key] = answer

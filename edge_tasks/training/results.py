@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_tasks.errors import TrainingError
-from edge_tasks.files import replace_folder, write_atomically
+from edge_tasks.files import replace_folder
 from edge_tasks.trained_model import ARTIFACT_FOLDER, TrainedModel, save_trained_model
 from edge_tasks.trained_model import FILE_NAME as TRAINED_MODEL_FILE
 
@@ -56,11 +56,16 @@ def read_results(folder: Path) -> Results:
 
 
 def publish(results: Results, model_folder: Path, trained: TrainedModel) -> None:
-    """Put `results` into the model's folder, and `trained_model.json`, which vouches for the rest, last."""
+    """Put `results` into the model's folder, and `trained_model.json`, which vouches for the rest, last.
+
+    All that takes room on the disk is written beforehand; what is left are renames.
+    """
+    (results.folder / METRICS_FILE).write_text(json.dumps(results.metrics, indent=2) + "\n", encoding="utf-8")
+    save_trained_model(results.folder, trained)
     (model_folder / TRAINED_MODEL_FILE).unlink(missing_ok=True)
     replace_folder(results.artifact, model_folder / ARTIFACT_FOLDER)
     if (results.folder / PLOTS_FOLDER).is_dir():
         replace_folder(results.folder / PLOTS_FOLDER, model_folder / PLOTS_FOLDER)
-    write_atomically(model_folder / METRICS_FILE, (json.dumps(results.metrics, indent=2) + "\n").encode())
-    save_trained_model(model_folder, trained)
+    for name in (METRICS_FILE, TRAINED_MODEL_FILE):
+        (results.folder / name).replace(model_folder / name)
     shutil.rmtree(results.folder, ignore_errors=True)

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from edge_tasks.config import EdgeConfig
 from edge_tasks.edge_yaml import find_root
-from edge_tasks.errors import EdgeError, TrainingError
+from edge_tasks.errors import EdgeError, TrainingError, full_disk
 from edge_tasks.interrupts import take_sigterm_like_ctrl_c
 from edge_tasks.training.context import Order, TrainingState, current_order
 from edge_tasks.training.failure import TrainingFailedError, TrainingInterruptedError
@@ -54,6 +54,10 @@ def vertex_wrapper(config: EdgeConfig, state: TrainingState) -> Callable[[_Funct
                 return _train(config, run, function, bound.arguments, wishes)
             except EdgeError as error:
                 raise TrainingFailedError(error) from error
+            except OSError as error:
+                if (problem := full_disk(error)) is None:
+                    raise
+                raise TrainingFailedError(problem) from error
             except KeyboardInterrupt:
                 raise TrainingInterruptedError("the training was ended; nothing was changed") from None
 

@@ -17,6 +17,7 @@ def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
     running = Emulator(tmp_path_factory.mktemp("emulator"))
     yield running
     assert running.stop() == 0
+    assert "Traceback" not in running.log_text(), running.log_text()
 
 
 @pytest.fixture
@@ -24,8 +25,8 @@ def own_emulator(tmp_path: Path) -> Iterator[Callable[..., Emulator]]:
     """Starts emulators that a test may end as it likes."""
     started: list[Emulator] = []
 
-    def start(data: Path | None = None, *arguments: str) -> Emulator:
-        started.append(Emulator(data or tmp_path / "data", *arguments))
+    def start(data: Path | None = None, *arguments: str, **options: Any) -> Emulator:
+        started.append(Emulator(data or tmp_path / "data", *arguments, **options))
         return started[-1]
 
     yield start

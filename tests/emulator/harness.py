@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import itertools
 import json
@@ -12,9 +13,10 @@ import subprocess
 import sys
 import tarfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 import psutil
 import requests
@@ -44,6 +46,13 @@ def eventually(condition: Callable[[], Any], what: str) -> Any:
     raise AssertionError(f"never happened: {what}")
 
 
+def has_ended(pid: int) -> bool:
+    """Whether a process is gone, or dead and not yet buried by its parent."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+    return True
+
+
 class Answer(NamedTuple):
     status: int
     body: Any
@@ -61,19 +70,22 @@ class Answer(NamedTuple):
 class Emulator:
     """A running emulator and a plain HTTP client for it."""
 
-    def __init__(self, data: Path, *arguments: str) -> None:
+    def __init__(self, data: Path, *arguments: str, environment: Mapping[str, str] | None = None) -> None:
         self.data = data
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "edge_tasks.emulator", "--data", str(data), *arguments],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=child_environment(),
-        )
+        self._log = data.parent / f"{data.name}.log"
+        self._log.parent.mkdir(parents=True, exist_ok=True)
+        with self._log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "edge_tasks.emulator", "--data", str(data), *arguments],
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                env={**child_environment(), **(environment or {})},
+            )
         assert self.process.stdout is not None
         self.line = self.process.stdout.readline()
         if not self.line:
-            raise AssertionError(self.process.communicate()[1])
+            raise AssertionError(self.log_text())
         self.servers = json.loads((data / "servers.json").read_text())
         self.url: str = self.servers["vertex_url"]
         self.storage_url: str = self.servers["storage_url"]
@@ -112,11 +124,22 @@ class Emulator:
         answer.raise_for_status()
         return f"gs://{bucket}/{name}"
 
+    def read(self, bucket: str, name: str) -> bytes:
+        """Return the content of an object."""
+        url = f"{self.storage_url}/storage/v1/b/{bucket}/o/{quote(name, safe='')}"
+        answer = self.session.get(url, params={"alt": "media"}, timeout=10)
+        answer.raise_for_status()
+        return answer.content
+
     def new_bucket(self) -> str:
         name = f"bucket-{os.getpid()}-{next(numbers)}"
         url = f"{self.storage_url}/storage/v1/b"
         self.session.post(url, params={"project": "p"}, json={"name": name}, timeout=10).raise_for_status()
         return name
+
+    def log_text(self) -> str:
+        """What the emulator has said: warnings, and the traces of what it answered with a 500."""
+        return self._log.read_text(errors="replace")
 
     def tree(self) -> list[psutil.Process]:
         """Every process that the emulator has started, and itself."""

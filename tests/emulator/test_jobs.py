@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import psutil
 import pytest
@@ -53,10 +54,45 @@ def test_a_cancelled_job_ends_also_processes_that_made_a_session_of_their_own(em
     eventually(lambda: not psutil.pid_exists(int(pid)), "the child has ended")
 
 
+DAEMON = """
+import os, sys, time
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        print(os.getpid(), flush=True)
+        sys.stdout.close(); os.close(1); os.close(2)
+        time.sleep(1000)
+    os._exit(0)
+os.wait()
+time.sleep(float(sys.argv[1]))
+"""
+
+
+@pytest.mark.parametrize("seconds", ["0", "1000"])
+def test_a_daemon_ends_with_the_job_that_has_started_it(emulator: Emulator, seconds: str) -> None:
+    name = emulator.create_job(["python", "-c", DAEMON, seconds])
+    (pid,) = eventually(lambda: emulator.output(name), "the daemon prints its pid")
+    if seconds != "0":
+        emulator.post(f"{name}:cancel")
+    emulator.wait_for_job(name)
+    eventually(lambda: not psutil.pid_exists(int(pid)), "the daemon has ended")
+
+
 def test_cancelling_a_job_that_has_ended_changes_nothing(emulator: Emulator) -> None:
     job = emulator.run_job(["python", "-c", ""])
     assert emulator.post(f"{job['name']}:cancel").status == 200
     assert emulator.get(job["name"]).body == job
+
+
+def test_files_that_other_threads_open_survive_the_end_of_jobs(emulator: Emulator, bucket: str) -> None:
+    """A pipe that was closed twice closed what an upload had just opened: its connection to Cloud Storage."""
+    emulator.put(bucket, "m/model.pkl", b"x")
+    model = {"displayName": "x", "artifactUri": f"gs://{bucket}/m"}
+    names = []
+    for _ in range(15):
+        names += [emulator.create_job(["true"]) for _ in range(3)]
+        emulator.response(emulator.post(f"{PARENT}/models:upload", {"model": model}))
+    assert {emulator.wait_for_job(name)["state"] for name in names} == {"JOB_STATE_SUCCEEDED"}
 
 
 def test_a_job_that_exceeds_its_timeout_fails_with_the_reason(emulator: Emulator) -> None:
@@ -163,15 +199,82 @@ def test_a_folder_below_gcs_can_be_read(emulator: Emulator, bucket: str) -> None
     assert emulator.output(job) == ["1", "2"]
 
 
+def test_what_a_job_writes_below_gcs_is_uploaded_when_it_ends(emulator: Emulator, bucket: str) -> None:
+    emulator.put(bucket, "in/a.txt", b"read\n")
+    emulator.put(bucket, "in/b.txt", b"old\n")
+    command = f"cat /gcs/{bucket}/in/a.txt > /gcs/{bucket}/out/c.txt; echo new > /gcs/{bucket}/in/b.txt; mkdir -p $OUT"
+    variables = [{"name": "OUT", "value": f"/gcs/{bucket}/deep/er"}]
+    command += "; echo deep > $OUT/d.txt; exit 3"
+    spec = {"imageUri": PYTHON_IMAGE, "command": ["sh", "-c", command], "env": variables}
+    assert emulator.wait_for_job(emulator.submit({"containerSpec": spec}))["state"] == "JOB_STATE_FAILED"
+    found = {name: emulator.read(bucket, name) for name in ("in/a.txt", "in/b.txt", "out/c.txt", "deep/er/d.txt")}
+    assert found == {"in/a.txt": b"read\n", "in/b.txt": b"new\n", "out/c.txt": b"read\n", "deep/er/d.txt": b"deep\n"}
+
+
 def test_an_image_that_needs_docker_fails_the_job_clearly(emulator: Emulator) -> None:
     job = emulator.run_job(["true"], image="gcr.io/my/image")
     assert job["error"]["code"] == 12
     assert "gcr.io/my/image cannot run here: it needs Docker" in job["error"]["message"]
 
 
-def test_more_than_one_replica_is_unimplemented(emulator: Emulator) -> None:
-    pool = {"replicaCount": "2", "containerSpec": {"imageUri": PYTHON_IMAGE}}
-    answer = emulator.post(f"{PARENT}/customJobs", {"displayName": "x", "jobSpec": {"workerPoolSpecs": [pool]}})
+def pools(*scripts: tuple[int, str]) -> dict[str, Any]:
+    """The body of a job with a worker pool for each count of replicas and Python script."""
+    specs = [
+        {"replicaCount": count, "containerSpec": {"imageUri": PYTHON_IMAGE, "command": ["python", "-c", script]}}
+        for count, script in scripts
+    ]
+    return {"displayName": "x", "jobSpec": {"workerPoolSpecs": specs}}
+
+
+GREETINGS = """
+import json, os, socket, sys
+spec = json.loads(os.environ["CLUSTER_SPEC"])
+role, task = sys.argv[-1], spec["task"]
+host, port = spec["cluster"]["workerpool0"][0].split(":")
+if task["type"] == "workerpool0":
+    with socket.create_server((host, int(port))) as server:
+        greetings = sorted(server.accept()[0].recv(100).decode() for _ in range(3))
+    print(greetings, json.loads(os.environ["TF_CONFIG"])["task"], len(set(sum(spec["cluster"].values(), []))))
+else:
+    import time
+    while True:
+        try:
+            with socket.create_connection((host, int(port))) as client:
+                client.sendall(f"{task['type']}-{task['index']}".encode())
+            break
+        except OSError:
+            time.sleep(0.02)
+    print("greeted")
+    # Until the primary one ends.
+    time.sleep(1000)
+"""
+
+
+def test_the_replicas_of_a_job_find_each_other_and_end_with_the_primary_one(emulator: Emulator) -> None:
+    answer = emulator.post(f"{PARENT}/customJobs", pools((1, GREETINGS), (2, GREETINGS), (1, GREETINGS)))
+    job = emulator.wait_for_job(answer.body["name"])
+    assert job["state"] == "JOB_STATE_SUCCEEDED", job
+    by_replica: dict[str, list[str]] = {}
+    for entry in emulator.log(job):
+        by_replica.setdefault(entry["resource"]["labels"]["task_name"], []).append(entry["textPayload"])
+    greetings = ["workerpool1-0", "workerpool1-1", "workerpool2-0"]
+    assert by_replica.pop("workerpool0-0") == [f"{greetings} {{'type': 'chief', 'index': 0}} 4"]
+    assert by_replica == {name: ["greeted"] for name in greetings}
+
+
+def test_a_replica_that_fails_is_named_and_fails_the_job(emulator: Emulator) -> None:
+    waits, fails = "import time; time.sleep(1000)", "raise SystemExit('lost')"
+    answer = emulator.post(f"{PARENT}/customJobs", pools((1, waits), (0, ""), (1, fails)))
+    job = emulator.wait_for_job(answer.body["name"])
+    assert job["state"] == "JOB_STATE_FAILED"
+    assert job["error"]["message"].startswith("The replica workerpool2-0 exited with a non-zero status of 1.")
+    assert job["error"]["message"].endswith("lost")
+
+
+def test_the_primary_replica_is_one(emulator: Emulator) -> None:
+    answer = emulator.post(f"{PARENT}/customJobs", pools((2, "")))
+    assert answer.error == (400, "INVALID_ARGUMENT")
+    answer = emulator.post(f"{PARENT}/customJobs", pools((1, ""), (100, "")))
     assert answer.error == (501, "UNIMPLEMENTED")
 
 

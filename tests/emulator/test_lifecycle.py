@@ -46,6 +46,7 @@ def test_it_announces_itself_in_a_file_and_a_line(own_emulator: Start, tmp_path:
     assert running.servers == {
         "pid": running.process.pid,
         "started": psutil.Process(running.process.pid).create_time(),
+        "data": str(data),
         "vertex_url": running.url,
         "storage_url": running.storage_url,
         "version": 1,

@@ -91,7 +91,7 @@ def test_no_name_leads_out_of_the_data_folder(emulator: Emulator, client: Any, b
     assert files_outside(emulator) == []
 
 
-def test_what_was_refused_is_not_passed_on_to_a_server_that_is_slow_to_connect() -> None:
+def test_what_was_refused_is_not_passed_on_to_a_server_that_is_slow_to_connect(tmp_path: Path) -> None:
     class Connection:
         def __init__(self) -> None:
             self.written = b""
@@ -103,7 +103,7 @@ def test_what_was_refused_is_not_passed_on_to_a_server_that_is_slow_to_connect()
         def close(self) -> None:
             self.closed = True
 
-    client = storage_gate._Client(storage_gate.StorageGate(1), set())
+    client = storage_gate._Client(storage_gate.StorageGate(1, tmp_path), set())
     client._transport, server = Connection(), Connection()
     body = b'{"name": "../../escape.txt"}'
     head = (

@@ -206,7 +206,7 @@ def test_jobs_are_listed_by_page(emulator: Emulator) -> None:
         ({"maxFailedTrialCount": -1}, 400, "max_failed_trial_count"),
         ({"maxTrialCount": 10**12}, 400, "maxTrialCount"),
         ({"trialJobSpec": {}}, 400, "worker_pool_specs"),
-        ({"trialJobSpec": {"workerPoolSpecs": [{"replicaCount": 2}]}}, 501, "more than one replica"),
+        ({"trialJobSpec": {"workerPoolSpecs": [{"replicaCount": 2}]}}, 400, "replica_count must be 1"),
         ({"study": {"metrics": []}}, 400, "metrics"),
         ({"study": {"metrics": [{"metricId": "a b"}]}}, 400, "metric_id"),
         ({"study": {"metrics": [{"metricId": "a"}] * 2}}, 400, "twice"),

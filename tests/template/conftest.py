@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
 import sys
 import types
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -77,7 +79,7 @@ def bake(bake_into: Callable[..., Path], tmp_path: Path) -> Callable[..., Path]:
     return lambda **options: bake_into(tmp_path / "out", **options)
 
 
-@pytest.fixture(scope="session", params=["hello-world", "digits"])
+@pytest.fixture(scope="session", params=["hello-world", "digits", "fashion-mnist"])
 def baked(
     request: pytest.FixtureRequest,
     bake_into: Callable[..., Path],
@@ -85,6 +87,32 @@ def baked(
 ) -> Path:
     """A repository of each example, with default answers otherwise. For reading only."""
     return bake_into(tmp_path_factory.mktemp("baked"), example=request.param, project_slug="a-repository")
+
+
+# Every combination of answers to the questions that offer choices.
+CHOICES = {
+    question: [str(choice) for choice in choices]
+    for question, choices in json.loads((REPOSITORY / "cookiecutter.json").read_text()).items()
+    if isinstance(choices, list)
+}
+COMBINATIONS = [dict(zip(CHOICES, answers, strict=True)) for answers in itertools.product(*CHOICES.values())]
+
+
+@dataclass(frozen=True)
+class Baked:
+    """A repository, and the choices that made it."""
+
+    root: Path
+    choices: dict[str, str]
+
+
+@pytest.fixture(scope="session", params=COMBINATIONS, ids=lambda choices: "-".join(choices.values()))
+def combination(
+    request: pytest.FixtureRequest, bake_into: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
+) -> Baked:
+    """A repository of each combination of choices, with default answers otherwise. For reading only."""
+    root = bake_into(tmp_path_factory.mktemp("combination"), project_slug="a-repository", **request.param)
+    return Baked(root, request.param)
 
 
 @pytest.fixture(scope="session")

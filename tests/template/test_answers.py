@@ -130,9 +130,10 @@ def test_all_bad_answers_are_named_at_once(bake: Bake, capfd: pytest.CaptureFixt
     assert len(errors) == 5
 
 
-def test_an_unknown_example_is_refused(bake: Bake, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="mnist provided for choice variable example"):
-        bake(example="mnist")
+@pytest.mark.parametrize(("question", "answer"), [("example", "mnist"), ("ci", "jenkins")])
+def test_an_unknown_choice_is_refused(bake: Bake, tmp_path: Path, question: str, answer: str) -> None:
+    with pytest.raises(ValueError, match=f"{answer} provided for choice variable {question}"):
+        bake(**{question: answer})
     assert list((tmp_path / "out").iterdir()) == []
 
 
@@ -153,14 +154,14 @@ def test_pressing_enter_throughout_works(repository: Path, tmp_path: Path) -> No
     done = subprocess.run(
         [sys.executable, "-m", "cookiecutter", str(repository)],
         cwd=tmp_path,
-        input="\n" * 7,
+        input="\n" * 8,
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
-    assert "[7/7] Cloud Storage bucket" in done.stdout
+    assert "[8/8] Where tests, training and releases run" in done.stdout
     assert "    cd my-ml-project\n" in done.stdout
     assert "    dvc repro models/hello-world/dvc.yaml\n" in done.stdout
     assert [path.name for path in tmp_path.iterdir()] == ["my-ml-project"]
@@ -170,11 +171,13 @@ def test_every_question_has_words_for_people(repository: Path) -> None:
     questions = json.loads((repository / "cookiecutter.json").read_text())
     asked = [name for name in questions if not name.startswith("_")]
     assert list(questions["__prompts__"]) == asked
-    assert set(questions["__prompts__"]["example"]) == {"__prompt__", *questions["example"]}
+    for name in asked:
+        if isinstance(questions[name], list):
+            assert set(questions["__prompts__"][name]) == {"__prompt__", *questions[name]}
 
 
 def test_the_questions_come_in_this_order(repository: Path) -> None:
-    assert list(defaults(repository).items())[:7] == [
+    assert list(defaults(repository).items())[:8] == [
         ("project_name", "My ML project"),
         ("project_slug", "my-ml-project"),
         ("example", "hello-world"),
@@ -182,6 +185,7 @@ def test_the_questions_come_in_this_order(repository: Path) -> None:
         ("google_cloud_project_id", "my-gcp-project"),
         ("region", "us-central1"),
         ("bucket_name", "my-gcp-project-my-ml-project"),
+        ("ci", "circleci"),
     ]
 
 

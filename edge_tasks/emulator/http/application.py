@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
+import sqlite3
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from edge_tasks.emulator.errors import ApiError, Code, invalid, unimplemented
+from edge_tasks.emulator.errors import ApiError, Code, invalid, no_space, unimplemented
 from edge_tasks.emulator.http import guard
 from edge_tasks.emulator.http.exchange import Reply, Request, error_reply
 from edge_tasks.emulator.http.routing import Route, Router
@@ -72,7 +74,9 @@ class Application:
             return error_reply(error)
         except asyncio.CancelledError:
             raise
-        except Exception:
+        except Exception as error:
+            if _is_full_disk(error):
+                return error_reply(no_space("nothing was changed"))
             # A fault of ours: the trace goes to our log, never to a client.
             LOG.exception("%s %s", request.method, request.path)
             return error_reply(ApiError(Code.INTERNAL, "Internal error encountered; see the emulator's log."))
@@ -82,6 +86,8 @@ class Application:
         if door is not None:
             return await door(request)
         routes, request.variables = self._router.match(request.method, request.path)
+        if not routes and request.path.startswith("/v1beta1/"):
+            raise unimplemented(f"The v1beta1 API is not implemented by this emulator, v1 is: {request.path[:500]}")
         if not routes:
             raise ApiError(Code.NOT_FOUND, f"The path {request.method} {request.path[:500]} is not part of this API.")
         route = next((route for route in routes if self._knows(route)), routes[0])
@@ -96,6 +102,12 @@ class Application:
 
     def _knows(self, route: Route) -> bool:
         return route.rpc.full_name in self._handlers or route.rpc.full_name in self._direct
+
+
+def _is_full_disk(error: Exception) -> bool:
+    if isinstance(error, sqlite3.OperationalError):
+        return "disk is full" in str(error)  # Python 3.10 has no sqlite_errorcode
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 async def _read_body(headers: Mapping[str, str], receive: Any) -> bytes:

@@ -3,36 +3,43 @@
 fake-gcs-server answers any web page that finds its port, and writes an object called `../../x` outside its folder. So
 clients talk to this gate, which looks at the head of each request (and at the name in the metadata of uploads) and
 passes the bytes on as they are. The server behind it speaks TLS with a certificate that no browser trusts, so a page
-that finds its port cannot send it anything.
+that finds its port cannot send it anything. On a full disk it answers 500, which clients take for a passing fault and
+repeat; the gate refuses such an upload with the reason.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import ssl
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote_to_bytes, urlsplit
 
 import httptools
 
-from edge_tasks.emulator.errors import ApiError, Code, invalid
+from edge_tasks.emulator.errors import ApiError, Code, invalid, no_space
 from edge_tasks.emulator.http import guard
 from edge_tasks.emulator.http.exchange import error_reply
 
 if TYPE_CHECKING:
     import socket
+    from pathlib import Path
 
 # The metadata of an upload stand before its content, and are short.
 LONGEST_METADATA = 256 * 1024
 LONGEST_HEAD = 64 * 1024
 
+# What the server writes beside an object's content: its metadata, and folders.
+SPARE_BYTES = 256 * 1024
+
 
 class StorageGate:
-    """Accepts connections for the server on `port` of this machine."""
+    """Accepts connections for the server on `port` of this machine, which keeps its objects below `folder`."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, folder: Path) -> None:
         self.port = port
+        self._folder = folder
         # It is our own child on the loopback interface; its certificate is one that anybody can have.
         self.tls = ssl.create_default_context()
         self.tls.check_hostname = False
@@ -44,6 +51,12 @@ class StorageGate:
         """Begin to accept connections on a listening socket."""
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(lambda: _Client(self, self._clients), sock=listener)
+
+    def check_room(self, size: int) -> None:
+        """Refuse `size` bytes that the disk has no room for."""
+        free = shutil.disk_usage(self._folder).free
+        if free < size + SPARE_BYTES:
+            raise no_space(f"Cloud Storage has {free} bytes left for an upload of {size}")
 
     def close(self) -> None:
         """Accept no more connections, and end those that there are."""
@@ -128,6 +141,9 @@ class _Client(asyncio.Protocol):
         try:
             guard.check(self._headers)
             named = _check_url(self._url)
+            if self._parser.get_method() in (b"POST", b"PUT", b"PATCH"):
+                length = self._headers.get("content-length", "")
+                self._gate.check_room(int(length) if length.isdigit() else 0)
         except ApiError as error:
             self._refused = error
             return

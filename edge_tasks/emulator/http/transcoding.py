@@ -67,7 +67,9 @@ class Transcoder:
 
     def _parse(self, value: dict[str, Any], message: Message) -> None:
         try:
-            json_format.ParseDict(value, message, descriptor_pool=self._surface.pool)
+            json_format.ParseDict(
+                _with_camel_masks(value, message.DESCRIPTOR), message, descriptor_pool=self._surface.pool
+            )
         except (json_format.ParseError, ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
             raise invalid(_explain(str(error))) from None
 
@@ -112,10 +114,14 @@ def _query_tree(parameters: list[tuple[str, str]], descriptor: Any) -> dict[str,
 
 
 def _field(owner: Any, part: str, name: str) -> Any:
-    field = owner.fields_by_name.get(part) or owner.fields_by_camelcase_name.get(part)
+    field = _field_or_none(owner, part)
     if field is None:
         raise _unknown_parameter(name)
     return field
+
+
+def _field_or_none(owner: Any, name: str) -> Any:
+    return owner.fields_by_name.get(name) or owner.fields_by_camelcase_name.get(name)
 
 
 def _unknown_parameter(name: str) -> Exception:
@@ -127,13 +133,25 @@ def _query_value(field: Any, text: str, name: str) -> Any:
         if text.lower() not in {"true", "false"}:
             raise invalid(f"Invalid value {text[:100]!r} for the query parameter {name!r}: true or false.")
         return text.lower() == "true"
-    if field.message_type is not None and field.message_type.full_name == MASK:
-        return ",".join(_camel(path) for path in text.split(",") if path)
+    if _is_mask(field):
+        return _camel_mask(text)
     if field.message_type is not None and not field.message_type.full_name.startswith("google.protobuf."):
         raise invalid(f"The query parameter {name!r} is an object: name its fields.")
     return text
 
 
-def _camel(path: str) -> str:
+def _with_camel_masks(value: dict[str, Any], descriptor: Any) -> dict[str, Any]:
+    """Return a body whose own field masks are in camelCase, as json_format wants them."""
+    fields = {name: _field_or_none(descriptor, name) for name, text in value.items() if isinstance(text, str)}
+    masks = {name: _camel_mask(value[name]) for name, field in fields.items() if field is not None and _is_mask(field)}
+    return value | masks if masks else value
+
+
+def _is_mask(field: Any) -> bool:
+    return field.message_type is not None and bool(field.message_type.full_name == MASK)
+
+
+def _camel_mask(text: str) -> str:
     """Masks come in camelCase from the SDK and in snake_case from people."""
-    return re.sub(r"_([a-z0-9])", lambda match: match.group(1).upper(), path.strip())
+    paths = (path.strip() for path in text.split(",") if path)
+    return ",".join(re.sub(r"_([a-z0-9])", lambda match: match.group(1).upper(), path) for path in paths)

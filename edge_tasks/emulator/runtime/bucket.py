@@ -8,18 +8,20 @@ from __future__ import annotations
 import http.client
 import json
 import re
-import shutil
-from typing import TYPE_CHECKING, NamedTuple
+from types import MappingProxyType
+from typing import IO, TYPE_CHECKING, NamedTuple
 from urllib.parse import quote, urlencode, urlsplit
 
-from edge_tasks.emulator.errors import invalid, precondition
+from edge_tasks.emulator.errors import ApiError, Code, invalid, precondition
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from datetime import datetime
     from pathlib import Path
 
 TIMEOUT = 60
+PIECE = 1 << 20
+NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
 class Location(NamedTuple):
@@ -59,7 +61,7 @@ class Storage:
             response = self._get(f"/storage/v1/b/{quote(bucket, safe='')}/o?{query}")
             if response is None:
                 return
-            page = json.load(response)
+            page = json.loads(_read(response))
             for item in page.get("items", []):
                 yield item["name"]
             token = page.get("nextPageToken", "")
@@ -72,8 +74,9 @@ class Storage:
         if response is None:
             return False
         target.parent.mkdir(parents=True, exist_ok=True)
-        with target.open("wb") as output:
-            shutil.copyfileobj(response, output)
+        with response, target.open("wb") as output:
+            while piece := _read(response, PIECE):
+                output.write(piece)
         return True
 
     def download_folder(self, location: Location, target: Path) -> int:
@@ -90,30 +93,48 @@ class Storage:
 
     def upload(self, source: Path, bucket: str, name: str) -> None:
         """Write a file as an object."""
-        connection = http.client.HTTPConnection(self._netloc, timeout=TIMEOUT)
         query = urlencode({"uploadType": "media", "name": name})
         path = f"/upload/storage/v1/b/{quote(bucket, safe='')}/o?{query}"
         with source.open("rb") as body:
             # Without a length the body would be sent in chunks.
             headers = {"Content-Length": str(source.stat().st_size), "Content-Type": "application/octet-stream"}
-            connection.request("POST", path, body, headers)
-            response = connection.getresponse()
-            response.read()
+            with self._ask("POST", path, body, headers) as response:
+                _read(response)
         if response.status == 404:
             raise precondition(f"The bucket {bucket} does not exist.")
         if response.status != 200:
             raise precondition(f"Cloud Storage answered {response.status} to the upload of gs://{bucket}/{name}.")
 
     def _get(self, path: str) -> http.client.HTTPResponse | None:
-        connection = http.client.HTTPConnection(self._netloc, timeout=TIMEOUT)
-        connection.request("GET", path)
-        response = connection.getresponse()
+        response = self._ask("GET", path)
+        if response.status == 200:
+            return response
+        response.close()
         if response.status == 404:
-            response.read()
             return None
-        if response.status != 200:
-            raise precondition(f"Cloud Storage answered {response.status} to GET {path}.")
-        return response
+        raise precondition(f"Cloud Storage answered {response.status} to GET {path}.")
+
+    def _ask(
+        self, method: str, path: str, body: IO[bytes] | None = None, headers: Mapping[str, str] = NO_HEADERS
+    ) -> http.client.HTTPResponse:
+        connection = http.client.HTTPConnection(self._netloc, timeout=TIMEOUT)
+        try:
+            connection.request(method, path, body, {**headers, "Connection": "close"})
+            return connection.getresponse()
+        except (OSError, http.client.HTTPException) as error:
+            connection.close()
+            raise _unavailable(error) from error
+
+
+def _read(response: http.client.HTTPResponse, size: int | None = None) -> bytes:
+    try:
+        return response.read(size)
+    except (OSError, http.client.HTTPException) as error:
+        raise _unavailable(error) from error
+
+
+def _unavailable(error: Exception) -> ApiError:
+    return ApiError(Code.UNAVAILABLE, f"Cloud Storage does not answer: {error or type(error).__name__}.")
 
 
 def safe_join(folder: Path, relative: str) -> Path:

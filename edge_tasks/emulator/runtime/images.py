@@ -35,6 +35,11 @@ def runs_local_python(image: str) -> bool:
     return bool(PREBUILT_TRAINING.fullmatch(image) or PLAIN_PYTHON.fullmatch(image))
 
 
+def is_prebuilt_prediction(image: str) -> bool:
+    """Whether an image is one of Vertex AI's own for prediction."""
+    return bool(PREBUILT_PREDICTION.fullmatch(image))
+
+
 def framework_of(image: str) -> Framework | None:
     """Return the framework of a prebuilt prediction image that is emulated."""
     match = PREBUILT_PREDICTION.fullmatch(image)

@@ -5,7 +5,6 @@ The variables of Vertex AI: https://cloud.google.com/vertex-ai/docs/training/cod
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 import shutil
@@ -15,10 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edge_tasks.emulator.runtime.cluster import PRIMARY, Replica
 from edge_tasks.emulator.runtime.processes import ROOT, clean_environment
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 SUPPORT = Path(__file__).parent / "job_support"
 CLIENT_HOOK = Path(__file__).parents[1] / "client_hook"
@@ -60,8 +60,12 @@ class JobFolder:
 
     @property
     def gcs(self) -> Path:
-        """What the job reads below /gcs."""
+        """What the job reads and writes below /gcs."""
         return self.path / "gcs"
+
+    def of_replica(self, replica: Replica) -> JobFolder:
+        """Return the folders of a replica: the primary one has those of the job itself."""
+        return self if replica == PRIMARY else JobFolder(self.path / "replicas" / replica.name)
 
     @property
     def work(self) -> Path:
@@ -88,6 +92,8 @@ class JobFolder:
         """Remove the folders of an ended job; its log stays."""
         if not self.path.is_dir():
             return
+        for replica in (self.path / "replicas").glob("*"):
+            JobFolder(replica).clear()
         link = self.path / "link"
         if link.is_file():
             shutil.rmtree(link.read_text(), ignore_errors=True)
@@ -110,39 +116,29 @@ class JobFolder:
 
 def variables(
     *,
-    folder: JobFolder,
     servers: Servers,
     project: str,
     location: str,
     job_id: str,
     trial_id: str,
     base_output: str,
-    spec_env: Iterable[Any],
     job_spec: dict[str, Any],
 ) -> dict[str, str]:
-    """Return the whole environment of a job."""
+    """Return what Vertex AI and the emulator tell a job, wherever it runs."""
     host = servers.vertex_url.removeprefix("http://")
-    environment = clean_environment()
-    system_path = environment.get("PATH", "/usr/local/bin:/usr/bin:/bin")
-    environment |= {
-        "PATH": f"{folder.bin}:{Path(sys.executable).parent}:{system_path}",
-        "HOME": str(folder.path / "home"),
-        "TMPDIR": str(folder.path / "tmp"),
-        "PYTHONUNBUFFERED": "1",
+    environment = {
         "CLOUD_ML_PROJECT_ID": project,
         "CLOUD_ML_REGION": location,
         "CLOUD_ML_JOB_ID": job_id,
-        "CLUSTER_SPEC": _cluster_spec(job_spec, trial_id),
         # Not Vertex AI's: how unmodified clients find the emulator from inside the job.
         "VERTEX_EMULATOR_URL": servers.vertex_url,
-        "VERTEX_EMULATOR_PIP": str(folder.bin / "pip"),
         "STORAGE_EMULATOR_HOST": servers.storage_url,
         "GCE_METADATA_HOST": host,
         "GCE_METADATA_IP": host,
         "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false",
     }
     if trial_id:
-        environment |= {"CLOUD_ML_TRIAL_ID": trial_id, "CLOUD_ML_HP_METRIC_FILE": str(folder.metrics)}
+        environment["CLOUD_ML_TRIAL_ID"] = trial_id
     if base_output:
         base = base_output.rstrip("/")
         environment |= {
@@ -153,11 +149,32 @@ def variables(
     if job_spec.get("experiment"):
         environment["AIP_EXPERIMENT_NAME"] = job_spec["experiment"]
         environment["AIP_EXPERIMENT_RUN_NAME"] = job_spec.get("experimentRun", "")
-    for variable in spec_env:
-        environment[variable.name] = expand(variable.value, environment)
+    return environment
+
+
+def local_environment(folder: JobFolder, given: Mapping[str, str], spec_env: Iterable[Any]) -> dict[str, str]:
+    """Return the whole environment of a job that is a process of this machine."""
+    environment = clean_environment()
+    system_path = environment.get("PATH", "/usr/local/bin:/usr/bin:/bin")
+    environment |= {
+        "PATH": f"{folder.bin}:{Path(sys.executable).parent}:{system_path}",
+        "HOME": str(folder.path / "home"),
+        "TMPDIR": str(folder.path / "tmp"),
+        "PYTHONUNBUFFERED": "1",
+        "VERTEX_EMULATOR_PIP": str(folder.bin / "pip"),
+        "CLOUD_ML_HP_METRIC_FILE": str(folder.metrics),
+        **given,
+    }
+    add_variables(environment, spec_env)
     paths = [str(folder.site), str(SUPPORT), str(CLIENT_HOOK), environment.get("PYTHONPATH", "")]
     environment["PYTHONPATH"] = ":".join(path for path in paths if path)
     return environment
+
+
+def add_variables(environment: dict[str, str], spec_env: Iterable[Any]) -> None:
+    """Add the variables that a spec asks for; each may name those before it."""
+    for variable in spec_env:
+        environment[variable.name] = expand(variable.value, environment)
 
 
 def expand(text: str, environment: dict[str, str]) -> str:
@@ -166,17 +183,4 @@ def expand(text: str, environment: dict[str, str]) -> str:
         r"\$\$(?=\()|\$\(([A-Za-z_][\w.]*)\)",
         lambda match: "$" if match.group(1) is None else environment.get(match.group(1), match.group(0)),
         text,
-    )
-
-
-def _cluster_spec(job_spec: dict[str, Any], trial_id: str) -> str:
-    """Return https://cloud.google.com/vertex-ai/docs/training/distributed-training#cluster-variables."""
-    task: dict[str, Any] = {"type": "workerpool0", "index": 0}
-    return json.dumps(
-        {
-            "cluster": {"workerpool0": ["127.0.0.1:2222"]},
-            "environment": "cloud",
-            "task": {**task, "trial": trial_id} if trial_id else task,
-            "job": json.dumps(job_spec),
-        }
     )

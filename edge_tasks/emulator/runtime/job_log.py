@@ -27,6 +27,7 @@ class Entry(NamedTuple):
     microseconds: int
     severity: str
     payload: str | dict[str, Any]
+    replica: str
 
 
 class JobLog:
@@ -37,13 +38,13 @@ class JobLog:
         self._file = path.open("ab", buffering=0)
         self._last = 0
 
-    def write(self, *entries: tuple[str, str | dict[str, Any]]) -> None:
-        """Append entries, each a severity and a payload, with one write."""
+    def write(self, *entries: tuple[str, str | dict[str, Any], str]) -> None:
+        """Append entries, each a severity, a payload and the replica's name, with one write."""
         lines = []
         now = time.time_ns() // 1000
-        for severity, payload in entries:
+        for entry in entries:
             self._last = max(now, self._last + 1)
-            lines.append(orjson.dumps([self._last, severity, payload]))
+            lines.append(orjson.dumps([self._last, *entry]))
         self._file.write(b"\n".join([*lines, b""]))
 
     def close(self) -> None:
@@ -54,8 +55,9 @@ class JobLog:
 class LineReader:
     """Cuts a stream of bytes into log entries; a line of JSON with a message becomes a structured one."""
 
-    def __init__(self, log: JobLog, severity: str) -> None:
+    def __init__(self, log: JobLog, severity: str, replica: str) -> None:
         self._log = log
+        self._replica = replica
         self._severity = severity
         self._rest = b""
         self.last_lines: deque[str] = deque(maxlen=LAST_LINES)
@@ -80,7 +82,7 @@ class LineReader:
             for start in range(0, max(len(line), 1), LONGEST_LINE):
                 text = line[start : start + LONGEST_LINE].rstrip(b"\r").decode("utf-8", "replace")
                 severity, payload = _structured(text) or (self._severity, text)
-                entries.append((severity or self._severity, payload))
+                entries.append((severity or self._severity, payload, self._replica))
                 self.last_lines.append(text)
         if entries:
             self._log.write(*entries)
@@ -103,9 +105,10 @@ def read(path: Path, *, offset: int = 0, since: int = 0, limit: int = 1000) -> t
                 break
             if len(entries) == limit:
                 return entries, offset
-            microseconds, severity, payload = orjson.loads(line)
+            microseconds, severity, payload, *replica = orjson.loads(line)
             if microseconds >= since:
-                entries.append(Entry(offset, microseconds, severity, payload))
+                # Logs of an earlier version name no replica: there was one.
+                entries.append(Entry(offset, microseconds, severity, payload, *(replica or ["workerpool0-0"])))
             offset += len(line)
     return entries, None
 

@@ -4,6 +4,9 @@ Each child leads a session of its own, so that its whole tree can be signalled. 
 the emulator holds: when the emulator is killed, the pipe ends and the shell kills the group. (PR_SET_PDEATHSIG
 would follow the thread that made the child, and exists on Linux only.) Should even the watcher be lost, pid
 and start time are in the store, and the next start ends what is left.
+
+A daemon leaves its session and its parents. But it keeps the variables that it was started with, so each child has
+one of its own, by which what it has left behind is found when it ends.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import secrets
 import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -18,7 +22,7 @@ from typing import TYPE_CHECKING, Protocol
 import psutil
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from edge_tasks.emulator.store.database import Database
 
@@ -30,6 +34,11 @@ WATCHER = 'read -r _; kill -9 -"$1" >/dev/null 2>&1'
 
 # Variables of ours that a child may see. Everything else, secrets of the user first, stays here.
 ALLOWED = ("PATH", "LANG", "LANGUAGE", "TZ", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT")
+
+# Its value tells to which child a process belongs.
+MARK = "VERTEX_EMULATOR_CHILD"
+# A daemon may start another one while it is looked for.
+MOST_SEARCHES = 10
 
 # Where this package is imported from, for programs of ours that run as children.
 ROOT = Path(__file__).parents[3]
@@ -58,8 +67,9 @@ class Process(Protocol):
 class Child:
     """One running child and its tree."""
 
-    def __init__(self, process: Process, watch_pipe: int, database: Database) -> None:
+    def __init__(self, process: Process, watch_pipe: int, database: Database, mark: str = "") -> None:
         self.process = process
+        self._mark = mark
         self._watch_pipe = watch_pipe
         self._database = database
         self._ended = False
@@ -73,6 +83,7 @@ class Child:
         """Wait for the end and return the exit status as a container would: 128 + N for signal N."""
         status = await self.process.wait()
         self.kill_tree()
+        await self._kill_daemons()
         return 128 - status if status < 0 else status
 
     async def stop(self, grace: float) -> None:
@@ -88,6 +99,7 @@ class Child:
             with contextlib.suppress(psutil.NoSuchProcess):
                 stray.kill()
         await self.process.wait()
+        await self._kill_daemons()
 
     def kill_tree(self) -> None:
         """Kill whatever is left of the group and forget it."""
@@ -98,6 +110,12 @@ class Child:
         self._signal(signal.SIGKILL)
         os.close(self._watch_pipe)
         self._database.forget_process(self.process.pid)
+
+    async def _kill_daemons(self) -> None:
+        """Kill what has left the group and its parents."""
+        if self._mark:
+            await asyncio.to_thread(_kill_marked, self._mark)
+            self._mark = ""
 
     def _descendants(self) -> list[psutil.Process]:
         """Return the tree by parentage: a descendant may have made a group of its own."""
@@ -123,13 +141,15 @@ async def start(
     database: Database,
     stdout: int,
     stderr: int,
+    make: Callable[..., Child] = Child,
 ) -> Child:
-    """Start a program in its own session and note it.
+    """Start a program in its own session and note it. `make` is the class of the child.
 
     The pipes are ours, not asyncio's: from Python 3.11 on its `wait` returns only once all of its pipes are
     closed, which a grandchild may put off for ever.
     """
     read_end, watch_pipe = os.pipe()
+    mark = secrets.token_hex(8)
     try:
         process = await asyncio.create_subprocess_exec(
             "/bin/sh",
@@ -137,7 +157,7 @@ async def start(
             WATCHED,
             "sh",
             *arguments,
-            env=dict(environment),
+            env={**environment, MARK: mark},
             cwd=folder,
             stdin=read_end,
             stdout=stdout,
@@ -149,15 +169,39 @@ async def start(
         raise
     finally:
         os.close(read_end)
-    return adopt(process, watch_pipe, role=role, database=database)
+    child = make(process, watch_pipe, database, mark)
+    _note(child, role, database)
+    return child
 
 
 def adopt(process: Process, watch_pipe: int, *, role: str, database: Database) -> Child:
     """Make a child of a process that leads a session with a watcher in it, and note it."""
     child = Child(process, watch_pipe, database)
-    with contextlib.suppress(psutil.NoSuchProcess):
-        database.remember_process(process.pid, psutil.Process(process.pid).create_time(), role)
+    _note(child, role, database)
     return child
+
+
+def _note(child: Child, role: str, database: Database) -> None:
+    pid = child.process.pid
+    with contextlib.suppress(psutil.NoSuchProcess):
+        database.remember_process(pid, psutil.Process(pid).create_time(), role)
+
+
+def _kill_marked(mark: str) -> None:
+    for _ in range(MOST_SEARCHES):
+        found = [process for process in psutil.process_iter() if _mark_of(process) == mark]
+        for process in found:
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+        if not found:
+            return
+        psutil.wait_procs(found, timeout=1)
+
+
+def _mark_of(process: psutil.Process) -> str:
+    with contextlib.suppress(psutil.Error, OSError):
+        return process.environ().get(MARK, "")
+    return ""
 
 
 def end_left_overs(database: Database) -> None:

@@ -19,7 +19,14 @@ from edge_tasks.emulator.batch.results import Shard, batches
 from edge_tasks.emulator.data_folder import remove_others
 from edge_tasks.emulator.errors import ApiError, Code, invalid, precondition, unimplemented
 from edge_tasks.emulator.runtime.bucket import Location, dated_folder, parse_uri
-from edge_tasks.emulator.services.names import check_display_name, check_labels, check_parent, new_id, parse_model
+from edge_tasks.emulator.services.names import (
+    check_display_name,
+    check_labels,
+    check_machine,
+    check_parent,
+    new_id,
+    parse_model,
+)
 from edge_tasks.emulator.services.predictions import read_answer
 from edge_tasks.emulator.services.runs import Runs
 from edge_tasks.emulator.store.listing import page
@@ -74,7 +81,7 @@ class BatchPredictions:
         if name.parent != request.parent:
             raise invalid(f"The model {job.model!r} is not in {request.parent}.")
         version = self._models.version(job.model)
-        self._deployments.check(version)
+        await self._deployments.check(version)
         for field in OUTPUT_ONLY:
             job.ClearField(field)
         job.name = f"{request.parent}/batchPredictionJobs/{new_id()}"
@@ -297,5 +304,4 @@ def _check_options(job: Message) -> None:
     if job.manual_batch_tuning_parameters.batch_size < 0:
         raise invalid("manual_batch_tuning_parameters.batch_size must not be negative.")
     # The models of this emulator support DEDICATED_RESOURCES only, and then the field is required.
-    if not job.dedicated_resources.machine_spec.machine_type:
-        raise invalid("dedicated_resources.machine_spec.machine_type is required for a custom-trained model.")
+    check_machine(job.dedicated_resources.machine_spec, "dedicated_resources.machine_spec")

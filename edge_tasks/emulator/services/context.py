@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from edge_tasks.emulator.http.transcoding import Transcoder
     from edge_tasks.emulator.runtime.bucket import Storage
+    from edge_tasks.emulator.runtime.docker import Docker
     from edge_tasks.emulator.runtime.job_environment import Servers
     from edge_tasks.emulator.schema.surface import Surface
     from edge_tasks.emulator.serving.model_server import ModelServers
@@ -26,3 +27,4 @@ class Context:
     servers: Servers
     storage: Storage
     model_servers: ModelServers
+    engine: Docker

@@ -7,16 +7,20 @@ import importlib.util
 from typing import TYPE_CHECKING
 
 from edge_tasks.emulator.errors import precondition, unimplemented
-from edge_tasks.emulator.runtime import images
+from edge_tasks.emulator.runtime import docker, images
+from edge_tasks.emulator.runtime.job_environment import add_variables
 from edge_tasks.emulator.services.names import project_and_location
 from edge_tasks.emulator.serving.model_server import ModelServer
-from edge_tasks.emulator.serving.plan import ServerPlan
+from edge_tasks.emulator.serving.plan import CustomContainer, ServerPlan
 
 if TYPE_CHECKING:
     from edge_tasks.emulator.schema.surface import Message
     from edge_tasks.emulator.services.context import Context
     from edge_tasks.emulator.services.models import Models
     from edge_tasks.emulator.store.database import Row
+
+# https://cloud.google.com/vertex-ai/docs/reference/rest/v1/ModelContainerSpec
+DEFAULT_PORT = 8080
 
 
 class Deployments:
@@ -26,14 +30,27 @@ class Deployments:
         self._context = context
         self._models = models
 
-    def check(self, version: Row) -> images.Framework:
+    async def check(self, version: Row) -> None:
         """Refuse a model that cannot be served here, before anything is started."""
         image = version.message.container_spec.image_uri
+        if self._framework(version) is None:
+            try:
+                await self._context.engine.check()
+            except docker.DockerError as error:
+                raise unimplemented(
+                    f"The serving image {image} cannot run here: it needs Docker, and {error}."
+                ) from None
+
+    def _framework(self, version: Row) -> images.Framework | None:
+        """Return what the model was made with; None for a custom container."""
+        image = version.message.container_spec.image_uri
         framework = images.framework_of(image)
+        if framework is None and image and not images.is_prebuilt_prediction(image):
+            return None
         if framework is None:
             raise unimplemented(
-                f"The serving image {image or '(none)'} is not implemented by this emulator: it serves the prebuilt"
-                " sklearn and xgboost prediction images."
+                f"The serving image {image or '(none)'} is not implemented by this emulator: of the prebuilt"
+                f" prediction images it serves those of {', '.join(images.FRAMEWORKS)}."
             )
         if importlib.util.find_spec(framework.module) is None:
             raise precondition(
@@ -80,20 +97,19 @@ class Deployments:
 
     def _plan(self, endpoint: str, deployed: Message) -> ServerPlan:
         version = self._models.version(f"{deployed.model}@{deployed.model_version_id}")
-        framework = self.check(version)
+        framework = self._framework(version)
         endpoint_id = endpoint.rpartition("/")[2]
         project, _ = project_and_location(endpoint)
         default = f"/v1/endpoints/{endpoint_id}/deployedModels/{deployed.id}"
-        health = version.message.container_spec.health_route or default
-        predict = version.message.container_spec.predict_route or f"{default}:predict"
-        environment = {variable.name: variable.value for variable in version.message.container_spec.env}
-        environment |= {
+        spec = version.message.container_spec
+        port = spec.ports[0].container_port if spec.ports else DEFAULT_PORT
+        environment = {
             "AIP_MODE": "PREDICTION",
             "AIP_MODE_VERSION": "1.0.0",
             "AIP_FRAMEWORK": "CUSTOM_CONTAINER",
-            "AIP_HTTP_PORT": "8080",
-            "AIP_HEALTH_ROUTE": health,
-            "AIP_PREDICT_ROUTE": predict,
+            "AIP_HTTP_PORT": str(port),
+            "AIP_HEALTH_ROUTE": spec.health_route or default,
+            "AIP_PREDICT_ROUTE": spec.predict_route or f"{default}:predict",
             "AIP_ENDPOINT_ID": endpoint_id,
             "AIP_MODEL_NAME": endpoint_id,
             "AIP_DEPLOYED_MODEL_ID": deployed.id,
@@ -103,12 +119,18 @@ class Deployments:
             "AIP_STORAGE_URI": version.message.artifact_uri,
             "STORAGE_EMULATOR_HOST": self._context.servers.storage_url,
         }
+        reserved = dict(environment)
+        add_variables(environment, spec.env)
+        environment |= reserved
         return ServerPlan(
             key=hashlib.sha256(f"{endpoint}/{deployed.id}".encode()).hexdigest()[:16],
-            framework=framework.name,
+            framework=framework.name if framework else "",
             artifacts=self._models.artifacts(version),
-            health_route=health,
-            predict_route=predict,
+            health_route=environment["AIP_HEALTH_ROUTE"],
+            predict_route=environment["AIP_PREDICT_ROUTE"],
             environment=environment,
-            own_interpreter=bool(version.message.container_spec.env),
+            own_interpreter=bool(spec.env),
+            container=None
+            if framework
+            else CustomContainer(spec.image_uri, tuple(spec.command), tuple(spec.args), port),
         )

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 import secrets
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from edge_tasks.emulator.errors import ApiError, Code, invalid, not_found, precondition, unimplemented
 from edge_tasks.emulator.services.names import (
     ENDPOINT_ID,
     check_display_name,
+    check_etag,
     check_labels,
+    check_machine,
     check_parent,
     new_id,
     parse_model,
@@ -19,14 +22,16 @@ from edge_tasks.emulator.store.listing import page
 from edge_tasks.emulator.store.masks import apply_mask
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     from edge_tasks.emulator.schema.surface import Message
     from edge_tasks.emulator.services.context import Context
     from edge_tasks.emulator.services.deployments import Deployments
     from edge_tasks.emulator.services.models import Models
     from edge_tasks.emulator.services.operations import Operations
+    from edge_tasks.emulator.store.filters import Function
 
+SERVICE = "google.cloud.aiplatform.v1.EndpointService"
 KIND = "Endpoint"
 MUTABLE = frozenset(
     {"display_name", "description", "labels", "traffic_split", "predict_request_response_logging_config"}
@@ -39,14 +44,18 @@ MUTABLE_DEPLOYED = frozenset(
         for field in ("min_replica_count", "max_replica_count", "required_replica_count", "autoscaling_metric_specs")
     }
 )
+# No endpoint here serves a model of Google's.
+BASE_MODEL: Mapping[str, Function] = dict.fromkeys(("base_model_name", "baseModelName"), lambda _: lambda _: False)
 DEPLOYED_MODEL_ID = re.compile(r"[0-9]{1,10}")
 NEW_MODEL = "0"
+# https://cloud.google.com/vertex-ai/docs/reference/rest/v1/MachineSpec
+DEFAULT_MACHINE = "n1-standard-2"
 
 
 class Endpoints:
     """Endpoints, the models deployed on them, and how traffic is split."""
 
-    service = "google.cloud.aiplatform.v1.EndpointService"
+    service = SERVICE
 
     def __init__(self, context: Context, operations: Operations, models: Models, deployments: Deployments) -> None:
         self._context = context
@@ -60,8 +69,7 @@ class Endpoints:
         endpoint = request.endpoint
         check_display_name(endpoint)
         check_labels(endpoint.labels)
-        if endpoint.dedicated_endpoint_enabled or endpoint.HasField("private_service_connect_config"):
-            raise unimplemented("Dedicated and private endpoints are not implemented by this emulator.")
+        _check_reach(endpoint)
         if request.endpoint_id and not ENDPOINT_ID.fullmatch(request.endpoint_id):
             raise invalid(f"Invalid endpoint_id {request.endpoint_id!r}: 1 to 10 digits.")
         endpoint.name = f"{request.parent}/endpoints/{request.endpoint_id or new_id()}"
@@ -82,12 +90,14 @@ class Endpoints:
         check_parent(request.parent)
         rows = self._context.database.children(KIND, request.parent)
         descriptor = self._context.surface.new(KIND).DESCRIPTOR
-        endpoints, token = page(rows, request, descriptor, {"endpoint": f"{request.parent}/endpoints/"})
+        ids = {"endpoint": f"{request.parent}/endpoints/"}
+        endpoints, token = page(rows, request, descriptor, ids, BASE_MODEL)
         return self._context.surface.new("ListEndpointsResponse", endpoints=endpoints, next_page_token=token)
 
     async def update_endpoint(self, request: Message) -> Message:
         """Change the masked fields of an endpoint."""
         endpoint = self._context.database.get(KIND, request.endpoint.name)
+        check_etag(endpoint, request.endpoint)
         apply_mask(endpoint, request.endpoint, request.update_mask.paths, MUTABLE)
         check_display_name(endpoint)
         check_labels(endpoint.labels)
@@ -116,17 +126,22 @@ class Endpoints:
 
     async def deploy_model(self, request: Message) -> Message:
         """Start a server for a model and add it to an endpoint."""
-        endpoint = self._context.database.get(KIND, request.endpoint)
         deployed = request.deployed_model
         name = parse_model(deployed.model, "deployed_model.model")
         version = self._models.version(deployed.model)
+        await self._deployments.check(version)
+        # From here on nothing is awaited, so that no two deployments get one id.
+        endpoint = self._context.database.get(KIND, request.endpoint)
         kind = deployed.WhichOneof("prediction_resources")
         if kind != "dedicated_resources":
             raise invalid(
                 f"Model `{name.name}` supports deployment with DEDICATED_RESOURCES only: set"
                 " deployed_model.dedicated_resources."
             )
-        _check_replicas(deployed.dedicated_resources)
+        resources = deployed.dedicated_resources
+        resources.machine_spec.machine_type = resources.machine_spec.machine_type or DEFAULT_MACHINE
+        resources.max_replica_count = resources.max_replica_count or resources.min_replica_count
+        _check_resources(resources)
         in_use = {other.id for other in endpoint.deployed_models}
         if deployed.id and (not DEPLOYED_MODEL_ID.fullmatch(deployed.id) or deployed.id == NEW_MODEL):
             raise invalid(f"Invalid deployed_model.id {deployed.id!r}: 1 to 10 digits.")
@@ -138,11 +153,12 @@ class Endpoints:
         deployed.model_version_id = version.message.version_id
         deployed.display_name = deployed.display_name or version.message.display_name
         deployed.create_time.GetCurrentTime()
-        self._deployments.check(version)
         return await self._operations.start("EndpointService.DeployModel", endpoint.name, self._deploy(request))
 
     async def undeploy_model(self, request: Message) -> Message:
         """Remove a model from an endpoint and end its server."""
+        if not request.deployed_model_id:
+            raise invalid("deployed_model_id is required.")
         endpoint = self._context.database.get(KIND, request.endpoint)
         # What is refused is refused at once, not by the operation.
         _without(endpoint, request.deployed_model_id, request.traffic_split)
@@ -159,7 +175,7 @@ class Endpoints:
                 shown = ", ".join(sorted(MUTABLE_DEPLOYED))
                 raise invalid(f"Invalid update_mask: {path!r} cannot be changed; these can: {shown}.")
         request.update_mask.MergeMessage(request.deployed_model, deployed, True, True)
-        _check_replicas(deployed.dedicated_resources)
+        _check_resources(deployed.dedicated_resources)
         self._save(endpoint)
         response = self._context.surface.new("MutateDeployedModelResponse", deployed_model=deployed)
         return await self._operations.start("EndpointService.MutateDeployedModel", endpoint.name, _value(response))
@@ -245,14 +261,32 @@ def _find(endpoint: Message, deployed_model_id: str) -> Message:
     raise not_found("DeployedModel", f"{endpoint.name}/deployedModels/{deployed_model_id}")
 
 
-def _check_replicas(resources: Message) -> None:
+def _check_reach(endpoint: Message) -> None:
+    """Refuse an endpoint that would be reached in another way than by the address of the API."""
+    # https://cloud.google.com/vertex-ai/docs/predictions/choose-endpoint-type
+    if endpoint.network and endpoint.enable_private_service_connect:
+        raise invalid("Only one of network and enable_private_service_connect can be set.")
+    for field in ("dedicated_endpoint_enabled", "network", "enable_private_service_connect"):
+        if getattr(endpoint, field):
+            raise _private(field)
+    if endpoint.HasField("private_service_connect_config"):
+        raise _private("private_service_connect_config")
+
+
+def _private(field: str) -> ApiError:
+    return unimplemented(
+        f"{SERVICE}.CreateEndpoint with {field} is not implemented by this emulator: its endpoints are the shared"
+        " public ones, which answer at the address of the API."
+    )
+
+
+def _check_resources(resources: Message) -> None:
     # https://cloud.google.com/vertex-ai/docs/reference/rest/v1/DedicatedResources
     if resources.min_replica_count < 1:
         raise invalid("dedicated_resources.min_replica_count must be at least 1.")
     if resources.max_replica_count and resources.max_replica_count < resources.min_replica_count:
         raise invalid("dedicated_resources.max_replica_count must not be less than min_replica_count.")
-    if not resources.machine_spec.machine_type:
-        raise invalid("dedicated_resources.machine_spec.machine_type is required.")
+    check_machine(resources.machine_spec, "dedicated_resources.machine_spec")
 
 
 async def _value(message: Message) -> Message:

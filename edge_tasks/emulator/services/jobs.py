@@ -15,7 +15,9 @@ from edge_tasks.emulator.services import experiments
 from edge_tasks.emulator.services.names import (
     check_display_name,
     check_labels,
+    check_machine,
     check_parent,
+    check_variables,
     new_id,
     project_and_location,
 )
@@ -32,6 +34,9 @@ if TYPE_CHECKING:
 KIND = "CustomJob"
 MOST_PACKAGES = 100
 MOST_VARIABLES = 100
+MOST_POOLS = 4
+# Of one job; one machine does not run more.
+MOST_REPLICAS = 32
 
 
 class Jobs:
@@ -143,22 +148,34 @@ def check_job_spec(spec: Message) -> None:
     pools = spec.worker_pool_specs
     if not pools:
         raise invalid("worker_pool_specs is required.")
+    if len(pools) > MOST_POOLS:
+        raise invalid(f"A job has at most {MOST_POOLS} worker_pool_specs.")
     if any(pool.replica_count < 0 for pool in pools):
         raise invalid("replica_count must not be negative.")
-    used = [pool for pool in pools if pool.replica_count or pool is pools[0]]
-    if len(used) > 1 or used[0].replica_count > 1:
+    # https://cloud.google.com/vertex-ai/docs/training/distributed-training
+    if pools[0].replica_count > 1:
+        raise invalid("worker_pool_specs[0].replica_count must be 1: that pool is the primary replica.")
+    if sum(pool.replica_count for pool in pools) > MOST_REPLICAS:
         raise unimplemented(
-            "A job with more than one replica is not implemented by this emulator: it runs one replica of one"
-            " worker pool."
+            f"A job with more than {MOST_REPLICAS} replicas is not implemented by this emulator: all of them run on"
+            " this machine."
         )
     if spec.base_output_directory.output_uri_prefix:
         parse_uri(spec.base_output_directory.output_uri_prefix, "base_output_directory.output_uri_prefix")
     if spec.scheduling.timeout.seconds < 0 or spec.scheduling.timeout.nanos < 0:
         raise invalid("scheduling.timeout must not be negative.")
-    pool = pools[0]
+    for index, pool in enumerate(pools):
+        # Pools after the first may be left empty.
+        if pool.replica_count or not index:
+            _check_pool(pool, f"worker_pool_specs[{index}]")
+
+
+def _check_pool(pool: Message, field: str) -> None:
+    if pool.HasField("machine_spec"):
+        check_machine(pool.machine_spec, f"{field}.machine_spec")
     kind = pool.WhichOneof("task")
     if kind is None:
-        raise invalid("worker_pool_specs[0] needs a container_spec or a python_package_spec.")
+        raise invalid(f"{field} needs a container_spec or a python_package_spec.")
     if kind == "container_spec":
         if not pool.container_spec.image_uri:
             raise invalid("container_spec.image_uri is required.")
@@ -170,9 +187,7 @@ def check_job_spec(spec: Message) -> None:
         raise invalid("Commands and arguments must not hold NUL characters.")
     if len(variables) > MOST_VARIABLES:
         raise invalid(f"At most {MOST_VARIABLES} environment variables can be specified.")
-    for variable in variables:
-        if not variable.name or "=" in variable.name or "\0" in variable.name + variable.value:
-            raise invalid(f"Invalid environment variable {variable.name!r}.")
+    check_variables(variables)
 
 
 def _check_package(spec: Message) -> None:

@@ -106,13 +106,13 @@ def _read_token(token: Any, job_id: str) -> int:
 def _entry(entry: job_log.Entry, project: str, job_id: str) -> dict[str, Any]:
     seconds, rest = divmod(entry.microseconds, 1_000_000)
     time = datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%S")
-    labels = {"job_id": job_id, "project_id": project, "task_name": "workerpool0-0"}
+    labels = {"job_id": job_id, "project_id": project, "task_name": entry.replica}
     payload = "textPayload" if isinstance(entry.payload, str) else "jsonPayload"
     return {
         "insertId": f"{entry.offset:012d}",
         "timestamp": f"{time}.{rest:06d}Z",
         "severity": entry.severity,
-        "logName": f"projects/{project}/logs/workerpool0-0",
+        "logName": f"projects/{project}/logs/{entry.replica}",
         "resource": {"type": "ml_job", "labels": labels},
         payload: entry.payload,
     }

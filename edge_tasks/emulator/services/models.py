@@ -7,8 +7,10 @@ alias `default`.
 from __future__ import annotations
 
 import asyncio
+import re
 import secrets
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,8 +22,10 @@ from edge_tasks.emulator.services.names import (
     ModelName,
     check_aliases,
     check_display_name,
+    check_etag,
     check_labels,
     check_parent,
+    check_variables,
     new_id,
     parse_model,
 )
@@ -29,15 +33,22 @@ from edge_tasks.emulator.store.listing import page
 from edge_tasks.emulator.store.masks import apply_mask
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
 
     from edge_tasks.emulator.schema.surface import Message
     from edge_tasks.emulator.services.context import Context
     from edge_tasks.emulator.services.operations import Operations
     from edge_tasks.emulator.store.database import Row
+    from edge_tasks.emulator.store.filters import Function, Predicate
 
 KIND = "Model"
 DEFAULT = "default"
+# https://cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations.models/patch: what all versions share,
+# and what each has of its own; both cannot be updated with one request.
+OF_MODEL = frozenset({"display_name", "description"})
+OF_VERSION = frozenset({"version_description"})
+ROUTE = re.compile(r"/[!-~]*")
+LARGEST_PORT = 65_535
 MUTABLE = frozenset({"display_name", "description", "labels", "version_description", "metadata", "explanation_spec"})
 
 
@@ -69,7 +80,7 @@ class Models:
             for row in self._context.database.every(KIND)
             if row.message.name.startswith(prefix) and DEFAULT in row.message.version_aliases
         ]
-        models, token = page(rows, request, self._descriptor, {"model": prefix})
+        models, token = page(rows, request, self._descriptor, {"model": prefix}, BASE_MODEL)
         models = self._with_deployments(models)
         return self._context.surface.new("ListModelsResponse", models=models, next_page_token=token)
 
@@ -83,14 +94,24 @@ class Models:
 
     async def update_model(self, request: Message) -> Message:
         """Change the masked fields of a version; the default one when none is named."""
+        given = request.model
         # The SDK's ModelRegistry names the version that it updates in the body only.
-        named = "@" in request.model.name or not request.model.version_id
-        name = request.model.name if named else f"{request.model.name}@{request.model.version_id}"
-        model = self.version(name).message
-        apply_mask(model, request.model, request.update_mask.paths, MUTABLE)
+        in_name = "@" in given.name
+        model = self.version(
+            given.name if in_name or not given.version_id else f"{given.name}@{given.version_id}"
+        ).message
+        check_etag(model, given)
+        paths = list(request.update_mask.paths)
+        if paths == ["*"]:
+            paths = sorted(MUTABLE - (OF_MODEL if in_name else OF_VERSION))
+        _check_level(paths, of_model=not in_name, of_version=in_name or bool(given.version_id))
+        apply_mask(model, given, paths, MUTABLE)
         check_display_name(model)
         check_labels(model.labels)
-        self._save(model)
+        model.etag = secrets.token_hex(8)
+        with self._context.database.transaction():
+            self._save(model)
+            self._share(model, [path for path in paths if path in OF_MODEL])
         return model
 
     async def merge_version_aliases(self, request: Message) -> Message:
@@ -145,6 +166,8 @@ class Models:
         check_display_name(model)
         check_labels(model.labels)
         check_aliases(model.version_aliases)
+        if model.HasField("container_spec"):
+            _check_container(model.container_spec)
         if model.artifact_uri:
             parse_uri(model.artifact_uri, "model.artifact_uri")
         model.name = self.name_for_upload(request)
@@ -265,12 +288,19 @@ class Models:
         if model.artifact_uri:
             artifact = surface.enum_value("Model.ExportFormat.ExportableContent", "ARTIFACT")
             model.supported_export_formats.add(id="custom-trained", exportable_contents=[artifact])
+        model.etag = secrets.token_hex(8)
         self._touch(model)
 
     def _touch(self, model: Message) -> None:
         model.update_time.GetCurrentTime()
         model.version_update_time.CopyFrom(model.update_time)
-        model.etag = secrets.token_hex(8)
+
+    def _share(self, model: Message, paths: Sequence[str]) -> None:
+        """Give the other versions what is the model's and has been changed with one of them."""
+        for row in self._context.database.children(KIND, model.name) if paths else ():
+            if row.message.version_id != model.version_id:
+                apply_mask(row.message, model, paths, OF_MODEL)
+                self._save(row.message)
 
     def _save(self, model: Message) -> None:
         self._touch(model)
@@ -314,6 +344,41 @@ class Models:
         for row in rows:
             await asyncio.to_thread(shutil.rmtree, self._context.data / self.artifacts(row), ignore_errors=True)
         return self._context.surface.new("google.protobuf.Empty")
+
+
+def _check_level(paths: Sequence[str], *, of_model: bool, of_version: bool) -> None:
+    """Refuse a mask with fields of the model where a version is named, and the other way round."""
+    shared, own = OF_MODEL.intersection(paths), OF_VERSION.intersection(paths)
+    if shared and own:
+        raise precondition(f"{_listed(shared)} of a model and {_listed(own)} of a version are updated separately.")
+    if shared and not of_model:
+        raise precondition(f"{_listed(shared)} is the same for all versions: name the model, without a version.")
+    if own and not of_version:
+        raise precondition(f"{_listed(own)} belongs to a version: name one, as in models/ID@1.")
+
+
+def _check_container(spec: Message) -> None:
+    # https://cloud.google.com/vertex-ai/docs/reference/rest/v1/ModelContainerSpec
+    if not spec.image_uri:
+        raise invalid("model.container_spec.image_uri is required.")
+    check_variables(spec.env)
+    for field in ("predict_route", "health_route"):
+        if getattr(spec, field) and not ROUTE.fullmatch(getattr(spec, field)):
+            raise invalid(f"model.container_spec.{field} must be a path such as /predict.")
+    if any(not 1 <= port.container_port <= LARGEST_PORT for port in spec.ports):
+        raise invalid(f"model.container_spec.ports must be numbers from 1 to {LARGEST_PORT}.")
+
+
+def _base_model(name: str) -> Predicate:
+    """Tell models that were made of a model of Google's, by its name in the Model Garden."""
+    return lambda model: model.base_model_source.model_garden_source.public_model_name.rpartition("/")[2] == name
+
+
+BASE_MODEL: Mapping[str, Function] = dict.fromkeys(("base_model_name", "baseModelName"), _base_model)
+
+
+def _listed(fields: Iterable[str]) -> str:
+    return " and ".join(sorted(fields))
 
 
 def _key(model: Message) -> str:

@@ -6,7 +6,7 @@ import re
 import secrets
 from typing import TYPE_CHECKING, NamedTuple
 
-from edge_tasks.emulator.errors import invalid
+from edge_tasks.emulator.errors import ApiError, Code, invalid
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -21,9 +21,12 @@ MODEL_ID = re.compile(r"[a-z_][a-z0-9_-]{0,62}")
 ENDPOINT_ID = re.compile(r"[0-9]{1,10}|[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?")
 # https://cloud.google.com/vertex-ai/docs/model-registry/model-alias
 ALIAS = re.compile(r"[a-z][a-zA-Z0-9-]{0,126}[a-z0-9]")
-# https://cloud.google.com/resource-manager/docs/labels-overview#requirements; letters of all scripts that
-# have no case are welcome.
+# https://cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations.models: keys and values of up to 64
+# characters; letters of all scripts that have no case are welcome.
 LABEL_LIMIT = 64
+LONGEST_LABEL = 64
+# https://cloud.google.com/vertex-ai/docs/reference/rest/v1/EnvVar: a C identifier.
+VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 class ModelName(NamedTuple):
@@ -82,13 +85,23 @@ def check_labels(labels: Mapping[str, str]) -> None:
         if not key or not key[0].isalpha() or not _is_label_text(key):
             raise invalid(
                 f"Invalid label key {key!r}: it must start with a lowercase letter and hold only lowercase"
-                " letters, digits, underscores and dashes, at most 63 characters."
+                f" letters, digits, underscores and dashes, at most {LONGEST_LABEL} characters."
             )
         if not _is_label_text(value):
             raise invalid(
                 f"Invalid value {value!r} of the label {key!r}: only lowercase letters, digits, underscores and"
-                " dashes, at most 63 characters."
+                f" dashes, at most {LONGEST_LABEL} characters."
             )
+
+
+def check_etag(resource: Message, given: Message) -> None:
+    """Refuse an update of what has changed since the client has read it; without an etag nothing is compared."""
+    if given.etag and given.etag != resource.etag:
+        raise ApiError(
+            Code.ABORTED,
+            f"The etag {given.etag!r} does not match that of `{resource.name}`, which is {resource.etag!r}:"
+            " read the resource again, and then update it.",
+        )
 
 
 def check_aliases(aliases: Iterable[str]) -> None:
@@ -98,7 +111,24 @@ def check_aliases(aliases: Iterable[str]) -> None:
             raise invalid(f"Invalid version alias {alias!r}: it must match {ALIAS.pattern}.")
 
 
+def check_variables(variables: Iterable[Message]) -> None:
+    """Refuse environment variables that no process could have."""
+    for variable in variables:
+        if not VARIABLE.fullmatch(variable.name):
+            raise invalid(f"Invalid environment variable {variable.name!r}: its name must be a C identifier.")
+        if "\0" in variable.value:
+            raise invalid(f"The value of the environment variable {variable.name} must not hold NUL characters.")
+
+
+def check_machine(machine: Message, field: str) -> None:
+    """Refuse a machine without a type, and accelerators of which only the type or only the count is given."""
+    if not machine.machine_type:
+        raise invalid(f"{field}.machine_type is required.")
+    if machine.accelerator_count < 0 or bool(machine.accelerator_count) != bool(machine.accelerator_type):
+        raise invalid(f"{field} must have both an accelerator_type and a positive accelerator_count, or neither.")
+
+
 def _is_label_text(text: str) -> bool:
-    return len(text) <= 63 and all(
+    return len(text) <= LONGEST_LABEL and all(
         character in "_-" or (character.isalnum() and character == character.lower()) for character in text
     )

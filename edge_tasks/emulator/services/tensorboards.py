@@ -12,7 +12,7 @@ import secrets
 from typing import TYPE_CHECKING, Any
 
 from edge_tasks.emulator.errors import ApiError, Code, invalid
-from edge_tasks.emulator.services.names import check_display_name, check_labels, check_parent, new_id
+from edge_tasks.emulator.services.names import check_display_name, check_etag, check_labels, check_parent, new_id
 from edge_tasks.emulator.store.listing import page
 from edge_tasks.emulator.store.masks import apply_mask
 
@@ -179,6 +179,7 @@ class Tensorboards:
 
     def _update(self, request: Message, given: Message) -> Message:
         resource = self._context.database.get(given.DESCRIPTOR.name, given.name)
+        check_etag(resource, given)
         mutable = MUTABLE & {field.name for field in given.DESCRIPTOR.fields}
         apply_mask(resource, given, request.update_mask.paths, mutable)
         _check(resource)

@@ -261,8 +261,9 @@ def _trial_spec(spec: Message, trial_id: str, point: Point) -> Message:
     """Return the spec of a trial's job: with its parameters as arguments, and folders of its own for output."""
     trial_spec = type(spec)()
     trial_spec.CopyFrom(spec)
-    pool = trial_spec.worker_pool_specs[0]
-    getattr(pool, pool.WhichOneof("task")).args.extend(f"--{name}={_text(value)}" for name, value in point.items())
+    for pool in trial_spec.worker_pool_specs:
+        if (task := pool.WhichOneof("task")) is not None:
+            getattr(pool, task).args.extend(f"--{name}={_text(value)}" for name, value in point.items())
     base = trial_spec.base_output_directory
     if base.output_uri_prefix:
         base.output_uri_prefix = f"{base.output_uri_prefix.rstrip('/')}/{trial_id}"

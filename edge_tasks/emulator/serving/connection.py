@@ -1,11 +1,14 @@
-"""A small HTTP/1.1 client over Unix sockets, with connections kept open: the way to a model server."""
+"""A small HTTP/1.1 client with connections kept open, over Unix sockets or TCP: the way to a model server."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import httptools
+
+if TYPE_CHECKING:
+    from edge_tasks.emulator.serving.plan import Address
 
 
 class ServerGoneError(Exception):
@@ -23,8 +26,8 @@ class Answer(NamedTuple):
 class Pool:
     """Open connections to one model server."""
 
-    def __init__(self, path: str) -> None:
-        self._path = path
+    def __init__(self, address: Address) -> None:
+        self._address = address
         self._idle: list[_Connection] = []
 
     async def request(self, method: str, target: str, body: bytes, content_type: str) -> Answer:
@@ -46,9 +49,16 @@ class Pool:
             if connection.usable:
                 return connection
         try:
-            _, protocol = await asyncio.get_running_loop().create_unix_connection(_Connection, self._path)
+            return await self._connect()
         except OSError as error:
             raise ServerGoneError(str(error)) from error
+
+    async def _connect(self) -> _Connection:
+        loop = asyncio.get_running_loop()
+        if isinstance(self._address, str):
+            _, protocol = await loop.create_unix_connection(_Connection, self._address)
+        else:
+            _, protocol = await loop.create_connection(_Connection, "127.0.0.1", self._address)
         return protocol
 
     def close(self) -> None:

@@ -1,21 +1,26 @@
-"""How the process of a model server comes to be: forked from one that has imported the framework, or started anew."""
+"""How the process of a model server comes to be: by a fork, started anew, or in a container."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import os
+import secrets
 import socket
 import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge_tasks.emulator.runtime import processes
+from edge_tasks.emulator.errors import precondition
+from edge_tasks.emulator.http.server import bind
+from edge_tasks.emulator.runtime import docker, processes
+from edge_tasks.emulator.runtime.job_environment import expand
 
 if TYPE_CHECKING:
-    from edge_tasks.emulator.serving.plan import ServerPlan
+    from edge_tasks.emulator.serving.plan import Address, CustomContainer, ServerPlan
     from edge_tasks.emulator.store.database import Database
 
 # macOS's own libraries do not survive a fork: https://github.com/python/cpython/issues/77906.
@@ -32,8 +37,9 @@ class ForkError(Exception):
 class Launcher:
     """Starts the processes of model servers."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, engine: docker.Docker) -> None:
         self._database = database
+        self._engine = engine
         self._fork_servers: dict[str, ForkServer] = {}
 
     def prepare(self, framework: str) -> None:
@@ -41,15 +47,17 @@ class Launcher:
         if CAN_FORK:
             self._fork_server(framework).prepare()
 
-    async def start(self, plan: ServerPlan, output: int) -> processes.Child:
-        """Start the process of a model server, with `output` as its log."""
+    async def start(self, plan: ServerPlan, output: int) -> tuple[processes.Child, Address]:
+        """Start the process of a model server, with `output` as its log, and return where it will listen."""
+        if plan.container is not None:
+            return await self._start_container(plan, plan.container, output)
         if CAN_FORK and not plan.own_interpreter:
             try:
-                return await self._fork_server(plan.framework).fork(plan, output)
+                return await self._fork_server(plan.framework).fork(plan, output), str(plan.socket)
             except ForkError as error:
                 # Started by itself, the server tells in its log what keeps the framework from being imported.
                 LOG.warning("the server of a model is started without a fork: %s", error)
-        return await processes.start(
+        child = await processes.start(
             [sys.executable, "-m", "edge_tasks.emulator.serving.prebuilt", *_arguments(plan)],
             role=plan.role,
             environment=_environment(plan),
@@ -58,6 +66,26 @@ class Launcher:
             stdout=output,
             stderr=subprocess.STDOUT,
         )
+        return child, str(plan.socket)
+
+    async def _start_container(
+        self, plan: ServerPlan, container: CustomContainer, output: int
+    ) -> tuple[processes.Child, Address]:
+        port = _free_port(container.port)
+        environment = plan.environment | {"AIP_HTTP_PORT": str(port)}
+        try:
+            image = await self._engine.image(container.image)
+        except docker.DockerError as error:
+            raise precondition(f"The image {container.image} cannot be run here: {error}.") from error
+        run = docker.Run(
+            image.uri,
+            [expand(word, environment) for word in container.command],
+            [expand(word, environment) for word in container.arguments],
+            environment,
+        )
+        # A container that was ended may take a moment to be gone, with its name.
+        name = f"vertex-emulator-{plan.key}-{secrets.token_hex(4)}"
+        return await self._engine.start(name, run, role=plan.role, stdout=output, stderr=subprocess.STDOUT), port
 
     async def stop(self) -> None:
         """End the fork servers; model servers are ended by whoever started them."""
@@ -191,6 +219,14 @@ class _Forked(asyncio.Protocol):
         if not self.started.done():
             self.started.set_exception(ForkError("it closed the connection"))
         self._ended.set()
+
+
+def _free_port(wanted: int) -> int:
+    """Return the wanted port if nobody listens on it, else one that is free."""
+    for port in (wanted, 0):
+        with contextlib.suppress(OSError), bind(port) as listener:
+            return int(listener.getsockname()[1])
+    raise AssertionError("unreachable")
 
 
 def _arguments(plan: ServerPlan) -> list[str]:

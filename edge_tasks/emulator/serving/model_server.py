@@ -13,6 +13,7 @@ from edge_tasks.emulator.serving.launcher import Launcher
 
 if TYPE_CHECKING:
     from edge_tasks.emulator.runtime import processes
+    from edge_tasks.emulator.runtime.docker import Docker
     from edge_tasks.emulator.serving.plan import ServerPlan
     from edge_tasks.emulator.store.database import Database
 
@@ -29,6 +30,7 @@ class ModelServer:
         self._launcher = launcher
         self._child: processes.Child | None = None
         self._starting: asyncio.Task[None] | None = None
+        # Where the server is, once it has been started.
         self._pool = Pool(str(plan.socket))
         self._ended = False
 
@@ -97,7 +99,8 @@ class ModelServer:
         if self._child is not None:
             await self._child.stop(SECONDS_TO_STOP)
         with plan.log.open("wb") as output:
-            self._child = await self._launcher.start(plan, output.fileno())
+            self._child, address = await self._launcher.start(plan, output.fileno())
+        self._pool = Pool(address)
         try:
             await asyncio.wait_for(self._until_healthy(self._child), SECONDS_TO_LOAD)
         except asyncio.TimeoutError:
@@ -109,11 +112,10 @@ class ModelServer:
 
     async def _until_healthy(self, child: processes.Child) -> None:
         while child.running:
-            if self.plan.socket.exists():
-                with contextlib.suppress(ServerGoneError):
-                    answer = await self._pool.request("GET", self.plan.health_route, b"", "text/plain")
-                    if answer.status == 200:
-                        return
+            with contextlib.suppress(ServerGoneError):
+                answer = await self._pool.request("GET", self.plan.health_route, b"", "text/plain")
+                if answer.status == 200:
+                    return
             await asyncio.sleep(0.01)
         child.kill_tree()
         raise precondition(f"Model server exited unexpectedly. Its last lines:\n{self.last_lines()}")
@@ -128,8 +130,8 @@ class ModelServer:
 class ModelServers:
     """The servers of all deployed models, by the endpoint's name and the deployed model's id."""
 
-    def __init__(self, database: Database) -> None:
-        self._launcher = Launcher(database)
+    def __init__(self, database: Database, engine: Docker) -> None:
+        self._launcher = Launcher(database, engine)
         self._servers: dict[tuple[str, str], ModelServer] = {}
         self._closed = False
 

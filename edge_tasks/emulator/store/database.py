@@ -80,10 +80,12 @@ class Database:
         self._connection.execute("BEGIN IMMEDIATE")
         try:
             yield
+            self._connection.execute("COMMIT")
         except BaseException:
-            self._connection.execute("ROLLBACK")
+            # A full disk makes SQLite roll back by itself.
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
             raise
-        self._connection.execute("COMMIT")
 
     def insert(self, kind: str, name: str, parent: str, message: Message, **private: Any) -> None:
         """Add a resource; a name that is taken is ALREADY_EXISTS."""

@@ -101,7 +101,7 @@ class _Parser:
         if self._depth > MAX_DEPTH:
             raise self._error("too deep")
         try:
-            if self._take_word("NOT"):
+            if self._take_word("NOT") or self._take_minus():
                 inner = self._one()
                 return lambda m: not inner(m)
             if self._take("mark", "("):
@@ -148,6 +148,9 @@ class _Parser:
         prefix = self._ids.get(".".join(parts))
         if prefix is not None:
             parts, wanted = ["name"], wanted if wanted.startswith(prefix) else prefix + wanted
+        if sign == ":" and len(parts) == 1 and _is_map_of(self._descriptor, parts[0]):
+            # labels:key is labels.key:*
+            parts, wanted = [*parts, wanted], "*"
         read = _reader(parts, self._descriptor)
         if sign == ":" and wanted == "*":
             return lambda m: read.get(m) is not None
@@ -175,6 +178,14 @@ class _Parser:
 
     def _take_word(self, word: str) -> bool:
         return self._take("word", word) or self._take("word", word.lower())
+
+    def _take_minus(self) -> bool:
+        """`-state=FAILED` is `NOT state=FAILED`; the minus is part of the word that it stands before."""
+        if not self._peek("word") or not self._tokens[self._position][1].startswith("-"):
+            return False
+        rest = self._tokens[self._position][1][1:]
+        self._tokens[self._position : self._position + 1] = [("word", rest)] if rest else []
+        return True
 
     def _starts_term(self) -> bool:
         """Two terms side by side mean AND."""
@@ -259,14 +270,13 @@ class _StructReader:
 def _reader(parts: list[str], descriptor: Any) -> _FieldReader | _StructReader:
     fields: list[Any] = []
     for index, part in enumerate(parts):
-        field = descriptor.fields_by_name.get(part) or descriptor.fields_by_camelcase_name.get(part)
+        field = _field(descriptor, part)
         if field is None:
             raise invalid(f"Invalid filter: unknown field {'.'.join(parts)!r}.")
         fields.append(field)
         rest = parts[index + 1 :]
         if _is_map(field):
             if not rest:
-                # `labels:key` asks whether the key is there; seldom used and not documented for Vertex AI.
                 raise invalid(f"Invalid filter: name a key, such as {part}.KEY.")
             return _FieldReader(fields, ".".join(rest))
         if field.message_type is not None and field.message_type.full_name == "google.protobuf.Struct":
@@ -310,6 +320,15 @@ def _tokens(text: str) -> list[tuple[str, str]]:
 
 def _unquote(text: str) -> str:
     return re.sub(r"\\(.)", r"\1", text[1:-1])
+
+
+def _field(descriptor: Any, name: str) -> Any:
+    return descriptor.fields_by_name.get(name) or descriptor.fields_by_camelcase_name.get(name)
+
+
+def _is_map_of(descriptor: Any, name: str) -> bool:
+    field = _field(descriptor, name)
+    return field is not None and _is_map(field)
 
 
 def _is_map(field: Any) -> bool:

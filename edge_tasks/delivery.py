@@ -1,0 +1,138 @@
+"""Continuous delivery: what CI does with all models of a repository, one after the other.
+
+Training what changed, recording it in git, and releasing in two steps: a part of the requests first, then all of them.
+Each step looks at what is there, so that a pipeline can be run again from anywhere.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+from edge_tasks import dvc, git, payloads, releases, vertex
+from edge_tasks.cloud import Cloud
+from edge_tasks.config import EdgeConfig
+from edge_tasks.errors import CloudError
+from edge_tasks.progress import Progress
+from edge_tasks.state import ModelState
+from edge_tasks.store import StateStore
+from edge_tasks.trained_model import FILE_NAME as TRAINED_MODEL_FILE
+from edge_tasks.trained_model import find_trained_model, load_trained_model
+
+# What DVC and a training write and git keeps.
+RESULTS = ("dvc.lock", "models", "report.md")
+
+# Somebody else may push between our fetch and our push, but hardly so many times.
+_PUSH_TRIES = 5
+
+
+def train(root: Path, config: EdgeConfig, progress: Progress) -> None:
+    """Train, as `dvc repro` does, every model that changed or was last trained for another target; push the results.
+
+    Data and models that DVC's remote has are fetched when they are needed.
+    """
+    for name in config.models:
+        trained = find_trained_model(root / "models" / name, name)
+        if trained is not None and trained.target != config.target:
+            # A missing output is DVC's own reason to run a stage again.
+            (root / "models" / name / TRAINED_MODEL_FILE).unlink()
+            progress.step(f"`{name}` was trained for the target `{trained.target}`, and is trained again")
+    dvc.stream(root, "repro", "--pull", doing="train")
+    dvc.stream(root, "push", doing="push data and models")
+    progress.step("trained what changed, and pushed data and models")
+
+
+def record(root: Path, branch: str, progress: Progress) -> bool:
+    """Commit what the training left, and push it to `branch` of `origin`. False when there is nothing to commit.
+
+    When others have pushed meanwhile, the commit is put on top of theirs. The message keeps CI from starting again.
+    """
+    git.run(root, "add", "--all", "--", *(name for name in RESULTS if (root / name).exists()), doing="add the results")
+    if git.attempt(root, "diff", "--cached", "--quiet").returncode == 0:
+        progress.step("nothing was trained: there is nothing to commit")
+        return False
+    message = "Record what was trained [skip ci]"
+    git.run(root, *git.author(root), "commit", "--quiet", "--message", message, doing="commit the results")
+    _push(root, branch)
+    progress.step(f"committed the results to `{branch}`")
+    return True
+
+
+def _push(root: Path, branch: str) -> None:
+    """Push HEAD to `branch` of `origin`, on top of what others have pushed there meanwhile."""
+    for _ in range(_PUSH_TRIES):
+        pushed = git.attempt(root, "push", "--quiet", "origin", f"HEAD:refs/heads/{branch}")
+        if pushed.returncode == 0:
+            return
+        git.run(root, "fetch", "--quiet", "origin", branch, doing=f"fetch `{branch}`")
+        if git.attempt(root, "merge-base", "--is-ancestor", "FETCH_HEAD", "HEAD").returncode == 0:
+            raise git.GitError(
+                f"cannot push to `{branch}`: {git.words(pushed)}",
+                "let CI write to the repository: invoke ci.setup --dry-run tells how",
+            )
+        if git.attempt(root, *git.author(root), "rebase", "--quiet", "FETCH_HEAD").returncode != 0:
+            git.attempt(root, "rebase", "--abort")
+            raise git.GitError(
+                f"somebody else changed the same results on `{branch}` meanwhile", "run the pipeline of its last commit"
+            )
+    raise git.GitError(f"cannot push to `{branch}`: others pushed {_PUSH_TRIES} times meanwhile", "run it again")
+
+
+def deploy(
+    cloud: Cloud, config: EdgeConfig, root: Path, progress: Progress, options: releases.Options, traffic: int
+) -> None:
+    """Give every newly trained model `traffic` percent of its requests; one that is not deployed yet gets them all."""
+    for name in config.models:
+        trained = load_trained_model(root / "models" / name, name)
+        state = _state(cloud, name)
+        if state.deployed is not None and state.deployed.run_id == trained.run_id:
+            progress.step(f"`{name}` version {state.deployed.version} serves already")
+            continue
+        share = traffic if state.deployed is not None else 100
+        outcome = releases.deploy(cloud, config, root, name, progress, options, share)
+        progress.step(f"`{name}` version {outcome.version} gets {share} % of the requests")
+
+
+def smoke_test(cloud: Cloud, config: EdgeConfig, root: Path, progress: Progress, requests: int) -> None:
+    """Post the model's test_payload.json `requests` times to every model that serves; every answer must be one.
+
+    Raises CloudError at the first that is none.
+    """
+    for name in config.models:
+        endpoint = _state(cloud, name).endpoint
+        if _state(cloud, name).deployed is None or endpoint is None:
+            raise CloudError(f"the model `{name}` is not deployed", f"invoke model.deploy --name {name}")
+        payload = payloads.read_payload(root / "models" / name / payloads.FILE_NAME)
+        answers: Counter[str] = Counter()
+        for _ in range(requests):
+            answer = vertex.predict(cloud, endpoint, payload)
+            if not answer.get("predictions"):
+                raise CloudError(f"`{name}` answered without predictions", f"invoke model.predict --name {name}")
+            answers[str(answer.get("modelVersionId", "?"))] += 1
+        versions = ", ".join(f"{count} from version {version}" for version, count in sorted(answers.items()))
+        progress.step(f"`{name}` answered {requests} requests: {versions}")
+
+
+def promote(cloud: Cloud, config: EdgeConfig, root: Path, progress: Progress, options: releases.Options) -> None:
+    """Give every version that has a part of the requests all of them."""
+    for name in config.models:
+        if _state(cloud, name).candidate is None:
+            progress.step(f"`{name}` has no new version")
+            continue
+        outcome = releases.promote(cloud, config, root, name, progress, options)
+        progress.step(f"`{name}` version {outcome.version} serves all the requests")
+
+
+def cancel(cloud: Cloud, config: EdgeConfig, root: Path, progress: Progress, options: releases.Options) -> None:
+    """Take off every version that has a part of the requests; what served before has them all again."""
+    for name in config.models:
+        candidate = _state(cloud, name).candidate
+        if candidate is None:
+            progress.step(f"`{name}` has no new version")
+            continue
+        outcome = releases.rollback(cloud, config, root, name, progress, options)
+        progress.step(f"`{name}` version {outcome.version} serves all the requests; {candidate.version} is off")
+
+
+def _state(cloud: Cloud, name: str) -> ModelState:
+    return StateStore(cloud).load().model(name)

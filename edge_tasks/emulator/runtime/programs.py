@@ -1,0 +1,170 @@
+"""What each replica of a job runs: a process of this machine, or a container.
+
+Prebuilt training images and plain python images stand for the local Python environment. Other images run with Docker,
+when there is an engine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import sys
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from edge_tasks.emulator.errors import ApiError, Code
+from edge_tasks.emulator.runtime import docker, images, packages, processes
+from edge_tasks.emulator.runtime.bucket import Storage, parse_uri
+from edge_tasks.emulator.runtime.gcs_folder import GcsFolder
+from edge_tasks.emulator.runtime.job_environment import (
+    CLIENT_HOOK,
+    JobFolder,
+    Servers,
+    add_variables,
+    expand,
+    local_environment,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from edge_tasks.emulator.schema.surface import Message
+    from edge_tasks.emulator.store.database import Database
+
+PLAIN_PATH = re.compile(r"[\w@%+=:,./-]+")
+# Where a container sees what it is given, and where cloudml-hypertune writes by itself.
+HOOK_IN_CONTAINER = "/usr/lib/vertex-emulator/client_hook"
+METRICS_IN_CONTAINER = "/var/hypertune/output.metrics"
+
+
+class ProgramError(Exception):
+    """A replica cannot run what it was asked to run."""
+
+    def __init__(self, message: str, code: Code = Code.INVALID_ARGUMENT) -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = code
+
+
+@dataclass(frozen=True)
+class LocalProgram:
+    """A process of this machine."""
+
+    arguments: list[str]
+    environment: Mapping[str, str]
+    folder: JobFolder
+    gcs: GcsFolder
+    database: Database
+
+    async def start(self, role: str, stdout: int, stderr: int) -> processes.Child:
+        """Start the process in the job's working directory."""
+        return await processes.start(
+            self.arguments,
+            role=role,
+            environment=self.environment,
+            folder=self.folder.work,
+            database=self.database,
+            stdout=stdout,
+            stderr=stderr,
+        )
+
+
+@dataclass(frozen=True)
+class ContainerProgram:
+    """A container of an image that is on this machine."""
+
+    name: str
+    run: docker.Run
+    gcs: GcsFolder
+    engine: docker.Docker = field(repr=False)
+
+    async def start(self, role: str, stdout: int, stderr: int) -> processes.Child:
+        """Start the container."""
+        return await self.engine.start(self.name, self.run, role=role, stdout=stdout, stderr=stderr)
+
+
+# Something to run, with everything that it names in place.
+Program: TypeAlias = LocalProgram | ContainerProgram
+
+
+class Programs:
+    """Makes programs of the specs of worker pools."""
+
+    def __init__(self, servers: Servers, storage: Storage, database: Database, engine: docker.Docker) -> None:
+        self.servers = servers
+        self._storage = storage
+        self._database = database
+        self._engine = engine
+
+    async def make(self, name: str, pool: Message, folder: JobFolder, given: Mapping[str, str]) -> Program:
+        """Return the program of one replica, called `name`; `given` are the variables that Vertex AI sets."""
+        image = pool.container_spec.image_uri or pool.python_package_spec.executor_image_uri
+        try:
+            if images.runs_local_python(image):
+                return await asyncio.to_thread(self._local, pool, folder, given)
+            return await self._container(name, pool.container_spec, folder, given)
+        except (packages.PackageError, ApiError) as error:
+            raise ProgramError(str(error)) from error
+
+    def _local(self, pool: Message, folder: JobFolder, given: Mapping[str, str]) -> LocalProgram:
+        folder.create()
+        is_container = pool.WhichOneof("task") == "container_spec"
+        task = pool.container_spec if is_container else pool.python_package_spec
+        environment = local_environment(folder, given, task.env)
+        gcs = GcsFolder(folder.gcs, self._storage)
+        if is_container:
+            words = [expand(word, environment) for word in [*task.command, *task.args]] or ["python3"]
+        else:
+            self._install(list(task.package_uris), folder)
+            words = list(task.args)
+        if gcs.fetch([*words, *environment.values()]):
+            # The path may stand unquoted inside a shell command, so it must not need quotes.
+            mount = folder.gcs if PLAIN_PATH.fullmatch(str(folder.gcs)) else folder.link_gcs()
+            words = [gcs.moved(word, str(mount)) for word in words]
+            environment = {name: gcs.moved(value, str(mount)) for name, value in environment.items()}
+        if not is_container:
+            words = [sys.executable, "-m", task.python_module, *words]
+        return LocalProgram(words, environment, folder, gcs, self._database)
+
+    def _install(self, uris: list[str], folder: JobFolder) -> None:
+        found = []
+        for uri in uris:
+            location = parse_uri(uri, "package_uris")
+            name = location.path.rpartition("/")[2]
+            archive = folder.path / "packages" / name
+            if name in {"", ".", ".."} or not self._storage.download(location.bucket, location.path, archive):
+                raise ProgramError(f"The package {uri} does not exist.", Code.NOT_FOUND)
+            found.append(packages.unpack(archive, folder.site))
+        for distribution in found:
+            packages.check(distribution.requirements, f"{distribution.name} {distribution.version}", folder.site)
+
+    async def _container(self, name: str, task: Any, folder: JobFolder, given: Mapping[str, str]) -> ContainerProgram:
+        if not task.image_uri:
+            raise ProgramError(
+                "Python packages run in prebuilt training images only, see"
+                " https://cloud.google.com/vertex-ai/docs/training/pre-built-containers."
+            )
+        try:
+            image = await self._engine.image(task.image_uri)
+        except docker.DockerError as error:
+            raise ProgramError(
+                f"The image {task.image_uri} cannot run here: it needs Docker, and {error}. Without Docker, prebuilt"
+                " Vertex AI training images and plain python images run in the local Python environment.",
+                Code.UNIMPLEMENTED,
+            ) from error
+        environment = {**given, "CLOUD_ML_HP_METRIC_FILE": METRICS_IN_CONTAINER}
+        environment["PYTHONPATH"] = image.environment.get("PYTHONPATH", "")
+        add_variables(environment, task.env)
+        environment["PYTHONPATH"] = ":".join(filter(None, (HOOK_IN_CONTAINER, environment["PYTHONPATH"])))
+        command, arguments = ([expand(word, environment) for word in words] for words in (task.command, task.args))
+        gcs = GcsFolder(folder.gcs, self._storage)
+        await asyncio.to_thread(_make_mounts, folder)
+        await asyncio.to_thread(gcs.fetch, [*command, *arguments, *environment.values()])
+        mounts = {"/gcs": folder.gcs, METRICS_IN_CONTAINER: folder.metrics, f"{HOOK_IN_CONTAINER}:ro": CLIENT_HOOK}
+        run = docker.Run(image.uri, command, arguments, environment, mounts)
+        return ContainerProgram(f"vertex-emulator-{name}", run, gcs, self._engine)
+
+
+def _make_mounts(folder: JobFolder) -> None:
+    folder.gcs.mkdir(parents=True, exist_ok=True)
+    folder.metrics.touch()

@@ -1,0 +1,149 @@
+"""`ci.*`: what CI runs, over all models of the repository, and letting it into Google Cloud."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from invoke.collection import Collection
+
+from edge_tasks.tasks._repository import repository
+from edge_tasks.tasks._task import WAIT_HELP, task
+
+
+@task(help={"base": "the branch to compare with", "output": "write to this file instead of stdout"})
+def compare(_context: Any, base: str = "main", output: str | None = None) -> None:
+    """Print metrics and parameters beside those of another branch, as Markdown."""
+    from edge_tasks import comparison
+    from edge_tasks.console import print_result
+    from edge_tasks.files import write_atomically
+
+    text = comparison.compare(repository().root, base)
+    if output is not None:
+        write_atomically(Path(output), text.encode())
+    print_result(text.rstrip())
+
+
+@task()
+def train(_context: Any) -> None:
+    """Train every model that changed or was last trained for another target; push data and models."""
+    from edge_tasks import delivery
+    from edge_tasks.console import Console
+
+    here = repository()
+    with Console() as console:
+        delivery.train(here.root, here.config, console)
+
+
+@task(help={"branch": "of the remote `origin`"})
+def record(_context: Any, branch: str = "main") -> None:
+    """Commit what training wrote (dvc.lock, metrics) and push it; the commit starts no pipeline."""
+    from edge_tasks import delivery
+    from edge_tasks.console import Console
+
+    with Console() as console:
+        delivery.record(repository().root, branch, console)
+
+
+@task(help={"traffic": "per cent of the requests for new versions (default: all)", "wait": WAIT_HELP})
+def deploy(_context: Any, traffic: int = 100, wait: int = 0) -> None:
+    """Deploy every newly trained model, with a part of the requests if something serves already."""
+    from edge_tasks import delivery, releases
+    from edge_tasks.console import Console
+
+    here = repository()
+    with Console() as console:
+        delivery.deploy(here.cloud, here.config, here.root, console, releases.Options(wait=wait), traffic)
+
+
+@task(name="smoke-test", help={"requests": "for each model"})
+def smoke_test(_context: Any, requests: int = 1) -> None:
+    """Post every deployed model its test_payload.json; fail unless each request is answered with predictions."""
+    from edge_tasks import delivery
+    from edge_tasks.console import Console
+
+    here = repository()
+    with Console() as console:
+        delivery.smoke_test(here.cloud, here.config, here.root, console, requests)
+
+
+@task(help={"wait": WAIT_HELP})
+def promote(_context: Any, wait: int = 0) -> None:
+    """Give every new version that has a part of the requests all of them."""
+    from edge_tasks import delivery, releases
+    from edge_tasks.console import Console
+
+    here = repository()
+    with Console() as console:
+        delivery.promote(here.cloud, here.config, here.root, console, releases.Options(wait=wait))
+
+
+@task(help={"wait": WAIT_HELP})
+def cancel(_context: Any, wait: int = 0) -> None:
+    """Take every new version off that has a part of the requests; what served before has them all again."""
+    from edge_tasks import delivery, releases
+    from edge_tasks.console import Console
+
+    here = repository()
+    with Console() as console:
+        delivery.cancel(here.cloud, here.config, here.root, console, releases.Options(wait=wait))
+
+
+@task()
+def token(_context: Any) -> None:
+    """Print who this CI job is, for Google's client, which runs this by itself."""
+    import json
+
+    from edge_tasks import identity
+    from edge_tasks.console import print_result
+
+    print_result(json.dumps(identity.answer(os.environ)))
+
+
+@task(
+    help={
+        "ci": "circleci or github (default: the one that the repository has files of)",
+        "repository": "on GitHub: OWNER/NAME (default: that of the remote `origin`)",
+        "organization": "on CircleCI: the organization's id",
+        "project": "on CircleCI: the project's id",
+        "dry_run": "only print the commands",
+        "yes": "do not ask",
+    }
+)
+def setup(
+    _context: Any,
+    ci: str | None = None,
+    repository: str | None = None,  # the flag's name is the user's word
+    organization: str | None = None,
+    project: str | None = None,
+    dry_run: bool = False,
+    yes: bool = False,
+) -> None:
+    """Let this repository's CI into its Google Cloud project, with no stored key, by gcloud."""
+    from edge_tasks import federation, git
+    from edge_tasks.console import Console, confirm, print_result
+    from edge_tasks.errors import EdgeError
+    from edge_tasks.tasks import _repository
+
+    here = _repository.repository()
+    if federation.choose(here.root, ci) == "github":
+        provider = federation.github(repository, git.remote_url(here.root))
+    else:
+        provider = federation.circleci(organization, project)
+    found = federation.steps(here.config, provider)
+    project_id = here.config.google_cloud_project.project_id
+    with Console() as console:
+        if dry_run:
+            print_result("\n".join(federation.script(here.config, found)))
+        else:
+            if not yes and not confirm(f"make an account and give it roles in the project `{project_id}`?"):
+                raise EdgeError("nothing was changed", "add `--yes` to go on without being asked, or `--dry-run`")
+            federation.carry_out(here.config, here.root, found, console)
+            if provider.ci == "circleci" and not federation.switch_on(here.root):
+                console.step("set the default of the parameter `release` in .circleci/config.yml to true")
+        for line in federation.by_hand(provider):
+            console.step(f"then {line}")
+
+
+collection = Collection("ci", compare, train, record, deploy, smoke_test, promote, cancel, token, setup)

@@ -1,0 +1,36 @@
+"""`template.*`: the template that made the repository."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from invoke.collection import Collection
+
+from edge_tasks.tasks._repository import repository
+from edge_tasks.tasks._task import task
+
+
+@task(
+    help={
+        "to": "a checkout or a wheel of vertex-edge (default: the installed package)",
+        "base": "the one that made the repository, where git's history does not hold what it gave",
+    }
+)
+def update(_context: Any, to: str | None = None, base: str | None = None) -> None:
+    """Merge what changed in the template since it made this repository, on a branch of its own."""
+    from edge_tasks import template_update
+    from edge_tasks.console import Console
+
+    with Console() as console:
+        done = template_update.update(
+            repository().root, console, Path(to) if to else None, Path(base) if base else None
+        )
+        if done.branch is None:
+            console.step(f"the repository has all of the template's version {done.after} already")
+        else:
+            console.step(f"merged the template's version {done.after} (it was {done.before}) on `{done.branch}`")
+            console.step("look at it and test it: git diff HEAD^; then merge it: git switch - && git merge -")
+
+
+collection = Collection("template", update)

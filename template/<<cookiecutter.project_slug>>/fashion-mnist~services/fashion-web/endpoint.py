@@ -1,0 +1,32 @@
+"""Ask the model's endpoint on Vertex AI, through Google's SDK.
+
+The environment leads the way: ENDPOINT_NAME is the endpoint's resource name. `invoke service.run`
+sets it, and what the SDK needs to find the target of edge.yaml.
+"""
+
+import functools
+import os
+
+from google.api_core.exceptions import GoogleAPIError
+from google.auth.exceptions import GoogleAuthError
+from google.cloud import aiplatform
+from pages import EndpointError
+
+TIMEOUT = 30.0  # seconds
+
+
+def ask(instances):
+    """Return the class number that the endpoint answers to each of `instances`."""
+    try:
+        answer = endpoint().predict(instances=instances, timeout=TIMEOUT)
+    except (GoogleAPIError, GoogleAuthError, OSError) as error:  # those of requests are OSErrors
+        raise EndpointError(str(error)) from error
+    return [int(prediction) for prediction in answer.predictions]
+
+
+@functools.cache
+def endpoint():
+    name = os.environ.get("ENDPOINT_NAME")
+    if not name:
+        raise EndpointError("ENDPOINT_NAME is not set; `invoke service.run` sets it")
+    return aiplatform.Endpoint(name)

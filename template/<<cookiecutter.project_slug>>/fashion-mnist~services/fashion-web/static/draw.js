@@ -1,0 +1,55 @@
+// The drawing area. What is drawn is sent as if it were an uploaded picture.
+"use strict";
+
+const form = document.getElementById("drawing");
+const canvas = form.querySelector("canvas");
+const file = form.querySelector("input");
+const pen = canvas.getContext("2d");
+
+function clear() {
+  pen.fillStyle = "white";
+  pen.fillRect(0, 0, canvas.width, canvas.height);
+}
+
+// The canvas may be shown smaller than it is.
+function place(event) {
+  const box = canvas.getBoundingClientRect();
+  return [
+    ((event.clientX - box.left) * canvas.width) / box.width,
+    ((event.clientY - box.top) * canvas.height) / box.height,
+  ];
+}
+
+function draw(event) {
+  pen.lineTo(...place(event));
+  pen.stroke();
+}
+
+canvas.addEventListener("pointerdown", (event) => {
+  canvas.setPointerCapture(event.pointerId);
+  pen.lineWidth = 24;
+  pen.lineCap = "round";
+  pen.lineJoin = "round";
+  pen.beginPath();
+  pen.moveTo(...place(event));
+  draw(event);
+});
+
+canvas.addEventListener("pointermove", (event) => {
+  if (canvas.hasPointerCapture(event.pointerId)) draw(event);
+});
+
+form.addEventListener("reset", clear);
+
+form.addEventListener("submit", (event) => {
+  event.preventDefault();
+  canvas.toBlob((blob) => {
+    const files = new DataTransfer();
+    files.items.add(new File([blob], "drawing.png", { type: "image/png" }));
+    file.files = files.files;
+    form.submit();
+  });
+});
+
+clear();
+form.hidden = false;

@@ -1,0 +1,344 @@
+"""CI of a generated repository: its files are valid, and their steps, run one after the other, do what they say.
+
+A step is run as CI would run it: by bash, in a clone of its own, with an empty home and nothing on the PATH but the
+system's programs and the Python environment. What is not as in CI: `pip install` may ask no registry (all that it wants
+is installed, which it checks), and what would go to Google Cloud goes to the emulator, by EDGE_TARGET.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+Bake = Callable[..., Path]
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+BIN = Path(sys.executable).parent
+GITHUB = (".github/workflows/check.yml", ".github/workflows/release.yml", ".github/workflows/rollback.yml")
+CIRCLECI = (".circleci/config.yml",)
+
+# Steps that are no commands: what the CI itself does, and what stands for it in these tests.
+NOT_RUN = {
+    "checkout": "the job's folder is a clone",
+    "restore_cache": "there is no cache",
+    "save_cache": "there is no cache",
+    "store_artifacts": "the test looks at the file itself",
+    "persist_to_workspace": "the test copies the paths",
+    "attach_workspace": "the test copies the paths",
+    "actions/checkout": "the job's folder is a clone",
+    "actions/setup-python": "the tests' own Python",
+    "actions/upload-artifact": "the test copies the paths",
+    "actions/download-artifact": "the test copies the paths",
+}
+
+
+@dataclass(frozen=True)
+class Step:
+    """One command of a job."""
+
+    name: str
+    command: str
+    on_failure: bool = False
+    environment: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job's commands, and the variables that it sets for all of them."""
+
+    steps: tuple[Step, ...]
+    environment: dict[str, str]
+    passed_on: tuple[str, ...]
+
+
+def read_yaml(path: Path) -> Any:
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
+
+
+def circleci_jobs(repository: Path, parameters: dict[str, str]) -> dict[str, Job]:
+    """Read CircleCI's jobs; `<< pipeline.parameters.NAME >>` is what `parameters` says."""
+    text = (repository / ".circleci/config.yml").read_text(encoding="utf-8")
+    for name, value in parameters.items():
+        text = text.replace(f"<< pipeline.parameters.{name} >>", json.dumps(value))
+    config = yaml.safe_load(text)
+
+    def steps(listed: list[Any]) -> Iterator[Step]:
+        for step in listed:
+            kind, body = (step, {}) if isinstance(step, str) else next(iter(step.items()))
+            if kind in config["commands"]:
+                yield from steps(config["commands"][kind]["steps"])
+            elif kind == "run":
+                assert set(body) <= {"name", "command", "when"}
+                yield Step(body["name"], body["command"], body.get("when") == "on_fail")
+            else:
+                assert kind in NOT_RUN, kind
+
+    jobs = {}
+    for name, job in config["jobs"].items():
+        environment = config["executors"][job["executor"]].get("environment", {}) | job.get("environment", {})
+        kept = [path for step in job["steps"] if isinstance(step, dict) for path in _persisted(step)]
+        jobs[name] = Job(tuple(steps(job["steps"])), environment, tuple(kept))
+    return jobs
+
+
+def _persisted(step: dict[str, Any]) -> list[str]:
+    return list(step.get("persist_to_workspace", {}).get("paths", []))
+
+
+def github_jobs(repository: Path, parameters: dict[str, str]) -> dict[str, Job]:
+    """Read the jobs of the three workflows; `${{ inputs.NAME }}` is what `parameters` says."""
+    jobs = {}
+    for path in GITHUB:
+        text = (repository / path).read_text(encoding="utf-8")
+        for name, value in {"model": parameters["rollback"], "version": parameters["rollback_to"]}.items():
+            text = text.replace("${{ inputs.%s }}" % name, json.dumps(value))
+        workflow = yaml.safe_load(text)
+        for name, job in workflow["jobs"].items():
+            if "uses" in job:
+                assert (repository / job["uses"]).is_file()
+                continue
+            steps: list[Step] = []
+            kept: list[str] = []
+            for step in job["steps"]:
+                if "run" in step:
+                    steps.append(Step(step["name"], step["run"], step.get("if") == "failure()", step.get("env", {})))
+                else:
+                    assert step["uses"].partition("@")[0] in NOT_RUN, step
+                    kept += step["with"]["path"].split() if "upload" in step["uses"] else []
+            jobs[name] = Job(tuple(steps), workflow.get("env", {}), tuple(kept))
+    return jobs
+
+
+JOBS = {"circleci": circleci_jobs, "github": github_jobs}
+
+
+@pytest.fixture(scope="session")
+def repositories(bake_into: Bake, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A repository for each CI. For reading only."""
+    folder = tmp_path_factory.mktemp("ci")
+    return {ci: bake_into(folder, project_slug=ci, ci=ci, example="hello-world") for ci in JOBS}
+
+
+# --- the files ----------------------------------------------------------------------------------------------------
+
+
+def test_the_config_keeps_to_circleci_s_schema(repositories: dict[str, Path], run: Run) -> None:
+    root = repositories["circleci"]
+    run(BIN / "check-jsonschema", "--builtin-schema", "vendor.circle-ci", *CIRCLECI, cwd=root)
+
+
+def test_the_workflows_keep_to_github_s_schema_and_are_safe(repositories: dict[str, Path], run: Run) -> None:
+    root = repositories["github"]
+    run(BIN / "check-jsonschema", "--builtin-schema", "vendor.github-workflows", *GITHUB, cwd=root)
+    run(BIN / "zizmor", "--offline", "--no-progress", "--min-severity=medium", *GITHUB, cwd=root)
+
+
+def test_there_is_no_orb_and_no_here_document(repositories: dict[str, Path]) -> None:
+    assert "orbs" not in read_yaml(repositories["circleci"] / CIRCLECI[0])
+    for ci, paths in (("circleci", CIRCLECI), ("github", GITHUB)):
+        for path in paths:
+            text = (repositories[ci] / path).read_text()
+            assert not re.search(r"<<(?! pipeline\.)", text), path
+
+
+@pytest.mark.parametrize("ci", JOBS)
+def test_the_commands_are_sound_shell(repositories: dict[str, Path], run: Run, ci: str, tmp_path: Path) -> None:
+    for name, job in JOBS[ci](repositories[ci], {"rollback": "m", "rollback_to": ""}).items():
+        script = tmp_path / f"{name}.sh"
+        variables = {*job.environment, *(key for step in job.steps for key in step.environment)}
+        lines = [f"export {key}=x" for key in sorted(variables)] + [step.command for step in job.steps]
+        script.write_text("#!/bin/bash\n" + "\n".join(lines) + "\n")
+        # MODEL and VERSION come from outside; `${VERSION:+...}` is two words or none on purpose.
+        run(BIN / "shellcheck", "--exclude=SC2086,SC2016", script, cwd=tmp_path)
+
+
+def test_the_cache_of_packages_changes_with_the_requirements(repositories: dict[str, Path]) -> None:
+    steps = read_yaml(repositories["circleci"] / CIRCLECI[0])["commands"]["install"]["steps"]
+    restored, saved = steps[0]["restore_cache"]["keys"], steps[-1]["save_cache"]["key"]
+    assert restored[0] == saved
+    assert saved.startswith(restored[1])
+    for name in ("requirements.txt", "requirements-dev.txt"):
+        assert f'checksum "{name}"' in saved
+
+
+@pytest.mark.parametrize("ci", JOBS)
+def test_a_pull_request_gets_no_identity_and_no_secret(repositories: dict[str, Path], ci: str) -> None:
+    job = JOBS[ci](repositories[ci], {"rollback": "", "rollback_to": ""})["check"]
+    assert job.environment == {}
+    texts = [(repositories[ci] / path).read_text() for path in (*CIRCLECI, *GITHUB) if (repositories[ci] / path).exists()]
+    assert not [text for text in texts if "secrets." in text or "context:" in text]
+
+
+def test_both_ci_do_the_same(repositories: dict[str, Path]) -> None:
+    own = {"Lead Google's clients to this repository's identity", "Show the comparison"}
+    done = {
+        ci: {
+            name: [(step.name, step.command, step.on_failure) for step in job.steps if step.name not in own]
+            for name, job in read(repositories[ci], {"rollback": "m", "rollback_to": ""}).items()
+        }
+        for ci, read in JOBS.items()
+    }
+    assert done["circleci"] == done["github"]
+
+
+def test_only_main_is_released_and_only_after_approval(repositories: dict[str, Path]) -> None:
+    config = read_yaml(repositories["circleci"] / CIRCLECI[0])
+    assert config["parameters"]["release"]["default"] is False
+    release = config["workflows"]["release"]
+    assert {"equal": ["main", "<< pipeline.git.branch >>"]} in release["when"]["and"]
+    order = {next(iter(job)): next(iter(job.values())) for job in release["jobs"] if isinstance(job, dict)}
+    assert order["approve"]["type"] == "approval"
+    assert [order[name]["requires"] for name in ("train", "approve", "deploy")] == [["check"], ["train"], ["approve"]]
+
+    workflow = read_yaml(repositories["github"] / GITHUB[1])
+    assert workflow[True] == {"push": {"branches": ["main"]}}  # YAML 1.1 reads `on` as true
+    assert workflow["jobs"]["deploy"]["environment"] == "production"
+    assert workflow["jobs"]["deploy"]["needs"] == "train"
+
+
+# --- running them -------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Pipeline:
+    """A repository with a remote, and clones of it in which jobs run."""
+
+    ci: str
+    folder: Path
+    origin: Path
+
+    def clone(self, name: str, *options: str) -> Path:
+        clone = self.folder / name / "project"
+        clone.parent.mkdir()
+        subprocess.run(["git", "clone", "--quiet", *options, f"file://{self.origin}", str(clone)], check=True)
+        # The shared state and what was deployed before: on Google Cloud it would be there for every job.
+        return clone
+
+    def run(self, job: Job, clone: Path, **changes: str) -> dict[str, str]:
+        """Run a job's steps; return what each printed. A step that fails is the test's failure."""
+        home = clone.parent / "home"
+        home.mkdir(exist_ok=True)
+        summary, bash_env = clone.parent / "summary", clone.parent / "bash_env"
+        bash_env.touch()
+        environment = {
+            "HOME": str(home),
+            "PATH": f"{BIN}:/usr/bin:/bin",
+            "CI": "true",
+            "PIP_NO_INDEX": "1",
+            "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+            "BASH_ENV": str(bash_env),
+            "GITHUB_STEP_SUMMARY": str(summary),
+            **{key: value for key, value in job.environment.items() if "${{" not in value},
+            **changes,
+        }
+        printed = {}
+        for step in job.steps:
+            if step.on_failure:
+                continue
+            done = subprocess.run(
+                ["bash", "-eo", "pipefail", "-c", step.command],
+                cwd=clone, env={**environment, **step.environment}, capture_output=True, text=True, timeout=280,
+            )  # fmt: skip
+            assert done.returncode == 0, f"{step.name}: {step.command}\n{done.stdout}\n{done.stderr}"
+            printed[step.name] = done.stdout + done.stderr
+        return printed
+
+    def jobs(self, rollback: str = "", rollback_to: str = "") -> dict[str, Job]:
+        checkout = self.folder / "reading"
+        shutil.rmtree(checkout, ignore_errors=True)
+        subprocess.run(["git", "clone", "--quiet", str(self.origin), str(checkout)], check=True)
+        return JOBS[self.ci](checkout, {"rollback": rollback, "rollback_to": rollback_to})
+
+
+@pytest.fixture
+def pipeline(request: pytest.FixtureRequest, repositories: dict[str, Path], tmp_path: Path) -> Iterator[Pipeline]:
+    ci = request.param
+    origin = tmp_path / "origin.git"
+    subprocess.run(["git", "clone", "--quiet", "--bare", str(repositories[ci]), str(origin)], check=True)
+    yield Pipeline(ci, tmp_path, origin)
+    for clone in tmp_path.glob("*/project"):
+        subprocess.run([str(BIN / "invoke"), "local.stop"], cwd=clone, capture_output=True, check=False)
+
+
+def change(clone: Path, branch: str | None = None) -> None:
+    """Change a parameter, commit, and push."""
+    if branch:
+        subprocess.run(["git", "switch", "--quiet", "--create", branch], cwd=clone, check=True)
+    params = clone / "models/hello-world/params.yaml"
+    params.write_text(params.read_text().replace("strategy: most_frequent", "strategy: prior"))
+    name = ["-c", "user.name=Ada", "-c", "user.email=ada@example.org"]
+    subprocess.run(["git", *name, "commit", "--quiet", "--all", "--message", "Try prior"], cwd=clone, check=True)
+    subprocess.run(["git", "push", "--quiet", "origin", "HEAD"], cwd=clone, check=True)
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("pipeline", JOBS, indirect=True)
+def test_a_pull_request_is_checked_in_a_shallow_clone_without_main(pipeline: Pipeline) -> None:
+    change(pipeline.clone("request"), "prior")
+    shallow = pipeline.clone("shallow", "--depth", "1", "--branch", "prior", "--single-branch")
+    printed = pipeline.run(pipeline.jobs()["check"], shallow)
+    compared = printed["Compare the metrics with those of main"]
+    assert re.search(r"\| models/hello-world/metrics.json *\| score *\| - *\| 0.75", compared)
+    assert re.search(r"strategy *\| most_frequent *\| prior", compared)
+    assert (shallow / "comparison.md").read_text().strip() == compared.strip()
+    assert "answered 1 requests" in printed["Ask for predictions"]
+    if pipeline.ci == "github":
+        assert (shallow.parent / "summary").read_text().strip() == compared.strip()
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("pipeline", ["circleci"], indirect=True)  # GitHub's commands are the same, as shown above
+def test_main_is_trained_recorded_released_in_two_steps_and_taken_back(pipeline: Pipeline) -> None:
+    jobs = pipeline.jobs(rollback="hello-world", rollback_to="1")
+    # One clone for all jobs: its emulator stands for Google Cloud, which is there for every job.
+    cloud = pipeline.clone("cloud")
+    local = {"EDGE_TARGET": "local"}
+    subprocess.run([str(BIN / "invoke"), "init"], cwd=cloud, check=True, capture_output=True)
+
+    # The first version is given all the requests.
+    trained = pipeline.run(jobs["train"], cloud, **local)
+    assert "committed the results to `main`" in trained["Commit dvc.lock and the metrics to main"]
+    deployed = pipeline.run(jobs["deploy"], cloud, **local)
+    assert "version 1 gets 100 % of the requests" in deployed["Give the new versions 10 % of the requests"]
+    assert "has no new version" in deployed["Give them all the requests"]
+
+    # A change was merged meanwhile.
+    change(pipeline.clone("merged"))
+    subprocess.run(["git", "pull", "--quiet", "origin", "main"], cwd=cloud, check=True)
+    pipeline.run(jobs["train"], cloud, **local)
+    log = subprocess.run(
+        ["git", "log", "-1", "--format=%s", "--name-only", "main"], cwd=pipeline.origin, capture_output=True, text=True
+    ).stdout.split("\n")
+    assert log[0] == "Record what was trained [skip ci]"
+    assert {"models/hello-world/dvc.lock", "models/hello-world/trained_model.json"} <= set(log)
+    deployed = pipeline.run(jobs["deploy"], cloud, **local)
+    assert "version 2 gets 10 % of the requests" in deployed["Give the new versions 10 % of the requests"]
+    assert "answered 30 requests" in deployed["Try them"]
+    assert "version 2 serves all the requests" in deployed["Give them all the requests"]
+
+    # Nothing changed: nothing is trained, committed or deployed.
+    trained = pipeline.run(jobs["train"], cloud, **local)
+    assert "nothing to commit" in trained["Commit dvc.lock and the metrics to main"]
+
+    back = pipeline.run(jobs["rollback"], cloud, **local)
+    assert "version 1 serves all the requests" in back["Go back"]
+    assert '"predictions"' in back["Ask for predictions"]
+
+    # What a failed trial runs. There is nothing to take off any more, which is no error.
+    (cancel,) = [step for step in jobs["deploy"].steps if step.on_failure]
+    done = subprocess.run(
+        ["bash", "-c", cancel.command], cwd=cloud, env={**os.environ, **local}, capture_output=True, text=True
+    )
+    assert "has no new version" in done.stderr
+    assert set(jobs["train"].passed_on) == {"dvc.lock", "models", "report.md"}
