@@ -137,6 +137,13 @@ def cancel_job(cloud: Cloud, name: str) -> None:
         cloud.jobs.cancel_custom_job(name=name, timeout=CALL_TIMEOUT)
 
 
+def console_page(cloud: Cloud, job: Job) -> str | None:
+    """Return the address of the page that shows `job` in Google's console; None where there is no console."""
+    if cloud.console_url is None:
+        return None
+    return f"{cloud.console_url}/locations/{cloud.region}/training/{job.job_id}?project={cloud.project}"
+
+
 def job_fields(message: Any) -> dict[str, Any]:
     """Return what jobs of every kind have in common, from the SDK's message."""
     return {

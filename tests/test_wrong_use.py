@@ -189,14 +189,21 @@ def test_code_that_fails_in_a_job_shows_its_own_traceback(baked: dict[str, Path]
     assert result.returncode == 1
     assert "| ValueError: the user erred" in result.stderr
     assert "exited with a non-zero status of 1" in result.stderr
-    assert result.stderr.rstrip().endswith("hint: mend what the log above says, then train again")
+    assert result.stderr.rstrip().endswith("hint: mend what the log says, then train again")
     assert not (train.parent / "trained_model.json").exists()
 
 
 def test_data_that_were_not_fetched(baked: dict[str, Path], tmp_path: Path) -> None:
     digits = copy(baked["digits"], tmp_path)
-    problem, hint = digits.fails("python", "models/digits/train.py", "with", "is_vertex=False")
-    assert (problem, hint) == ("there is no `data/digits.npz`", "dvc pull, or dvc repro when it is made by a stage")
+    command = ("python", "models/digits/train.py", "with", "is_vertex=False")
+    problem, hint = digits.fails(*command)
+    assert problem == "DVC has not recorded a version of `data/digits.npz` yet"
+    assert hint == "dvc repro models/digits/dvc.yaml"
+    digits.run("dvc", "repro", "models/digits/dvc.yaml:prepare")
+    (digits.root / "data" / "digits.npz").unlink()
+    problem, hint = digits.fails(*command)
+    assert problem == "there is no `data/digits.npz`"
+    assert hint == "dvc pull data/digits.npz, or dvc repro when a stage makes it"
 
 
 def test_data_that_dvc_never_recorded(baked: dict[str, Path], tmp_path: Path) -> None:

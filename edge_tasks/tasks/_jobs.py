@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from invoke.exceptions import Exit
+
 from edge_tasks.tasks._repository import repository
 from edge_tasks.tasks._task import NAME_HELP, task
 
@@ -38,7 +40,9 @@ def train(
     name, _ = here.config.model(name)
     updates = [*(set or ()), *(["is_vertex=False"] if local else ())]
     wishes = {"force": force or None, "dry_run": dry_run or None, "on_interrupt": on_interrupt}
-    run_script(here.root, name, [*updates, *(f"{key}={value}" for key, value in wishes.items() if value)])
+    status = run_script(here.root, name, [*updates, *(f"{key}={value}" for key, value in wishes.items() if value)])
+    if status != 0:
+        raise Exit(code=abs(status))  # it has said why
     if not dry_run:
         print_result(str((here.root / "models" / name / "trained_model.json").relative_to(here.root)))
 

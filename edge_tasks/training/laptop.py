@@ -32,7 +32,7 @@ CUSTOM_JOB = JobKind("training job", jobs.get_job, jobs.cancel_job)
 FINGERPRINT_LABEL = "edge-fingerprint"
 
 # Lines of a failed job's log that its error repeats.
-_LAST_LINES = 10
+_LAST_LINES = 20
 
 # Seconds after a job's end in which lines of its log may still arrive.
 _LOG_DELAY, _LOG_DELAY_LIMIT = 1.0, 15.0
@@ -134,7 +134,8 @@ class Training:
             later="train again to follow it",
             on_look=lambda _: log.pass_on(),
         )
-        job = follower.follow(job)
+        if not job.done:
+            job = follower.follow(job)
         if job.state != "SUCCEEDED":
             raise _failure(job, log.rest())
         return self._take(connection, job, order, progress)
@@ -168,8 +169,8 @@ class Training:
         }
         job = jobs.create_job(cloud, f"{self.model_name}-{self.run_id}", plan, labels)
         progress.step(f"submitted {CUSTOM_JOB.noun} {job.job_id} for {submission.machines} ({cloud.vertex_url})")
-        if cloud.console_url:
-            progress.step(f"{cloud.console_url}/locations/{cloud.region}/training/{job.job_id}?project={cloud.project}")
+        if page := jobs.console_page(cloud, job):
+            progress.step(page)
         return job, order
 
     def _take(self, connection: Connection, job: Job, order: Order, progress: Progress) -> dict[str, Any]:
@@ -246,7 +247,8 @@ class _Log:
         try:
             for line in self._log.new_lines(self._connection.cloud):
                 self._progress.log(line.text)
-                self._last.append(line.text)
+                if line.text.strip():
+                    self._last.append(line.text)
                 found = True
         except NoAnswerError:
             pass  # the next look at the job says so
@@ -269,9 +271,9 @@ class _Log:
 def _failure(job: Job, last_lines: list[str]) -> TrainingError:
     """Return the error of a job that did not succeed: its state, the exit status that it tells, and its last words."""
     reason = job.error or "no reason was given"
-    if last_lines:  # an error may repeat them
+    if last_lines:  # an error may repeat them, and they it
         reason = reason.partition("\n")[0]
-    lines = "".join(f"\n  | {line}" for line in last_lines)
+    lines = "".join(f"\n  | {line}" for line in last_lines if line != reason)
     return TrainingError(
         f"the {CUSTOM_JOB.noun} {job.job_id} ended as {job.state}: {reason}{lines}",
         "mend what the log says, then train again",

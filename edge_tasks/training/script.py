@@ -14,10 +14,10 @@ from edge_tasks.training.parameters import FILE_NAME as PARAMETERS_FILE
 SCRIPT = "train.py"
 
 
-def run_script(root: Path, model_name: str, updates: Sequence[str]) -> None:
-    """Run models/NAME/train.py with its params.yaml and `updates` (KEY=VALUE); what it prints goes to stderr.
+def run_script(root: Path, model_name: str, updates: Sequence[str]) -> int:
+    """Run models/NAME/train.py with its params.yaml and `updates` (KEY=VALUE); return its exit status.
 
-    Raises TrainingError when it fails; it has said why.
+    What it prints goes to stderr. Raises TrainingError when it cannot be run.
     """
     folder = root / "models" / model_name
     if not (folder / SCRIPT).is_file():
@@ -27,10 +27,7 @@ def run_script(root: Path, model_name: str, updates: Sequence[str]) -> None:
             raise TrainingError(f"`{update}` is no parameter with a value", "--set KEY=VALUE")
     words = [*([PARAMETERS_FILE] if (folder / PARAMETERS_FILE).is_file() else []), *updates]
     command = [sys.executable, SCRIPT, *(["with", *words] if words else [])]
-    process = subprocess.Popen(command, cwd=folder, stdout=sys.stderr)
-    status = _wait(process)
-    if status != 0:
-        raise TrainingError(f"training `{model_name}` ended with status {status}", "mend what it says above")
+    return _wait(subprocess.Popen(command, cwd=folder, stdout=sys.stderr))
 
 
 def _wait(process: subprocess.Popen[bytes]) -> int:

@@ -12,6 +12,7 @@ from edge_tasks.cloud import Cloud, connect
 from edge_tasks.config import EdgeConfig
 from edge_tasks.errors import ConfigError, TrainingError
 from edge_tasks.following import Connection, Follower, JobKind
+from edge_tasks.jobs import console_page
 from edge_tasks.progress import Progress
 from edge_tasks.training.context import Search
 from edge_tasks.training.parameters import read_parameters, write_parameters
@@ -135,8 +136,8 @@ class Tuning:
             f"submitted {TUNING_JOB.noun} {job.job_id}: {self._trials} trials, {self._parallel} at a time, each on "
             f"{submission.machines} ({cloud.vertex_url})"
         )
-        if cloud.console_url:
-            progress.step(f"{cloud.console_url}/locations/{cloud.region}/training/{job.job_id}?project={cloud.project}")
+        if page := console_page(cloud, job):
+            progress.step(page)
         return job
 
     def _tell(self, job: TuningJob, told: set[str], progress: Progress) -> bool:

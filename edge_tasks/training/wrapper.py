@@ -78,9 +78,7 @@ def _train(
 ) -> Any:
     order = current_order()
     if order is not None:
-        return _train_in_job(
-            config, run, order, lambda folder: function(**{**arguments, _OUTPUT_ARGUMENT: str(folder)})
-        )
+        return _train_in_job(config, run, order, function, arguments)
     from edge_tasks.training.laptop import Training
 
     parameters = without_wishes(_plain(run.config), inspect.signature(function))
@@ -101,7 +99,9 @@ def _train(
     return metrics if result is None else result
 
 
-def _train_in_job(config: EdgeConfig, run: Any, order: Order, function: Callable[[Path], Any]) -> Any:
+def _train_in_job(
+    config: EdgeConfig, run: Any, order: Order, function: Callable[..., Any], arguments: Mapping[str, Any]
+) -> Any:
     from edge_tasks.training.job import deliver
     from edge_tasks.training.trial import TrialReport
 
@@ -109,7 +109,7 @@ def _train_in_job(config: EdgeConfig, run: Any, order: Order, function: Callable
     if report:
         run.observers.append(report)
     with tempfile.TemporaryDirectory(prefix="edge-training-") as folder:
-        result = function(Path(folder))
+        result = function(**{**arguments, _OUTPUT_ARGUMENT: folder})
         metrics = deliver(config, order, Path(folder))
     _log_metrics(run, metrics)
     if report:

@@ -56,7 +56,7 @@ MODEL = {
 }
 OF_EXAMPLE = {
     "hello-world": {"data/.gitkeep"},
-    "digits": {"data/.gitignore", "models/{model}/prepare.py"},
+    "digits": {"data/.gitignore", "models/{model}/prepare.py", "models/{model}/tune.yaml"},
     "fashion-mnist": {
         "data/.gitignore",
         "models/{model}/SHA256SUMS",
