@@ -1,7 +1,8 @@
 """Reading and changing the shared state in the bucket: one lock, and compare-and-swap on the object's generation.
 
-The lock is an object that is created only if it does not exist; it names its holder by a random token. It is renewed
-while it is held (its metadata say when), so that a lock whose holder died can be told by its age.
+The lock is an object that is created only if it does not exist; its generation is its identity. A change costs at most
+six requests: make the lock, read the state, look at the lock, write the state, look at the lock, remove it. It is
+renewed while it is held (its metadata say when), so that a lock whose holder died can be told by its age.
 https://cloud.google.com/storage/docs/request-preconditions
 """
 
@@ -11,6 +12,8 @@ import contextlib
 import getpass
 import json
 import os
+import random
+import re
 import secrets
 import socket
 import sys
@@ -23,7 +26,7 @@ from typing import Any
 
 from edge_tasks.cloud import Cloud, sdk_errors
 from edge_tasks.errors import EdgeError, StateError, StateLockedError
-from edge_tasks.state import EdgeState, dump_state, parse_state
+from edge_tasks.state import Change, EdgeState, differences, dump_state, parse_state
 
 STATE_OBJECT = ".edge_state/edge_state.yaml"
 LOCK_OBJECT = ".edge_state/lock"
@@ -31,7 +34,9 @@ LOCK_OBJECT = ".edge_state/lock"
 # Seconds. A lock that was not renewed for STALE_AGE belongs to a holder that died or lost its network.
 RENEW_INTERVAL = 15.0
 STALE_AGE = 60.0
-_WAIT_INTERVAL = 0.5
+
+# Seconds between two looks at somebody else's lock, each time another number: nobody keeps coming too late.
+_WAIT_INTERVAL = (0.1, 0.6)
 
 
 @dataclass(frozen=True)
@@ -83,14 +88,14 @@ class StateStore:
 
         Waits at most `wait` seconds for somebody else's lock, then raises StateLockedError that says who holds it.
         """
-        mine = self._acquire(wait)
-        renewal = _Renewal(self, mine)
+        mine, lock = self._acquire(wait)
+        renewal = _Renewal(self, lock)
         try:
-            state, state_generation = self._load()
-            yield LockedState(self, renewal, state, state_generation)
+            state, generation = self._load()
+            yield LockedState(self, renewal, mine, state, generation)
         finally:
             renewal.stop()
-            self._release(mine)
+            self._release(lock)
 
     def holder(self) -> tuple[LockHolder, float] | None:
         """Return who holds the lock and the seconds since it was renewed, or None when nobody does."""
@@ -144,12 +149,14 @@ class StateStore:
 
     # -- the lock's object --
 
-    def _acquire(self, wait: float) -> LockHolder:
+    def _acquire(self, wait: float) -> tuple[LockHolder, int]:
+        """Return who we are, and the lock's generation, by which it is known from now on."""
         deadline = time.monotonic() + wait
         mine = _myself()
         while True:
-            if self._create_lock(mine):
-                return mine
+            generation = self._create_lock(mine)
+            if generation is not None:
+                return mine, generation
             found = self._read_lock()
             if found is not None and time.monotonic() >= deadline:
                 holder, age, _ = found
@@ -158,9 +165,10 @@ class StateStore:
                     "invoke state.unlock, if that process no longer lives" if age > STALE_AGE else "try again later",
                 )
             if found is not None:
-                time.sleep(_WAIT_INTERVAL)
+                time.sleep(random.uniform(*_WAIT_INTERVAL))  # noqa: S311  not a secret
 
-    def _create_lock(self, mine: LockHolder) -> bool:
+    def _create_lock(self, mine: LockHolder) -> int | None:
+        """Return the generation of the lock when it is ours now, else None."""
         from google.api_core.exceptions import PreconditionFailed
 
         blob = self._cloud.bucket.blob(LOCK_OBJECT)
@@ -175,26 +183,27 @@ class StateStore:
                 )
             except PreconditionFailed:
                 # The client repeats an upload whose answer was lost, and then meets its own first success.
-                return self._held_by(mine) is not None
-        return True
+                found = self._read_lock()
+                return found[2] if found is not None and found[0].token == mine.token else None
+        return int(blob.generation)
 
-    def _held_by(self, mine: LockHolder) -> int | None:
-        """Return the lock's generation when `mine` holds it, else None."""
-        found = self._read_lock()
-        return found[2] if found is not None and found[0].token == mine.token else None
+    def _holds(self, lock: int) -> bool:
+        """Say whether the lock of this generation is still there."""
+        with sdk_errors("look at the lock of the shared state"):
+            blob = self._cloud.bucket.get_blob(LOCK_OBJECT, retry=self._cloud.retry)
+        return blob is not None and int(blob.generation) == lock
 
-    def _renew(self, mine: LockHolder) -> bool:
-        """Say in the lock that `mine` lives. False when the lock is gone or somebody else's."""
+    def _renew(self, lock: int) -> bool:
+        """Say in the lock that its holder lives. False when the lock is gone or somebody else's."""
         from google.api_core.exceptions import NotFound, PreconditionFailed
 
-        generation = self._held_by(mine)
-        if generation is None:
+        if not self._holds(lock):
             return False
         blob = self._cloud.bucket.blob(LOCK_OBJECT)
         blob.metadata = {"renewed": _now()}
         with sdk_errors("renew the lock of the shared state"):
             try:
-                blob.patch(if_generation_match=generation, retry=self._cloud.retry)
+                blob.patch(if_generation_match=lock, retry=self._cloud.retry)
             except (NotFound, PreconditionFailed):
                 return False
         return True
@@ -216,11 +225,10 @@ class StateStore:
             holder = LockHolder("somebody", "an unknown host", 0, "unknown", "an unknown time", "")
         return holder, _age(blob), int(blob.generation)
 
-    def _release(self, mine: LockHolder) -> None:
+    def _release(self, lock: int) -> None:
         # Not every server checks the generation on delete, so look first: never remove somebody else's lock.
-        generation = self._held_by(mine)
-        if generation is not None:
-            self._delete_lock(generation)
+        if self._holds(lock):
+            self._delete_lock(lock)
 
     def _delete_lock(self, generation: int) -> None:
         from google.api_core.exceptions import NotFound, PreconditionFailed
@@ -232,16 +240,28 @@ class StateStore:
 class LockedState:
     """The state while its lock is held."""
 
-    def __init__(self, store: StateStore, renewal: _Renewal, state: EdgeState, generation: int):
+    def __init__(self, store: StateStore, renewal: _Renewal, mine: LockHolder, state: EdgeState, generation: int):
         self._store = store
         self._renewal = renewal
+        self._mine = mine
         self._generation = generation
         self.state = state
 
+    def check(self) -> None:
+        """Raise StateError when the lock was taken away: call it before every change of the world."""
+        if not self._renewal.still_held():
+            raise StateError(
+                "the lock was removed while it was held, so nothing more was done",
+                "look at what exists: invoke state.show --history",
+            )
+
     def save(self, state: EdgeState) -> None:
-        """Write `state`. Raises StateError when the lock or the state was taken over meanwhile."""
-        if self._renewal.lost:
-            raise StateError("the lock was removed while it was held", "look at what exists: invoke state.show")
+        """Write `state`, with a note of what changed. Raises StateError when lock or state was taken over meanwhile."""
+        self.check()
+        what = differences(self.state, state)
+        if what:
+            now = datetime.now(timezone.utc).replace(microsecond=0)
+            state = state.with_change(Change(at=now, by=self._mine.owner, command=self._mine.command, what=what))
         self._generation = self._store._save(state, self._generation)  # noqa: SLF001  the two halves of one thing
         self.state = state
 
@@ -249,13 +269,17 @@ class LockedState:
 class _Renewal:
     """A thread that renews a held lock; it notices when the lock is gone."""
 
-    def __init__(self, store: StateStore, mine: LockHolder):
+    def __init__(self, store: StateStore, lock: int):
         self._store = store
-        self._mine = mine
+        self._lock = lock
         self._ended = threading.Event()
         self.lost = False
         self._thread = threading.Thread(target=self._run, name="lock-renewal", daemon=True)
         self._thread.start()
+
+    def still_held(self) -> bool:
+        self.lost = self.lost or not self._store._holds(self._lock)  # noqa: SLF001  a part of the store
+        return not self.lost
 
     def stop(self) -> None:
         self._ended.set()
@@ -264,7 +288,7 @@ class _Renewal:
     def _run(self) -> None:
         while not self._ended.wait(RENEW_INTERVAL):
             try:
-                self.lost = not self._store._renew(self._mine)  # noqa: SLF001  a part of the store
+                self.lost = not self._store._renew(self._lock)  # noqa: SLF001  a part of the store
             except EdgeError:
                 continue  # a network that comes and goes: the next renewal is soon
             if self.lost:
@@ -276,10 +300,19 @@ def _myself() -> LockHolder:
         owner=user_name(),
         host=socket.gethostname(),
         pid=os.getpid(),
-        command=" ".join([os.path.basename(sys.argv[0]), *sys.argv[1:]])[:200],  # noqa: PTH119  argv[0] may be empty
+        command=_without_secrets(" ".join([os.path.basename(sys.argv[0]), *sys.argv[1:]]))[:200],  # noqa: PTH119
         created=_now(),
         token=secrets.token_hex(8),
     )
+
+
+# What follows such a word in a command is not for everybody who may read the bucket, nor is who logs in to an address.
+_SECRET = re.compile(r"(?i)((?:password|passwd|secret|token|api[_-]?key|credential)\w*[= ])\S+")
+_LOGIN = re.compile(r"://[^/@\s]+@")
+
+
+def _without_secrets(command: str) -> str:
+    return _LOGIN.sub("://***@", _SECRET.sub(r"\1***", command))
 
 
 def user_name() -> str:

@@ -36,7 +36,7 @@ LAYERS = {
     "adapters": {"cloud", "dvc", "gcloud", "git", "joblog", "local", "storage", "store", "vertex"},
     "work": {
         *("catalogue", "checks", "doctor", "google_project", "models", "pipelines", "preflight", "projects"),
-        *("releases", "rollout", "template"),
+        *("releases", "rollout", "teardown", "template"),
     },
     "console": {"console"},
     "training": {"training"},

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from invoke.collection import Collection
 
-from edge_tasks.tasks import config, doctor, dvc, init, local, model, state
+from edge_tasks.tasks import config, doctor, dvc, init, local, model, state, teardown
 
 namespace = Collection()
 namespace.add_task(init.init)
 namespace.add_task(doctor.doctor)
+namespace.add_task(teardown.teardown)
 for _module in (config, dvc, local, model, state):
     namespace.add_collection(_module.collection)
