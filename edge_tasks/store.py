@@ -1,6 +1,6 @@
 """Reading and changing the shared state in the bucket: one lock, and compare-and-swap on the object's generation.
 
-The lock is an object that is created only if it does not exist; its generation is its identity. A change costs at most
+The lock is an object that is created only if it does not exist; it names its holder by a random token. A change costs
 six requests: make the lock, read the state, look at the lock, write the state, look at the lock, remove it. It is
 renewed while it is held (its metadata say when), so that a lock whose holder died can be told by its age.
 https://cloud.google.com/storage/docs/request-preconditions
@@ -88,14 +88,14 @@ class StateStore:
 
         Waits at most `wait` seconds for somebody else's lock, then raises StateLockedError that says who holds it.
         """
-        mine, lock = self._acquire(wait)
-        renewal = _Renewal(self, lock)
+        mine = self._acquire(wait)
+        renewal = _Renewal(self, mine)
         try:
             state, generation = self._load()
             yield LockedState(self, renewal, mine, state, generation)
         finally:
             renewal.stop()
-            self._release(lock)
+            self._release(mine)
 
     def holder(self) -> tuple[LockHolder, float] | None:
         """Return who holds the lock and the seconds since it was renewed, or None when nobody does."""
@@ -149,14 +149,12 @@ class StateStore:
 
     # -- the lock's object --
 
-    def _acquire(self, wait: float) -> tuple[LockHolder, int]:
-        """Return who we are, and the lock's generation, by which it is known from now on."""
+    def _acquire(self, wait: float) -> LockHolder:
         deadline = time.monotonic() + wait
         mine = _myself()
         while True:
-            generation = self._create_lock(mine)
-            if generation is not None:
-                return mine, generation
+            if self._create_lock(mine):
+                return mine
             found = self._read_lock()
             if found is not None and time.monotonic() >= deadline:
                 holder, age, _ = found
@@ -167,12 +165,11 @@ class StateStore:
             if found is not None:
                 time.sleep(random.uniform(*_WAIT_INTERVAL))  # noqa: S311  not a secret
 
-    def _create_lock(self, mine: LockHolder) -> int | None:
-        """Return the generation of the lock when it is ours now, else None."""
+    def _create_lock(self, mine: LockHolder) -> bool:
         from google.api_core.exceptions import PreconditionFailed
 
         blob = self._cloud.bucket.blob(LOCK_OBJECT)
-        blob.metadata = {"renewed": _now()}
+        blob.metadata = _signs_of_life(mine)
         with sdk_errors("lock the shared state"):
             try:
                 blob.upload_from_string(
@@ -183,27 +180,27 @@ class StateStore:
                 )
             except PreconditionFailed:
                 # The client repeats an upload whose answer was lost, and then meets its own first success.
-                found = self._read_lock()
-                return found[2] if found is not None and found[0].token == mine.token else None
-        return int(blob.generation)
+                return self._held_by(mine) is not None
+        return True
 
-    def _holds(self, lock: int) -> bool:
-        """Say whether the lock of this generation is still there."""
+    def _held_by(self, mine: LockHolder) -> int | None:
+        """Return the lock's generation when `mine` holds it, else None."""
         with sdk_errors("look at the lock of the shared state"):
             blob = self._cloud.bucket.get_blob(LOCK_OBJECT, retry=self._cloud.retry)
-        return blob is not None and int(blob.generation) == lock
+        return int(blob.generation) if blob is not None and (blob.metadata or {}).get("token") == mine.token else None
 
-    def _renew(self, lock: int) -> bool:
-        """Say in the lock that its holder lives. False when the lock is gone or somebody else's."""
+    def _renew(self, mine: LockHolder) -> bool:
+        """Say in the lock that `mine` lives. False when the lock is gone or somebody else's."""
         from google.api_core.exceptions import NotFound, PreconditionFailed
 
-        if not self._holds(lock):
+        generation = self._held_by(mine)
+        if generation is None:
             return False
         blob = self._cloud.bucket.blob(LOCK_OBJECT)
-        blob.metadata = {"renewed": _now()}
+        blob.metadata = _signs_of_life(mine)
         with sdk_errors("renew the lock of the shared state"):
             try:
-                blob.patch(if_generation_match=lock, retry=self._cloud.retry)
+                blob.patch(if_generation_match=generation, retry=self._cloud.retry)
             except (NotFound, PreconditionFailed):
                 return False
         return True
@@ -225,10 +222,11 @@ class StateStore:
             holder = LockHolder("somebody", "an unknown host", 0, "unknown", "an unknown time", "")
         return holder, _age(blob), int(blob.generation)
 
-    def _release(self, lock: int) -> None:
+    def _release(self, mine: LockHolder) -> None:
         # Not every server checks the generation on delete, so look first: never remove somebody else's lock.
-        if self._holds(lock):
-            self._delete_lock(lock)
+        generation = self._held_by(mine)
+        if generation is not None:
+            self._delete_lock(generation)
 
     def _delete_lock(self, generation: int) -> None:
         from google.api_core.exceptions import NotFound, PreconditionFailed
@@ -269,16 +267,16 @@ class LockedState:
 class _Renewal:
     """A thread that renews a held lock; it notices when the lock is gone."""
 
-    def __init__(self, store: StateStore, lock: int):
+    def __init__(self, store: StateStore, mine: LockHolder):
         self._store = store
-        self._lock = lock
+        self._mine = mine
         self._ended = threading.Event()
         self.lost = False
         self._thread = threading.Thread(target=self._run, name="lock-renewal", daemon=True)
         self._thread.start()
 
     def still_held(self) -> bool:
-        self.lost = self.lost or not self._store._holds(self._lock)  # noqa: SLF001  a part of the store
+        self.lost = self.lost or self._store._held_by(self._mine) is None  # noqa: SLF001  a part of the store
         return not self.lost
 
     def stop(self) -> None:
@@ -288,7 +286,7 @@ class _Renewal:
     def _run(self) -> None:
         while not self._ended.wait(RENEW_INTERVAL):
             try:
-                self.lost = not self._store._renew(self._lock)  # noqa: SLF001  a part of the store
+                self.lost = not self._store._renew(self._mine)  # noqa: SLF001  a part of the store
             except EdgeError:
                 continue  # a network that comes and goes: the next renewal is soon
             if self.lost:
@@ -325,6 +323,11 @@ def user_name() -> str:
 
 def _now() -> str:
     return datetime.now(timezone.utc).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def _signs_of_life(mine: LockHolder) -> dict[str, str]:
+    """Return the metadata of the lock, which one request reads: whose it is, and when that was last said."""
+    return {"token": mine.token, "renewed": _now()}
 
 
 def _age(blob: Any) -> float:

@@ -41,6 +41,16 @@ class Heard(Silence):
         self.steps.append(text)
 
 
+class OnLoad:
+    """Runs code when it is unpickled."""
+
+    def __init__(self, code: str) -> None:
+        self.code = code
+
+    def __reduce__(self) -> tuple[Any, tuple[str]]:
+        return exec, (self.code,)
+
+
 @dataclass
 class Team:
     """A repository whose model gets new versions quickly: trained in process."""
@@ -69,13 +79,18 @@ class Team:
     def on_endpoint(self) -> set[str]:
         return {model.rpartition("@")[2] for model in self.endpoint.deployed.values()}
 
-    def train(self, spoilt: bool = False) -> None:
-        """Train a new version; a spoilt one loads, but cannot predict."""
+    def train(self, spoilt: bool = False, hang: Path | None = None, unloadable: bool = False) -> None:
+        """Train a new version. A spoilt one loads, but cannot predict; one with `hang` loads when that file is gone."""
 
         def fit(folder: Path) -> None:
             classifier = DummyClassifier(strategy="most_frequent").fit(np.array([-1, 1, 1, 1]), np.array([0, 1, 1, 1]))
             if spoilt:
                 classifier.classes_ = None
+            if hang:
+                code = f"import os, time\nwhile os.path.exists({str(hang)!r}): time.sleep(0.02)"
+                classifier.loading_ = OnLoad(code)
+            if unloadable:
+                classifier.loading_ = OnLoad("raise ValueError('spoilt')")
             save_results(classifier, {"score": 0.75}, str(folder))
 
         script = f"models/{NAME}/train.py"
