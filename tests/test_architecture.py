@@ -40,7 +40,7 @@ LAYERS = {
     "work": {
         *("batch_prediction", "catalogue", "checks", "comparison", "delivery", "doctor", "federation", "following"),
         *("google_project", "identity", "models", "pipelines", "preflight", "projects", "releases", "rollout"),
-        *("services", "template", "template_update"),
+        *("services", "teardown", "template", "template_update"),
     },
     "console": {"console"},
     "training": {"training"},
