@@ -135,6 +135,11 @@ class Database:
         )
         return [self._row(kind, row) for row in rows]
 
+    def latest_name(self) -> str:
+        """Return the name of the resource that was made last; empty when there is none."""
+        found = self._connection.execute("SELECT name FROM resources ORDER BY seq DESC LIMIT 1").fetchone()
+        return str(found[0]) if found else ""
+
     def delete(self, name: str) -> None:
         """Forget a resource."""
         self.writes += 1
