@@ -38,11 +38,17 @@ class Repository:
 
     root: Path
     environment: dict[str, str]
+    limit: float = 240.0  # seconds for one command
 
     def run(self, *command: str, check: bool = True, **changes: str) -> subprocess.CompletedProcess[str]:
         """Run a command to its end; `changes` are added to the environment."""
         result = subprocess.run(
-            command, cwd=self.root, env={**self.environment, **changes}, capture_output=True, text=True, timeout=240
+            command,
+            cwd=self.root,
+            env={**self.environment, **changes},
+            capture_output=True,
+            text=True,
+            timeout=self.limit,
         )
         if check and result.returncode:
             pytest.fail(f"{' '.join(command)} ended with {result.returncode}\n{result.stdout}\n{result.stderr}")
