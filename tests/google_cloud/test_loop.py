@@ -20,7 +20,8 @@ import yaml
 from tests.google_cloud.conftest import BUCKET, PROJECT, REGION, Google
 from tests.repositories import Repository, copy
 
-pytestmark = pytest.mark.xdist_group("google_cloud")
+# Google takes minutes for each deployment.
+pytestmark = [pytest.mark.xdist_group("google_cloud"), pytest.mark.timeout(7200)]
 
 
 @dataclass(frozen=True)
