@@ -155,15 +155,16 @@ class StateStore:
         while True:
             if self._create_lock(mine):
                 return mine
+            if time.monotonic() < deadline:
+                time.sleep(random.uniform(*_WAIT_INTERVAL))  # noqa: S311  not a secret
+                continue
             found = self._read_lock()
-            if found is not None and time.monotonic() >= deadline:
+            if found is not None:  # else it was freed just now
                 holder, age, _ = found
                 raise StateLockedError(
                     f"the shared state is locked by {holder.describe(age)}",
                     "invoke state.unlock, if that process no longer lives" if age > STALE_AGE else "try again later",
                 )
-            if found is not None:
-                time.sleep(random.uniform(*_WAIT_INTERVAL))  # noqa: S311  not a secret
 
     def _create_lock(self, mine: LockHolder) -> bool:
         from google.api_core.exceptions import PreconditionFailed
