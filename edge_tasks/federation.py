@@ -300,9 +300,10 @@ def _service_accounts(config: EdgeConfig) -> set[str]:
 
 def _quoted(word: str) -> str:
     """Return `word` for a shell, in which the project's number is a variable."""
-    if PROJECT_NUMBER not in word:
+    if PROJECT_NUMBER not in word and "'" not in word:
         return shlex.quote(word)
-    return '"' + re.sub(r'(["\\`])', r"\\\1", word) + '"'
+    parts = (re.sub(r'(["\\`$])', r"\\\1", part) for part in word.split(PROJECT_NUMBER))
+    return '"' + PROJECT_NUMBER.join(parts) + '"'
 
 
 def _gcloud(root: Path, command: tuple[str, ...]) -> str:
