@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 WORKERS ?= auto
 
-.PHONY: demo test test-wheel check format lint types schema parity snapshot benchmark clean help
+.PHONY: demo test test-wheel check format lint types schema parity reference snapshot benchmark clean help
 
 help:
 	@sed -n 's/^# //p' Makefile; echo; sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 18
@@ -49,6 +49,10 @@ schema: $(INSTALLED) ## freeze the API's schema again from the installed SDK
 parity: $(INSTALLED) ## write docs/parity.md again: what of the API is emulated
 	$(BIN)/python -m edge_tasks.emulator.parity --markdown > docs/parity.md.new
 	@mv docs/parity.md.new docs/parity.md
+
+reference: $(INSTALLED) ## write docs/reference.md again, from the tasks and edge.yaml's schema
+	$(BIN)/python scripts/reference.py > docs/reference.md.new
+	@mv docs/reference.md.new docs/reference.md
 
 snapshot: $(INSTALLED) ## keep what this release makes, for the test that updates it
 	@PATH="$(abspath $(BIN)):$$PATH" scripts/snapshot
