@@ -318,6 +318,11 @@ def test_a_job_of_github_asks_github(repository: Repository, google: Google) -> 
 
 
 def test_outside_ci_there_is_no_token_and_the_reason_is_told(repository: Repository) -> None:
-    problem, hint = repository.fails("invoke", "ci.token")
+    problem, hint = repository.fails("invoke", "ci.token", GOOGLE_EXTERNAL_ACCOUNT_AUDIENCE=AUDIENCE)
     assert problem == "there is no token that says which CI job this is"
     assert "id-token: write" in hint
+
+
+def test_a_token_is_not_printed_into_a_log(repository: Repository) -> None:
+    problem, _ = repository.fails("invoke", "ci.token", CIRCLE_OIDC_TOKEN=jwt(time.time() + 3600))
+    assert problem == "a token is for Google's client alone, which asks for it by itself"
