@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import subprocess
+from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
 
 from edge_tasks import delivery, git
+from edge_tasks.config import EdgeConfig
+from edge_tasks.errors import DataError
 from edge_tasks.progress import Silence
+from edge_tasks.trained_model import TrainedModel, load_trained_model, save_trained_model
 
 
 def run(root: Path, *arguments: str) -> str:
@@ -95,3 +99,24 @@ def test_nothing_new_makes_no_commit(origin: Path, ci: Path) -> None:
     delivery.record(ci, "main", Silence())
     assert not delivery.record(ci, "main", Silence())
     assert run(origin, "rev-list", "--count", "main") == "2\n"
+
+
+def test_a_training_that_fails_leaves_what_was_trained_elsewhere(tmp_path: Path) -> None:
+    folder = tmp_path / "models" / "m"
+    folder.mkdir(parents=True)
+    moment = datetime(2026, 1, 1, tzinfo=timezone.utc)
+    trained = TrainedModel(
+        model_name="m", run_id="r", target="gcp", trained_at=moment, trained_by="ada", artifact_sha256="0"
+    )
+    save_trained_model(folder, trained)
+    config = EdgeConfig.model_validate(
+        {
+            "google_cloud_project": {"project_id": "my-project", "region": "us-central1"},
+            "storage_bucket": {"bucket_name": "my-bucket"},
+            "models": {"m": {"endpoint_name": "m"}},
+        }
+    )
+    # There is no dvc.yaml here, so DVC stops at once.
+    with pytest.raises(DataError, match="cannot train"):
+        delivery.train(tmp_path, config, Silence())
+    assert load_trained_model(folder, "m") == trained
