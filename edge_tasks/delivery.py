@@ -6,6 +6,7 @@ Each step looks at what is there, so that a pipeline can be run again from anywh
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from edge_tasks import dvc, git, payloads, releases, vertex
 from edge_tasks.cloud import Cloud
 from edge_tasks.config import EdgeConfig
 from edge_tasks.errors import CloudError
+from edge_tasks.files import write_atomically
 from edge_tasks.progress import Progress
 from edge_tasks.rollout import Release
 from edge_tasks.state import ModelState
@@ -33,15 +35,30 @@ def train(root: Path, config: EdgeConfig, progress: Progress) -> None:
 
     Data and models that DVC's remote has are fetched when they are needed.
     """
+    elsewhere = {}
     for name in config.models:
         trained = find_trained_model(root / "models" / name, name)
         if trained is not None and trained.target != config.target:
-            # A missing output is DVC's own reason to run a stage again.
-            (root / "models" / name / TRAINED_MODEL_FILE).unlink()
+            path = root / "models" / name / TRAINED_MODEL_FILE
+            elsewhere[path] = path.read_bytes()
             progress.step(f"`{name}` was trained for the target `{trained.target}`, and is trained again")
-    dvc.stream(root, "repro", "--pull", doing="train")
+    with _missing(elsewhere):
+        dvc.stream(root, "repro", "--pull", doing="train")
     dvc.stream(root, "push", doing="push data and models")
     progress.step("trained what changed, and pushed data and models")
+
+
+@contextlib.contextmanager
+def _missing(files: dict[Path, bytes]) -> Iterator[None]:
+    """Take `files` away, which is DVC's own reason to run the stages that write them; put them back if that fails."""
+    for path in files:
+        path.unlink()
+    try:
+        yield
+    finally:
+        for path, content in files.items():
+            if not path.exists():
+                write_atomically(path, content)
 
 
 def record(root: Path, branch: str, progress: Progress) -> bool:
@@ -99,13 +116,13 @@ def smoke_test(cloud: Cloud, config: EdgeConfig, root: Path, progress: Progress,
     Raises CloudError at the first that is none.
     """
     for name in config.models:
-        endpoint = _state(cloud, name).endpoint
-        if _state(cloud, name).deployed is None or endpoint is None:
+        state = _state(cloud, name)
+        if state.deployed is None or state.endpoint is None:
             raise CloudError(f"the model `{name}` is not deployed", f"invoke model.deploy --name {name}")
         payload = payloads.read_payload(root / "models" / name / payloads.FILE_NAME)
         answers: Counter[str] = Counter()
         for _ in range(requests):
-            answer = vertex.predict(cloud, endpoint, payload)
+            answer = vertex.predict(cloud, state.endpoint, payload)
             if not answer.get("predictions"):
                 raise CloudError(f"`{name}` answered without predictions", f"invoke model.predict --name {name}")
             answers[str(answer.get("modelVersionId", "?"))] += 1

@@ -19,7 +19,7 @@ SECRETS = (CREDENTIALS["refresh_token"], CREDENTIALS["client_secret"], "mongo-pa
 def test_secrets_stay_on_this_machine(google: Google) -> None:
     """Train as a job and deploy with secrets all around, then look at every byte that left."""
     from google.auth.credentials import AnonymousCredentials
-    from google.cloud import aiplatform_v1, storage  # type: ignore[attr-defined]
+    from google.cloud import aiplatform_v1, storage  # type: ignore[attr-defined,unused-ignore]
 
     google.repository.environment["MONGO_URI"] = "mongodb://ada:mongo-pa55word@host/db"
     google.repository.environment["DATABASE_PASSWORD"] = "env-pa55word"
