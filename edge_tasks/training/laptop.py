@@ -24,6 +24,7 @@ from edge_tasks.store import user_name
 from edge_tasks.trained_model import ARTIFACT_FOLDER, TrainedModel
 from edge_tasks.training.context import Order
 from edge_tasks.training.data import used_data
+from edge_tasks.training.recording import plain
 from edge_tasks.training.results import METRICS_FILE, Results, publish, read_results
 from edge_tasks.training.submission import Submission
 
@@ -67,18 +68,34 @@ class Training:
 
     # --- in this process ---
 
-    def in_process(self, function: Callable[[Path], Any]) -> tuple[Any, dict[str, Any]]:
-        """Call `function` with a folder to save results in; return what it returned, and the metrics."""
+    def in_process(self, function: Callable[[Path], Any], note: Callable[..., None]) -> tuple[Any, dict[str, Any]]:
+        """Call `function` with a folder to save results in; return what it returned, and the metrics.
+
+        `note` is told what is to stand in the run's record.
+        """
         data = {version.path: version.hash for version in dvc.stage_data(self.root, self.model_folder)}
+        note(data=data)
         try:
             self.staging.mkdir(parents=True)
             result = function(self.staging)
             results = read_results(self.staging)
             data |= used_data()
-            publish(results, self.model_folder, self._trained_here(results, data))
+            trained = self._trained_here(results, data)
+            note(data=data, metrics=results.metrics, artifact_sha256=trained.artifact_sha256)
+            publish(results, self.model_folder, trained)
         finally:
             shutil.rmtree(self.staging, ignore_errors=True)
         return result, results.metrics
+
+    def facts(self) -> dict[str, Any]:
+        """Return what the record of this run says from the start."""
+        return {
+            "user": user_name(),
+            "target": self.config.target,
+            "commit": self.commit.sha if self.commit else None,
+            "dirty": self.commit.dirty if self.commit else None,
+            "parameters": plain(self.parameters),
+        }
 
     def _trained_here(self, results: Results, data: dict[str, str]) -> TrainedModel:
         return self._trained(
