@@ -24,6 +24,7 @@ from edge_tasks.store import user_name
 from edge_tasks.trained_model import ARTIFACT_FOLDER, TrainedModel
 from edge_tasks.training.context import Order
 from edge_tasks.training.data import used_data
+from edge_tasks.training.job_record import JobRecord
 from edge_tasks.training.recording import plain
 from edge_tasks.training.results import METRICS_FILE, Results, publish, read_results
 from edge_tasks.training.submission import Submission
@@ -139,6 +140,8 @@ class Training:
         earlier = None if force else self._earlier(connection.cloud, submission, fingerprint, progress)
         job, order = earlier or self._submit(connection.cloud, submission, fingerprint, progress)
         self.run_id = order.run_id
+        record = JobRecord(connection.cloud, self.config, order, job, progress)
+        record.submitted()
 
         log = _Log(connection, job, progress)
         follower = Follower(
@@ -151,11 +154,19 @@ class Training:
             later="train again to follow it",
             on_look=lambda _: log.pass_on(),
         )
-        if not job.done:
-            job = follower.follow(job)
+        try:
+            if not job.done:
+                job = follower.follow(job)
+        except KeyboardInterrupt:
+            record.interrupted()
+            raise
         if job.state != "SUCCEEDED":
-            raise _failure(job, log.rest())
-        return self._take(connection, job, order, progress)
+            last_lines = log.rest()
+            record.failed(job, last_lines)
+            raise _failure(job, last_lines)
+        trained = self._take(connection, job, order, progress)
+        record.succeeded(trained)
+        return trained.metrics
 
     def _earlier(
         self, cloud: Cloud, submission: Submission, fingerprint: str, progress: Progress
@@ -190,7 +201,7 @@ class Training:
             progress.step(page)
         return job, order
 
-    def _take(self, connection: Connection, job: Job, order: Order, progress: Progress) -> dict[str, Any]:
+    def _take(self, connection: Connection, job: Job, order: Order, progress: Progress) -> TrainedModel:
         """Bring the results of a job that succeeded into the model's folder, and its model into the registry."""
         progress.step("fetching artifact and metrics")
         connection.ask(lambda cloud: storage.download_folder(cloud, order.output_uri, self.staging))
@@ -209,7 +220,7 @@ class Training:
         )
         publish(results, self.model_folder, trained)
         progress.step(f"trained `{self.model_name}`: version {version.version} in the registry")
-        return results.metrics
+        return trained
 
     def _registered(self, connection: Connection, job: Job, order: Order, progress: Progress) -> vertex.ModelVersion:
         """Return the version of this run in the registry; it is put there unless an interrupted training did so."""
