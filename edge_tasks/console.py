@@ -93,6 +93,32 @@ def print_table(columns: list[str], rows: list[list[str]]) -> None:
     sys.stdout.write("\n".join(lines) + "\n")
 
 
+def print_json(value: Any) -> None:
+    """Print a result as JSON to stdout."""
+    import json
+
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def print_csv(columns: list[str], rows: list[list[Any]]) -> None:
+    """Print a table as CSV to stdout."""
+    import csv
+
+    csv.writer(sys.stdout, lineterminator="\n").writerows([columns, *rows])
+
+
+def print_bytes(content: bytes) -> None:
+    """Print to stdout what another program wrote, byte for byte."""
+    sys.stdout.flush()
+    sys.stdout.buffer.write(content)
+    sys.stdout.buffer.flush()
+
+
+def print_warning(text: str) -> None:
+    """Say on stderr what is not as it should be, though the command goes on."""
+    sys.stderr.write(f"warning: {text}\n")
+
+
 def print_error(error: EdgeError) -> None:
     """Print an error as its fact and its hint, on stderr."""
     from rich.console import Console as RichConsole

@@ -37,6 +37,20 @@ def load_run(cloud: Cloud, config: EdgeConfig, model_name: str, run_id: str) -> 
     )
 
 
+def change_tags(
+    cloud: Cloud, config: EdgeConfig, run: RunSummary, tags: Sequence[str], *, remove: bool = False
+) -> tuple[str, ...]:
+    """Give `run` these tags, or take them away; return those that it has now."""
+
+    def change(record: RunRecord | None) -> RunRecord:
+        if record is None:
+            raise NotFoundError(f"the run {run.run_id} was removed meanwhile")
+        left = tuple(tag for tag in record.tags if tag not in tags)
+        return record.changed(tags=left if remove else (*record.tags, *(tag for tag in tags if tag not in record.tags)))
+
+    return RunStore(cloud, config).update(run.model_name, run.run_id, change).record.tags
+
+
 def find_run(runs: Sequence[RunSummary], text: str) -> RunSummary:
     """Return the run whose id begins with `text`; a whole id wins over others that begin with it.
 

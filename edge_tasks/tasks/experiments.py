@@ -1,0 +1,195 @@
+"""`experiments.*`: the recorded runs of everybody: listed, shown, compared, repeated, tagged and removed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from invoke.collection import Collection
+
+from edge_tasks.tasks._repository import Repository, repository
+from edge_tasks.tasks._task import task
+
+if TYPE_CHECKING:
+    from edge_tasks.run_record import RunSummary
+
+_ID_HELP = "the run's id, or its beginning"
+_IDS_HELP = "ids of runs, or their beginnings, with commas between them"
+
+# Rows of a table that nobody asked to be longer, and garbage that is named one by one.
+_DEFAULT_LIMIT, _MOST_GARBAGE = 50, 10
+
+
+@task(
+    name="list",
+    help={
+        "model": "only runs of this model",
+        "status": "only runs that are queued, running, completed, failed, interrupted or died",
+        "user": "only runs of this user",
+        "commit": "only runs of this git commit, or of those that begin so",
+        "tag": "only runs with this tag",
+        "where": 'only runs for which this holds of a metric or parameter, such as "accuracy>0.9"; can be repeated',
+        "sort": "by this metric, parameter or field (such as started), least first",
+        "reverse": "the other way round",
+        "limit": f"at most so many; 0 for all (default: {_DEFAULT_LIMIT} in a table, all with --json and --csv)",
+        "json": "print everything known of each run as JSON",
+        "csv": "print everything known of each run as CSV",
+    },
+    iterable=["where"],
+)
+def list_(
+    _context: Any,
+    model: str | None = None,
+    status: str | None = None,
+    user: str | None = None,
+    commit: str | None = None,
+    tag: str | None = None,
+    where: list[str] | None = None,
+    sort: str | None = None,
+    reverse: bool = False,
+    limit: int = -1,
+    json: bool = False,
+    csv: bool = False,
+) -> None:
+    """Print the recorded runs, newest first: what they are, their metrics, and the parameters that differ."""
+    from edge_tasks.console import Console, print_csv, print_json, print_table
+    from edge_tasks.run_query import Comparison, Query, check_names, checked_status, ordered
+    from edge_tasks.run_record import utc_now
+    from edge_tasks.run_text import csv_table, document, table
+
+    comparisons = [Comparison.parse(text) for text in where or ()]
+    query = Query(model, checked_status(status) if status else None, user, commit, tag, comparisons)
+    now = utc_now()
+    everything = _runs(repository())
+    check_names((comparison.name for comparison in comparisons), everything)
+    runs = query.chosen(everything, now)
+    if sort:
+        runs = ordered(runs, sort, descending=reverse)
+    elif reverse:
+        runs.reverse()
+    if limit < 0:
+        limit = 0 if json or csv else _DEFAULT_LIMIT
+    shown = runs[:limit] if limit else runs
+    if json:
+        print_json([document(run, now) for run in shown])
+    elif csv:
+        print_csv(*csv_table(shown, now))
+    elif shown:
+        print_table(*table(shown, now))
+    with Console() as console:
+        if not everything:
+            console.step("no run is recorded yet; a training records itself: invoke model.train")
+        elif not runs:
+            console.step(f"none of the {len(everything)} recorded runs is like that")
+        elif len(shown) < len(runs):
+            console.step(f"{len(shown)} of {len(runs)} runs; all of them: --limit 0")
+
+
+@task(
+    help={
+        "run_id": _ID_HELP,
+        "output": "print only what the run has printed, all of it",
+        "file": "print only this source file of the run, such as train.py",
+        "json": "print everything but output and source files as JSON, with whole curves",
+    }
+)
+def show(_context: Any, run_id: str, output: bool = False, file: str | None = None, json: bool = False) -> None:
+    """Print one run in full: parameters, metrics, curves, where it comes from, and its last output."""
+    from edge_tasks.console import print_bytes, print_json, print_result
+    from edge_tasks.experiments import load_run
+    from edge_tasks.run_record import utc_now
+    from edge_tasks.run_store import RunStore
+    from edge_tasks.run_text import described, document, last_lines
+
+    here = repository()
+    (found,) = _found(here, run_id)
+    if output or file:
+        store = RunStore(here.cloud, here.config)
+        print_bytes(
+            store.source(found.model_name, found.run_id, file) if file else store.output(found.model_name, found.run_id)
+        )
+        return
+    run = load_run(here.cloud, here.config, found.model_name, found.run_id)
+    now = utc_now()
+    if json:
+        series = {name: one.model_dump(mode="json") for name, one in run.series.items()}
+        print_json({**document(run.record, now), "series": series})
+    else:
+        print_result("\n".join([*described(run.record, run.series, now), *last_lines(run.output)]))
+
+
+@task(help={"first": _ID_HELP, "others": _IDS_HELP, "json": "print whole values and curves as JSON"})
+def compare(_context: Any, first: str, others: str, json: bool = False) -> None:
+    """Print runs beside each other: how they ended, and the parameters, metrics and curves that differ."""
+    from edge_tasks.console import print_json, print_table
+    from edge_tasks.experiments import load_run
+    from edge_tasks.run_record import utc_now
+    from edge_tasks.run_text import comparison, differences
+
+    here = repository()
+    found = _found(here, f"{first},{others}")
+    runs = [load_run(here.cloud, here.config, run.model_name, run.run_id) for run in found]
+    records, series = [run.record for run in runs], [run.series for run in runs]
+    if json:
+        print_json(differences(records, series, utc_now()))
+    else:
+        print_table(*comparison(records, series, utc_now()))
+
+
+@task(help={"run_id": _ID_HELP, "tags": "tags, with commas between them", "remove": "take the tags away instead"})
+def tag(_context: Any, run_id: str, tags: str, remove: bool = False) -> None:
+    """Give a run tags, to find it again: experiments.list --tag TAG."""
+    from edge_tasks.console import Console
+    from edge_tasks.experiments import change_tags
+
+    here = repository()
+    (found,) = _found(here, run_id)
+    kept = change_tags(here.cloud, here.config, found, _words(tags), remove=remove)
+    with Console() as console:
+        console.step(f"tags of {found.run_id}: {', '.join(kept) or 'none'}")
+
+
+@task(help={"run_ids": _IDS_HELP, "yes": "do not ask"})
+def remove(_context: Any, run_ids: str, yes: bool = False) -> None:
+    """Remove the records of runs, with output and source files; their models and artifacts stay."""
+    from edge_tasks.console import Console, confirm
+    from edge_tasks.errors import EdgeError
+    from edge_tasks.run_store import RunStore
+
+    here = repository()
+    found = _found(here, run_ids)
+    names = ", ".join(run.run_id for run in found)
+    if not yes and not confirm(f"remove {'these runs' if len(found) > 1 else 'the run'}: {names}?"):
+        raise EdgeError("nothing was removed", "add `--yes` to remove without being asked")
+    with Console() as console:
+        for run in found:
+            RunStore(here.cloud, here.config).remove(run.model_name, run.run_id)
+            console.step(f"removed the record of {run.run_id}")
+
+
+def _runs(here: Repository) -> list[RunSummary]:
+    """Return every recorded run; what lies among the records and is none is named on stderr."""
+    from edge_tasks.console import print_warning
+    from edge_tasks.experiments import list_runs
+
+    listing = list_runs(here.cloud, here.config)
+    for uri, reason in list(listing.garbage.items())[:_MOST_GARBAGE]:
+        print_warning(f"skipped {uri}: {reason}")
+    if len(listing.garbage) > _MOST_GARBAGE:
+        print_warning(f"skipped {len(listing.garbage) - _MOST_GARBAGE} more objects that are no records of runs")
+    return listing.runs
+
+
+def _found(here: Repository, text: str) -> list[RunSummary]:
+    """Return the runs that the words of `text` mean, each once."""
+    from edge_tasks.experiments import find_run
+
+    runs = _runs(here)
+    return list({run.run_id: run for run in (find_run(runs, word) for word in _words(text))}.values())
+
+
+def _words(text: str) -> Sequence[str]:
+    return text.replace(",", " ").split()
+
+
+collection = Collection("experiments", list_, show, compare, tag, remove)
