@@ -14,7 +14,7 @@ from pathlib import Path
 from edge_tasks import dvc, git, payloads, releases, vertex
 from edge_tasks.cloud import Cloud
 from edge_tasks.config import EdgeConfig
-from edge_tasks.errors import CloudError
+from edge_tasks.errors import CloudError, GitError
 from edge_tasks.files import write_atomically
 from edge_tasks.progress import Progress
 from edge_tasks.rollout import Release
@@ -85,16 +85,16 @@ def _push(root: Path, branch: str) -> None:
             return
         git.run(root, "fetch", "--quiet", "origin", branch, doing=f"fetch `{branch}`")
         if git.attempt(root, "merge-base", "--is-ancestor", "FETCH_HEAD", "HEAD").returncode == 0:
-            raise git.GitError(
+            raise GitError(
                 f"cannot push to `{branch}`: {git.words(pushed)}",
                 "let CI write to the repository: invoke ci.setup --dry-run tells how",
             )
         if git.attempt(root, *git.author(root), "rebase", "--quiet", "FETCH_HEAD").returncode != 0:
             git.attempt(root, "rebase", "--abort")
-            raise git.GitError(
+            raise GitError(
                 f"somebody else changed the same results on `{branch}` meanwhile", "run the pipeline of its last commit"
             )
-    raise git.GitError(f"cannot push to `{branch}`: others pushed {_PUSH_TRIES} times meanwhile", "run it again")
+    raise GitError(f"cannot push to `{branch}`: others pushed {_PUSH_TRIES} times meanwhile", "run it again")
 
 
 def deploy(wanted: Iterable[Release], traffic: int) -> None:

@@ -147,6 +147,44 @@ def push(root: Path, versions: Sequence[DataVersion]) -> None:
         run(root, "push", "--quiet", *paths, doing=f"push {', '.join(f'`{path}`' for path in paths)}")
 
 
+def fetch(root: Path, path: str, version: str) -> None:
+    """Bring the version with this hash to `path`, from DVC's cache or its remote.
+
+    Raises DataError when it is in neither.
+    """
+    import json
+
+    target = root / path
+    with _repository(root) as repo:
+        stores = [repo.cache.local, repo.cloud.get_remote_odb()]
+        if not version.endswith(".dir"):
+            _fetch_file(stores, version, target)
+            return
+        _fetch_file(stores, version, listed := target.with_name(f".{target.name}.dir"))
+        for entry in json.loads(listed.read_text(encoding="utf-8")):
+            _fetch_file(stores, entry["md5"], target / entry["relpath"])
+        listed.unlink()
+
+
+def _fetch_file(stores: Sequence[Any], version: str, target: Path) -> None:
+    for store in stores:
+        address = store.oid_to_path(version)
+        if store.fs.exists(address):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            store.fs.get(address, str(target))
+            return
+    raise DataError(f"the version {version} of `{target.name}` is not in DVC's remote", "dvc push, where it was made")
+
+
+def record(root: Path, path: str) -> None:
+    """Have DVC take what lies at `path` for the version that its stage made, or that was added."""
+    with _repository(root) as repo:
+        (out, *_) = repo.find_outs_by_path(str(root / path), outs=repo.index.outs, strict=False)
+        file, name = Path(out.stage.path).relative_to(root).as_posix(), getattr(out.stage, "name", None)
+    address = f"{file}:{name}" if name else file
+    run(root, "commit", "--quiet", "--force", address, doing=f"record `{path}`")
+
+
 def run(root: Path, *arguments: str, doing: str) -> str:
     """Run `dvc ARGUMENTS` in `root` and return its output. Raises DataError with DVC's own words."""
     result = subprocess.run(

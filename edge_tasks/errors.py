@@ -11,6 +11,7 @@
     │   ├── ForbiddenError    this account may not do that
     │   └── ConflictError     it exists already, or was changed by somebody else meanwhile
     ├── DataError             data that DVC should have is not there
+    ├── GitError              git refuses something, or is not there
     └── TrainingError         a training failed or gave no usable result
 
 The tasks print `error:` with the fact, then `hint:` with the command, and exit with status 1.
@@ -76,6 +77,10 @@ class ConflictError(CloudError):
 
 class DataError(EdgeError):
     """Data that DVC should have is not there."""
+
+
+class GitError(EdgeError):
+    """git refuses something, or is not there."""
 
 
 class TrainingError(EdgeError):

@@ -6,11 +6,12 @@ A repository without git, or a machine without it, is no error where only a ques
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from edge_tasks.errors import EdgeError
+from edge_tasks.errors import GitError
 from edge_tasks.lineage import Commit
 
 # Seconds. Fetching and pushing go over a network, the rest is done at once.
@@ -19,10 +20,6 @@ _NETWORK_LIMIT = 300.0
 
 # For commits where git has been told no name, as in CI.
 _AUTHOR = {"user.name": "vertex-edge", "user.email": "vertex-edge@localhost"}
-
-
-class GitError(EdgeError):
-    """git refused something, or is not there."""
 
 
 def head(root: Path) -> Commit | None:
@@ -49,6 +46,23 @@ def remote_url(root: Path) -> str | None:
 def fetch_tip(root: Path, branch: str, reference: str) -> None:
     """Fetch the last commit of the branch from `origin` as `reference`, if there is such a remote and branch."""
     _ask(root, "fetch", "--quiet", "--depth", "1", "origin", f"+refs/heads/{branch}:{reference}", limit=_NETWORK_LIMIT)
+
+
+def add_worktree(root: Path, sha: str, folder: Path) -> Path:
+    """Check out the commit into `folder`, beside what is checked out at `root`; return the repository's part of it.
+
+    What lies there is removed. Raises GitError with git's own words.
+    """
+    remove_worktree(root, folder)
+    run(root, "worktree", "add", "--quiet", "--detach", str(folder), sha, doing=f"check out {sha}")
+    # The repository may be a part of a larger one.
+    return folder / (_ask(root, "rev-parse", "--show-prefix") or "").strip()
+
+
+def remove_worktree(root: Path, folder: Path) -> None:
+    """Remove what `add_worktree` made, if it is there."""
+    shutil.rmtree(folder, ignore_errors=True)
+    _ask(root, "worktree", "prune")
 
 
 def author(root: Path) -> list[str]:

@@ -92,6 +92,7 @@ class RunRecord(RunSummary):
     """All that is kept of a run, but for its series, its output and its source files."""
 
     format_version: int = FORMAT_VERSION
+    script: str = "train.py"
     data: dict[str, str] = Field(default_factory=dict, description="path of each data file to its DVC hash")
     result: Any = Field(default=None, description="what the main function returned")
     trace: str | None = Field(default=None, description="the traceback of a failure")

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_tasks import __version__, git, template
-from edge_tasks.errors import EdgeError
+from edge_tasks.errors import EdgeError, GitError
 from edge_tasks.progress import Progress
 
 # Written by the template into every repository.
@@ -216,5 +216,5 @@ def _merged(root: Path, old: str, new: str, message: str) -> list[str]:
     done = git.attempt(root, *merge, "-m", message, new)
     conflicts = git.run(root, "diff", "--name-only", "--diff-filter=U", doing="look for conflicts").splitlines()
     if done.returncode != 0 and not conflicts:
-        raise git.GitError(f"git cannot merge: {git.words(done)}", "move that out of the way, then try again")
+        raise GitError(f"git cannot merge: {git.words(done)}", "move that out of the way, then try again")
     return conflicts

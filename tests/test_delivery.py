@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from edge_tasks import delivery, git
+from edge_tasks import delivery
 from edge_tasks.config import EdgeConfig
-from edge_tasks.errors import DataError
+from edge_tasks.errors import DataError, GitError
 from edge_tasks.progress import Silence
 from edge_tasks.trained_model import TrainedModel, load_trained_model, save_trained_model
 
@@ -80,7 +80,7 @@ def test_the_results_go_on_top_of_what_others_pushed(origin: Path, ci: Path) -> 
 
 def test_results_of_two_trainings_are_not_mixed(origin: Path, ci: Path) -> None:
     somebody_pushes(origin, "models/m/metrics.json", '{"score": 3}\n')
-    with pytest.raises(git.GitError, match="somebody else changed the same results on `main` meanwhile"):
+    with pytest.raises(GitError, match="somebody else changed the same results on `main` meanwhile"):
         delivery.record(ci, "main", Silence())
     assert run(origin, "show", "main:models/m/metrics.json") == '{"score": 3}\n'
     assert not (ci / ".git" / "rebase-merge").exists()
@@ -90,7 +90,7 @@ def test_a_remote_that_lets_nobody_write_is_told_from_one_that_moved(origin: Pat
     hook = origin / "hooks" / "pre-receive"
     hook.write_text("#!/bin/sh\necho 'protected branch' >&2\nexit 1\n")
     hook.chmod(0o755)
-    with pytest.raises(git.GitError, match="cannot push to `main`: ") as caught:
+    with pytest.raises(GitError, match="cannot push to `main`: ") as caught:
         delivery.record(ci, "main", Silence())
     assert "let CI write to the repository" in str(caught.value.hint)
 

@@ -95,7 +95,7 @@ class Team:
 
         script = f"models/{NAME}/train.py"
         chosen = {"strategy": "most_frequent"}
-        Training(self.config, self.root, NAME, script, chosen, chosen).in_process(fit)
+        Training(self.config, self.root, NAME, script, chosen, chosen).in_process(fit, lambda **_: None)
 
     def release(self, **options: Any) -> Release:
         return Release(self.cloud, self.config, self.root, NAME, Silence(), Options(**options))

@@ -8,7 +8,20 @@ from __future__ import annotations
 
 from invoke.collection import Collection
 
-from edge_tasks.tasks import ci, config, doctor, dvc, experiments, init, local, model, service, state, teardown, template
+from edge_tasks.tasks import (
+    ci,
+    config,
+    doctor,
+    dvc,
+    experiments,
+    init,
+    local,
+    model,
+    service,
+    state,
+    teardown,
+    template,
+)
 
 namespace = Collection()
 namespace.add_task(init.init)

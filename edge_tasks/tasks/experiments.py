@@ -136,6 +136,23 @@ def compare(_context: Any, first: str, others: str, json: bool = False) -> None:
         print_table(*comparison(records, series, utc_now()))
 
 
+@task(help={"run_id": _ID_HELP})
+def reproduce(_context: Any, run_id: str) -> None:
+    """Train again with a run's commit, data and parameters in a git worktree, and print its metrics beside the new."""
+    from edge_tasks.console import Console, print_table
+    from edge_tasks.run_store import RunStore
+    from edge_tasks.training.reproduction import reproduce
+
+    here = repository()
+    (found,) = _found(here, run_id)
+    store = RunStore(here.cloud, here.config)
+    with Console() as console:
+        made = reproduce(here.root, store.read(found.model_name, found.run_id).record, store, console)
+        print_table(["metric", "recorded", "reproduced", ""], made.rows())
+        console.step("the metrics are the same" if made.same else "the metrics differ")
+        console.step(f"the new run is {made.run_id}, in {made.folder.relative_to(here.root)}")
+
+
 @task(help={"run_id": _ID_HELP, "tags": "tags, with commas between them", "remove": "take the tags away instead"})
 def tag(_context: Any, run_id: str, tags: str, remove: bool = False) -> None:
     """Give a run tags, to find it again: experiments.list --tag TAG."""
@@ -192,4 +209,4 @@ def _words(text: str) -> Sequence[str]:
     return text.replace(",", " ").split()
 
 
-collection = Collection("experiments", list_, show, compare, tag, remove)
+collection = Collection("experiments", list_, show, compare, reproduce, tag, remove)

@@ -57,6 +57,7 @@ class JobRecord:
                 status=COMPLETED,
                 ended=record.ended or utc_now(),
                 metrics=trained.metrics,
+                environment={**record.environment, **trained.environment},
                 artifact_uri=trained.artifact_uri,
                 artifact_sha256=trained.artifact_sha256,
                 model_version=trained.model,

@@ -82,7 +82,12 @@ class Training:
             results = read_results(self.staging)
             data |= used_data()
             trained = self._trained_here(results, data)
-            note(data=data, metrics=results.metrics, artifact_sha256=trained.artifact_sha256)
+            note(
+                data=data,
+                metrics=results.metrics,
+                artifact_sha256=trained.artifact_sha256,
+                environment=results.environment,
+            )
             publish(results, self.model_folder, trained)
         finally:
             shutil.rmtree(self.staging, ignore_errors=True)
@@ -91,6 +96,7 @@ class Training:
     def facts(self) -> dict[str, Any]:
         """Return what the record of this run says from the start."""
         return {
+            "script": self.script,
             "user": user_name(),
             "target": self.config.target,
             "commit": self.commit.sha if self.commit else None,

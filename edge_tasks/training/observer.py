@@ -118,6 +118,7 @@ def recorded_job(run: Run, config: EdgeConfig, order: Order) -> Iterator[Callabl
 def order_facts(order: Order, config: EdgeConfig) -> dict[str, Any]:
     """Return what the record of a job says because its order says so."""
     return {
+        "script": order.script,
         "user": order.user,
         "target": config.target,
         "commit": order.commit,

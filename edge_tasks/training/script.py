@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from edge_tasks.errors import TrainingError
@@ -14,20 +15,31 @@ from edge_tasks.training.parameters import FILE_NAME as PARAMETERS_FILE
 SCRIPT = "train.py"
 
 
-def run_script(root: Path, model_name: str, updates: Sequence[str]) -> int:
-    """Run models/NAME/train.py with its params.yaml and `updates` (KEY=VALUE); return its exit status.
+def run_script(
+    root: Path,
+    model_name: str,
+    updates: Sequence[str],
+    *,
+    script: str = SCRIPT,
+    parameters: Path | None = None,
+    environ: Mapping[str, str] = os.environ,
+) -> int:
+    """Run models/NAME/train.py with `updates` (KEY=VALUE); return its exit status.
 
+    Its parameters are those of the file `parameters`, without one those of its params.yaml.
     What it prints goes to stderr. Raises TrainingError when it cannot be run.
     """
     folder = root / "models" / model_name
-    if not (folder / SCRIPT).is_file():
-        raise TrainingError(f"there is no `models/{model_name}/{SCRIPT}`", f"invoke model.init {model_name}")
+    if not (folder / script).is_file():
+        raise TrainingError(f"there is no `models/{model_name}/{script}`", f"invoke model.init {model_name}")
     for update in updates:
         if "=" not in update:
             raise TrainingError(f"`{update}` is no parameter with a value", "--set KEY=VALUE")
-    words = [*([PARAMETERS_FILE] if (folder / PARAMETERS_FILE).is_file() else []), *updates]
-    command = [sys.executable, SCRIPT, *(["with", *words] if words else [])]
-    return _wait(subprocess.Popen(command, cwd=folder, stdout=sys.stderr))
+    if parameters is None and (folder / PARAMETERS_FILE).is_file():
+        parameters = Path(PARAMETERS_FILE)
+    words = [*([str(parameters)] if parameters else []), *updates]
+    command = [sys.executable, script, *(["with", *words] if words else [])]
+    return _wait(subprocess.Popen(command, cwd=folder, stdout=sys.stderr, env=environ))
 
 
 def _wait(process: subprocess.Popen[bytes]) -> int:
