@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 _NAME_AND_WAIT = {"name": NAME_HELP, "wait": WAIT_HELP}
 
 
-@task(name="init", help={"name": "the new model's name", "example": "what to start from: hello-world or digits"})
+@task(
+    name="init",
+    help={"name": "the new model's name", "example": "what to start from: hello-world, digits or fashion-mnist"},
+)
 def init_(_context: Any, name: str, example: str = "hello-world") -> None:
     """Add a model: its folder from the template, edge.yaml, and the root's dvc.yaml."""
     from edge_tasks import models

@@ -18,7 +18,7 @@ from edge_tasks.tasks._task import task
     }
 )
 def run(_context: Any, name: str | None = None, port: int = 8000, model: str | None = None) -> None:
-    """Run a web service on this machine; it asks the deployed model, wherever the target is."""
+    """Run a web service of this repository, which asks the deployed model, on 127.0.0.1."""
     from edge_tasks import services
     from edge_tasks.console import Console
 

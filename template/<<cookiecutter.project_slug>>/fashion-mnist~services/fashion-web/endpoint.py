@@ -14,14 +14,17 @@ from pages import EndpointError
 
 TIMEOUT = 30.0  # seconds
 
+# Those of the network are OSErrors. The last two: no resource name, or no class numbers.
+FAILURES = (GoogleAPIError, GoogleAuthError, OSError, TypeError, ValueError)
+
 
 def ask(instances):
     """Return the class number that the endpoint answers to each of `instances`."""
     try:
         answer = endpoint().predict(instances=instances, timeout=TIMEOUT)
-    except (GoogleAPIError, GoogleAuthError, OSError) as error:  # those of requests are OSErrors
+        return [int(prediction) for prediction in answer.predictions]
+    except FAILURES as error:
         raise EndpointError(str(error)) from error
-    return [int(prediction) for prediction in answer.predictions]
 
 
 @functools.cache
