@@ -1,0 +1,12 @@
+"""The dashboard: a local web page over the recorded runs, and the same as static files.
+
+    records   where runs come from (a Protocol), and what the page is told of each
+    bucket    the records in the repository's bucket
+    feed      the runs as they were last read, and which of them changed since
+    server    the page and its JSON on 127.0.0.1, for reading only
+    export    the page and its JSON as files
+    page/     what the browser gets: HTML, CSS and plain scripts, served as they stand here. No build, no framework;
+              classic scripts instead of modules, because a page opened as a file may not load modules
+
+Charts are drawn by uPlot, which lies in page/vendor/ with its licence; see docs/dashboard.md on renewing it.
+"""

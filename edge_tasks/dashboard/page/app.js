@@ -1,0 +1,87 @@
+"use strict";
+
+// Which page is shown, and the line at the top that tells whether it is true.
+const app = (() => {
+  const main = document.getElementById("main");
+  const place = document.getElementById("place");
+  const pulse = document.getElementById("pulse");
+  const banner = document.getElementById("banner");
+  const themeButton = document.getElementById("theme");
+  let leave = null;
+  let shown = null;
+
+  function route() {
+    const [path, search = ""] = location.hash.replace(/^#?\/?/, "").split("?", 2);
+    const parts = path.split("/").map(decode);
+    const parameters = new URLSearchParams(search);
+    const moved = shown !== null;
+    leave?.();
+    scrollTo(0, 0);
+    if (parts[0] === "run" && parts.length === 3) leave = pageRun.show(main, `${parts[1]}/${parts[2]}`);
+    else if (parts[0] === "compare") leave = pageCompare.show(main, parameters);
+    else leave = pageRuns.show(main, parameters);
+    if (moved && !main.contains(document.activeElement)) main.focus({ preventScroll: true });
+    shown = location.hash;
+  }
+
+  function decode(part) {
+    try {
+      return decodeURIComponent(part);
+    } catch {
+      return part;
+    }
+  }
+
+  function showState(state) {
+    dom.setText(place, state.place ? state.place.bucket + (state.place.note ? ` \u00b7 ${state.place.note}` : "") : "");
+    const silent = state.silentSince !== null;
+    const kind = silent ? "gone" : state.problem ? "troubled" : "well";
+    pulse.className = `pulse ${kind}`;
+    const amount = format.count(runs.size, "run");
+    let text = state.loaded ? amount : "";
+    if (!state.live) text += state.checked ? ` \u00b7 exported ${format.time(state.checked)}` : "";
+    else if (silent) text = "no answer";
+    else if (state.loaded) text += state.problem ? "" : " \u00b7 live";
+    dom.setText(pulse, text);
+    pulse.title = state.live && state.checked ? `The bucket was read ${format.ago(state.checked, runs.now())}` : "";
+
+    banner.hidden = !silent && !state.problem;
+    if (silent && state.live) {
+      const lines = [
+        dom.make("strong", {}, "The dashboard\u2019s server does not answer. "),
+        `What you see is as of ${state.checked ? format.time(state.checked) : "no time yet"}; the page goes on by itself when the server is back: `,
+        dom.make("code", {}, "invoke experiments.dashboard"),
+      ];
+      if (banner.dataset.kind !== "silent") dom.fill(banner, lines);
+      banner.dataset.kind = "silent";
+    } else if (silent) {
+      dom.fill(banner, dom.make("strong", {}, "The file runs.js is missing beside this page. "), "Export again: ", dom.make("code", {}, "invoke experiments.dashboard --export DIR"));
+    } else if (state.problem) {
+      const text = [state.problem.problem, state.problem.hint].join("\n");
+      if (banner.dataset.kind !== text) dom.fill(banner, dom.make("strong", {}, state.problem.problem), state.problem.hint ? ` \u2014 ${state.problem.hint}` : "");
+      banner.dataset.kind = text;
+    } else delete banner.dataset.kind;
+  }
+
+  function showTheme() {
+    const signs = { system: "\u25d0", light: "\u2600", dark: "\u263e" };
+    dom.setText(themeButton, signs[theme.choice]);
+    themeButton.setAttribute("aria-label", `Colours: ${theme.choice}`);
+    themeButton.title = `Colours: ${theme.choice} (t)`;
+  }
+
+  themeButton.addEventListener("click", theme.next);
+  document.getElementById("help").addEventListener("click", keys.help);
+  document.querySelector(".skip").addEventListener("click", (event) => {
+    event.preventDefault();
+    main.focus();
+  });
+  theme.onChange(showTheme);
+  showTheme();
+  window.addEventListener("hashchange", route);
+  source.onChange(showState);
+  route();
+  source.start();
+
+  return {};
+})();

@@ -1,0 +1,99 @@
+"use strict";
+
+// Which columns the table shows: what the user chose, else what tells the runs apart.
+const columns = (() => {
+  const MOST_METRICS = 5;
+  const MOST_PARAMETERS = 6;
+  const ALWAYS = "run";
+
+  let chosen = null;
+  try {
+    chosen = JSON.parse(theme.kept.get("columns"));
+  } catch {
+    // a broken choice is no choice
+  }
+  if (!Array.isArray(chosen)) chosen = null;
+
+  function standard() {
+    const every = runs.columns();
+    const varied = (name) => new Set(runs.list().map((run) => run[name])).size > 1;
+    const fields = ["run", "status", varied("model") && "model", "started", "duration", varied("user") && "user", "commit"];
+    if (runs.list().some((run) => run.tags.length)) fields.push("tags");
+    if (runs.list().some((run) => run.serving)) fields.push("serving");
+    const differing = every.filter((column) => column.kind === "parameter" && column.distinct.size > 1);
+    const same = every.filter((column) => column.kind === "parameter" && column.distinct.size <= 1);
+    return [
+      ...every.filter((column) => fields.includes(column.key)),
+      ...every.filter((column) => column.kind === "metric").slice(0, MOST_METRICS),
+      ...[...differing, ...same].slice(0, Math.max(differing.length ? Math.min(differing.length, MOST_PARAMETERS) : 2)),
+    ];
+  }
+
+  function shown() {
+    if (chosen === null) return standard();
+    const wanted = new Set([ALWAYS, ...chosen]);
+    return runs.columns().filter((column) => wanted.has(column.key));
+  }
+
+  function choose(keys) {
+    chosen = keys;
+    theme.kept.set("columns", JSON.stringify(keys));
+  }
+
+  // Open the list of all columns; `changed` is called after each choice.
+  function open(changed) {
+    const search = dom.make("input", { type: "search", placeholder: "Find a column", "aria-label": "Find a column" });
+    const lists = dom.make("div", { class: "column-lists" });
+    const groups = { field: "Run", metric: "Metrics", parameter: "Parameters" };
+
+    function build() {
+      const wanted = search.value.trim().toLowerCase();
+      const visible = new Set(shown().map((column) => column.key));
+      const boxes = (kind) =>
+        runs
+          .columns()
+          .filter((column) => column.kind === kind && column.key !== ALWAYS && column.label.toLowerCase().includes(wanted))
+          .map((column) => {
+            const box = dom.make("input", { type: "checkbox", checked: visible.has(column.key) });
+            box.addEventListener("change", () => {
+              const now = new Set(shown().map((some) => some.key));
+              if (box.checked) now.add(column.key);
+              else now.delete(column.key);
+              choose([...now]);
+              changed();
+            });
+            return dom.make("label", {}, box, " ", column.label);
+          });
+      dom.fill(
+        lists,
+        Object.entries(groups).map(([kind, title]) => {
+          const found = boxes(kind);
+          return found.length ? dom.make("fieldset", {}, dom.make("legend", {}, title), found) : null;
+        }),
+      );
+    }
+
+    const standardButton = dom.make("button", { type: "button" }, "Standard columns");
+    standardButton.addEventListener("click", () => {
+      choose(null);
+      changed();
+      build();
+    });
+    search.addEventListener("input", build);
+    build();
+    const dialog = dom.make(
+      "dialog",
+      { class: "columns", "aria-label": "Columns" },
+      dom.make("h2", {}, "Columns"),
+      search,
+      lists,
+      dom.make("form", { method: "dialog", class: "buttons" }, standardButton, dom.make("button", { class: "primary" }, "Done")),
+    );
+    dialog.addEventListener("close", () => dialog.remove());
+    dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
+    document.body.append(dialog);
+    dialog.showModal();
+  }
+
+  return { shown, open };
+})();

@@ -1,0 +1,291 @@
+"use strict";
+
+// A table of any length: only the rows that can be seen are in the document.
+const grid = (() => {
+  const ROW = 34;
+  const SPARE = 8;
+  const SAMPLE = 200;
+  let made = 0;
+
+  // `on` has sort(column), open(run), selection() and activate().
+  function create(on) {
+    const id = `grid${++made}`;
+    const head = dom.make("div", { class: "grid-head", role: "row", "aria-rowindex": 1 });
+    const body = dom.make("div", { class: "grid-body", role: "rowgroup" });
+    const element = dom.make("div", {
+      class: "grid",
+      role: "grid",
+      tabindex: 0,
+      "aria-label": "Runs",
+      "aria-multiselectable": true,
+    });
+    element.append(dom.make("div", { role: "rowgroup", class: "grid-top" }, head), body);
+
+    let columns = [];
+    let list = [];
+    let sort = { key: null, descending: false };
+    let places = new Map();
+    let active = null;
+    let anchor = null;
+    let chosenAll = null;
+    const selected = new Set();
+    const slots = [];
+
+    // -- what is shown --
+
+    function setColumns(wanted, order) {
+      sort = order;
+      const signature = (some) => some.map((column) => `${column.key}:${column.numeric}`).join("\n");
+      const same = signature(columns) === signature(wanted);
+      columns = wanted;
+      if (!same || !head.childElementCount) buildHead();
+      for (const cell of head.querySelectorAll("[data-key]")) {
+        const mine = cell.dataset.key === sort.key;
+        cell.setAttribute("aria-sort", mine ? (sort.descending ? "descending" : "ascending") : "none");
+      }
+    }
+
+    function buildHead() {
+      chosenAll = dom.make("input", { type: "checkbox", "aria-label": "Select all runs shown", tabindex: -1 });
+      chosenAll.addEventListener("change", () => selectAll(chosenAll.checked));
+      const cells = columns.map((column) => {
+        const button = dom.make(
+          "button",
+          { type: "button", title: column.kind === "field" ? `Sort by ${column.label}` : `Sort by ${column.key}` },
+          column.label,
+        );
+        button.addEventListener("click", () => on.sort(column));
+        const kind = `cell kind-${column.kind}${column.numeric ? " number" : ""}${column.key === "run" ? " pinned run" : ""}`;
+        return dom.make("div", { class: kind, role: "columnheader", "data-key": column.key }, button);
+      });
+      dom.fill(head, dom.make("div", { class: "cell pinned select", role: "columnheader" }, chosenAll), cells);
+      element.setAttribute("aria-colcount", columns.length + 1);
+      slots.length = 0;
+      body.replaceChildren();
+    }
+
+    function measure() {
+      const wide = (column) => {
+        let longest = column.label.length + 2;
+        const step = Math.max(1, Math.floor(list.length / SAMPLE));
+        for (let index = 0; index < list.length; index += step) {
+          longest = Math.max(longest, runs.show(column, list[index]).length);
+        }
+        if (column.key === "run") return "var(--run-width)";
+        const mark = column.key === "status" ? 16 : 0;
+        return `${Math.round(Math.min(240, Math.max(64, longest * 7.7 + 26 + mark)))}px`;
+      };
+      element.style.setProperty("--columns", ["40px", ...columns.map(wide)].join(" "));
+    }
+
+    // Show these runs, in this order.
+    function setRuns(wanted) {
+      list = wanted;
+      places = null;
+      if (active !== null && placeOf(active) === undefined) active = null;
+      measure();
+      body.style.height = `${list.length * ROW}px`;
+      element.setAttribute("aria-rowcount", list.length + 1);
+      for (const slot of slots) slot.run = null;
+      draw();
+    }
+
+    function placeOf(key) {
+      places ??= new Map(list.map((run, place) => [runs.key(run), place]));
+      return places.get(key);
+    }
+
+    // -- drawing --
+
+    function newRow() {
+      const box = dom.make("input", { type: "checkbox", tabindex: -1 });
+      const cells = columns.map((column) => {
+        const kind = `cell${column.numeric ? " number" : ""}${column.code ? " code" : ""}`;
+        if (column.key === "run") return dom.make("div", { class: "cell pinned run", role: "rowheader" }, dom.make("a", { tabindex: -1 }));
+        if (column.key === "status") return dom.make("div", { class: kind, role: "gridcell" }, dom.make("span"));
+        return dom.make("div", { class: kind, role: "gridcell" });
+      });
+      const row = dom.make("div", { class: "grid-row", role: "row" }, dom.make("div", { class: "cell pinned select", role: "gridcell" }, box), cells);
+      const slot = { row, box, cells, run: null, place: -1 };
+      row.addEventListener("click", (event) => clicked(slot, event));
+      body.append(row);
+      return slot;
+    }
+
+    function fillRow(slot, run, place) {
+      const key = runs.key(run);
+      if (slot.place !== place) {
+        slot.place = place;
+        slot.row.style.transform = `translateY(${place * ROW}px)`;
+        slot.row.setAttribute("aria-rowindex", place + 2);
+        slot.row.id = `${id}-${place}`;
+      }
+      if (slot.run !== run || run.status === "running") {
+        slot.run = run;
+        slot.box.setAttribute("aria-label", `Select run ${run.id}`);
+        columns.forEach((column, index) => fillCell(slot.cells[index], column, run));
+      }
+      const chosen = selected.has(key);
+      slot.box.checked = chosen;
+      slot.row.setAttribute("aria-selected", chosen);
+      slot.row.classList.toggle("active", key === active);
+    }
+
+    function fillCell(cell, column, run) {
+      const text = runs.show(column, run);
+      if (column.key === "run") {
+        dom.setText(cell.firstChild, text);
+        cell.firstChild.href = address(run);
+        return;
+      }
+      if (column.key === "status") {
+        cell.replaceChildren(dom.status(text));
+        return;
+      }
+      dom.setText(cell, text);
+      const full = column.key === "commit" ? format.whole(run.commit) : format.whole(column.value(run));
+      if (column.key !== "duration" && full !== text) cell.title = full;
+      else if (text.length > 28) cell.title = text;
+      else cell.removeAttribute("title");
+    }
+
+    function draw() {
+      const first = Math.max(0, Math.floor(element.scrollTop / ROW) - SPARE);
+      const last = Math.min(list.length, Math.ceil((element.scrollTop + element.clientHeight) / ROW) + SPARE);
+      const needed = Math.max(0, last - first);
+      while (slots.length < needed) slots.push(newRow());
+      for (const slot of slots) slot.used = false;
+      for (let place = first; place < last; place++) {
+        const slot = slots[place % slots.length];
+        slot.used = true;
+        slot.row.hidden = false;
+        fillRow(slot, list[place], place);
+      }
+      for (const slot of slots) {
+        if (slot.used) continue;
+        slot.row.hidden = true;
+        slot.place = -1;
+        slot.row.removeAttribute("id");
+      }
+      const place = active === null ? undefined : placeOf(active);
+      if (place !== undefined && place >= first && place < last) element.setAttribute("aria-activedescendant", `${id}-${place}`);
+      else element.removeAttribute("aria-activedescendant");
+      if (chosenAll) {
+        const amount = list.length && list.every((run) => selected.has(runs.key(run))) ? "all" : selected.size ? "some" : "none";
+        chosenAll.checked = amount === "all";
+        chosenAll.indeterminate = amount === "some";
+      }
+    }
+
+    let drawing = 0;
+    function drawSoon() {
+      drawing ||= requestAnimationFrame(() => {
+        drawing = 0;
+        draw();
+      });
+    }
+
+    // -- moving and choosing --
+
+    function move(place) {
+      if (!list.length) return;
+      const bounded = Math.min(list.length - 1, Math.max(0, place));
+      active = runs.key(list[bounded]);
+      const top = bounded * ROW;
+      const room = element.clientHeight - head.offsetHeight;
+      if (top < element.scrollTop) element.scrollTop = top;
+      else if (top + ROW > element.scrollTop + room) element.scrollTop = top + ROW - room;
+      draw();
+    }
+
+    function select(key, wanted) {
+      if (wanted) selected.add(key);
+      else selected.delete(key);
+    }
+
+    function selectAll(wanted) {
+      for (const run of list) select(runs.key(run), wanted);
+      draw();
+      on.selection();
+    }
+
+    function selectRange(from, to, wanted) {
+      for (let place = Math.min(from, to); place <= Math.max(from, to); place++) select(runs.key(list[place]), wanted);
+      on.selection();
+    }
+
+    function clicked(slot, event) {
+      const key = runs.key(slot.run);
+      if (event.target.closest("a")) return;
+      if (event.target.closest(".select")) {
+        const wanted = event.target === slot.box ? slot.box.checked : !selected.has(key);
+        const from = event.shiftKey && anchor !== null ? placeOf(anchor) : slot.place;
+        selectRange(from ?? slot.place, slot.place, wanted);
+        anchor = key;
+        active = key;
+        draw();
+        return;
+      }
+      if (getSelection().toString()) return;
+      on.open(slot.run);
+    }
+
+    element.addEventListener("keydown", (event) => {
+      if (event.target !== element || event.ctrlKey || event.metaKey || event.altKey) return;
+      const place = active === null ? -1 : (placeOf(active) ?? -1);
+      const page = Math.max(1, Math.floor(element.clientHeight / ROW) - 2);
+      const goals = {
+        ArrowDown: place + 1,
+        ArrowUp: place < 0 ? 0 : place - 1,
+        j: place + 1,
+        k: place < 0 ? 0 : place - 1,
+        PageDown: place + page,
+        PageUp: place - page,
+        Home: 0,
+        End: list.length - 1,
+      };
+      if (event.key in goals) {
+        move(goals[event.key]);
+        if (event.shiftKey && place >= 0) selectRange(place, placeOf(active), true);
+        draw();
+      } else if (event.key === "Enter" && place >= 0) on.open(list[place]);
+      else if (event.key === " " && place >= 0) {
+        selectRange(place, place, !selected.has(active));
+        anchor = active;
+        draw();
+      } else return;
+      event.preventDefault();
+    });
+    element.addEventListener("scroll", drawSoon, { passive: true });
+    new ResizeObserver(drawSoon).observe(element);
+
+    return {
+      element,
+      setColumns,
+      setRuns,
+      selectAll,
+      draw,
+      selected,
+      get active() {
+        return active;
+      },
+      focus: () => element.focus({ preventScroll: true }),
+      moveTo(key) {
+        const place = placeOf(key);
+        if (place !== undefined) move(place);
+      },
+      get scroll() {
+        return { top: element.scrollTop, left: element.scrollLeft };
+      },
+      set scroll(place) {
+        element.scrollTop = place.top;
+        element.scrollLeft = place.left;
+        draw();
+      },
+    };
+  }
+
+  const address = (run) => `#/run/${encodeURIComponent(run.model)}/${encodeURIComponent(run.id)}`;
+
+  return { create, address };
+})();

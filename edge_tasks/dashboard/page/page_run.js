@@ -1,0 +1,252 @@
+"use strict";
+
+// One run: its curves, what went in, what came out, and where it belongs.
+const pageRun = (() => {
+  function show(main, key) {
+    main.className = "run";
+    const head = dom.make("header", { class: "run-head" });
+    const failure = dom.make("div", {});
+    const chart = curves.create();
+    const curveControls = chart.controls();
+    const curveEmpty = dom.make("p", { class: "dim" });
+    const output = outputView();
+    const files = filesView(key);
+    const facts = dom.make("div", { class: "facts" });
+    const content = dom.make(
+      "div",
+      { class: "run-content" },
+      dom.make(
+        "div",
+        { class: "run-main" },
+        failure,
+        dom.section("Metrics", curveControls, chart.element, curveEmpty),
+        dom.section("Output", output.element),
+        dom.section("Files", files.element),
+      ),
+      facts,
+    );
+    dom.fill(main, head, content);
+
+    let details = null;
+    let asking = false;
+    let again = false;
+    let ended = false;
+
+    function refreshHead() {
+      const run = runs.get(key);
+      content.hidden = !run;
+      if (!run) {
+        document.title = "Experiments";
+        const known = source.state.loaded;
+        dom.fill(
+          head,
+          dom.empty(known ? "There is no such run" : "Looking for the run\u2026", known && dom.make("p", {}, dom.make("code", {}, key)), known && dom.make("a", { class: "button", href: "#/" }, "All runs")),
+        );
+        return;
+      }
+      document.title = `${run.model} ${run.id}`;
+      const facts = [
+        dom.status(run.status),
+        fact("model", run.model),
+        fact("started", `${format.time(run.started)}, ${format.ago(run.started, runs.now())}`),
+        fact("took", format.duration(runs.seconds(run))),
+        run.status === "running" && run.heartbeat && fact("last sign of life", format.ago(run.heartbeat, runs.now())),
+        run.serving && dom.make("span", { class: "badge" }, `serves at ${run.serving}`),
+        run.tags.map((tag) => dom.make("span", { class: "tag" }, tag)),
+      ];
+      dom.fill(
+        head,
+        dom.make("a", { class: "back", href: "#/" }, "\u2190 all runs"),
+        dom.make("h1", {}, run.id, " ", dom.copyButton(run.id, "the run's id")),
+        dom.make("div", { class: "line" }, facts),
+      );
+    }
+
+    const fact = (name, value) => value && dom.make("span", {}, dom.make("span", { class: "dim" }, `${name} `), value);
+
+    function refreshFacts() {
+      const run = runs.get(key);
+      if (!run) return;
+      const rows = (values) =>
+        Object.entries(values)
+          .sort(([one], [other]) => (one < other ? -1 : 1))
+          .map(([name, value]) => row(name, format.whole(value), typeof value === "number"));
+      const row = (name, value, numeric = false) =>
+        value ? dom.make("tr", {}, dom.make("th", { scope: "row" }, name), dom.make("td", { class: numeric ? "number" : null }, value)) : null;
+      const table = (title, found) => found.filter(Boolean).length && dom.section(title, dom.make("table", { class: "pairs" }, dom.make("tbody", {}, found)));
+      const more = details ?? {};
+      const changed = run.dirty ? "with changes that were not committed" : run.commit ? "as committed" : "";
+      dom.fill(
+        facts,
+        table("Results", [...rows(run.metrics), row("result", format.whole(run.result), typeof run.result === "number")]),
+        table("Parameters", rows(run.parameters)),
+        table("Lineage", [
+          row("commit", run.commit && dom.make("span", {}, dom.make("code", {}, run.commit.slice(0, 12)), " ", dom.copyButton(run.commit, "the commit"))),
+          row("code", changed),
+          ...Object.entries(more.data_files ?? {}).map(([path, hash]) => row(path, dom.make("code", {}, hash))),
+          row("reproduce", run.commit && dom.command(`invoke experiments.reproduce ${run.id}`)),
+        ]),
+        table("Model", [
+          row("version", run.version),
+          row("registry", more.model_version && dom.make("code", {}, more.model_version)),
+          row("artifact", more.artifact && dom.make("code", {}, more.artifact)),
+          row("endpoint", run.serving ?? (run.version ? "does not serve now" : "")),
+        ]),
+        table("Run", [
+          row("by", run.user),
+          row("on", run.host),
+          row("target", run.target),
+          row("job", run.job && dom.make("code", {}, run.job)),
+          row("started", run.started && new Date(run.started).toLocaleString()),
+          row("ended", run.ended && new Date(run.ended).toLocaleString()),
+        ]),
+        table("Environment", Object.entries(more.environment ?? {}).map(([name, value]) => row(name, format.whole(value)))),
+      );
+      const why = more.trace || run.error;
+      dom.fill(
+        failure,
+        run.status === "failed" && why && dom.make("section", { class: "failure", "aria-label": "Why it failed" }, dom.make("h2", {}, run.error || "It failed"), more.trace && dom.make("pre", { tabindex: 0 }, more.trace)),
+        run.status === "died" && dom.make("section", { class: "failure" }, dom.make("h2", {}, "It died"), dom.make("p", {}, `The process gave no sign of life after ${format.time(run.heartbeat ?? run.started)}: it was killed, or its machine went away.`)),
+      );
+    }
+
+    async function load() {
+      const run = runs.get(key);
+      if (!run || ended) return;
+      if (asking) {
+        again = true;
+        return;
+      }
+      asking = true;
+      try {
+        details = await source.details(run, output.length);
+        if (ended) return;
+        chart.set([{ run: key, label: run.id, colour: 0, series: details.series }]);
+        curveControls.hidden = chart.size === 0;
+        dom.setText(curveEmpty, chart.size ? "" : "No curves were recorded: `_run.log_scalar(\"loss\", loss, step)` in train.py records one.");
+        output.add(details.output, run.status === "running");
+        files.set(details.files);
+        refreshFacts();
+      } catch (error) {
+        if (!ended && details === null) dom.setText(curveEmpty, `The record cannot be read: ${error.message}`);
+      } finally {
+        asking = false;
+        if (again && !ended) {
+          again = false;
+          load();
+        }
+      }
+    }
+
+    function neighbour(step) {
+      const order = query.sorted(pageRuns.matching().list, runs.column("started"), true);
+      const place = order.findIndex((run) => runs.key(run) === key);
+      const next = order[place + step];
+      if (place >= 0 && next) location.replace(grid.address(next));
+    }
+
+    keys.set([
+      { key: "Escape", does: "go back to the table", run: () => (location.hash = "#/") },
+      { key: "n", does: "go to the next older run", run: () => neighbour(1) },
+      { key: "p", does: "go to the next newer run", run: () => neighbour(-1) },
+      { key: "f", does: "follow the output, or stop it", run: () => output.toggle() },
+    ]);
+
+    const refresh = () => {
+      refreshHead();
+      refreshFacts();
+    };
+    refresh();
+    load();
+    const forgetRuns = runs.onChange((changed) => {
+      if (!changed.has(key)) return;
+      refresh();
+      load();
+    });
+    const forgetState = source.onChange(() => {
+      const run = runs.get(key);
+      if (!run || run.status === "running") refreshHead();
+    });
+    return () => {
+      ended = true;
+      forgetRuns();
+      forgetState();
+      chart.end();
+    };
+  }
+
+  // The output, which grows while the run goes on. Stays at its end as long as the user does not scroll up.
+  function outputView() {
+    const text = dom.make("pre", { class: "output", tabindex: 0, "aria-label": "Output" });
+    const follow = dom.make("input", { type: "checkbox", checked: true });
+    const amount = dom.make("span", { class: "dim" });
+    const controls = dom.make("div", { class: "controls" }, dom.make("label", {}, follow, " follow"), amount);
+    let length = 0;
+
+    const toEnd = () => (text.scrollTop = text.scrollHeight);
+    text.addEventListener("scroll", () => (follow.checked = text.scrollTop + text.clientHeight >= text.scrollHeight - 8));
+    follow.addEventListener("change", () => follow.checked && toEnd());
+
+    return {
+      element: dom.make("div", {}, controls, text),
+      get length() {
+        return length;
+      },
+      // `piece` is { text, from, to }: what was printed between two places, counted in bytes.
+      add(piece, running) {
+        const stay = follow.checked;
+        if (length === 0 || piece.from !== length) {
+          text.replaceChildren(piece.from > 0 ? `\u2026 the first ${format.size(piece.from)} are left out\n` : "");
+        }
+        text.append(piece.text);
+        length = piece.to;
+        controls.hidden = length === 0;
+        text.classList.toggle("nothing", length === 0);
+        if (length === 0) dom.setText(text, running ? "Nothing was printed so far." : "Nothing was printed.");
+        dom.setText(amount, format.size(length));
+        follow.parentElement.hidden = !running;
+        if (stay && running) toEnd();
+      },
+      toggle() {
+        follow.checked = !follow.checked;
+        if (follow.checked) toEnd();
+      },
+    };
+  }
+
+  // The source files, fetched when they are opened.
+  function filesView(key) {
+    const element = dom.make("div", { class: "files" });
+    let shown = null;
+
+    async function open(item, name) {
+      if (!item.open || item.dataset.loaded) return;
+      item.dataset.loaded = "yes";
+      const body = item.querySelector("pre");
+      try {
+        const { text } = await source.file(runs.get(key), name);
+        body.replaceChildren(...text.replace(/\n$/, "").split("\n").map((line) => dom.make("span", { class: "code-line" }, `${line}\n`)));
+      } catch (error) {
+        body.textContent = `The file cannot be read: ${error.message}`;
+        delete item.dataset.loaded;
+      }
+    }
+
+    return {
+      element,
+      set(found) {
+        const signature = JSON.stringify(found);
+        if (signature === shown) return;
+        shown = signature;
+        const items = found.map(({ name, size }) => {
+          const item = dom.make("details", {}, dom.make("summary", {}, dom.make("code", {}, name), " ", dom.make("span", { class: "dim" }, format.size(size))), dom.make("pre", { class: "code", tabindex: 0 }));
+          item.addEventListener("toggle", () => open(item, name));
+          return item;
+        });
+        dom.fill(element, items.length ? items : dom.make("p", { class: "dim" }, "No files were recorded."));
+      },
+    };
+  }
+
+  return { show };
+})();

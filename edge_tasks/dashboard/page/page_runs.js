@@ -1,0 +1,237 @@
+"use strict";
+
+// The table of all runs.
+const pageRuns = (() => {
+  // What stays when the user comes back from a run: what is selected, and how far the table was scrolled.
+  let table = null;
+  let place = { top: 0, left: 0 };
+  let focused = false;
+
+  const settings = { text: "", status: "", model: "", sort: "started", descending: true };
+
+  function read(parameters) {
+    settings.text = parameters.get("filter") ?? "";
+    settings.status = parameters.get("status") ?? "";
+    settings.model = parameters.get("model") ?? "";
+    settings.sort = parameters.get("sort") ?? "started";
+    settings.descending = parameters.get("order") ? parameters.get("order") === "down" : settings.sort === "started";
+  }
+
+  function parameters() {
+    const found = new URLSearchParams();
+    if (settings.text) found.set("filter", settings.text);
+    if (settings.status) found.set("status", settings.status);
+    if (settings.model) found.set("model", settings.model);
+    if (settings.sort !== "started" || !settings.descending) {
+      found.set("sort", settings.sort);
+      found.set("order", settings.descending ? "down" : "up");
+    }
+    return found;
+  }
+
+  // The address tells what is shown, so that it can be passed on; typing makes no history.
+  function write() {
+    const found = parameters().toString();
+    history.replaceState(null, "", `#/${found ? `?${found}` : ""}`);
+  }
+
+  function matching() {
+    const parsed = query.parse(settings.text);
+    const list = runs.list().filter(
+      (run) => (!settings.status || run.status === settings.status) && (!settings.model || run.model === settings.model) && parsed.test(run),
+    );
+    return { list, problems: parsed.problems };
+  }
+
+  function show(main, wanted) {
+    read(wanted);
+    document.title = "Experiments";
+
+    const filter = dom.make("input", {
+      type: "search",
+      id: "filter",
+      value: settings.text,
+      placeholder: "Filter: words, accuracy > 0.9, user = ada",
+      "aria-label": "Filter the runs: words, or comparisons such as accuracy > 0.9",
+      "aria-describedby": "filter-problem",
+      autocomplete: "off",
+      spellcheck: "false",
+    });
+    const problem = dom.make("div", { id: "filter-problem", class: "filter-problem", role: "status" });
+    const statuses = dom.make("div", { class: "choices", role: "group", "aria-label": "Status" });
+    const models = dom.make("select", { "aria-label": "Model" });
+    const columnsButton = dom.make("button", { type: "button" }, "Columns");
+    const compareAll = dom.make("a", { class: "button", href: "#/compare" }, "Compare all");
+    const toolbar = dom.make("div", { class: "toolbar" }, filter, statuses, models, dom.make("span", { class: "space" }), columnsButton, compareAll);
+    const selection = dom.make("div", { class: "selection", role: "region", "aria-label": "Selected runs" });
+    const nothing = dom.make("div", {});
+    const count = dom.make("div", { class: "visually-hidden", role: "status" });
+
+    const selectedBefore = table?.selected ?? new Set();
+    const activeBefore = table?.active ?? null;
+    table = grid.create({
+      sort(column) {
+        if (settings.sort === column.key) settings.descending = !settings.descending;
+        else Object.assign(settings, { sort: column.key, descending: column.kind === "metric" || column.key === "started" });
+        write();
+        refresh();
+      },
+      open: (run) => (location.hash = grid.address(run)),
+      selection: () => showSelection(),
+    });
+    for (const key of selectedBefore) table.selected.add(key);
+
+    dom.fill(main, dom.make("h1", { class: "visually-hidden" }, "Runs"), toolbar, problem, count, nothing, table.element, selection);
+    main.className = "runs";
+
+    function refresh() {
+      const some = runs.size > 0;
+      table.element.hidden = !some;
+      toolbar.hidden = !some;
+      const sort = runs.column(settings.sort) ?? runs.column("started");
+      const { list, problems } = matching();
+      table.setColumns(columns.shown(), { key: sort.key, descending: settings.descending });
+      table.setRuns(query.sorted(list, sort, settings.descending));
+      dom.setText(problem, problems.join(" "));
+      dom.setText(count, `${format.count(list.length, "run")} shown`);
+      compareAll.href = `#/compare?${parameters()}`;
+      compareAll.hidden = list.length < 2;
+      dom.fill(nothing, !some ? noRuns() : list.length ? null : noMatch());
+      showChoices();
+      showSelection();
+    }
+
+    function noRuns() {
+      if (!source.state.loaded) return dom.empty("Looking for runs\u2026");
+      if (!source.state.live) return dom.empty("No runs were exported", dom.make("p", {}, "Export again after a training:"), dom.command("invoke experiments.dashboard --export DIR"));
+      const model = source.state.place?.models?.[0] ?? "MODEL";
+      return dom.empty(
+        "No runs yet",
+        dom.make("p", {}, "Every training is recorded, and appears here while it goes on:"),
+        dom.command(`dvc repro models/${model}/dvc.yaml`),
+        dom.command(`python models/${model}/train.py with is_vertex=False`),
+      );
+    }
+
+    function noMatch() {
+      const clear = dom.make("button", { type: "button" }, "Show all runs");
+      clear.addEventListener("click", clearFilter);
+      return dom.empty("No run matches", dom.make("p", {}, `None of ${format.count(runs.size, "run")} is what the filter asks for.`), clear);
+    }
+
+    function clearFilter() {
+      Object.assign(settings, { text: "", status: "", model: "" });
+      filter.value = "";
+      write();
+      refresh();
+    }
+
+    function showChoices() {
+      const counts = new Map();
+      const found = new Set();
+      for (const run of runs.list()) {
+        counts.set(run.status, (counts.get(run.status) ?? 0) + 1);
+        found.add(run.model);
+      }
+      const order = ["running", "completed", "failed", "interrupted", "died"];
+      const known = [...counts.keys()].sort((one, other) => order.indexOf(one) - order.indexOf(other));
+      const held = statuses.contains(document.activeElement) ? document.activeElement.dataset.status : null;
+      const choice = (name, label, amount) => {
+        const button = dom.make("button", { type: "button", "aria-pressed": settings.status === name ? "true" : "false", "data-status": name }, label, dom.make("span", { class: "amount" }, amount.toLocaleString("en")));
+        button.addEventListener("click", () => {
+          settings.status = settings.status === name ? "" : name;
+          write();
+          refresh();
+        });
+        return button;
+      };
+      dom.fill(statuses, choice("", "all", runs.size), known.map((name) => choice(name, dom.status(name), counts.get(name))));
+      if (held !== null) statuses.querySelector(`[data-status="${CSS.escape(held)}"]`)?.focus();
+
+      const names = [...found].sort();
+      models.hidden = names.length < 2;
+      const options = ["", ...names];
+      if ([...models.options].map((option) => option.value).join("\n") !== options.join("\n") || !models.options.length) {
+        dom.fill(models, options.map((name) => dom.make("option", { value: name }, name || "all models")));
+      }
+      models.value = settings.model;
+    }
+
+    function showSelection() {
+      const chosen = [...table.selected].filter((key) => runs.get(key));
+      selection.hidden = chosen.length === 0;
+      const clear = dom.make("button", { type: "button" }, "Clear");
+      clear.addEventListener("click", clearSelection);
+      const open = chosen.length === 1 ? dom.make("a", { class: "button primary", href: grid.address(runs.get(chosen[0])) }, "Open") : dom.make("a", { class: "button primary", href: compareAddress(chosen) }, "Compare");
+      dom.fill(selection, dom.make("span", {}, `${format.count(chosen.length, "run")} selected`), open, clear);
+    }
+
+    function clearSelection() {
+      table.selected.clear();
+      table.draw();
+      showSelection();
+      table.focus();
+    }
+
+    filter.addEventListener("input", () => {
+      settings.text = filter.value;
+      write();
+      refresh();
+    });
+    filter.addEventListener("keydown", (event) => {
+      if (event.key === "Enter" || event.key === "ArrowDown") {
+        event.preventDefault();
+        table.focus();
+        if (table.active === null && table.element.querySelector(".grid-row:not([hidden])")) table.moveTo(firstKey());
+      }
+    });
+    const firstKey = () => runs.key(query.sorted(matching().list, runs.column(settings.sort) ?? runs.column("started"), settings.descending)[0]);
+    models.addEventListener("change", () => {
+      settings.model = models.value;
+      write();
+      refresh();
+    });
+    columnsButton.addEventListener("click", () => columns.open(refresh));
+
+    function compare() {
+      const chosen = [...table.selected].filter((key) => runs.get(key));
+      if (chosen.length > 1) location.hash = compareAddress(chosen);
+    }
+
+    keys.set([
+      { key: "/", does: "write a filter", run: () => filter.select() },
+      { key: "\u2193", shown: "\u2193 \u2191 or j k", does: "go through the runs (with Shift: and select them)" },
+      { key: "Enter", does: "open the run" },
+      { key: " ", shown: "Space", does: "select the run" },
+      { key: "c", does: "compare the selected runs", run: compare },
+      { key: "o", does: "choose the columns", run: () => columns.open(refresh) },
+      {
+        key: "Escape",
+        does: "leave the filter; clear the selection",
+        run: () => {
+          if (document.activeElement === filter) table.focus();
+          else clearSelection();
+        },
+      },
+    ]);
+
+    refresh();
+    table.scroll = place;
+    if (activeBefore) table.moveTo(activeBefore);
+    if (activeBefore || focused) table.focus();
+
+    const forgetRuns = runs.onChange(() => refresh());
+    // Running runs grow older although nothing is reported.
+    const forgetState = source.onChange(() => (runs.size ? table.draw() : refresh()));
+    return () => {
+      place = table.scroll;
+      focused = true;
+      forgetRuns();
+      forgetState();
+    };
+  }
+
+  const compareAddress = (chosen) => `#/compare?${new URLSearchParams(chosen.map((key) => ["run", key]))}`;
+
+  return { show, matching, read };
+})();

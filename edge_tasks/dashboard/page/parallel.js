@@ -1,0 +1,301 @@
+"use strict";
+
+// Parallel coordinates: one upright axis for each parameter and metric, one line for each run.
+const parallel = (() => {
+  const HEIGHT = 300;
+  const TOP = 34;
+  const BOTTOM = 24;
+  const SIDE = 64;
+  const LEAST = 96;
+  // Axes with words instead of numbers show at most as many words.
+  const MOST_WORDS = 24;
+  const MANY = 300;
+  const MOST_OUTSIDE = 2000;
+
+  // `on` has over(run or null), open(run) and brushed(runs).
+  function create(on) {
+    const canvas = dom.make("canvas", { role: "img" });
+    const layer = dom.make("div", { class: "axes" });
+    const stage = dom.make("div", { class: "stage" }, canvas, layer);
+    const element = dom.make("div", { class: "parallel" }, stage);
+    const brushes = new Map();
+    let list = [];
+    let axes = [];
+    let colourOf = () => "";
+    let over = null;
+    let width = 0;
+
+    const forgetTheme = theme.onChange(() => draw());
+    const observer = new ResizeObserver(() => lay());
+    observer.observe(element);
+
+    // `colours(run)` gives a run's colour, called anew for each drawing.
+    function set(wanted, columns, colours) {
+      list = wanted;
+      colourOf = colours;
+      axes = columns.map((column) => axisOf(column)).filter(Boolean);
+      for (const key of [...brushes.keys()]) if (!axes.some((axis) => axis.column.key === key)) brushes.delete(key);
+      lay();
+    }
+
+    function axisOf(column) {
+      const values = list.map((run) => column.value(run)).filter((value) => value !== null && value !== undefined && !runs.isNotFinite(value));
+      if (!values.length) return null;
+      if (values.every((value) => typeof value === "number")) {
+        // Not Math.min(...values): ten thousand arguments are too many.
+        const low = values.reduce((one, other) => Math.min(one, other));
+        const high = values.reduce((one, other) => Math.max(one, other));
+        const logarithmic = low > 0 && high / low >= 30;
+        const scale = logarithmic ? Math.log10 : (value) => value;
+        const span = scale(high) - scale(low);
+        const part = (value) => (typeof value === "number" && Number.isFinite(value) ? (span ? (scale(value) - scale(low)) / span : 0.5) : null);
+        const ticks = ticksOf(low, high, logarithmic).map((value) => ({ share: part(value), text: format.number(value) }));
+        return { column, part, ticks, logarithmic };
+      }
+      const words = [...new Set(values.map((value) => format.short(value)))].sort();
+      if (words.length > MOST_WORDS) return null;
+      const places = new Map(words.map((word, place) => [word, words.length > 1 ? place / (words.length - 1) : 0.5]));
+      const ticks = words.map((text) => ({ share: places.get(text), text }));
+      return { column, part: (value) => (value === null || value === undefined ? null : (places.get(format.short(value)) ?? null)), ticks };
+    }
+
+    // Round numbers between `low` and `high`; the two themselves when there are no two of those.
+    function ticksOf(low, high, logarithmic) {
+      if (low === high) return [low];
+      const found = [];
+      if (logarithmic) {
+        const parts = Math.log10(high / low) > 3 ? [1] : [1, 2, 5];
+        for (let power = Math.floor(Math.log10(low)); power <= Math.log10(high); power++) {
+          for (const part of parts) found.push(Number((part * 10 ** power).toPrecision(1)));
+        }
+      } else {
+        const rough = (high - low) / 4;
+        const power = 10 ** Math.floor(Math.log10(rough));
+        const step = [1, 2, 5, 10].find((factor) => factor * power >= rough) * power;
+        for (let place = Math.ceil(low / step); place * step <= high; place++) found.push(Number((place * step).toPrecision(12)));
+      }
+      const within = found.filter((value) => value >= low && value <= high);
+      return within.length < 2 ? [low, high] : within;
+    }
+
+    // -- where things are --
+
+    const xOf = (place) => (axes.length > 1 ? SIDE + (place * (width - 2 * SIDE)) / (axes.length - 1) : width / 2);
+    const yOf = (share) => HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM);
+    const shareOf = (y) => Math.min(1, Math.max(0, (HEIGHT - BOTTOM - y) / (HEIGHT - TOP - BOTTOM)));
+
+    function lay() {
+      width = Math.max(element.clientWidth, 2 * SIDE + (axes.length - 1) * LEAST);
+      stage.style.width = `${width}px`;
+      stage.style.height = `${HEIGHT}px`;
+      const ratio = window.devicePixelRatio || 1;
+      canvas.width = Math.round(width * ratio);
+      canvas.height = Math.round(HEIGHT * ratio);
+      buildAxes();
+      draw();
+    }
+
+    function buildAxes() {
+      dom.fill(
+        layer,
+        axes.map((axis, place) => {
+          const name = dom.make("span", { class: `axis-name kind-${axis.column.kind}`, title: axis.column.key }, axis.column.label);
+          const brush = dom.make("div", { class: "brush", hidden: true });
+          const box = dom.make("div", { class: "axis", tabindex: 0, role: "group", "data-key": axis.column.key }, name, brush);
+          box.setAttribute("aria-label", `${axis.column.label}${axis.logarithmic ? ", logarithmic" : ""}: arrow keys choose a part, Escape chooses all`);
+          box.style.left = `${xOf(place) - 24}px`;
+          axis.brush = brush;
+          for (const tick of axis.ticks) {
+            const label = dom.make("span", { class: "tick", title: tick.text }, tick.text);
+            label.style.top = `${yOf(tick.share) - 8}px`;
+            box.append(label);
+          }
+          box.addEventListener("pointerdown", (event) => startBrush(axis, box, event));
+          box.addEventListener("keydown", (event) => brushByKey(axis, event));
+          return box;
+        }),
+      );
+      placeBrushes();
+    }
+
+    // -- choosing a part of an axis --
+
+    function startBrush(axis, box, event) {
+      if (event.button !== 0) return;
+      const top = stage.getBoundingClientRect().top;
+      const from = shareOf(event.clientY - top);
+      box.setPointerCapture(event.pointerId);
+      const move = (moved) => {
+        const to = shareOf(moved.clientY - top);
+        if (Math.abs(to - from) > 0.01) setBrush(axis, [Math.min(from, to), Math.max(from, to)]);
+      };
+      const stop = (stopped) => {
+        box.removeEventListener("pointermove", move);
+        if (Math.abs(shareOf(stopped.clientY - top) - from) <= 0.01) setBrush(axis, null);
+      };
+      box.addEventListener("pointermove", move);
+      box.addEventListener("pointerup", stop, { once: true });
+    }
+
+    function brushByKey(axis, event) {
+      const [low, high] = brushes.get(axis.column.key) ?? [0, 1];
+      const step = 0.05;
+      if (event.key === "Escape") setBrush(axis, null);
+      else if (event.key === "ArrowUp" && event.shiftKey) setBrush(axis, [low, Math.min(1, high + step)]);
+      else if (event.key === "ArrowDown" && event.shiftKey) setBrush(axis, [low, Math.max(low + step, high - step)]);
+      else if (event.key === "ArrowUp") setBrush(axis, [Math.min(high - step, low + step), high]);
+      else if (event.key === "ArrowDown") setBrush(axis, [Math.max(0, low - step), high]);
+      else return;
+      event.preventDefault();
+    }
+
+    function setBrush(axis, range) {
+      if (range === null || (range[0] <= 0 && range[1] >= 1)) brushes.delete(axis.column.key);
+      else brushes.set(axis.column.key, range);
+      placeBrushes();
+      draw();
+      on.brushed(list.filter(within));
+    }
+
+    function placeBrushes() {
+      for (const axis of axes) {
+        const range = brushes.get(axis.column.key);
+        axis.brush.hidden = !range;
+        if (!range) continue;
+        axis.brush.style.top = `${yOf(range[1])}px`;
+        axis.brush.style.height = `${yOf(range[0]) - yOf(range[1])}px`;
+      }
+    }
+
+    function within(run) {
+      for (const axis of axes) {
+        const range = brushes.get(axis.column.key);
+        if (!range) continue;
+        const share = axis.part(axis.column.value(run));
+        if (share === null || share < range[0] - 1e-9 || share > range[1] + 1e-9) return false;
+      }
+      return true;
+    }
+
+    // -- drawing --
+
+    function trace(context, run) {
+      context.beginPath();
+      let begun = false;
+      axes.forEach((axis, place) => {
+        const share = axis.part(axis.column.value(run));
+        if (share === null) {
+          begun = false;
+          return;
+        }
+        const [x, y] = [xOf(place), yOf(share)];
+        if (begun) context.lineTo(x, y);
+        else context.moveTo(x, y);
+        begun = true;
+      });
+      context.stroke();
+    }
+
+    function draw() {
+      const context = canvas.getContext("2d");
+      const ratio = window.devicePixelRatio || 1;
+      context.setTransform(ratio, 0, 0, ratio, 0, 0);
+      context.clearRect(0, 0, width, HEIGHT);
+      const inside = [];
+      const outside = [];
+      for (const run of list) (within(run) ? inside : outside).push(run);
+      context.lineWidth = 1;
+      context.globalAlpha = 0.35;
+      context.strokeStyle = theme.colour("line-strong");
+      for (const run of outside.slice(0, MOST_OUTSIDE)) trace(context, run);
+      context.globalAlpha = over ? 0.12 : inside.length > MANY ? Math.max(0.06, 40 / inside.length) : 0.85;
+      context.lineWidth = inside.length > MANY ? 1 : 1.6;
+      for (const run of inside) {
+        context.strokeStyle = colourOf(run);
+        trace(context, run);
+      }
+      if (over) {
+        context.globalAlpha = 1;
+        context.lineWidth = 2.6;
+        context.strokeStyle = colourOf(over);
+        trace(context, over);
+      }
+      context.globalAlpha = 1;
+      context.lineWidth = 1;
+      context.strokeStyle = theme.colour("line-strong");
+      axes.forEach((_, place) => {
+        context.beginPath();
+        context.moveTo(Math.round(xOf(place)) + 0.5, yOf(1));
+        context.lineTo(Math.round(xOf(place)) + 0.5, yOf(0));
+        context.stroke();
+      });
+      canvas.setAttribute("aria-label", `Parallel coordinates of ${format.count(list.length, "run")} over ${axes.map((axis) => axis.column.label).join(", ")}; ${inside.length} inside the chosen parts`);
+    }
+
+    // -- the run under the pointer --
+
+    function nearest(event) {
+      const box = stage.getBoundingClientRect();
+      const [x, y] = [event.clientX - box.left, event.clientY - box.top];
+      let best = null;
+      let least = 8;
+      for (const run of list) {
+        if (!within(run)) continue;
+        for (let place = 0; place + 1 < axes.length; place++) {
+          const [left, right] = [xOf(place), xOf(place + 1)];
+          if (x < left || x > right) continue;
+          const one = axes[place].part(axes[place].column.value(run));
+          const other = axes[place + 1].part(axes[place + 1].column.value(run));
+          if (one === null || other === null) continue;
+          const part = (x - left) / (right - left);
+          const distance = Math.abs(yOf(one) + part * (yOf(other) - yOf(one)) - y);
+          if (distance < least) [best, least] = [run, distance];
+        }
+      }
+      return best;
+    }
+
+    function emphasise(run) {
+      if (over === run) return;
+      over = run;
+      draw();
+    }
+
+    stage.addEventListener("pointermove", (event) => {
+      if (event.buttons) return;
+      const found = nearest(event);
+      stage.classList.toggle("on-line", found !== null);
+      if (found !== over) {
+        emphasise(found);
+        on.over(found);
+      }
+    });
+    stage.addEventListener("pointerleave", () => {
+      emphasise(null);
+      on.over(null);
+    });
+    stage.addEventListener("click", (event) => {
+      if (event.target === canvas || event.target === layer) {
+        const found = nearest(event);
+        if (found) on.open(found);
+      }
+    });
+
+    function end() {
+      forgetTheme();
+      observer.disconnect();
+    }
+
+    return {
+      element,
+      set,
+      emphasise,
+      end,
+      get axes() {
+        return axes.map((axis) => axis.column.key);
+      },
+    };
+  }
+
+  return { create };
+})();

@@ -1,0 +1,128 @@
+"use strict";
+
+// All runs that the page knows, and the columns that they have.
+const runs = (() => {
+  const all = new Map();
+  const names = { parameter: new Map(), metric: new Map() };
+  const listeners = new Set();
+  // How far this machine's clock is behind the server's, in milliseconds.
+  let clock = 0;
+
+  const key = (run) => `${run.model}/${run.id}`;
+  // Records are foreign: a parameter may be called `constructor`.
+  const own = (values, name) => (Object.hasOwn(values, name) ? values[name] : undefined);
+  const now = () => Date.now() + clock;
+
+  function seconds(run) {
+    const begin = Date.parse(run.started);
+    const end = run.ended ? Date.parse(run.ended) : run.status === "running" ? now() : NaN;
+    return (end - begin) / 1000;
+  }
+
+  const FIELDS = [
+    { name: "run", value: (run) => run.id },
+    { name: "status", value: (run) => run.status },
+    { name: "model", value: (run) => run.model },
+    { name: "started", value: (run) => run.started, show: (run) => format.time(run.started) },
+    { name: "duration", value: seconds, show: (run) => format.duration(seconds(run)), numeric: true },
+    { name: "user", value: (run) => run.user },
+    { name: "host", value: (run) => run.host },
+    { name: "target", value: (run) => run.target },
+    { name: "commit", value: (run) => run.commit, show: (run) => commit(run), code: true },
+    { name: "data", value: (run) => run.data, code: true },
+    { name: "version", value: (run) => run.version },
+    { name: "serving", value: (run) => run.serving },
+    { name: "tags", value: (run) => (run.tags.length ? run.tags.join(", ") : null) },
+    { name: "result", value: (run) => run.result },
+  ].map((field) => ({ kind: "field", key: field.name, label: field.name, numeric: false, ...field }));
+
+  const commit = (run) => (run.commit ? run.commit.slice(0, 7) + (run.dirty ? "+" : "") : "");
+
+  function note(kind, values) {
+    for (const name of Object.keys(values)) {
+      let column = names[kind].get(name);
+      if (!column) {
+        const group = kind === "metric" ? "metrics" : "parameters";
+        column = {
+          kind,
+          name,
+          key: `${group}.${name}`,
+          label: name,
+          numeric: true,
+          value: (run) => own(run[group], name),
+          distinct: new Set(),
+        };
+        names[kind].set(name, column);
+      }
+      const value = values[name];
+      if (value !== null && typeof value !== "number" && !isNotFinite(value)) column.numeric = false;
+      // Enough to tell what differs from what is the same in every run.
+      if (column.distinct.size < 2) column.distinct.add(format.whole(value));
+    }
+  }
+
+  // JSON has no such numbers, so they come as words.
+  const isNotFinite = (value) => value === "NaN" || value === "Infinity" || value === "-Infinity";
+
+  function forget() {
+    all.clear();
+    names.parameter.clear();
+    names.metric.clear();
+  }
+
+  // `update` is what the server answers: runs that are new or changed, and keys of those that are gone.
+  function receive(update) {
+    clock = Date.parse(update.now) - Date.now();
+    if (update.whole) forget();
+    for (const removed of update.removed) all.delete(removed);
+    for (const run of update.runs) {
+      all.set(key(run), run);
+      note("parameter", run.parameters);
+      note("metric", run.metrics);
+    }
+    if (update.whole || update.runs.length || update.removed.length) {
+      const changed = new Set([...update.runs.map(key), ...update.removed]);
+      for (const listener of [...listeners]) listener(changed);
+    }
+  }
+
+  const byName = (one, other) => (one.name < other.name ? -1 : one.name > other.name ? 1 : 0);
+
+  function columns() {
+    const metrics = [...names.metric.values()].sort(byName);
+    const parameters = [...names.parameter.values()].sort(byName);
+    return [...FIELDS, ...metrics, ...parameters];
+  }
+
+  // A name as typed in the filter: `metrics.loss`, or `loss` alone, which is the metric before the parameter.
+  function column(typed) {
+    const wanted = typed.toLowerCase();
+    const exact = columns().find((candidate) => candidate.key === typed || candidate.label === typed);
+    return exact ?? columns().find((candidate) => [candidate.key, candidate.label].some((name) => name.toLowerCase() === wanted));
+  }
+
+  const show = (column, run) => (column.show ? column.show(run) : format.short(column.value(run)));
+
+  return {
+    key,
+    own,
+    now,
+    seconds,
+    commit,
+    receive,
+    columns,
+    column,
+    show,
+    isNotFinite,
+    get: (wanted) => all.get(wanted),
+    list: () => [...all.values()],
+    get size() {
+      return all.size;
+    },
+    // Returns a function that ends it.
+    onChange(listener) {
+      listeners.add(listener);
+      return () => listeners.delete(listener);
+    },
+  };
+})();
