@@ -22,11 +22,10 @@ const columns = (() => {
     if (runs.list().some((run) => run.serving)) fields.push("serving");
     const differing = every.filter((column) => column.kind === "parameter" && column.distinct.size > 1);
     const same = every.filter((column) => column.kind === "parameter" && column.distinct.size <= 1);
-    return [
-      ...every.filter((column) => fields.includes(column.key)),
-      ...every.filter((column) => column.kind === "metric").slice(0, MOST_METRICS),
-      ...[...differing, ...same].slice(0, Math.max(differing.length ? Math.min(differing.length, MOST_PARAMETERS) : 2)),
-    ];
+    const metrics = every.filter((column) => column.kind === "metric").slice(0, MOST_METRICS);
+    const parameters = differing.length ? differing.slice(0, MOST_PARAMETERS) : same.slice(0, 2);
+    const wanted = new Set([...fields, ...metrics.map((column) => column.key), ...parameters.map((column) => column.key)]);
+    return every.filter((column) => wanted.has(column.key));
   }
 
   function shown() {

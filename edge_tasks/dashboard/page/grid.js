@@ -68,8 +68,8 @@ const grid = (() => {
       const wide = (column) => {
         let longest = column.label.length + 2;
         const step = Math.max(1, Math.floor(list.length / SAMPLE));
-        for (let index = 0; index < list.length; index += step) {
-          longest = Math.max(longest, runs.show(column, list[index]).length);
+        for (let place = 0; place < list.length; place += place < SAMPLE ? 1 : step) {
+          longest = Math.max(longest, runs.show(column, list[place]).length);
         }
         if (column.key === "run") return "var(--run-width)";
         const mark = column.key === "status" ? 16 : 0;
@@ -100,7 +100,7 @@ const grid = (() => {
     function newRow() {
       const box = dom.make("input", { type: "checkbox", tabindex: -1 });
       const cells = columns.map((column) => {
-        const kind = `cell${column.numeric ? " number" : ""}${column.code ? " code" : ""}`;
+        const kind = `cell${column.numeric ? " number" : ""}${column.mono ? " mono" : ""}`;
         if (column.key === "run") return dom.make("div", { class: "cell pinned run", role: "rowheader" }, dom.make("a", { tabindex: -1 }));
         if (column.key === "status") return dom.make("div", { class: kind, role: "gridcell" }, dom.make("span"));
         return dom.make("div", { class: kind, role: "gridcell" });

@@ -73,7 +73,7 @@ const pageRun = (() => {
           .map(([name, value]) => row(name, format.whole(value), typeof value === "number"));
       const row = (name, value, numeric = false) =>
         value ? dom.make("tr", {}, dom.make("th", { scope: "row" }, name), dom.make("td", { class: numeric ? "number" : null }, value)) : null;
-      const table = (title, found) => found.filter(Boolean).length && dom.section(title, dom.make("table", { class: "pairs" }, dom.make("tbody", {}, found)));
+      const table = (title, found) => found.some(Boolean) && dom.section(title, dom.make("table", { class: "pairs" }, dom.make("tbody", {}, found)));
       const more = details ?? {};
       const changed = run.dirty ? "with changes that were not committed" : run.commit ? "as committed" : "";
       dom.fill(

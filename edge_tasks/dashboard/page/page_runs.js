@@ -62,10 +62,11 @@ const pageRuns = (() => {
     const models = dom.make("select", { "aria-label": "Model" });
     const columnsButton = dom.make("button", { type: "button" }, "Columns");
     const compareAll = dom.make("a", { class: "button", href: "#/compare" }, "Compare all");
-    const toolbar = dom.make("div", { class: "toolbar" }, filter, statuses, models, dom.make("span", { class: "space" }), columnsButton, compareAll);
+    const count = dom.make("span", { class: "dim", role: "status" });
+    const toolbar = dom.make("div", { class: "toolbar" }, filter, models, dom.make("span", { class: "space" }), columnsButton, compareAll);
+    const statusBar = dom.make("div", { class: "toolbar" }, statuses, count);
     const selection = dom.make("div", { class: "selection", role: "region", "aria-label": "Selected runs" });
     const nothing = dom.make("div", {});
-    const count = dom.make("div", { class: "visually-hidden", role: "status" });
 
     const selectedBefore = table?.selected ?? new Set();
     const activeBefore = table?.active ?? null;
@@ -81,19 +82,19 @@ const pageRuns = (() => {
     });
     for (const key of selectedBefore) table.selected.add(key);
 
-    dom.fill(main, dom.make("h1", { class: "visually-hidden" }, "Runs"), toolbar, problem, count, nothing, table.element, selection);
+    dom.fill(main, dom.make("h1", { class: "visually-hidden" }, "Runs"), toolbar, problem, statusBar, nothing, table.element, selection);
     main.className = "runs";
 
     function refresh() {
       const some = runs.size > 0;
       table.element.hidden = !some;
-      toolbar.hidden = !some;
+      toolbar.hidden = statusBar.hidden = !some;
       const sort = runs.column(settings.sort) ?? runs.column("started");
       const { list, problems } = matching();
       table.setColumns(columns.shown(), { key: sort.key, descending: settings.descending });
       table.setRuns(query.sorted(list, sort, settings.descending));
       dom.setText(problem, problems.join(" "));
-      dom.setText(count, `${format.count(list.length, "run")} shown`);
+      dom.setText(count, list.length === runs.size ? "" : `${format.count(list.length, "run")} shown`);
       compareAll.href = `#/compare?${parameters()}`;
       compareAll.hidden = list.length < 2;
       dom.fill(nothing, !some ? noRuns() : list.length ? null : noMatch());

@@ -19,6 +19,8 @@ const runs = (() => {
     return (end - begin) / 1000;
   }
 
+  // What stands before the metrics and parameters, and what after them.
+  const LEADING = ["run", "status", "model", "started", "duration"];
   const FIELDS = [
     { name: "run", value: (run) => run.id },
     { name: "status", value: (run) => run.status },
@@ -28,8 +30,8 @@ const runs = (() => {
     { name: "user", value: (run) => run.user },
     { name: "host", value: (run) => run.host },
     { name: "target", value: (run) => run.target },
-    { name: "commit", value: (run) => run.commit, show: (run) => commit(run), code: true },
-    { name: "data", value: (run) => run.data, code: true },
+    { name: "commit", value: (run) => run.commit, show: (run) => commit(run), mono: true },
+    { name: "data", value: (run) => run.data, mono: true },
     { name: "version", value: (run) => run.version },
     { name: "serving", value: (run) => run.serving },
     { name: "tags", value: (run) => (run.tags.length ? run.tags.join(", ") : null) },
@@ -91,7 +93,8 @@ const runs = (() => {
   function columns() {
     const metrics = [...names.metric.values()].sort(byName);
     const parameters = [...names.parameter.values()].sort(byName);
-    return [...FIELDS, ...metrics, ...parameters];
+    const [leading, trailing] = [true, false].map((wanted) => FIELDS.filter((field) => LEADING.includes(field.key) === wanted));
+    return [...leading, ...metrics, ...parameters, ...trailing];
   }
 
   // A name as typed in the filter: `metrics.loss`, or `loss` alone, which is the metric before the parameter.
