@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -54,6 +55,7 @@ class DashboardServer(ThreadingHTTPServer):
         """Listen on `port`; None: on the usual one, or any that is free; 0: on any that is free."""
         self.records = records
         self.feed = Feed(records)
+        self._connections: set[socket.socket] = set()
         for candidate in (USUAL_PORT, 0) if port is None else (port,):
             with contextlib.suppress(OSError, OverflowError):
                 super().__init__((HOST, candidate), _Handler)
@@ -81,6 +83,23 @@ class DashboardServer(ThreadingHTTPServer):
             self.shutdown()
             thread.join()
             self.server_close()
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Answer in a thread; remember the connection, which a browser keeps open."""
+        self._connections.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        """Forget a connection that ends."""
+        self._connections.discard(request)
+        super().shutdown_request(request)
+
+    def server_close(self) -> None:
+        """Stop listening and end the connections that browsers keep open."""
+        super().server_close()
+        for connection in list(self._connections):
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Say nothing: a browser that goes away in the middle of an answer is no error."""

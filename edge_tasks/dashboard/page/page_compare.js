@@ -41,7 +41,7 @@ const pageCompare = (() => {
       dom.make("div", { class: "controls" }, dom.make("label", {}, "colour ", colourBy), axesButton, dom.make("span", { class: "dim wide-only" }, "drag on an axis to choose a part of it, click for all"), brushedNote),
       coordinates.element,
     );
-    const tableSection = dom.section("What differs", dom.make("div", { class: "controls" }, dom.make("label", {}, onlyDiffering, " only what differs")), table);
+    const tableSection = dom.section("What differs", dom.make("div", { class: "controls differences-controls" }, dom.make("label", {}, onlyDiffering, " only what differs")), table);
     const content = dom.make("div", {}, legend, parallelSection, curveSection, tableSection);
     const nothing = dom.make("div", {});
     dom.fill(main, dom.make("header", { class: "run-head" }, dom.make("a", { class: "back", href: "#/" }, "\u2190 all runs"), title), nothing, content);
