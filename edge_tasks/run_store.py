@@ -68,14 +68,18 @@ class RunStore:
 
     # --- records ---
 
-    def list(self, model_name: str | None = None) -> Listing:
-        """Return every run, or every run of one model."""
+    def list(self, model_name: str | None = None, first: str = "") -> Listing:
+        """Return every run, or every run of one model; of those perhaps only the run `first` and younger ones."""
         prefix = f"{self._runs}/{model_name}/" if model_name else f"{self._runs}/"
         fields = "items(name,generation,metadata),nextPageToken"
         with sdk_errors("list the runs"):
             blobs = list(
                 self._cloud.storage.list_blobs(
-                    self._cloud.bucket_name, prefix=prefix, fields=fields, retry=self._cloud.retry
+                    self._cloud.bucket_name,
+                    prefix=prefix,
+                    start_offset=f"{prefix}{first}",
+                    fields=fields,
+                    retry=self._cloud.retry,
                 )
             )
         runs, garbage = [], {}
@@ -180,6 +184,13 @@ class RunStore:
     def output(self, model_name: str, run_id: str, start: int = 0) -> bytes:
         """Return what a run has printed from byte `start` on; empty when that is nothing (yet)."""
         return self._read_if_there(self._file_name(model_name, run_id, _OUTPUT_FILE), start)
+
+    def output_size(self, model_name: str, run_id: str) -> int:
+        """Return how many bytes a run has printed."""
+        name = self._file_name(model_name, run_id, _OUTPUT_FILE)
+        with sdk_errors(f"look at gs://{self._cloud.bucket_name}/{name}"):
+            blob = self._cloud.bucket.get_blob(name, retry=self._cloud.retry)
+        return int(blob.size) if blob else 0
 
     def write_output(self, model_name: str, run_id: str, output: Path) -> None:
         """Write what a run has printed so far, from a file."""

@@ -9,8 +9,9 @@ from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from edge_tasks.dashboard.records import Details, Row, Series, output_piece
+from edge_tasks.dashboard.records import Details, Row, output_piece
 from edge_tasks.errors import EdgeError, NotFoundError
+from edge_tasks.run_record import RunRecord, Series
 
 BEGIN = datetime(2026, 11, 20, 8, 0, tzinfo=timezone.utc)
 
@@ -40,6 +41,7 @@ def invented_row(number: int) -> Row:
         id=f"{started:%Y%m%d-%H%M%S}-{chance.getrandbits(32):08x}",
         model=chance.choice(["digits", "digits", "digits", "churn"]),
         status=status,
+        created=started.isoformat(),
         started=started.isoformat(),
         ended=(started + timedelta(seconds=chance.uniform(8, 400))).isoformat(),
         heartbeat=(started + timedelta(seconds=8)).isoformat(),
@@ -87,7 +89,7 @@ class InventedRuns:
         del self._rows[row.key]
 
     def place(self) -> dict[str, Any]:
-        return {"bucket": "gs://my-bucket", "note": "on this machine", "models": ["digits", "churn"]}
+        return {"bucket": "gs://my-bucket/experiments", "models": ["digits", "churn"], "warning": None}
 
     def rows(self) -> Iterable[Row]:
         if self.problem:
@@ -96,30 +98,34 @@ class InventedRuns:
 
     def details(self, model: str, run_id: str, output_from: int) -> Details:
         row = self._row(model, run_id)
-        begin = datetime.fromisoformat(row.started or "")
+        begin = datetime.fromisoformat(row.created)
         chance = random.Random(run_id)
-        steps = list(range(100))
+        steps = [float(step) for step in range(100)]
         final = float(row.metrics.get("loss", 0.6))
         losses = [final + (1.2 - final) * math.exp(-step / 18) + chance.gauss(0, 0.015) for step in steps]
         times = [(begin + timedelta(seconds=step / 2)).isoformat() for step in steps]
-        series = {
-            "loss": Series([float(step) for step in steps], list(losses), times),
-            "accuracy": Series([float(step) for step in steps], [1 - loss / 2 for loss in losses], times),
-            "learning_rate": Series([float(step) for step in steps], [0.1 * 0.97**step for step in steps], times),
+        curves = {
+            "loss": losses,
+            "accuracy": [1 - loss / 2 for loss in losses],
+            "learning_rate": [0.1 * 0.97**step for step in steps],
         }
         lines = [f"epoch {step + 1:3}  loss {loss:.4f}" for step, loss in enumerate(losses)]
         output = self.outputs.get(row.key, "\n".join(lines) + "\n").encode()
-        return Details(
-            series=series,
-            output=output_piece(output[output_from:], output_from),
-            files={"train.py": len(_SOURCE)},
-            data_files={"data/digits.npz": "3f2b8c0e7f0b4b1d9f0a1c2d3e4f5a6b"},
+        record = RunRecord(
+            run_id=row.id,
+            model_name=row.model,
+            status=row.status.upper(),
+            created=begin,
+            data={"data/digits.npz": "3f2b8c0e7f0b4b1d9f0a1c2d3e4f5a6b"},
             model_version=f"projects/p/locations/r/models/digits-1a2b3c4d@{row.version}" if row.version else None,
             environment={"python": "3.10.13", "scikit-learn": "1.6.1"},
             trace=f'Traceback (most recent call last):\n  File "train.py", line 9, in run\n{row.error}'
             if row.error
             else None,
+            sources={"train.py": len(_SOURCE)},
         )
+        series = {name: Series(steps=steps, values=list(values), timestamps=times) for name, values in curves.items()}
+        return Details(record, series, output_piece(output[output_from:], output_from))
 
     def file(self, model: str, run_id: str, name: str) -> str:
         self._row(model, run_id)

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from edge_tasks.dashboard.assets import asset_names, read_asset
-from edge_tasks.dashboard.export import export
+from edge_tasks.dashboard.export import export_page
 from edge_tasks.dashboard.feed import Feed
 from edge_tasks.dashboard.records import output_piece, plain
 from edge_tasks.dashboard.server import DashboardServer
@@ -86,7 +86,7 @@ def test_the_page_asks_no_other_host() -> None:
 def test_runs_and_one_run_and_its_file(server: DashboardServer) -> None:
     update = get_json(server, "/api/runs")
     assert len(update["runs"]) == 3
-    assert update["place"]["bucket"] == "gs://my-bucket"
+    assert update["place"]["bucket"] == "gs://my-bucket/experiments"
     run = next(run for run in update["runs"] if run["id"] == FIRST.id)
     assert run["parameters"] == FIRST.parameters
     details = get_json(server, f"/api/runs/{FIRST.model}/{FIRST.id}")
@@ -284,7 +284,7 @@ def received(path: Path) -> Any:
 
 def test_an_export_holds_the_page_the_runs_and_nothing_else(runs: InventedRuns, tmp_path: Path) -> None:
     folder = tmp_path / "deep" / "export"
-    assert export(runs, folder, Silence()) == 3
+    assert export_page(runs, folder, Silence()) == 3
     page = {f"page/{name}" for name in asset_names() - {"index.html"}}
     data = {f"runs/{row.key}.js" for row in runs.rows()}
     assert files(folder) == {"index.html", "runs.js"} | page | data
@@ -295,31 +295,31 @@ def test_an_export_holds_the_page_the_runs_and_nothing_else(runs: InventedRuns, 
 
 
 def test_an_export_replaces_an_earlier_one(runs: InventedRuns, tmp_path: Path) -> None:
-    export(runs, tmp_path / "export", Silence())
+    export_page(runs, tmp_path / "export", Silence())
     runs.remove(FIRST)
-    export(runs, tmp_path / "export", Silence())
+    export_page(runs, tmp_path / "export", Silence())
     assert f"runs/{FIRST.key}.js" not in files(tmp_path / "export")
 
 
 def test_an_export_takes_no_folder_with_other_files(runs: InventedRuns, tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("three years of work")
     with pytest.raises(EdgeError, match="holds other files"):
-        export(runs, tmp_path, Silence())
+        export_page(runs, tmp_path, Silence())
     with pytest.raises(EdgeError, match="is a file"):
-        export(runs, tmp_path / "thesis.txt", Silence())
+        export_page(runs, tmp_path / "thesis.txt", Silence())
     assert files(tmp_path) == {"thesis.txt"}
 
 
 def test_a_failed_export_leaves_the_earlier_one(runs: InventedRuns, tmp_path: Path) -> None:
-    export(runs, tmp_path / "export", Silence())
+    export_page(runs, tmp_path / "export", Silence())
     before = files(tmp_path)
     runs.problem = CloudError("no answer")
     with pytest.raises(CloudError):
-        export(runs, tmp_path / "export", Silence())
+        export_page(runs, tmp_path / "export", Silence())
     assert files(tmp_path) == before
 
 
 def test_a_record_whose_names_are_no_names_of_files_is_left_out(runs: InventedRuns, tmp_path: Path) -> None:
     runs.change(FIRST, id="../../outside")
-    assert export(runs, tmp_path / "deep" / "export", Silence()) == 2
+    assert export_page(runs, tmp_path / "deep" / "export", Silence()) == 2
     assert not [path for path in files(tmp_path) if "outside" in path]

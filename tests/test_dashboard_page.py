@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_tasks.dashboard.export import export
+from edge_tasks.dashboard.export import export_page
 from edge_tasks.dashboard.records import Row
 from edge_tasks.dashboard.server import DashboardServer
 from edge_tasks.errors import CloudError
@@ -91,7 +91,7 @@ def filter_by(page: Page, text: str) -> None:
 def test_the_newest_run_is_first(page: Page, url: str, runs: InventedRuns) -> None:
     page.open(url)
     ready(page)
-    newest = max(runs.rows(), key=lambda row: row.started or "")
+    newest = max(runs.rows(), key=lambda row: row.created)
     assert shown(page, "run")[0] == newest.id
     assert page.text("#pulse") == "50 runs · live"
 
@@ -120,7 +120,7 @@ def test_a_click_on_a_metric_sorts_by_it_and_runs_without_it_are_last(page: Page
         ("parameters.optimizer != adam", lambda row: row.parameters["optimizer"] != "adam"),
         ("learning_rate < 1e-3", lambda row: row.parameters["learning_rate"] < 1e-3),
         ("duration > 5m", lambda row: seconds(row) > 300),
-        ("started < 2026-11-20T10:00Z", lambda row: (row.started or "") < "2026-11-20T10:00"),
+        ("created < 2026-11-20T10:00Z", lambda row: row.created < "2026-11-20T10:00"),
         ("optimizer ~ bfg", lambda row: "bfg" in row.parameters["optimizer"]),
         ("contains NaN", lambda row: row.error is not None),
         ("EDSGER", lambda row: row.user == "edsger"),
@@ -199,7 +199,7 @@ def test_the_table_is_used_without_a_mouse(page: Page, url: str, runs: InventedR
     ready(page)
     assert page.text(".selection span") == "2 runs selected"
     page.press("End", "Enter")
-    oldest = min(runs.rows(), key=lambda row: row.started or "")
+    oldest = min(runs.rows(), key=lambda row: row.created)
     page.wait(f"document.querySelector('main h1')?.innerText.includes({json.dumps(oldest.id)})")
     page.press("?")
     assert page.text("dialog h2") == "Keyboard shortcuts"
@@ -222,7 +222,7 @@ def test_runs_come_change_and_go_by_themselves(page: Page, url: str, runs: Inven
     page.open(url)
     ready(page)
     now = datetime.now(timezone.utc)
-    new = replace(invented_row(60), status="running", started=(now - timedelta(seconds=5)).isoformat(), ended=None)
+    new = replace(invented_row(60), status="running", created=now.isoformat(), started=now.isoformat(), ended=None)
     runs.add(new)
     page.wait(f"document.querySelector('.grid-row a[href*=\"{new.id}\"]')")
     assert shown(page, "status")[0] == "running"
@@ -234,7 +234,7 @@ def test_runs_come_change_and_go_by_themselves(page: Page, url: str, runs: Inven
 
 def test_the_output_grows_while_the_run_goes_on(page: Page, url: str, runs: InventedRuns) -> None:
     now = datetime.now(timezone.utc)
-    run = runs.change(invented_row(7), status="running", started=now.isoformat(), ended=None)
+    run = runs.change(invented_row(7), status="running", created=now.isoformat(), started=now.isoformat(), ended=None)
     runs.outputs[run.key] = "epoch 1 ☃\n"
     page.open(f"{url}#/run/{run.key}")
     page.wait("document.querySelector('.output')?.textContent === 'epoch 1 ☃\\n'")
@@ -343,15 +343,15 @@ def test_a_part_of_an_axis_chooses_runs(page: Page, url: str, runs: InventedRuns
 
 def test_what_a_run_recorded_is_only_ever_text(page: Page, runs: InventedRuns, tmp_path: Path) -> None:
     hostile = Row(
-        id="20261120-080000-deadbeef", model="digits", status=HOSTILE, started="2030-01-01T00:00:00+00:00",
+        id="20261120-080000-deadbeef", model="digits", status=HOSTILE, created="2030-01-01T00:00:00+00:00",
         user=HOSTILE, host=HOSTILE, commit=HOSTILE, version=HOSTILE, serving=HOSTILE, tags=(HOSTILE,), error=HOSTILE,
-        result=HOSTILE, job=HOSTILE,
+        job=HOSTILE,
         parameters={HOSTILE: HOSTILE, "__proto__": "nobody", "constructor": "mine", "nested": {"a": HOSTILE}},
         metrics={HOSTILE: 0.5, "accuracy": "NaN", "toString": 3},
     )  # fmt: skip
     runs.add(hostile)
     runs.outputs[hostile.key] = HOSTILE + "\x1b[31mred\x1b[0m"
-    export(runs, tmp_path / "export", Silence())
+    export_page(runs, tmp_path / "export", Silence())
     server = serving(runs)
     other = invented_row(3).key.replace("/", "%2F")
     with server.running():
@@ -378,7 +378,7 @@ def test_what_a_run_recorded_is_only_ever_text(page: Page, runs: InventedRuns, t
 
 
 def test_an_export_works_when_it_is_opened_as_a_file(page: Page, runs: InventedRuns, tmp_path: Path) -> None:
-    export(runs, tmp_path / "export", Silence())
+    export_page(runs, tmp_path / "export", Silence())
     address = (tmp_path / "export" / "index.html").as_uri()
     page.open(address)
     ready(page)

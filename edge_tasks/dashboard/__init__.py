@@ -5,6 +5,7 @@
     feed      the runs as they were last read, and which of them changed since
     server    the page and its JSON on 127.0.0.1, for reading only
     export    the page and its JSON as files
+    assets    the files of the page
     page/     what the browser gets: HTML, CSS and plain scripts, served as they stand here. No build, no framework;
               classic scripts instead of modules, because a page opened as a file may not load modules
 

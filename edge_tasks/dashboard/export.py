@@ -35,7 +35,7 @@ _SAFE_PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _AT_ONCE = 16
 
 
-def export(records: Records, folder: Path, progress: Progress) -> int:
+def export_page(records: Records, folder: Path, progress: Progress) -> int:
     """Write all runs and the page into `folder`, all at once when everything is there. Returns the number of runs.
 
     `folder` may be an earlier export, which is replaced. Raises EdgeError when it holds anything else.
@@ -92,7 +92,7 @@ def _write_data(made: Path, name: str, document: str) -> None:
 
 def _write_run(records: Records, made: Path, row: Row) -> None:
     details = records.details(row.model, row.id, 0)
-    texts = {name: records.file(row.model, row.id, name) for name in details.files}
+    texts = {name: records.file(row.model, row.id, name) for name in details.record.sources}
     document = {**details_document(details), "file_texts": texts}
     _write_data(made, f"runs/{row.key}", to_json(document))
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Protocol
+
+from edge_tasks.run_record import RunRecord, Series
 
 # The page shows at most so much of a run's output, from its end. Bytes.
 OUTPUT_LIMIT = 1_000_000
@@ -21,7 +23,8 @@ class Row:
     id: str
     model: str
     status: str
-    started: str | None
+    created: str
+    started: str | None = None
     ended: str | None = None
     heartbeat: str | None = None
     user: str | None = None
@@ -34,7 +37,6 @@ class Row:
     version: str | None = None
     serving: str | None = None
     tags: tuple[str, ...] = ()
-    result: Any = None
     error: str | None = None
     parameters: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
@@ -55,35 +57,22 @@ class Output:
 
 
 @dataclass(frozen=True)
-class Series:
-    """One metric over its steps; all three lists are equally long."""
-
-    steps: list[float]
-    values: list[Any]
-    times: list[str]
-
-
-@dataclass(frozen=True)
 class Details:
-    """What the page of one run shows beside its row."""
+    """What the page of one run shows beside its row: its curves, its output, and its record."""
 
+    record: RunRecord
     series: dict[str, Series]
     output: Output
-    files: dict[str, int]
-    """name to size in bytes"""
-    data_files: dict[str, str] = field(default_factory=dict)
-    """path to DVC hash"""
-    model_version: str | None = None
-    artifact: str | None = None
-    environment: dict[str, str] = field(default_factory=dict)
-    trace: str | None = None
 
 
 class Records(Protocol):
     """Where runs are kept."""
 
     def place(self) -> dict[str, Any]:
-        """Return where that is: `bucket`, and the repository's `models`."""
+        """Return where that is (`bucket`, a gs:// address), the repository's `models`, and what is wrong there.
+
+        The latter is `warning`: None, or its `problem` and `hint`.
+        """
 
     def rows(self) -> Iterable[Row]:
         """Return every run. Raises EdgeError when they cannot be read."""
@@ -103,12 +92,20 @@ def row_document(row: Row) -> dict[str, Any]:
 
 def details_document(details: Details) -> dict[str, Any]:
     """Return `details` as the page's JSON."""
-    output = details.output
+    record, output = details.record, details.output
     document: dict[str, Any] = plain(
         {
-            **asdict(details),
+            "series": {name: series.model_dump() for name, series in details.series.items()},
             "output": {"text": output.text, "from": output.from_, "to": output.to},
-            "files": [{"name": name, "size": size} for name, size in sorted(details.files.items())],
+            "files": [{"name": name, "size": size} for name, size in sorted(record.sources.items())],
+            "data_files": record.data,
+            "result": record.result,
+            "trace": record.trace,
+            "model_version": record.model_version,
+            "artifact": record.artifact_uri,
+            "environment": record.environment,
+            "machine": record.machine,
+            "reproduced_from": record.reproduced_from,
         }
     )
     return document

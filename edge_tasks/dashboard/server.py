@@ -51,12 +51,12 @@ class DashboardServer(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, records: Records, port: int | None = None):
-        """Listen on `port`; None: on the usual one, or any that is free; 0: on any that is free."""
+    def __init__(self, records: Records, port: int = USUAL_PORT):
+        """Listen on `port`; 0, or the usual one when it is taken: on any that is free."""
         self.records = records
         self.feed = Feed(records)
         self._connections: set[socket.socket] = set()
-        for candidate in (USUAL_PORT, 0) if port is None else (port,):
+        for candidate in (port, 0) if port == USUAL_PORT else (port,):
             with contextlib.suppress(OSError, OverflowError):
                 super().__init__((HOST, candidate), _Handler)
                 return
@@ -84,6 +84,11 @@ class DashboardServer(ThreadingHTTPServer):
             thread.join()
             self.server_close()
 
+    def wait_for_ctrl_c(self) -> None:
+        """Wait until the user has had enough."""
+        with contextlib.suppress(KeyboardInterrupt):
+            threading.Event().wait()
+
     def process_request(self, request: Any, client_address: Any) -> None:
         """Answer in a thread; remember the connection, which a browser keeps open."""
         self._connections.add(request)
@@ -103,6 +108,16 @@ class DashboardServer(ThreadingHTTPServer):
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Say nothing: a browser that goes away in the middle of an answer is no error."""
+
+
+def open_browser(url: str) -> None:
+    """Open `url` for the user where there is a desktop; a browser in the terminal would be in the way of Ctrl-C."""
+    import os
+    import sys
+    import webbrowser
+
+    if sys.platform in ("darwin", "win32") or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"):
+        webbrowser.open(url)
 
 
 class _Handler(BaseHTTPRequestHandler):

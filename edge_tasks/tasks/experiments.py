@@ -9,6 +9,7 @@ from invoke.collection import Collection
 
 from edge_tasks.tasks._repository import Repository, repository
 from edge_tasks.tasks._task import task
+from edge_tasks.tasks.dashboard import dashboard
 
 if TYPE_CHECKING:
     from edge_tasks.run_record import RunSummary
@@ -209,4 +210,4 @@ def _words(text: str) -> Sequence[str]:
     return text.replace(",", " ").split()
 
 
-collection = Collection("experiments", list_, show, compare, reproduce, tag, remove)
+collection = Collection("experiments", list_, show, compare, dashboard, reproduce, tag, remove)

@@ -33,7 +33,7 @@ const app = (() => {
   }
 
   function showState(state) {
-    dom.setText(place, state.place ? state.place.bucket + (state.place.note ? ` \u00b7 ${state.place.note}` : "") : "");
+    dom.setText(place, state.place?.bucket ?? "");
     const silent = state.silentSince !== null;
     const kind = silent ? "gone" : state.problem ? "troubled" : "well";
     pulse.className = `pulse ${kind}`;
@@ -45,7 +45,8 @@ const app = (() => {
     dom.setText(pulse, text);
     pulse.title = state.live && state.checked ? `The bucket was read ${format.ago(state.checked, runs.now())}` : "";
 
-    banner.hidden = !silent && !state.problem;
+    const trouble = state.problem ?? state.place?.warning;
+    banner.hidden = !silent && !trouble;
     if (silent && state.live) {
       const lines = [
         dom.make("strong", {}, "The dashboard\u2019s server does not answer. "),
@@ -56,9 +57,9 @@ const app = (() => {
       banner.dataset.kind = "silent";
     } else if (silent) {
       dom.fill(banner, dom.make("strong", {}, "The file runs.js is missing beside this page. "), "Export again: ", dom.make("code", {}, "invoke experiments.dashboard --export DIR"));
-    } else if (state.problem) {
-      const text = [state.problem.problem, state.problem.hint].join("\n");
-      if (banner.dataset.kind !== text) dom.fill(banner, dom.make("strong", {}, state.problem.problem), state.problem.hint ? ` \u2014 ${state.problem.hint}` : "");
+    } else if (trouble) {
+      const text = [trouble.problem, trouble.hint].join("\n");
+      if (banner.dataset.kind !== text) dom.fill(banner, dom.make("strong", {}, trouble.problem), trouble.hint ? ` \u2014 ${trouble.hint}` : "");
       banner.dataset.kind = text;
     } else delete banner.dataset.kind;
   }

@@ -17,7 +17,7 @@ const columns = (() => {
   function standard() {
     const every = runs.columns();
     const varied = (name) => new Set(runs.list().map((run) => run[name])).size > 1;
-    const fields = ["run", "status", varied("model") && "model", "started", "duration", varied("user") && "user", "commit"];
+    const fields = ["run", "status", varied("model") && "model", "created", "duration", varied("user") && "user", "commit"];
     if (runs.list().some((run) => run.tags.length)) fields.push("tags");
     if (runs.list().some((run) => run.serving)) fields.push("serving");
     const differing = every.filter((column) => column.kind === "parameter" && column.distinct.size > 1);

@@ -6,7 +6,7 @@ const curves = (() => {
 
   const finite = (value) => (typeof value === "number" && Number.isFinite(value) ? value : null);
 
-  // `lines` is [{ run, label, colour index, series: {name: {steps, values, times}} }].
+  // `lines` is [{ run, label, colour index, series: {name: {steps, values, timestamps}} }].
   function create() {
     const options = { x: "step", logarithmic: false, smoothing: 0 };
     const element = dom.make("div", { class: "curves" });
@@ -59,8 +59,8 @@ const curves = (() => {
     }
 
     function points(series) {
-      const begin = series.times.length ? Date.parse(series.times[0]) : NaN;
-      const xs = options.x === "time" ? series.times.map((time) => (Date.parse(time) - begin) / 1000) : series.steps;
+      const begin = series.timestamps.length ? Date.parse(series.timestamps[0]) : NaN;
+      const xs = options.x === "time" ? series.timestamps.map((time) => (Date.parse(time) - begin) / 1000) : series.steps;
       // uPlot wants rising numbers, each once; the last value for a step is the one that counts.
       const found = new Map();
       xs.forEach((x, index) => Number.isFinite(x) && found.set(x, finite(series.values[index])));

@@ -13,7 +13,7 @@ const pageCompare = (() => {
     const named = parameters.getAll("run");
     if (!named.length) pageRuns.read(parameters);
 
-    const chosen = () => (named.length ? named.map((key) => runs.get(key)).filter(Boolean) : query.sorted(pageRuns.matching().list, runs.column("started"), true));
+    const chosen = () => (named.length ? named.map((key) => runs.get(key)).filter(Boolean) : query.sorted(pageRuns.matching().list, runs.column("created"), true));
 
     const title = dom.make("h1", {});
     const legend = dom.make("ul", { class: "legend", "aria-label": "Runs" });
@@ -199,7 +199,7 @@ const pageCompare = (() => {
         return dom.make("th", { scope: "col", "data-run": runs.key(run) }, mark, dom.make("a", { href: grid.address(run) }, run.id));
       });
       const group = (title, kind) => {
-        const fields = new Set(["status", "model", "started", "duration", "user", "host", "target", "commit", "data", "version", "serving"]);
+        const fields = new Set(["status", "model", "created", "duration", "user", "host", "target", "commit", "data", "version", "serving"]);
         const rows = runs.columns().filter((column) => column.kind === kind && (kind !== "field" || fields.has(column.key)) && shown.some((run) => ![null, undefined].includes(column.value(run))) && (!onlyDiffering.checked || differs(column)));
         if (!rows.length) return null;
         return dom.make(

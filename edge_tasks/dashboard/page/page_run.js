@@ -48,7 +48,7 @@ const pageRun = (() => {
       const facts = [
         dom.status(run.status),
         fact("model", run.model),
-        fact("started", `${format.time(run.started)}, ${format.ago(run.started, runs.now())}`),
+        fact("created", `${format.time(run.created)}, ${format.ago(run.created, runs.now())}`),
         fact("took", format.duration(runs.seconds(run))),
         run.status === "running" && run.heartbeat && fact("last sign of life", format.ago(run.heartbeat, runs.now())),
         run.serving && dom.make("span", { class: "badge" }, `serves at ${run.serving}`),
@@ -70,20 +70,22 @@ const pageRun = (() => {
       const rows = (values) =>
         Object.entries(values)
           .sort(([one], [other]) => (one < other ? -1 : 1))
-          .map(([name, value]) => row(name, format.whole(value), typeof value === "number"));
+          .map(([name, value]) => row(name, format.whole(value) || "none", typeof value === "number"));
       const row = (name, value, numeric = false) =>
         value ? dom.make("tr", {}, dom.make("th", { scope: "row" }, name), dom.make("td", { class: numeric ? "number" : null }, value)) : null;
       const table = (title, found) => found.some(Boolean) && dom.section(title, dom.make("table", { class: "pairs" }, dom.make("tbody", {}, found)));
       const more = details ?? {};
+      const local = (iso) => iso && new Date(iso).toLocaleString();
       const changed = run.dirty ? "with changes that were not committed" : run.commit ? "as committed" : "";
       dom.fill(
         facts,
-        table("Results", [...rows(run.metrics), row("result", format.whole(run.result), typeof run.result === "number")]),
+        table("Results", [...rows(run.metrics), row("result", format.whole(more.result), typeof more.result === "number")]),
         table("Parameters", rows(run.parameters)),
         table("Lineage", [
           row("commit", run.commit && dom.make("span", {}, dom.make("code", {}, run.commit.slice(0, 12)), " ", dom.copyButton(run.commit, "the commit"))),
           row("code", changed),
           ...Object.entries(more.data_files ?? {}).map(([path, hash]) => row(path, dom.make("code", {}, hash))),
+          row("repeats", more.reproduced_from && dom.make("a", { href: grid.address({ model: run.model, id: more.reproduced_from }) }, more.reproduced_from)),
           row("reproduce", run.commit && dom.command(`invoke experiments.reproduce ${run.id}`)),
         ]),
         table("Model", [
@@ -97,16 +99,17 @@ const pageRun = (() => {
           row("on", run.host),
           row("target", run.target),
           row("job", run.job && dom.make("code", {}, run.job)),
-          row("started", run.started && new Date(run.started).toLocaleString()),
-          row("ended", run.ended && new Date(run.ended).toLocaleString()),
+          row("created", local(run.created)),
+          row("started", local(run.started)),
+          row("ended", local(run.ended)),
         ]),
-        table("Environment", Object.entries(more.environment ?? {}).map(([name, value]) => row(name, format.whole(value)))),
+        table("Environment", [...rows(more.environment ?? {}), ...rows(more.machine ?? {})]),
       );
       const why = more.trace || run.error;
       dom.fill(
         failure,
-        run.status === "failed" && why && dom.make("section", { class: "failure", "aria-label": "Why it failed" }, dom.make("h2", {}, run.error || "It failed"), more.trace && dom.make("pre", { tabindex: 0 }, more.trace)),
-        run.status === "died" && dom.make("section", { class: "failure" }, dom.make("h2", {}, "It died"), dom.make("p", {}, `The process gave no sign of life after ${format.time(run.heartbeat ?? run.started)}: it was killed, or its machine went away.`)),
+        run.status !== "died" && why && dom.make("section", { class: "failure", "aria-label": "Why it failed" }, dom.make("h2", {}, run.error || "Why it failed"), more.trace && dom.make("pre", { tabindex: 0 }, more.trace)),
+        run.status === "died" && dom.make("section", { class: "failure" }, dom.make("h2", {}, "It died"), dom.make("p", {}, `The process gave no sign of life after ${format.time(run.heartbeat ?? run.created)}: it was killed, or its machine went away.`)),
       );
     }
 
@@ -139,7 +142,7 @@ const pageRun = (() => {
     }
 
     function neighbour(step) {
-      const order = query.sorted(pageRuns.matching().list, runs.column("started"), true);
+      const order = query.sorted(pageRuns.matching().list, runs.column("created"), true);
       const place = order.findIndex((run) => runs.key(run) === key);
       const next = order[place + step];
       if (place >= 0 && next) location.replace(grid.address(next));

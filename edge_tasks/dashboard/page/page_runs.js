@@ -7,14 +7,14 @@ const pageRuns = (() => {
   let place = { top: 0, left: 0 };
   let focused = false;
 
-  const settings = { text: "", status: "", model: "", sort: "started", descending: true };
+  const settings = { text: "", status: "", model: "", sort: "created", descending: true };
 
   function read(parameters) {
     settings.text = parameters.get("filter") ?? "";
     settings.status = parameters.get("status") ?? "";
     settings.model = parameters.get("model") ?? "";
-    settings.sort = parameters.get("sort") ?? "started";
-    settings.descending = parameters.get("order") ? parameters.get("order") === "down" : settings.sort === "started";
+    settings.sort = parameters.get("sort") ?? "created";
+    settings.descending = parameters.get("order") ? parameters.get("order") === "down" : settings.sort === "created";
   }
 
   function parameters() {
@@ -22,7 +22,7 @@ const pageRuns = (() => {
     if (settings.text) found.set("filter", settings.text);
     if (settings.status) found.set("status", settings.status);
     if (settings.model) found.set("model", settings.model);
-    if (settings.sort !== "started" || !settings.descending) {
+    if (settings.sort !== "created" || !settings.descending) {
       found.set("sort", settings.sort);
       found.set("order", settings.descending ? "down" : "up");
     }
@@ -73,7 +73,7 @@ const pageRuns = (() => {
     table = grid.create({
       sort(column) {
         if (settings.sort === column.key) settings.descending = !settings.descending;
-        else Object.assign(settings, { sort: column.key, descending: column.kind === "metric" || column.key === "started" });
+        else Object.assign(settings, { sort: column.key, descending: column.kind === "metric" || column.key === "created" });
         write();
         refresh();
       },
@@ -89,7 +89,7 @@ const pageRuns = (() => {
       const some = runs.size > 0;
       table.element.hidden = !some;
       toolbar.hidden = statusBar.hidden = !some;
-      const sort = runs.column(settings.sort) ?? runs.column("started");
+      const sort = runs.column(settings.sort) ?? runs.column("created");
       const { list, problems } = matching();
       table.setColumns(columns.shown(), { key: sort.key, descending: settings.descending });
       table.setRuns(query.sorted(list, sort, settings.descending));
@@ -134,7 +134,7 @@ const pageRuns = (() => {
         counts.set(run.status, (counts.get(run.status) ?? 0) + 1);
         found.add(run.model);
       }
-      const order = ["running", "completed", "failed", "interrupted", "died"];
+      const order = ["queued", "running", "completed", "failed", "interrupted", "died"];
       const known = [...counts.keys()].sort((one, other) => order.indexOf(one) - order.indexOf(other));
       const held = statuses.contains(document.activeElement) ? document.activeElement.dataset.status : null;
       const choice = (name, label, amount) => {
@@ -186,7 +186,7 @@ const pageRuns = (() => {
         if (table.active === null && table.element.querySelector(".grid-row:not([hidden])")) table.moveTo(firstKey());
       }
     });
-    const firstKey = () => runs.key(query.sorted(matching().list, runs.column(settings.sort) ?? runs.column("started"), settings.descending)[0]);
+    const firstKey = () => runs.key(query.sorted(matching().list, runs.column(settings.sort) ?? runs.column("created"), settings.descending)[0]);
     models.addEventListener("change", () => {
       settings.model = models.value;
       write();

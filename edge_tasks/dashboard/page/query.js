@@ -34,7 +34,7 @@ const query = (() => {
     return (run) => {
       const value = column.value(run);
       if (value === null || value === undefined) return operator === "!=";
-      const number = column.name === "started" ? Date.parse(value) : value;
+      const number = column.name === "created" ? Date.parse(value) : value;
       if (numbers !== null && typeof number === "number") return compare(number, operator, numbers);
       const mine = format.whole(value).toLowerCase();
       if (operator === "~") return mine.includes(text);
@@ -45,7 +45,7 @@ const query = (() => {
   }
 
   function asNumber(column, wanted) {
-    if (column.kind === "field" && column.name === "started") {
+    if (column.kind === "field" && column.name === "created") {
       const moment = Date.parse(/^\d{4}-\d{2}-\d{2}$/.test(wanted) ? `${wanted}T00:00` : wanted);
       return Number.isNaN(moment) ? null : moment;
     }

@@ -14,18 +14,17 @@ const runs = (() => {
   const now = () => Date.now() + clock;
 
   function seconds(run) {
-    const begin = Date.parse(run.started);
-    const end = run.ended ? Date.parse(run.ended) : run.status === "running" ? now() : NaN;
-    return (end - begin) / 1000;
+    const end = run.ended ? Date.parse(run.ended) : run.status === "running" ? now() : Date.parse(run.heartbeat);
+    return (end - Date.parse(run.started)) / 1000;
   }
 
   // What stands before the metrics and parameters, and what after them.
-  const LEADING = ["run", "status", "model", "started", "duration"];
+  const LEADING = ["run", "status", "model", "created", "duration"];
   const FIELDS = [
     { name: "run", value: (run) => run.id },
     { name: "status", value: (run) => run.status },
     { name: "model", value: (run) => run.model },
-    { name: "started", value: (run) => run.started, show: (run) => format.time(run.started) },
+    { name: "created", value: (run) => run.created, show: (run) => format.time(run.created) },
     { name: "duration", value: seconds, show: (run) => format.duration(seconds(run)), numeric: true },
     { name: "user", value: (run) => run.user },
     { name: "host", value: (run) => run.host },
@@ -35,7 +34,6 @@ const runs = (() => {
     { name: "version", value: (run) => run.version },
     { name: "serving", value: (run) => run.serving },
     { name: "tags", value: (run) => (run.tags.length ? run.tags.join(", ") : null) },
-    { name: "result", value: (run) => run.result },
   ].map((field) => ({ kind: "field", key: field.name, label: field.name, numeric: false, ...field }));
 
   const commit = (run) => (run.commit ? run.commit.slice(0, 7) + (run.dirty ? "+" : "") : "");

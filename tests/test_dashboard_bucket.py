@@ -1,0 +1,229 @@
+"""The dashboard over the records in a real bucket, and its task as users type it."""
+
+from __future__ import annotations
+
+import json
+import signal
+import urllib.request
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edge_tasks import local, storage
+from edge_tasks.cloud import Cloud, connect
+from edge_tasks.config import EdgeConfig
+from edge_tasks.dashboard.bucket import BucketRecords, open_records
+from edge_tasks.dashboard.records import OUTPUT_LIMIT, Row, details_document
+from edge_tasks.edge_yaml import load_config
+from edge_tasks.errors import ConfigError, NotFoundError
+from edge_tasks.run_record import COMPLETED, QUEUED, RUNNING, RunRecord, Series, utc_now
+from edge_tasks.run_store import RunStore
+from edge_tasks.state import Deployment
+from edge_tasks.store import StateStore
+from tests.repositories import Repository
+
+pytestmark = pytest.mark.xdist_group("dashboard")
+
+EDGE_YAML = """\
+google_cloud_project: {project_id: my-project, region: us-central1}
+storage_bucket: {bucket_name: my-bucket}
+models:
+  digits: {endpoint_name: digits-endpoint}
+"""
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder with servers of its own and a bucket."""
+    root = tmp_path_factory.mktemp("dashboard")
+    (root / "edge.yaml").write_text(EDGE_YAML)
+    try:
+        storage.create_bucket(connect(load_config(root, {}), root))
+        yield root
+    finally:
+        local.stop(root)
+
+
+@pytest.fixture
+def config(root: Path) -> EdgeConfig:
+    return load_config(root, {})
+
+
+@pytest.fixture
+def cloud(root: Path, config: EdgeConfig) -> Iterator[Cloud]:
+    cloud = connect(config, root)
+    yield cloud
+    for blob in cloud.storage.list_blobs("my-bucket"):
+        blob.delete()
+
+
+@pytest.fixture
+def store(cloud: Cloud, config: EdgeConfig) -> RunStore:
+    return RunStore(cloud, config)
+
+
+@pytest.fixture
+def records(cloud: Cloud, config: EdgeConfig) -> BucketRecords:
+    return open_records(cloud, config, None)
+
+
+def record(number: int, **values: Any) -> RunRecord:
+    run_id = f"20261122-2046{number:02}-1a2b3c4d"
+    return RunRecord(**{"run_id": run_id, "model_name": "digits", "status": COMPLETED, "created": utc_now(), **values})
+
+
+def write(store: RunStore, run: RunRecord) -> RunRecord:
+    return store.update(run.model_name, run.run_id, lambda _: run).record
+
+
+def rows(records: BucketRecords) -> dict[str, Row]:
+    return {row.id: row for row in records.rows()}
+
+
+def test_a_run_is_shown_as_it_was_recorded(store: RunStore, records: BucketRecords) -> None:
+    run = write(
+        store,
+        record(
+            1, user="ada", commit="a" * 40, dirty=True, parameters={"C": 0.1}, metrics={"accuracy": 0.9},
+            model_version="projects/p/locations/r/models/m@3", tags=("best",), data={"data/x": "f00"},
+        ),
+    )  # fmt: skip
+    row = rows(records)[run.run_id]
+    assert (row.status, row.user, row.version, row.tags, row.dirty) == ("completed", "ada", "3", ("best",), True)
+    assert (row.parameters, row.metrics) == ({"C": 0.1}, {"accuracy": 0.9})
+
+
+def test_what_goes_on_is_read_again_without_reading_all(store: RunStore, records: BucketRecords) -> None:
+    now = utc_now()
+    old, live = record(1), record(2, status=RUNNING, started=now, heartbeat=now)
+    for run in (old, live, record(3)):
+        write(store, run)
+    assert len(rows(records)) == 3
+    write(store, live.changed(metrics={"loss": 0.5}))
+    write(store, record(4))
+    write(store, record(5, model_name="other"))
+    write(store, old.changed(tags=("late",)))
+    seen = rows(records)
+    assert seen[live.run_id].metrics == {"loss": 0.5}
+    assert record(4).run_id in seen
+    assert seen[old.run_id].tags == ()
+    again = open_records(records._cloud, records._config, None)
+    assert rows(again)[old.run_id].tags == ("late",)
+    assert record(5).run_id in rows(again)
+
+
+def test_a_run_that_is_not_heard_of_has_died(store: RunStore, records: BucketRecords) -> None:
+    write(store, record(1, status=RUNNING, heartbeat=utc_now() - timedelta(hours=1)))
+    write(store, record(2, status=QUEUED))
+    assert [row.status for row in rows(records).values()] == ["queued", "died"]
+
+
+def test_the_run_that_serves_is_named(store: RunStore, records: BucketRecords, cloud: Cloud) -> None:
+    served, tried, idle = (write(store, record(number)) for number in (1, 2, 3))
+
+    def deployment(run: RunRecord, version: int) -> Deployment:
+        model = f"projects/p/locations/r/models/m@{version}"
+        return Deployment(
+            model=model, deployed_model_id="1", deployed_at=utc_now(), deployed_by="ada", run_id=run.run_id
+        )
+
+    states = StateStore(cloud)
+    states.create()
+    with states.locked() as locked:
+        locked.save(locked.state.with_deployment("digits", deployment(served, 1)))
+        locked.save(locked.state.with_candidate("digits", deployment(tried, 2)))
+    seen = rows(records)
+    assert seen[served.run_id].serving == "digits-endpoint (version 1)"
+    assert seen[tried.run_id].serving == "digits-endpoint (version 2, a part of the requests)"
+    assert seen[idle.run_id].serving is None
+
+
+def test_objects_that_are_no_runs_are_named(store: RunStore, records: BucketRecords, cloud: Cloud) -> None:
+    write(store, record(1))
+    for name in ("a", "b"):
+        cloud.bucket.blob(f"experiments/runs/digits/{name}.json").upload_from_string(b"?")
+    assert len(rows(records)) == 1
+    warning = records.place()["warning"]
+    assert warning["problem"].startswith("gs://my-bucket/experiments/runs/digits/")
+    assert "and 1 more like it" in warning["problem"]
+
+
+def test_the_details_of_a_run(store: RunStore, records: BucketRecords, tmp_path: Path) -> None:
+    run = write(store, record(1, sources={"train.py": 5}, data={"data/x": "f00"}, trace="Traceback"))
+    store.write_series("digits", run.run_id, {"loss": Series(steps=[0, 1], values=[1.0, None], timestamps=["", ""])})
+    store.write_source("digits", run.run_id, "train.py", b"a = \xff")
+    output = tmp_path / "output.txt"
+    output.write_bytes(b"x" * (OUTPUT_LIMIT + 10))
+    store.write_output("digits", run.run_id, output)
+
+    document = details_document(records.details("digits", run.run_id, 0))
+    assert document["series"]["loss"]["values"] == [1.0, None]
+    assert (document["data_files"], document["trace"]) == ({"data/x": "f00"}, "Traceback")
+    assert (document["output"]["from"], document["output"]["to"]) == (10, OUTPUT_LIMIT + 10)
+    assert len(document["output"]["text"]) == OUTPUT_LIMIT
+    end = details_document(records.details("digits", run.run_id, OUTPUT_LIMIT + 10))["output"]
+    assert end == {"text": "", "from": OUTPUT_LIMIT + 10, "to": OUTPUT_LIMIT + 10}
+    assert records.file("digits", run.run_id, "train.py") == "a = \ufffd"
+
+
+@pytest.mark.parametrize("names", [("..", "x"), ("digits", "../../x"), ("digits", "nothing")])
+def test_a_run_that_is_not_there_is_not_found(records: BucketRecords, names: tuple[str, str]) -> None:
+    with pytest.raises(NotFoundError):
+        records.details(*names, 0)
+    with pytest.raises(NotFoundError):
+        records.file(*names, "train.py")
+
+
+def test_files_that_the_record_does_not_name_are_not_read(store: RunStore, records: BucketRecords) -> None:
+    run = write(store, record(1))
+    store.write_source("digits", run.run_id, "train.py", b"")
+    for name in ("train.py", "../../../runs/digits/x.json"):
+        with pytest.raises(NotFoundError, match="the run has no file"):
+            records.file("digits", run.run_id, name)
+
+
+def test_one_model_can_be_shown_alone(store: RunStore, cloud: Cloud, config: EdgeConfig) -> None:
+    write(store, record(1))
+    write(store, record(2, model_name="other"))
+    assert list(rows(open_records(cloud, config, "other"))) == [record(2).run_id]
+    with pytest.raises(ConfigError, match="no model `nobody`"):
+        open_records(cloud, config, "nobody")
+
+
+def test_the_task_shows_a_training_and_ends_with_ctrl_c(hello_world: Repository, tmp_path: Path) -> None:
+    hello_world.run("invoke", "init")
+    hello_world.run("python", "models/hello-world/train.py", "with", "is_vertex=False")
+    process = hello_world.start("invoke", "experiments.dashboard", "--no-browser", "--port", "0")
+    try:
+        assert process.stdout
+        url = next(line.strip() for line in process.stdout if line.startswith("http://127.0.0.1:"))
+        runs: list[Any] = []
+        while not runs:
+            with urllib.request.urlopen(f"{url}api/runs", timeout=60) as answer:
+                update = json.load(answer)
+            assert update["problem"] is None
+            runs = update["runs"]
+        assert [(run["model"], run["status"]) for run in runs] == [("hello-world", "completed")]
+        assert runs[0]["metrics"].keys() == {"score"}
+        process.send_signal(signal.SIGINT)
+        rest, _ = process.communicate(timeout=60)
+        assert process.returncode == 0, rest
+        assert rest.splitlines()[-1] == "> the dashboard has ended"
+    finally:
+        process.kill()
+        process.wait()
+
+    folder = tmp_path / "page"
+    printed = hello_world.run("invoke", "experiments.dashboard", "--export", str(folder)).stdout
+    assert printed == f"{folder}/index.html\n"
+    (data,) = (folder / "runs" / "hello-world").iterdir()
+    assert "train.py" in data.read_text()
+
+
+def test_a_repository_without_a_bucket_is_told_what_to_do(hello_world: Repository) -> None:
+    problem, hint = hello_world.fails("invoke", "experiments.dashboard", "--no-browser")
+    assert problem.endswith("is not there")
+    assert hint == "invoke init"
