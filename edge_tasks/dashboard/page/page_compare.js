@@ -6,6 +6,7 @@ const pageCompare = (() => {
   const MOST_CURVES = 20;
   const MOST_IN_TABLE = 50;
   const MOST_AXES = 12;
+  const SHADES = 48;
 
   function show(main, parameters) {
     main.className = "compare";
@@ -133,12 +134,11 @@ const pageCompare = (() => {
       };
     }
 
-    // From blue by way of green to yellow, as even to the eye as three corners allow; also for the colour-blind.
+    // From blue by way of green to yellow, as even to the eye as it can be; also for the colour-blind.
     function ramp(share) {
-      const dark = theme.dark;
-      const hue = 265 - 175 * share;
-      const light = dark ? 58 + 26 * share : 38 + 26 * share;
-      return `oklch(${light}% 0.13 ${hue})`;
+      const even = Math.round(share * SHADES) / SHADES;
+      const light = theme.dark ? 58 + 26 * even : 38 + 26 * even;
+      return `oklch(${light}% 0.13 ${265 - 175 * even})`;
     }
 
     colourBy.addEventListener("change", () => {

@@ -11,6 +11,8 @@ const parallel = (() => {
   const MOST_WORDS = 24;
   const MANY = 300;
   const MOST_OUTSIDE = 2000;
+  // Milliseconds of drawing in one frame.
+  const FRAME = 8;
 
   // `on` has over(run or null), open(run) and brushed(runs).
   function create(on) {
@@ -26,7 +28,7 @@ const parallel = (() => {
     let width = 0;
 
     const forgetTheme = theme.onChange(() => draw());
-    const observer = new ResizeObserver(() => lay());
+    const observer = new ResizeObserver(() => width !== roomFor() && lay());
     observer.observe(element);
 
     // `colours(run)` gives a run's colour, called anew for each drawing.
@@ -34,6 +36,7 @@ const parallel = (() => {
       list = wanted;
       colourOf = colours;
       axes = columns.map((column) => axisOf(column)).filter(Boolean);
+      for (const axis of axes) axis.shares = Float64Array.from(list, (run) => axis.part(axis.column.value(run)) ?? NaN);
       for (const key of [...brushes.keys()]) if (!axes.some((axis) => axis.column.key === key)) brushes.delete(key);
       lay();
     }
@@ -84,8 +87,10 @@ const parallel = (() => {
     const yOf = (share) => HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM);
     const shareOf = (y) => Math.min(1, Math.max(0, (HEIGHT - BOTTOM - y) / (HEIGHT - TOP - BOTTOM)));
 
+    const roomFor = () => Math.max(element.clientWidth, 2 * SIDE + (axes.length - 1) * LEAST);
+
     function lay() {
-      width = Math.max(element.clientWidth, 2 * SIDE + (axes.length - 1) * LEAST);
+      width = roomFor();
       stage.style.width = `${width}px`;
       stage.style.height = `${HEIGHT}px`;
       const ratio = window.devicePixelRatio || 1;
@@ -154,7 +159,7 @@ const parallel = (() => {
       else brushes.set(axis.column.key, range);
       placeBrushes();
       draw();
-      on.brushed(list.filter(within));
+      on.brushed(list.filter((_, run) => within(run)));
     }
 
     function placeBrushes() {
@@ -167,34 +172,37 @@ const parallel = (() => {
       }
     }
 
-    function within(run) {
+    // From here on a run is its place in the list.
+    function within(place) {
       for (const axis of axes) {
         const range = brushes.get(axis.column.key);
         if (!range) continue;
-        const share = axis.part(axis.column.value(run));
-        if (share === null || share < range[0] - 1e-9 || share > range[1] + 1e-9) return false;
+        const share = axis.shares[place];
+        if (!(share >= range[0] - 1e-9 && share <= range[1] + 1e-9)) return false;
       }
       return true;
     }
 
     // -- drawing --
 
-    function trace(context, run) {
+    function trace(context, place) {
       context.beginPath();
       let begun = false;
-      axes.forEach((axis, place) => {
-        const share = axis.part(axis.column.value(run));
-        if (share === null) {
+      for (let index = 0; index < axes.length; index++) {
+        const share = axes[index].shares[place];
+        if (Number.isNaN(share)) {
           begun = false;
-          return;
+          continue;
         }
-        const [x, y] = [xOf(place), yOf(share)];
-        if (begun) context.lineTo(x, y);
-        else context.moveTo(x, y);
+        if (begun) context.lineTo(xOf(index), yOf(share));
+        else context.moveTo(xOf(index), yOf(share));
         begun = true;
-      });
+      }
       context.stroke();
     }
+
+    // Thousands of lines are drawn over several frames, so that the page stays fluid meanwhile.
+    let drawing = 0;
 
     function draw() {
       const context = canvas.getContext("2d");
@@ -203,33 +211,28 @@ const parallel = (() => {
       context.clearRect(0, 0, width, HEIGHT);
       const inside = [];
       const outside = [];
-      for (const run of list) (within(run) ? inside : outside).push(run);
-      context.lineWidth = 1;
-      context.globalAlpha = 0.35;
-      context.strokeStyle = theme.colour("line-strong");
-      for (const run of outside.slice(0, MOST_OUTSIDE)) trace(context, run);
-      context.globalAlpha = over ? 0.12 : inside.length > MANY ? Math.max(0.06, 40 / inside.length) : 0.85;
-      context.lineWidth = inside.length > MANY ? 1 : 1.6;
-      for (const run of inside) {
-        context.strokeStyle = colourOf(run);
-        trace(context, run);
-      }
-      if (over) {
-        context.globalAlpha = 1;
-        context.lineWidth = 2.6;
-        context.strokeStyle = colourOf(over);
-        trace(context, over);
-      }
-      context.globalAlpha = 1;
-      context.lineWidth = 1;
-      context.strokeStyle = theme.colour("line-strong");
-      axes.forEach((_, place) => {
-        context.beginPath();
-        context.moveTo(Math.round(xOf(place)) + 0.5, yOf(1));
-        context.lineTo(Math.round(xOf(place)) + 0.5, yOf(0));
-        context.stroke();
-      });
+      list.forEach((_, place) => (within(place) ? inside : outside).push(place));
+      const many = inside.length > MANY;
+      const steps = outside.slice(0, MOST_OUTSIDE).map((place) => [place, theme.colour("line-strong"), 0.35, 1]);
+      const alpha = over !== null ? 0.12 : many ? Math.max(0.06, 40 / inside.length) : 0.85;
+      for (const place of inside) steps.push([place, colourOf(list[place]), alpha, many ? 1 : 1.6]);
+      if (over !== null) steps.push([list.indexOf(over), colourOf(over), 1, 2.6]);
       canvas.setAttribute("aria-label", `Parallel coordinates of ${format.count(list.length, "run")} over ${axes.map((axis) => axis.column.label).join(", ")}; ${inside.length} inside the chosen parts`);
+
+      let next = 0;
+      function some() {
+        const begin = performance.now();
+        while (next < steps.length && performance.now() - begin < FRAME) {
+          const [place, colour, alpha, lineWidth] = steps[next++];
+          context.strokeStyle = colour;
+          context.globalAlpha = alpha;
+          context.lineWidth = lineWidth;
+          trace(context, place);
+        }
+        drawing = next < steps.length ? requestAnimationFrame(some) : 0;
+      }
+      cancelAnimationFrame(drawing);
+      some();
     }
 
     // -- the run under the pointer --
@@ -239,17 +242,17 @@ const parallel = (() => {
       const [x, y] = [event.clientX - box.left, event.clientY - box.top];
       let best = null;
       let least = 8;
-      for (const run of list) {
+      for (let run = 0; run < list.length; run++) {
         if (!within(run)) continue;
         for (let place = 0; place + 1 < axes.length; place++) {
           const [left, right] = [xOf(place), xOf(place + 1)];
           if (x < left || x > right) continue;
-          const one = axes[place].part(axes[place].column.value(run));
-          const other = axes[place + 1].part(axes[place + 1].column.value(run));
-          if (one === null || other === null) continue;
+          const one = axes[place].shares[run];
+          const other = axes[place + 1].shares[run];
+          // NaN, where a value is missing, is nearer to nothing.
           const part = (x - left) / (right - left);
           const distance = Math.abs(yOf(one) + part * (yOf(other) - yOf(one)) - y);
-          if (distance < least) [best, least] = [run, distance];
+          if (distance < least) [best, least] = [list[run], distance];
         }
       }
       return best;
@@ -282,6 +285,7 @@ const parallel = (() => {
     });
 
     function end() {
+      cancelAnimationFrame(drawing);
       forgetTheme();
       observer.disconnect();
     }
