@@ -7,10 +7,10 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 WORKERS ?= auto
 
-.PHONY: demo test check format lint types schema parity snapshot benchmark clean help
+.PHONY: demo test test-wheel check format lint types schema parity reference snapshot benchmark clean help
 
 help:
-	@sed -n 's/^# //p' Makefile; echo; sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 18
+	@sed -n 's/^# //p' Makefile; echo; sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 18
 
 $(INSTALLED): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
@@ -25,6 +25,9 @@ demo: $(INSTALLED) ## the whole loop on this machine: data, training job, regist
 
 test: $(INSTALLED) ## all tests
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
+
+test-wheel: ## all tests against the built wheel, outside the checkout
+	PYTHON=$(PYTHON) scripts/test-wheel -n $(WORKERS) --dist loadgroup
 
 check: $(INSTALLED) ## format, lint, types, tests: before a commit
 	$(BIN)/ruff format --check .
@@ -46,6 +49,10 @@ schema: $(INSTALLED) ## freeze the API's schema again from the installed SDK
 parity: $(INSTALLED) ## write docs/parity.md again: what of the API is emulated
 	$(BIN)/python -m edge_tasks.emulator.parity --markdown > docs/parity.md.new
 	@mv docs/parity.md.new docs/parity.md
+
+reference: $(INSTALLED) ## write docs/reference.md again, from the tasks and edge.yaml's schema
+	$(BIN)/python scripts/reference.py > docs/reference.md.new
+	@mv docs/reference.md.new docs/reference.md
 
 snapshot: $(INSTALLED) ## keep what this release makes, for the test that updates it
 	@PATH="$(abspath $(BIN)):$$PATH" scripts/snapshot

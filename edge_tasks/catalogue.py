@@ -9,7 +9,8 @@ from typing import Any
 from edge_tasks import vertex
 from edge_tasks.cloud import Cloud
 from edge_tasks.config import EdgeConfig
-from edge_tasks.state import ModelState
+from edge_tasks.errors import NotFoundError
+from edge_tasks.state import Deployment, ModelState
 from edge_tasks.store import StateStore
 from edge_tasks.trained_model import find_trained_model
 
@@ -58,6 +59,31 @@ def describe(root: Path, config: EdgeConfig, cloud: Cloud, name: str) -> dict[st
         "candidate": state.candidate.model_dump(mode="json") if state.candidate else None,
         "history": [deployment.model_dump(mode="json") for deployment in state.history],
     }
+
+
+def why(cloud: Cloud, name: str) -> dict[str, Any]:
+    """Return why the endpoint of the model `name` answers as it does: where each version on it comes from.
+
+    Raises NotFoundError when nothing is deployed.
+    """
+    state = StateStore(cloud).load().model(name)
+    endpoint = vertex.get_endpoint(cloud, state.endpoint) if state.endpoint else None
+    if endpoint is None or state.deployed is None:
+        raise NotFoundError(f"the model `{name}` is not deployed", f"invoke model.deploy --name {name}")
+    serving = [item for item in (state.deployed, state.candidate) if item]
+    return {
+        "model": name,
+        "endpoint": endpoint.name,
+        "serving": [
+            {"traffic": endpoint.traffic.get(item.deployed_model_id, 0), **_explained(item)} for item in serving
+        ],
+        "before": [_explained(item) for item in reversed(state.history[:-1])],
+    }
+
+
+def _explained(deployment: Deployment) -> dict[str, Any]:
+    values = deployment.model_dump(mode="json", exclude={"deployed_model_id"})
+    return {"version": deployment.version, **values}
 
 
 def _serving(state: ModelState) -> str:

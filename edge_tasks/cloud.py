@@ -140,6 +140,13 @@ def connect(config: EdgeConfig, root: Path) -> Cloud:
     return _google_cloud(config)
 
 
+def was_initialised(config: EdgeConfig, root: Path) -> bool:
+    """Say whether there can be a bucket: local servers that never ran hold none, and need no start to say so."""
+    from edge_tasks import local
+
+    return config.target != "local" or local.data_directory(root).is_dir()
+
+
 def connect_from_job(config: EdgeConfig) -> Cloud:
     """Return the Cloud as a training job sees it.
 

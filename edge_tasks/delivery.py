@@ -6,14 +6,18 @@ Each step looks at what is there, so that a pipeline can be run again from anywh
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from edge_tasks import dvc, git, payloads, releases, vertex
 from edge_tasks.cloud import Cloud
 from edge_tasks.config import EdgeConfig
 from edge_tasks.errors import CloudError
+from edge_tasks.files import write_atomically
 from edge_tasks.progress import Progress
+from edge_tasks.rollout import Release
 from edge_tasks.state import ModelState
 from edge_tasks.store import StateStore
 from edge_tasks.trained_model import FILE_NAME as TRAINED_MODEL_FILE
@@ -31,15 +35,30 @@ def train(root: Path, config: EdgeConfig, progress: Progress) -> None:
 
     Data and models that DVC's remote has are fetched when they are needed.
     """
+    elsewhere = {}
     for name in config.models:
         trained = find_trained_model(root / "models" / name, name)
         if trained is not None and trained.target != config.target:
-            # A missing output is DVC's own reason to run a stage again.
-            (root / "models" / name / TRAINED_MODEL_FILE).unlink()
+            path = root / "models" / name / TRAINED_MODEL_FILE
+            elsewhere[path] = path.read_bytes()
             progress.step(f"`{name}` was trained for the target `{trained.target}`, and is trained again")
-    dvc.stream(root, "repro", "--pull", doing="train")
+    with _missing(elsewhere):
+        dvc.stream(root, "repro", "--pull", doing="train")
     dvc.stream(root, "push", doing="push data and models")
     progress.step("trained what changed, and pushed data and models")
+
+
+@contextlib.contextmanager
+def _missing(files: dict[Path, bytes]) -> Iterator[None]:
+    """Take `files` away, which is DVC's own reason to run the stages that write them; put them back if that fails."""
+    for path in files:
+        path.unlink()
+    try:
+        yield
+    finally:
+        for path, content in files.items():
+            if not path.exists():
+                write_atomically(path, content)
 
 
 def record(root: Path, branch: str, progress: Progress) -> bool:
@@ -78,19 +97,17 @@ def _push(root: Path, branch: str) -> None:
     raise git.GitError(f"cannot push to `{branch}`: others pushed {_PUSH_TRIES} times meanwhile", "run it again")
 
 
-def deploy(
-    cloud: Cloud, config: EdgeConfig, root: Path, progress: Progress, options: releases.Options, traffic: int
-) -> None:
+def deploy(wanted: Iterable[Release], traffic: int) -> None:
     """Give every newly trained model `traffic` percent of its requests; one that is not deployed yet gets them all."""
-    for name in config.models:
-        trained = load_trained_model(root / "models" / name, name)
-        state = _state(cloud, name)
-        if state.deployed is not None and state.deployed.run_id == trained.run_id:
-            progress.step(f"`{name}` version {state.deployed.version} serves already")
+    for release in wanted:
+        trained = load_trained_model(release.folder, release.name)
+        deployed = _state(release.cloud, release.name).deployed
+        if deployed is not None and deployed.origin.run_id == trained.run_id:
+            release.progress.step(f"`{release.name}` version {deployed.version} serves already")
             continue
-        share = traffic if state.deployed is not None else 100
-        outcome = releases.deploy(cloud, config, root, name, progress, options, share)
-        progress.step(f"`{name}` version {outcome.version} gets {share} % of the requests")
+        share = traffic if deployed is not None else 100
+        outcome = releases.deploy(release, share)
+        release.progress.step(f"`{release.name}` version {outcome.version} gets {share} % of the requests")
 
 
 def smoke_test(cloud: Cloud, config: EdgeConfig, root: Path, progress: Progress, requests: int) -> None:
@@ -99,13 +116,13 @@ def smoke_test(cloud: Cloud, config: EdgeConfig, root: Path, progress: Progress,
     Raises CloudError at the first that is none.
     """
     for name in config.models:
-        endpoint = _state(cloud, name).endpoint
-        if _state(cloud, name).deployed is None or endpoint is None:
+        state = _state(cloud, name)
+        if state.deployed is None or state.endpoint is None:
             raise CloudError(f"the model `{name}` is not deployed", f"invoke model.deploy --name {name}")
         payload = payloads.read_payload(root / "models" / name / payloads.FILE_NAME)
         answers: Counter[str] = Counter()
         for _ in range(requests):
-            answer = vertex.predict(cloud, endpoint, payload)
+            answer = vertex.predict(cloud, state.endpoint, payload)
             if not answer.get("predictions"):
                 raise CloudError(f"`{name}` answered without predictions", f"invoke model.predict --name {name}")
             answers[str(answer.get("modelVersionId", "?"))] += 1
@@ -113,25 +130,26 @@ def smoke_test(cloud: Cloud, config: EdgeConfig, root: Path, progress: Progress,
         progress.step(f"`{name}` answered {requests} requests: {versions}")
 
 
-def promote(cloud: Cloud, config: EdgeConfig, root: Path, progress: Progress, options: releases.Options) -> None:
+def promote(wanted: Iterable[Release]) -> None:
     """Give every version that has a part of the requests all of them."""
-    for name in config.models:
-        if _state(cloud, name).candidate is None:
-            progress.step(f"`{name}` has no new version")
-            continue
-        outcome = releases.promote(cloud, config, root, name, progress, options)
-        progress.step(f"`{name}` version {outcome.version} serves all the requests")
+    for release in _with_candidate(wanted):
+        outcome = releases.promote(release)
+        release.progress.step(f"`{release.name}` version {outcome.version} serves all the requests")
 
 
-def cancel(cloud: Cloud, config: EdgeConfig, root: Path, progress: Progress, options: releases.Options) -> None:
+def cancel(wanted: Iterable[Release]) -> None:
     """Take off every version that has a part of the requests; what served before has them all again."""
-    for name in config.models:
-        candidate = _state(cloud, name).candidate
-        if candidate is None:
-            progress.step(f"`{name}` has no new version")
-            continue
-        outcome = releases.rollback(cloud, config, root, name, progress, options)
-        progress.step(f"`{name}` version {outcome.version} serves all the requests; {candidate.version} is off")
+    for release in _with_candidate(wanted):
+        outcome = releases.rollback(release)
+        release.progress.step(f"`{release.name}` version {outcome.version} serves all the requests again")
+
+
+def _with_candidate(wanted: Iterable[Release]) -> Iterator[Release]:
+    for release in wanted:
+        if _state(release.cloud, release.name).candidate is None:
+            release.progress.step(f"`{release.name}` has no new version")
+        else:
+            yield release
 
 
 def _state(cloud: Cloud, name: str) -> ModelState:

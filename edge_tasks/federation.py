@@ -246,7 +246,8 @@ def by_hand(provider: Provider) -> list[str]:
     if provider.ci == "circleci":
         key = "CI pushes dvc.lock and the metrics to main: let it, by Project Settings > SSH Keys > Add user key"
         rollback = "to roll back, use Trigger Pipeline with the parameter `rollback`: the model's name"
-        return [commit, key, rollback]
+        forks = "leave Project Settings > Advanced > Pass secrets to builds from forked pull requests off"
+        return [commit, key, forks, rollback]
     approval = "name the people who approve: Settings > Environments > production > Required reviewers"
     start = "start releasing: gh variable set EDGE_RELEASE --body true"
     push = "CI pushes dvc.lock and the metrics to main: if main is protected, let GitHub Actions do it"
@@ -300,9 +301,10 @@ def _service_accounts(config: EdgeConfig) -> set[str]:
 
 def _quoted(word: str) -> str:
     """Return `word` for a shell, in which the project's number is a variable."""
-    if PROJECT_NUMBER not in word:
+    if PROJECT_NUMBER not in word and "'" not in word:
         return shlex.quote(word)
-    return '"' + re.sub(r'(["\\`])', r"\\\1", word) + '"'
+    parts = (re.sub(r'(["\\`$])', r"\\\1", part) for part in word.split(PROJECT_NUMBER))
+    return '"' + PROJECT_NUMBER.join(parts) + '"'
 
 
 def _gcloud(root: Path, command: tuple[str, ...]) -> str:

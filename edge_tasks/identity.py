@@ -31,12 +31,19 @@ class IdentityError(EdgeError):
 
 
 def answer(environ: Mapping[str, str]) -> dict[str, Any]:
-    """Return what Google's client expects its executable to print: the token of the job that `environ` belongs to."""
-    return {"version": 1, "success": True, "token_type": TOKEN_TYPE, "id_token": token(environ)}
+    """Return what Google's client expects its executable to print: the token of the job that `environ` belongs to.
+
+    Raises IdentityError when anybody else asks: what a step prints can be read in CI's log.
+    """
+    if AUDIENCE_VARIABLE not in environ:
+        raise IdentityError(
+            "a token is for Google's client alone, which asks for it by itself",
+            "set GOOGLE_APPLICATION_CREDENTIALS to the file that invoke ci.setup made",
+        )
+    return {"version": 1, "success": True, "token_type": TOKEN_TYPE, "id_token": _token(environ)}
 
 
-def token(environ: Mapping[str, str]) -> str:
-    """Return the OpenID Connect token of the CI job that `environ` belongs to. Raises IdentityError without one."""
+def _token(environ: Mapping[str, str]) -> str:
     if environ.get("ACTIONS_ID_TOKEN_REQUEST_URL"):
         return _from_github(environ)
     if environ.get("CIRCLE_OIDC_TOKEN"):
@@ -53,11 +60,11 @@ def _from_github(environ: Mapping[str, str]) -> str:
 
     url, secret = environ["ACTIONS_ID_TOKEN_REQUEST_URL"], environ.get("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "")
     # The provider accepts its own resource name as the audience; the client gives it without the scheme.
-    audience = f"https:{environ[AUDIENCE_VARIABLE]}" if AUDIENCE_VARIABLE in environ else None
+    audience = f"https:{environ[AUDIENCE_VARIABLE]}"
     try:
         response = requests.get(
             url,
-            params={"audience": audience} if audience else None,
+            params={"audience": audience},
             headers={"Authorization": f"Bearer {secret}"},
             timeout=_LIMIT,
         )

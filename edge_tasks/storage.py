@@ -88,6 +88,14 @@ def create_bucket(cloud: Cloud) -> None:
                 raise
 
 
+def delete_bucket(cloud: Cloud) -> None:
+    """Delete the repository's bucket with every object in it."""
+    with sdk_errors(f"delete the bucket `{cloud.bucket_name}`"):
+        for blob in cloud.storage.list_blobs(cloud.bucket_name, retry=cloud.retry):
+            blob.delete(retry=cloud.retry)
+        cloud.bucket.delete(retry=cloud.retry)
+
+
 def upload(cloud: Cloud, content: bytes | Path, name: str) -> str:
     """Write `content` (bytes, or a file) as the object `name`; return its gs:// address."""
     blob = cloud.bucket.blob(name)

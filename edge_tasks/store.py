@@ -1,7 +1,8 @@
 """Reading and changing the shared state in the bucket: one lock, and compare-and-swap on the object's generation.
 
-The lock is an object that is created only if it does not exist; it names its holder by a random token. It is renewed
-while it is held (its metadata say when), so that a lock whose holder died can be told by its age.
+The lock is an object that is created only if it does not exist; it names its holder by a random token. A change costs
+six requests: make the lock, read the state, look at the lock, write the state, look at the lock, remove it. It is
+renewed while it is held (its metadata say when), so that a lock whose holder died can be told by its age.
 https://cloud.google.com/storage/docs/request-preconditions
 """
 
@@ -11,6 +12,8 @@ import contextlib
 import getpass
 import json
 import os
+import random
+import re
 import secrets
 import socket
 import sys
@@ -23,7 +26,7 @@ from typing import Any
 
 from edge_tasks.cloud import Cloud, sdk_errors
 from edge_tasks.errors import EdgeError, StateError, StateLockedError
-from edge_tasks.state import EdgeState, dump_state, parse_state
+from edge_tasks.state import Change, EdgeState, differences, dump_state, parse_state
 
 STATE_OBJECT = ".edge_state/edge_state.yaml"
 LOCK_OBJECT = ".edge_state/lock"
@@ -31,7 +34,9 @@ LOCK_OBJECT = ".edge_state/lock"
 # Seconds. A lock that was not renewed for STALE_AGE belongs to a holder that died or lost its network.
 RENEW_INTERVAL = 15.0
 STALE_AGE = 60.0
-_WAIT_INTERVAL = 0.5
+
+# Seconds between two looks at somebody else's lock, each time another number: nobody keeps coming too late.
+_WAIT_INTERVAL = (0.1, 0.6)
 
 
 @dataclass(frozen=True)
@@ -86,8 +91,8 @@ class StateStore:
         mine = self._acquire(wait)
         renewal = _Renewal(self, mine)
         try:
-            state, state_generation = self._load()
-            yield LockedState(self, renewal, state, state_generation)
+            state, generation = self._load()
+            yield LockedState(self, renewal, mine, state, generation)
         finally:
             renewal.stop()
             self._release(mine)
@@ -150,21 +155,22 @@ class StateStore:
         while True:
             if self._create_lock(mine):
                 return mine
+            if time.monotonic() < deadline:
+                time.sleep(random.uniform(*_WAIT_INTERVAL))  # noqa: S311  not a secret
+                continue
             found = self._read_lock()
-            if found is not None and time.monotonic() >= deadline:
+            if found is not None:  # else it was freed just now
                 holder, age, _ = found
                 raise StateLockedError(
                     f"the shared state is locked by {holder.describe(age)}",
                     "invoke state.unlock, if that process no longer lives" if age > STALE_AGE else "try again later",
                 )
-            if found is not None:
-                time.sleep(_WAIT_INTERVAL)
 
     def _create_lock(self, mine: LockHolder) -> bool:
         from google.api_core.exceptions import PreconditionFailed
 
         blob = self._cloud.bucket.blob(LOCK_OBJECT)
-        blob.metadata = {"renewed": _now()}
+        blob.metadata = _signs_of_life(mine)
         with sdk_errors("lock the shared state"):
             try:
                 blob.upload_from_string(
@@ -180,8 +186,9 @@ class StateStore:
 
     def _held_by(self, mine: LockHolder) -> int | None:
         """Return the lock's generation when `mine` holds it, else None."""
-        found = self._read_lock()
-        return found[2] if found is not None and found[0].token == mine.token else None
+        with sdk_errors("look at the lock of the shared state"):
+            blob = self._cloud.bucket.get_blob(LOCK_OBJECT, retry=self._cloud.retry)
+        return int(blob.generation) if blob is not None and (blob.metadata or {}).get("token") == mine.token else None
 
     def _renew(self, mine: LockHolder) -> bool:
         """Say in the lock that `mine` lives. False when the lock is gone or somebody else's."""
@@ -191,7 +198,7 @@ class StateStore:
         if generation is None:
             return False
         blob = self._cloud.bucket.blob(LOCK_OBJECT)
-        blob.metadata = {"renewed": _now()}
+        blob.metadata = _signs_of_life(mine)
         with sdk_errors("renew the lock of the shared state"):
             try:
                 blob.patch(if_generation_match=generation, retry=self._cloud.retry)
@@ -232,16 +239,28 @@ class StateStore:
 class LockedState:
     """The state while its lock is held."""
 
-    def __init__(self, store: StateStore, renewal: _Renewal, state: EdgeState, generation: int):
+    def __init__(self, store: StateStore, renewal: _Renewal, mine: LockHolder, state: EdgeState, generation: int):
         self._store = store
         self._renewal = renewal
+        self._mine = mine
         self._generation = generation
         self.state = state
 
+    def check(self) -> None:
+        """Raise StateError when the lock was taken away: call it before every change of the world."""
+        if not self._renewal.still_held():
+            raise StateError(
+                "the lock was removed while it was held, so nothing more was done",
+                "look at what exists: invoke state.show --history",
+            )
+
     def save(self, state: EdgeState) -> None:
-        """Write `state`. Raises StateError when the lock or the state was taken over meanwhile."""
-        if self._renewal.lost:
-            raise StateError("the lock was removed while it was held", "look at what exists: invoke state.show")
+        """Write `state`, with a note of what changed. Raises StateError when lock or state was taken over meanwhile."""
+        self.check()
+        what = differences(self.state, state)
+        if what:
+            now = datetime.now(timezone.utc).replace(microsecond=0)
+            state = state.with_change(Change(at=now, by=self._mine.owner, command=self._mine.command, what=what))
         self._generation = self._store._save(state, self._generation)  # noqa: SLF001  the two halves of one thing
         self.state = state
 
@@ -256,6 +275,10 @@ class _Renewal:
         self.lost = False
         self._thread = threading.Thread(target=self._run, name="lock-renewal", daemon=True)
         self._thread.start()
+
+    def still_held(self) -> bool:
+        self.lost = self.lost or self._store._held_by(self._mine) is None  # noqa: SLF001  a part of the store
+        return not self.lost
 
     def stop(self) -> None:
         self._ended.set()
@@ -276,10 +299,19 @@ def _myself() -> LockHolder:
         owner=user_name(),
         host=socket.gethostname(),
         pid=os.getpid(),
-        command=" ".join([os.path.basename(sys.argv[0]), *sys.argv[1:]])[:200],  # noqa: PTH119  argv[0] may be empty
+        command=_without_secrets(" ".join([os.path.basename(sys.argv[0]), *sys.argv[1:]]))[:200],  # noqa: PTH119
         created=_now(),
         token=secrets.token_hex(8),
     )
+
+
+# What follows such a word in a command is not for everybody who may read the bucket, nor is who logs in to an address.
+_SECRET = re.compile(r"(?i)((?:password|passwd|secret|token|api[_-]?key|credential)\w*[= ])\S+")
+_LOGIN = re.compile(r"://[^/@\s]+@")
+
+
+def _without_secrets(command: str) -> str:
+    return _LOGIN.sub("://***@", _SECRET.sub(r"\1***", command))
 
 
 def user_name() -> str:
@@ -292,6 +324,11 @@ def user_name() -> str:
 
 def _now() -> str:
     return datetime.now(timezone.utc).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def _signs_of_life(mine: LockHolder) -> dict[str, str]:
+    """Return the metadata of the lock, which one request reads: whose it is, and when that was last said."""
+    return {"token": mine.token, "renewed": _now()}
 
 
 def _age(blob: Any) -> float:

@@ -12,11 +12,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from edge_tasks.cloud import CALL_TIMEOUT, Cloud, sdk_errors
+from edge_tasks.config import ModelConfig
 from edge_tasks.errors import CloudError, ConflictError, NotFoundError
 
 # Seconds. Google takes many minutes to deploy; a local deploy takes one second.
 DEPLOY_LIMIT = 3600.0
 OPERATION_LIMIT = 900.0
+CANCEL_LIMIT = 30.0
 _FIRST_POLL, _LONGEST_POLL = 0.1, 5.0
 
 
@@ -75,7 +77,7 @@ def upload_model(
     name = f"{cloud.parent}/models/{model_id}"
     with sdk_errors(f"put `{display_name}` into the model registry"):
         request: dict[str, Any] = {"parent": cloud.parent, "model": model, "model_id": model_id}
-        if _model_exists(cloud, name):
+        if model_exists(cloud, name):
             request = {"parent": cloud.parent, "model": model, "parent_model": name}
         try:
             response = _upload(cloud, request, display_name)
@@ -90,13 +92,15 @@ def _upload(cloud: Cloud, request: Mapping[str, Any], display_name: str) -> Any:
     return wait(operation, f"`{display_name}` to be in the model registry", OPERATION_LIMIT)
 
 
-def _model_exists(cloud: Cloud, name: str) -> bool:
+def model_exists(cloud: Cloud, name: str) -> bool:
+    """Say whether the registry has the model `name`."""
     from google.api_core.exceptions import NotFound
 
-    try:
-        cloud.models.get_model(name=name, timeout=CALL_TIMEOUT)
-    except NotFound:
-        return False
+    with sdk_errors(f"find the model {name}"):
+        try:
+            cloud.models.get_model(name=name, timeout=CALL_TIMEOUT)
+        except NotFound:
+            return False
     return True
 
 
@@ -141,6 +145,16 @@ def create_endpoint(cloud: Cloud, display_name: str, labels: Mapping[str, str]) 
     return _endpoint(wait(operation, f"the endpoint `{display_name}` to be created", OPERATION_LIMIT))
 
 
+def find_endpoint(cloud: Cloud, labels: Mapping[str, str]) -> Endpoint | None:
+    """Return an endpoint that carries all of `labels`, or None."""
+    wanted = " AND ".join(f'labels.{key}="{value}"' for key, value in labels.items())
+    with sdk_errors("look through the endpoints"):
+        request = {"parent": cloud.parent, "filter": wanted}
+        for endpoint in cloud.endpoints.list_endpoints(request=request, timeout=CALL_TIMEOUT):
+            return _endpoint(endpoint)
+    return None
+
+
 def get_endpoint(cloud: Cloud, name: str) -> Endpoint | None:
     """Return the endpoint `name` as it is now, or None when there is none."""
     from google.api_core.exceptions import NotFound
@@ -152,61 +166,93 @@ def get_endpoint(cloud: Cloud, name: str) -> Endpoint | None:
             return None
 
 
-def deploy_model(
-    cloud: Cloud,
-    endpoint: str,
-    *,
-    model: str,
-    display_name: str,
-    machine_type: str,
-    min_replica_count: int,
-    max_replica_count: int,
-    traffic: Mapping[str, int],
-    on_wait: Callable[[float], None] = lambda elapsed: None,
+def start_deployment(
+    cloud: Cloud, endpoint: str, *, model: str, display_name: str, settings: ModelConfig, traffic: Mapping[str, int]
 ) -> str:
-    """Deploy the model version `model` on `endpoint`; return the deployed model id.
+    """Begin to deploy the model version `model` on `endpoint`; return the name of the operation, which runs on Google.
 
     `traffic` is the percentage of each deployed model id afterwards; the new one is `"0"`. It moves when the new model
     serves; what served before stays deployed until it is undeployed.
-    When the wait is interrupted, the deployment is cancelled, and undone if it went through all the same.
     https://cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations.endpoints/deployModel
     """
-    before = get_endpoint(cloud, endpoint)
-    deployed_model = {
+    machine: dict[str, Any] = {"machine_type": settings.serving_machine_type}
+    if settings.serving_accelerator_type:
+        machine["accelerator_type"] = settings.serving_accelerator_type
+        machine["accelerator_count"] = settings.serving_accelerator_count
+    deployed_model: dict[str, Any] = {
         "model": model,
         "display_name": display_name,
         "dedicated_resources": {
-            "machine_spec": {"machine_type": machine_type},
-            "min_replica_count": min_replica_count,
-            "max_replica_count": max_replica_count,
+            "machine_spec": machine,
+            "min_replica_count": settings.min_replica_count,
+            "max_replica_count": settings.max_replica_count,
         },
     }
+    if settings.serving_service_account:
+        deployed_model["service_account"] = settings.serving_service_account
     with sdk_errors(f"deploy `{display_name}`"):
         operation = cloud.endpoints.deploy_model(
             endpoint=endpoint, deployed_model=deployed_model, traffic_split=dict(traffic), timeout=CALL_TIMEOUT
         )
-    try:
-        response = wait(operation, f"`{display_name}` to serve", DEPLOY_LIMIT, on_wait)
-    except KeyboardInterrupt:
-        _undo_deploy(cloud, operation, endpoint, before)
-        raise
+    return str(operation.operation.name)
+
+
+def finish_deployment(
+    cloud: Cloud, operation: str, display_name: str, on_wait: Callable[[float], None] = lambda elapsed: None
+) -> str:
+    """Wait until a deployment that was started, here or anywhere, has ended; return the deployed model id.
+
+    Raises CloudError with Google's reason when it failed, NotFoundError when Google has forgotten it.
+    """
+    response = wait(_deployment(cloud, operation), f"`{display_name}` to serve", DEPLOY_LIMIT, on_wait)
     return str(response.deployed_model.id)
 
 
-def _undo_deploy(cloud: Cloud, operation: Any, endpoint: str, before: Endpoint | None) -> None:
-    """Leave `endpoint` as it was `before`: cancel the operation; what became deployed all the same is undeployed."""
+def deployment_runs(cloud: Cloud, operation: str) -> bool:
+    """Say whether a deployment that was started still goes on."""
+    try:
+        return not _deployment(cloud, operation).operation.done
+    except NotFoundError:
+        return False
+
+
+def cancel_deployment(cloud: Cloud, operation: str, before: Endpoint, model: str) -> bool:
+    """Cancel a deployment of `model`; undeploy what came up all the same, and leave the endpoint as it was `before`.
+
+    Google cancels as well as it can; False when the operation still goes on after a while.
+    """
     with sdk_errors("cancel the deployment"):
         # The client's own operation.cancel() over REST fails with a KeyError (google-api-core 2.44).
-        url = f"{cloud.vertex_url}/v1/{operation.operation.name}:cancel"
-        cloud.session.post(url, json={}, timeout=CALL_TIMEOUT)
-    deadline = time.monotonic() + 30.0
-    while not operation.done() and time.monotonic() < deadline:
+        cloud.session.post(f"{cloud.vertex_url}/v1/{operation}:cancel", json={}, timeout=CALL_TIMEOUT)
+    deadline = time.monotonic() + CANCEL_LIMIT
+    while deployment_runs(cloud, operation):
+        if time.monotonic() > deadline:
+            return False
         time.sleep(0.2)
-    now = get_endpoint(cloud, endpoint)
-    if now is None or before is None:
-        return
-    for deployed_model_id in now.deployed.keys() - before.deployed.keys():
-        undeploy_model(cloud, endpoint, deployed_model_id, traffic=before.traffic)
+    now = get_endpoint(cloud, before.name)
+    for deployed_model_id, deployed in (now.deployed if now else {}).items():
+        if deployed_model_id not in before.deployed and same_resource(deployed, model):
+            undeploy_model(cloud, before.name, deployed_model_id, traffic=before.traffic)
+    return True
+
+
+def same_resource(one: str, other: str) -> bool:
+    """Say whether two resource names mean the same: Google answers the project as a number, whatever was asked."""
+    return one.partition("/locations/")[2] == other.partition("/locations/")[2]
+
+
+def _deployment(cloud: Cloud, operation: str) -> Any:
+    from google.api_core.operation import from_gapic
+    from google.cloud import aiplatform_v1
+
+    with sdk_errors(f"look at the deployment {operation}"):
+        message = cloud.endpoints.get_operation(request={"name": operation}, timeout=CALL_TIMEOUT)
+    return from_gapic(
+        message,
+        cloud.endpoints.transport.operations_client,
+        aiplatform_v1.DeployModelResponse,
+        metadata_type=aiplatform_v1.DeployModelOperationMetadata,
+    )
 
 
 def undeploy_model(

@@ -29,6 +29,7 @@ LAYERS = {
             "machines",
             "payloads",
             "progress",
+            "run_record",
             "state",
             "trained_model",
         ),
@@ -36,11 +37,12 @@ LAYERS = {
     "adapters": {
         *("cloud", "dvc", "gcloud", "git", "joblog", "local", "storage", "store", "vertex"),
         *("batch_jobs", "jobs", "tuning_jobs"),
+        "run_store",
     },
     "work": {
         *("batch_prediction", "catalogue", "checks", "comparison", "delivery", "doctor", "federation", "following"),
         *("google_project", "identity", "models", "pipelines", "preflight", "projects", "releases", "rollout"),
-        *("services", "template", "template_update"),
+        *("experiments", "services", "teardown", "template", "template_update"),
     },
     "console": {"console"},
     "training": {"training"},

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import yaml
+from sklearn.dummy import DummyClassifier
 
 from edge_tasks import vertex
 from edge_tasks.cloud import Cloud, connect
@@ -16,9 +19,11 @@ from edge_tasks.config import EdgeConfig
 from edge_tasks.edge_yaml import load_config
 from edge_tasks.models import endpoint_name
 from edge_tasks.progress import Silence
-from edge_tasks.releases import Options, Outcome, ReleaseError, deploy, promote, remove, rollback, undeploy
+from edge_tasks.releases import Options, Outcome, Release, ReleaseError, deploy, promote, remove, rollback, undeploy
 from edge_tasks.state import ModelState
 from edge_tasks.store import StateStore
+from edge_tasks.training.laptop import Training
+from edge_tasks.training.sklearn import save_results
 from tests.repositories import Repository, copy
 
 pytestmark = pytest.mark.xdist_group("releases")
@@ -34,6 +39,16 @@ class Heard(Silence):
 
     def step(self, text: str) -> None:
         self.steps.append(text)
+
+
+class OnLoad:
+    """Runs code when it is unpickled."""
+
+    def __init__(self, code: str) -> None:
+        self.code = code
+
+    def __reduce__(self) -> tuple[Any, tuple[str]]:
+        return exec, (self.code,)
 
 
 @dataclass
@@ -64,28 +79,35 @@ class Team:
     def on_endpoint(self) -> set[str]:
         return {model.rpartition("@")[2] for model in self.endpoint.deployed.values()}
 
-    def train(self, spoilt: bool = False) -> None:
-        """Train a new version; a spoilt one loads, but cannot predict."""
-        train = self.root / "models" / NAME / "train.py"
-        good = train.read_text()
-        if spoilt:
-            train.write_text(good.replace("    save_results(", "    dummy_clf.classes_ = None\n    save_results("))
-        try:
-            self._train()
-        finally:
-            train.write_text(good)
+    def train(self, spoilt: bool = False, hang: Path | None = None, unloadable: bool = False) -> None:
+        """Train a new version. A spoilt one loads, but cannot predict; one with `hang` loads when that file is gone."""
 
-    def _train(self) -> None:
-        self.repository.run("python", f"models/{NAME}/train.py", "with", "is_vertex=False")
+        def fit(folder: Path) -> None:
+            classifier = DummyClassifier(strategy="most_frequent").fit(np.array([-1, 1, 1, 1]), np.array([0, 1, 1, 1]))
+            if spoilt:
+                classifier.classes_ = None
+            if hang:
+                code = f"import os, time\nwhile os.path.exists({str(hang)!r}): time.sleep(0.02)"
+                classifier.loading_ = OnLoad(code)
+            if unloadable:
+                classifier.loading_ = OnLoad("raise ValueError('spoilt')")
+            save_results(classifier, {"score": 0.75}, str(folder))
 
-    def deploy(self, traffic: int = 100, options: Options = Options()) -> Outcome:  # noqa: B008
-        return deploy(self.cloud, self.config, self.root, NAME, Silence(), options, traffic)
+        script = f"models/{NAME}/train.py"
+        chosen = {"strategy": "most_frequent"}
+        Training(self.config, self.root, NAME, script, chosen, chosen).in_process(fit)
+
+    def release(self, **options: Any) -> Release:
+        return Release(self.cloud, self.config, self.root, NAME, Silence(), Options(**options))
+
+    def deploy(self, traffic: int = 100, **options: Any) -> Outcome:
+        return deploy(self.release(**options), traffic)
 
     def promote(self) -> Outcome:
-        return promote(self.cloud, self.config, self.root, NAME, Silence())
+        return promote(self.release())
 
     def rollback(self, to: str | None = None) -> Outcome:
-        return rollback(self.cloud, self.config, self.root, NAME, Silence(), to=to)
+        return rollback(self.release(), to)
 
     def all_endpoints(self) -> list[str]:
         return [endpoint.display_name for endpoint in self.cloud.endpoints.list_endpoints(parent=self.cloud.parent)]
@@ -115,7 +137,7 @@ def team(shared: Team) -> Iterator[Team]:
     """The team with nothing deployed."""
     shared.train()
     yield shared
-    remove(shared.cloud, NAME, Silence())
+    remove(shared.release())
 
 
 def test_a_first_version_serves_and_a_second_replaces_it(team: Team) -> None:
@@ -184,7 +206,7 @@ def test_a_version_that_does_not_answer_gets_no_traffic(team: Team) -> None:
     assert (team.traffic, team.on_endpoint) == ({"1": 100}, {"1"})
     assert team.all_endpoints() == [f"{NAME}-endpoint"]
     assert team.state.trial_endpoint is None
-    team.deploy(options=Options(smoke_test=False))
+    team.deploy(smoke_test=False)
     assert team.traffic == {"2": 100}
 
 
@@ -207,9 +229,9 @@ def test_what_an_interrupted_trial_left_is_removed_by_the_next_release(team: Tea
 
 
 def test_a_dry_run_tells_the_plan_and_changes_nothing(team: Team) -> None:
-    def planned(**options: object) -> list[str]:
+    def planned(traffic: int = 100) -> list[str]:
         heard = Heard()
-        deploy(team.cloud, team.config, team.root, NAME, heard, Options(dry_run=True), **options)  # type: ignore[arg-type]
+        deploy(replace(team.release(dry_run=True), progress=heard), traffic)
         return heard.steps
 
     before = team.state
@@ -276,4 +298,4 @@ def test_the_tasks_say_what_they_do(team: Team) -> None:
     assert json.loads(run("./test_endpoint.sh").stdout)["modelVersionId"] == now
     assert "would take" in run("invoke", "model.undeploy", "--dry-run").stderr
     assert "would delete" in run("invoke", "model.remove", "--dry-run").stderr
-    assert undeploy(team.cloud, NAME, Silence())
+    assert undeploy(team.release())

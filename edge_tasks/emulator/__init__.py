@@ -7,15 +7,22 @@ against it. It is usable alone and imports nothing else of `edge_tasks`.
 
 What is not as on Vertex AI, on purpose or so far:
 
-- prebuilt training images and plain python images stand for the local Python environment; others fail;
-- nothing is installed: `pip install` in a job unpacks local archives and checks names;
-- `/gcs/BUCKET/path` in a job's command is a copy to read; what is written there is lost with the job;
-- one replica runs; machine types, accelerators, networks and service accounts are kept but mean nothing;
+- prebuilt training images and plain python images stand for the local Python environment; others run with Docker, or
+  fail when there is no engine (the way to Docker was tried with a stand-in for its program, not with an engine);
+- containers share the network of this machine, so a model's must listen on the port in AIP_HTTP_PORT, which is the one
+  of its container_spec only when that is free;
+- nothing is installed: `pip install` in a local job unpacks local archives and checks names;
+- below `/gcs` a job finds copies of what its command and variables name there, and what it writes is uploaded when it
+  ends; in a local job only paths in its command and variables lead there, since there is no such folder;
+- all replicas of a job run on this machine; a replica that fails fails the job, without a retry; machine types,
+  accelerators, networks and service accounts are kept but mean nothing;
 - there is no authentication, and no quota;
 - training pipelines run custom training code on one replica, without managed datasets; there is no AutoML;
 - hyperparameter tuning runs every trial to its end (no early stopping), at most 50 side by side; its default
   search is a Bayesian optimization of its own;
-- models are served by the prebuilt sklearn and xgboost images' rules; other images are refused;
+- prebuilt serving images are never run: the local Python environment loads their artifacts by the images' rules
+  (sklearn, xgboost, and tensorflow and pytorch where they are installed; pytorch archives by their own handlers);
+- endpoints are shared public ones; dedicated and private endpoints are refused;
 - batch predictions read jsonl and csv and write jsonl, one file of results and one of errors for each input
   file; a batch that fails is asked again instance by instance, so that only the bad ones fail;
 - metadata stores keep artifacts, executions and contexts of any schema title, not the schemas; tensorboards keep
@@ -26,7 +33,7 @@ What is not as on Vertex AI, on purpose or so far:
     http/      from a request to a message and back; what a web page may not do
     store/     what must survive: SQLite, filters, pages, field masks
     services/  one module for each Vertex AI service, a function for each RPC, named after it
-    runtime/   processes: jobs, Cloud Storage, packages, images
+    runtime/   processes and containers: jobs, Cloud Storage, packages, images
     batch/     the input and the output files of batch predictions
     tuning/    the search for better hyperparameters
     serving/   one process for each deployed model, and the way to it

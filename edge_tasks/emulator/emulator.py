@@ -25,7 +25,7 @@ from edge_tasks.emulator.runtime.job_environment import Servers
 from edge_tasks.emulator.runtime.job_runner import JobRunner
 from edge_tasks.emulator.runtime.programs import Programs
 from edge_tasks.emulator.schema import surface as schema
-from edge_tasks.emulator.services import registry
+from edge_tasks.emulator.services import names, registry
 from edge_tasks.emulator.services.batch_predictions import BatchPredictions
 from edge_tasks.emulator.services.context import Context
 from edge_tasks.emulator.services.deployments import Deployments
@@ -80,7 +80,7 @@ class Emulator:
         services += [MetadataStores(context, self.operations), MetadataNodes(context, self.operations)]
         services += [MetadataLineage(context), Tensorboards(context, self.operations), TensorboardData(context)]
         doors: dict[tuple[str, str], Door] = {
-            **metadata_server.doors(),
+            **metadata_server.doors(lambda: names.project_of(database.latest_name())),
             ("GET", "/_emulator/health"): _health(data),
             ("POST", "/v2/entries:list"): Logging(self.jobs).list_entries,
         }

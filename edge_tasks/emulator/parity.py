@@ -21,17 +21,16 @@ from edge_tasks.emulator.store.database import Database
 
 EMULATED, PARTIAL, ABSENT = "emulated", "partial", "absent"
 
-_ONE_REPLICA = "one replica of one worker pool; prebuilt training images and plain python images"
+_ONE_MACHINE = "all replicas on this machine; images other than prebuilt training and plain python ones need Docker"
 
 # What is missing of an RPC that is emulated in part, by service and RPC.
 LIMITS = {
-    "JobService.CreateCustomJob": f"{_ONE_REPLICA}; machines, networks and service accounts mean nothing",
-    "JobService.CreateHyperparameterTuningJob": f"{_ONE_REPLICA}; no early stopping, no transfer learning",
+    "JobService.CreateCustomJob": f"{_ONE_MACHINE}; machines, networks and service accounts mean nothing",
+    "JobService.CreateHyperparameterTuningJob": f"{_ONE_MACHINE}; no early stopping, no transfer learning",
     "JobService.CreateBatchPredictionJob": "jsonl and csv in, jsonl out, on Cloud Storage",
-    "PipelineService.CreateTrainingPipeline": f"custom training only; {_ONE_REPLICA}; no managed datasets",
-    "ModelService.UploadModel": "prebuilt scikit-learn and XGBoost images can be deployed, others only registered",
+    "PipelineService.CreateTrainingPipeline": f"custom training only; {_ONE_MACHINE}; no managed datasets",
     "EndpointService.CreateEndpoint": "shared public endpoints only",
-    "EndpointService.DeployModel": "prebuilt scikit-learn and XGBoost images, one process; no autoscaling",
+    "EndpointService.DeployModel": "one process, no autoscaling; images other than prebuilt ones need Docker",
     "PredictionService.Predict": "shared public endpoints only; no request logging",
 }
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from invoke.collection import Collection
 
-from edge_tasks.tasks import ci, config, doctor, dvc, init, local, model, service, state, template
+from edge_tasks.tasks import ci, config, doctor, dvc, init, local, model, service, state, teardown, template
 
 namespace = Collection()
 namespace.add_task(init.init)
 namespace.add_task(doctor.doctor)
+namespace.add_task(teardown.teardown)
 for _module in (ci, config, dvc, local, model, service, state, template):
     namespace.add_collection(_module.collection)

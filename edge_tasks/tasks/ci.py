@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from invoke.collection import Collection
 
 from edge_tasks.tasks._repository import repository
 from edge_tasks.tasks._task import WAIT_HELP, task
+
+if TYPE_CHECKING:
+    from edge_tasks.rollout import Release
 
 
 @task(help={"base": "the branch to compare with", "output": "write to this file instead of stdout"})
@@ -46,15 +51,25 @@ def record(_context: Any, branch: str = "main") -> None:
         delivery.record(repository().root, branch, console)
 
 
-@task(help={"traffic": "per cent of the requests for new versions (default: all)", "wait": WAIT_HELP})
-def deploy(_context: Any, traffic: int = 100, wait: int = 0) -> None:
-    """Deploy every newly trained model, with a part of the requests if something serves already."""
-    from edge_tasks import delivery, releases
+@contextlib.contextmanager
+def _releases(wait: int) -> Iterator[list[Release]]:
+    """Give a release of each model of the repository."""
     from edge_tasks.console import Console
+    from edge_tasks.rollout import Options, Release
 
     here = repository()
     with Console() as console:
-        delivery.deploy(here.cloud, here.config, here.root, console, releases.Options(wait=wait), traffic)
+        options = Options(wait=wait)
+        yield [Release(here.cloud, here.config, here.root, name, console, options) for name in here.config.models]
+
+
+@task(help={"traffic": "per cent of the requests for new versions (default: all)", "wait": WAIT_HELP})
+def deploy(_context: Any, traffic: int = 100, wait: int = 0) -> None:
+    """Deploy every newly trained model, with a part of the requests if something serves already."""
+    from edge_tasks import delivery
+
+    with _releases(wait) as releases:
+        delivery.deploy(releases, traffic)
 
 
 @task(name="smoke-test", help={"requests": "for each model"})
@@ -71,23 +86,19 @@ def smoke_test(_context: Any, requests: int = 1) -> None:
 @task(help={"wait": WAIT_HELP})
 def promote(_context: Any, wait: int = 0) -> None:
     """Give every new version that has a part of the requests all of them."""
-    from edge_tasks import delivery, releases
-    from edge_tasks.console import Console
+    from edge_tasks import delivery
 
-    here = repository()
-    with Console() as console:
-        delivery.promote(here.cloud, here.config, here.root, console, releases.Options(wait=wait))
+    with _releases(wait) as releases:
+        delivery.promote(releases)
 
 
 @task(help={"wait": WAIT_HELP})
 def cancel(_context: Any, wait: int = 0) -> None:
     """Take every new version off that has a part of the requests; what served before has them all again."""
-    from edge_tasks import delivery, releases
-    from edge_tasks.console import Console
+    from edge_tasks import delivery
 
-    here = repository()
-    with Console() as console:
-        delivery.cancel(here.cloud, here.config, here.root, console, releases.Options(wait=wait))
+    with _releases(wait) as releases:
+        delivery.cancel(releases)
 
 
 @task()

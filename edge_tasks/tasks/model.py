@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+import contextlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 from invoke.collection import Collection
 
 from edge_tasks.tasks import _jobs
-from edge_tasks.tasks._repository import Repository, repository
+from edge_tasks.tasks._repository import repository
 from edge_tasks.tasks._task import NAME_HELP, WAIT_HELP, task
+
+if TYPE_CHECKING:
+    from edge_tasks.console import Console
+    from edge_tasks.releases import Outcome, Release
 
 _NAME_AND_WAIT = {"name": NAME_HELP, "wait": WAIT_HELP}
 
@@ -51,109 +57,142 @@ def describe(_context: Any, name: str | None = None) -> None:
     print_result(yaml.safe_dump(description, sort_keys=False, allow_unicode=True).rstrip())
 
 
-_RELEASE = {**_NAME_AND_WAIT, "dry_run": "only say what would be done"}
-_SMOKE_TEST = {"smoke_test": "do not ask the new version for predictions before it gets traffic"}
+@task(help={"name": NAME_HELP})
+def why(_context: Any, name: str | None = None) -> None:
+    """Print why the endpoint answers as it does: each version's code, data, parameters, metrics, who and when."""
+    import yaml
+
+    from edge_tasks import catalogue
+    from edge_tasks.console import print_result
+
+    here = repository()
+    name, _ = here.config.model(name)
+    print_result(yaml.safe_dump(catalogue.why(here.cloud, name), sort_keys=False, allow_unicode=True).rstrip())
 
 
-@task(help={**_RELEASE, **_SMOKE_TEST, "traffic": "per cent of the requests; the version before keeps the rest"})
+_DRY_RUN = {**_NAME_AND_WAIT, "dry_run": "only say what would be done"}
+_RELEASE = {
+    **_DRY_RUN,
+    "smoke_test": "do not ask the new version for predictions before it gets traffic",
+    "no_wait": "only start what takes long on Google Cloud; the same command goes on with it",
+}
+
+
+@contextlib.contextmanager
+def _release(name: str | None, **options: Any) -> Iterator[tuple[Release, Console]]:
+    from edge_tasks import releases
+    from edge_tasks.console import Console
+
+    here = repository()
+    name, _ = here.config.model(name)
+    with Console() as console:
+        yield releases.Release(here.cloud, here.config, here.root, name, console, releases.Options(**options)), console
+
+
+def _tell(release: Release, console: Console, outcome: Outcome, traffic: int = 100, command: str = "deploy") -> None:
+    """Say what a release did, and what to type next."""
+    name, version = release.name, outcome.version
+    several = len(release.config.models) > 1
+    if release.options.dry_run:
+        return
+    if not outcome.finished:
+        console.step(f"Google Cloud is at work; go on with it: invoke model.{command} --name {name}, as before")
+        return
+    serves = "serves" if outcome.changed else "serves already"
+    part = "all the requests" if traffic == 100 else f"{traffic} % of the requests"
+    console.step(f"`{name}` version {version} {serves} {part}: {outcome.url}")
+    if traffic < 100:
+        console.step("now give it all: invoke model.promote" + (f" --name {name}" if several else ""))
+    elif command == "deploy":
+        console.step("now ask it: ./test_endpoint.sh" + (f" {name}" if several else ""))
+
+
+@task(help={**_RELEASE, "traffic": "per cent of the requests; the version before keeps the rest"})
 def deploy(
     _context: Any,
     name: str | None = None,
     traffic: int = 100,
     smoke_test: bool = True,
     wait: int = 0,
+    no_wait: bool = False,
     dry_run: bool = False,
 ) -> None:
     """Serve the trained model on its endpoint; the version before goes when the new one serves."""
     from edge_tasks import releases
-    from edge_tasks.console import Console
 
-    here = repository()
-    name, _ = here.config.model(name)
-    options = releases.Options(dry_run=dry_run, smoke_test=smoke_test, wait=wait)
-    with Console() as console:
-        outcome = releases.deploy(here.cloud, here.config, here.root, name, console, options, traffic)
-        if not dry_run:
-            done = "serves" if outcome.changed else "serves already"
-            part = "" if traffic == 100 else f" {traffic} % of the requests"
-            console.step(f"`{name}` version {outcome.version} {done}{part}: {outcome.url}")
-            now = "ask it: ./test_endpoint.sh" if traffic == 100 else "give it all: invoke model.promote"
-            console.step(f"now {now}" + _argument(here, name, "" if traffic == 100 else "--name "))
+    with _release(name, dry_run=dry_run, smoke_test=smoke_test, wait=wait, to_the_end=not no_wait) as (
+        release,
+        console,
+    ):
+        _tell(release, console, releases.deploy(release, traffic), traffic)
 
 
-def _argument(here: Repository, name: str, flag: str = "") -> str:
-    return f" {flag}{name}" if len(here.config.models) > 1 else ""
-
-
-@task(help={**_RELEASE, **_SMOKE_TEST})
+@task(help=_RELEASE)
 def promote(
-    _context: Any, name: str | None = None, smoke_test: bool = True, wait: int = 0, dry_run: bool = False
+    _context: Any,
+    name: str | None = None,
+    smoke_test: bool = True,
+    wait: int = 0,
+    no_wait: bool = False,
+    dry_run: bool = False,
 ) -> None:
     """Give the version that has a part of the traffic all of it; what served beside it goes."""
     from edge_tasks import releases
-    from edge_tasks.console import Console
 
-    here = repository()
-    name, _ = here.config.model(name)
-    options = releases.Options(dry_run=dry_run, smoke_test=smoke_test, wait=wait)
-    with Console() as console:
-        outcome = releases.promote(here.cloud, here.config, here.root, name, console, options)
-        if not dry_run:
-            console.step(f"`{name}` version {outcome.version} serves all the requests: {outcome.url}")
+    with _release(name, dry_run=dry_run, smoke_test=smoke_test, wait=wait, to_the_end=not no_wait) as (
+        release,
+        console,
+    ):
+        _tell(release, console, releases.promote(release), command="promote")
 
 
-@task(help={**_RELEASE, **_SMOKE_TEST, "to": "a version that served once (default: the one before)"})
+@task(help={**_RELEASE, "to": "a version that served once (default: the one before)"})
 def rollback(
     _context: Any,
     name: str | None = None,
     to: str | None = None,
     smoke_test: bool = True,
     wait: int = 0,
+    no_wait: bool = False,
     dry_run: bool = False,
 ) -> None:
     """Go back to the version that served before; a version with a part of the traffic is taken off."""
     from edge_tasks import releases
-    from edge_tasks.console import Console
 
-    here = repository()
-    name, _ = here.config.model(name)
-    options = releases.Options(dry_run=dry_run, smoke_test=smoke_test, wait=wait)
-    with Console() as console:
-        outcome = releases.rollback(here.cloud, here.config, here.root, name, console, options, to)
-        if not dry_run:
-            console.step(f"`{name}` version {outcome.version} serves all the requests: {outcome.url}")
+    with _release(name, dry_run=dry_run, smoke_test=smoke_test, wait=wait, to_the_end=not no_wait) as (
+        release,
+        console,
+    ):
+        _tell(release, console, releases.rollback(release, to), command="rollback")
 
 
-@task(help=_RELEASE)
+@task(help=_DRY_RUN)
 def undeploy(_context: Any, name: str | None = None, wait: int = 0, dry_run: bool = False) -> None:
     """Take the model off its endpoint, which stays with its id (and costs nothing)."""
     from edge_tasks import releases
-    from edge_tasks.console import Console
 
-    here = repository()
-    name, _ = here.config.model(name)
-    with Console() as console:
-        done = releases.undeploy(here.cloud, name, console, releases.Options(dry_run=dry_run, wait=wait))
+    with _release(name, dry_run=dry_run, wait=wait) as (release, console):
+        done = releases.undeploy(release)
         if not dry_run:
-            console.step(f"`{name}` is no longer deployed" if done else f"`{name}` was not deployed")
+            console.step(f"`{release.name}` is no longer deployed" if done else f"`{release.name}` was not deployed")
 
 
-@task(help={**_RELEASE, "yes": "do not ask"})
+@task(help={**_DRY_RUN, "yes": "do not ask"})
 def remove(_context: Any, name: str | None = None, wait: int = 0, yes: bool = False, dry_run: bool = False) -> None:
     """Delete a model's endpoint and all its registered versions; the folder and edge.yaml stay."""
     from edge_tasks import releases
-    from edge_tasks.console import Console, confirm
+    from edge_tasks.console import confirm
     from edge_tasks.errors import EdgeError
 
-    here = repository()
-    name, _ = here.config.model(name)
-    question = f"delete the endpoint and all registered versions of `{name}` ({here.config.target})?"
-    if not dry_run and not yes and not confirm(question):
-        raise EdgeError("nothing was removed", "add `--yes` to remove without being asked")
-    with Console() as console:
-        releases.remove(here.cloud, name, console, releases.Options(dry_run=dry_run, wait=wait))
+    with _release(name, dry_run=dry_run, wait=wait) as (release, console):
+        question = f"delete the endpoint and all registered versions of `{release.name}` ({release.config.target})?"
+        if not dry_run and not yes and not confirm(question):
+            raise EdgeError("nothing was removed", "add `--yes` to remove without being asked")
+        releases.remove(release)
         if not dry_run:
-            console.step(f"removed what existed of `{name}`; models/{name} and edge.yaml are as they were")
+            console.step(
+                f"removed what existed of `{release.name}`; models/{release.name} and edge.yaml are as they were"
+            )
 
 
 @task(name="get-endpoint", help={"name": NAME_HELP, "url": "print the address for predict requests instead"})
@@ -205,7 +244,7 @@ def report(_context: Any, output: str | None = None) -> None:
 
 
 collection = Collection(
-    "model", init_, list_, describe, deploy, promote, rollback, undeploy, remove, get_endpoint, predict, report
+    "model", init_, list_, describe, why, deploy, promote, rollback, undeploy, remove, get_endpoint, predict, report
 )
 for _task in (_jobs.train, _jobs.tune, _jobs.predict_batch):
     collection.add_task(_task)

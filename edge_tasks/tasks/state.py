@@ -10,15 +10,23 @@ from edge_tasks.tasks._repository import repository
 from edge_tasks.tasks._task import task
 
 
-@task()
-def show(_context: Any) -> None:
+@task(help={"history": "print the last changes instead: when, who, with which command, what"})
+def show(_context: Any, history: bool = False) -> None:
     """Print the shared state as YAML; who holds its lock goes to stderr."""
-    from edge_tasks.console import Console, print_result
+    from edge_tasks.console import Console, print_result, print_table
     from edge_tasks.state import dump_state
     from edge_tasks.store import StateStore
 
     store = StateStore(repository().cloud)
-    print_result(dump_state(store.load()).rstrip())
+    state = store.load()
+    if history:
+        rows = [
+            [f"{change.at:%Y-%m-%d %H:%M:%S} UTC", change.by, change.command, "; ".join(change.what)]
+            for change in state.changes
+        ]
+        print_table(["when", "who", "command", "what"], rows)
+    else:
+        print_result(dump_state(state.model_copy(update={"changes": ()})).rstrip())
     held = store.holder()
     if held is not None:
         holder, age = held

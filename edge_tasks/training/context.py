@@ -45,6 +45,7 @@ class Order:
     data: dict[str, str]
     commit: str | None = None
     dirty: bool | None = None
+    user: str | None = None
     search: Search | None = None
 
     def to_json(self) -> str:

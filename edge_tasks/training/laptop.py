@@ -24,6 +24,8 @@ from edge_tasks.store import user_name
 from edge_tasks.trained_model import ARTIFACT_FOLDER, TrainedModel
 from edge_tasks.training.context import Order
 from edge_tasks.training.data import used_data
+from edge_tasks.training.job_record import JobRecord
+from edge_tasks.training.recording import plain
 from edge_tasks.training.results import METRICS_FILE, Results, publish, read_results
 from edge_tasks.training.submission import Submission
 
@@ -67,18 +69,34 @@ class Training:
 
     # --- in this process ---
 
-    def in_process(self, function: Callable[[Path], Any]) -> tuple[Any, dict[str, Any]]:
-        """Call `function` with a folder to save results in; return what it returned, and the metrics."""
+    def in_process(self, function: Callable[[Path], Any], note: Callable[..., None]) -> tuple[Any, dict[str, Any]]:
+        """Call `function` with a folder to save results in; return what it returned, and the metrics.
+
+        `note` is told what is to stand in the run's record.
+        """
         data = {version.path: version.hash for version in dvc.stage_data(self.root, self.model_folder)}
+        note(data=data)
         try:
             self.staging.mkdir(parents=True)
             result = function(self.staging)
             results = read_results(self.staging)
             data |= used_data()
-            publish(results, self.model_folder, self._trained_here(results, data))
+            trained = self._trained_here(results, data)
+            note(data=data, metrics=results.metrics, artifact_sha256=trained.artifact_sha256)
+            publish(results, self.model_folder, trained)
         finally:
             shutil.rmtree(self.staging, ignore_errors=True)
         return result, results.metrics
+
+    def facts(self) -> dict[str, Any]:
+        """Return what the record of this run says from the start."""
+        return {
+            "user": user_name(),
+            "target": self.config.target,
+            "commit": self.commit.sha if self.commit else None,
+            "dirty": self.commit.dirty if self.commit else None,
+            "parameters": plain(self.parameters),
+        }
 
     def _trained_here(self, results: Results, data: dict[str, str]) -> TrainedModel:
         return self._trained(
@@ -122,6 +140,8 @@ class Training:
         earlier = None if force else self._earlier(connection.cloud, submission, fingerprint, progress)
         job, order = earlier or self._submit(connection.cloud, submission, fingerprint, progress)
         self.run_id = order.run_id
+        record = JobRecord(connection.cloud, self.config, order, job, progress)
+        record.submitted()
 
         log = _Log(connection, job, progress)
         follower = Follower(
@@ -134,11 +154,19 @@ class Training:
             later="train again to follow it",
             on_look=lambda _: log.pass_on(),
         )
-        if not job.done:
-            job = follower.follow(job)
+        try:
+            if not job.done:
+                job = follower.follow(job)
+        except KeyboardInterrupt:
+            record.interrupted()
+            raise
         if job.state != "SUCCEEDED":
-            raise _failure(job, log.rest())
-        return self._take(connection, job, order, progress)
+            last_lines = log.rest()
+            record.failed(job, last_lines)
+            raise _failure(job, last_lines)
+        trained = self._take(connection, job, order, progress)
+        record.succeeded(trained)
+        return trained.metrics
 
     def _earlier(
         self, cloud: Cloud, submission: Submission, fingerprint: str, progress: Progress
@@ -173,7 +201,7 @@ class Training:
             progress.step(page)
         return job, order
 
-    def _take(self, connection: Connection, job: Job, order: Order, progress: Progress) -> dict[str, Any]:
+    def _take(self, connection: Connection, job: Job, order: Order, progress: Progress) -> TrainedModel:
         """Bring the results of a job that succeeded into the model's folder, and its model into the registry."""
         progress.step("fetching artifact and metrics")
         connection.ask(lambda cloud: storage.download_folder(cloud, order.output_uri, self.staging))
@@ -192,7 +220,7 @@ class Training:
         )
         publish(results, self.model_folder, trained)
         progress.step(f"trained `{self.model_name}`: version {version.version} in the registry")
-        return results.metrics
+        return trained
 
     def _registered(self, connection: Connection, job: Job, order: Order, progress: Progress) -> vertex.ModelVersion:
         """Return the version of this run in the registry; it is put there unless an interrupted training did so."""

@@ -13,6 +13,7 @@ from edge_tasks.config import EdgeConfig
 from edge_tasks.jobs import JobPlan
 from edge_tasks.lineage import Commit
 from edge_tasks.progress import Progress
+from edge_tasks.store import user_name
 from edge_tasks.training.context import ORDER_FILE, Order, Search
 from edge_tasks.training.packages import Contents, ModelFiles, model_files, read_contents
 
@@ -72,6 +73,7 @@ class Submission:
             data={version.path: version.url for version in self.data},
             commit=self._commit.sha if self._commit else None,
             dirty=self._commit.dirty if self._commit else None,
+            user=user_name(),
             search=search,
         )
 

@@ -15,6 +15,7 @@ from edge_tasks.errors import EdgeError, TrainingError, full_disk
 from edge_tasks.interrupts import take_sigterm_like_ctrl_c
 from edge_tasks.training.context import Order, TrainingState, current_order
 from edge_tasks.training.failure import TrainingFailedError, TrainingInterruptedError
+from edge_tasks.training.observer import open_from_laptop, recorded, recorded_job, silence_sacred
 from edge_tasks.training.wishes import Wishes, take_wishes, with_wishes, without_wishes
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -62,6 +63,7 @@ def vertex_wrapper(config: EdgeConfig, state: TrainingState) -> Callable[[_Funct
                 raise TrainingInterruptedError("the training was ended; nothing was changed") from None
 
         outer = with_wishes(signature if "_run" in signature.parameters else _with_run(signature))
+        silence_sacred(wrapper)
         wrapper.__signature__ = outer  # type: ignore[attr-defined]  # Sacred looks at it for the arguments to pass
         return wrapper  # type: ignore[return-value]
 
@@ -94,7 +96,12 @@ def _train(
     if parameters.get("is_vertex"):
         result, metrics = None, training.as_job(force=wishes.force, on_interrupt=wishes.on_interrupt)
     else:
-        result, metrics = training.in_process(lambda folder: function(**{**arguments, _OUTPUT_ARGUMENT: str(folder)}))
+        with recorded(
+            run, training.run_id, name, lambda: open_from_laptop(config, training.root), training.facts()
+        ) as note:
+            result, metrics = training.in_process(
+                lambda folder: function(**{**arguments, _OUTPUT_ARGUMENT: str(folder)}), note
+            )
     _log_metrics(run, metrics)
     return metrics if result is None else result
 
@@ -108,9 +115,10 @@ def _train_in_job(
     report = TrialReport(order.search.metric) if order.search else None
     if report:
         run.observers.append(report)
-    with tempfile.TemporaryDirectory(prefix="edge-training-") as folder:
+    with tempfile.TemporaryDirectory(prefix="edge-training-") as folder, recorded_job(run, config, order) as note:
         result = function(**{**arguments, _OUTPUT_ARGUMENT: folder})
         metrics = deliver(config, order, Path(folder))
+        note(metrics=metrics)
     _log_metrics(run, metrics)
     if report:
         report.saved = metrics
@@ -125,7 +133,7 @@ def _chosen(parameters: Mapping[str, Any], run: Any) -> dict[str, Any]:
 
 def _log_metrics(run: Any, metrics: Mapping[str, Any]) -> None:
     for name, value in metrics.items():
-        run.log_scalar(name, value, 0)
+        run.log_scalar(name, value)
 
 
 def _plain(value: Any) -> Any:

@@ -142,7 +142,12 @@ def test_a_corrupt_model_fails_its_deploy_and_leaves_the_endpoint_serving(emulat
     ("image", "model", "code", "problem"),
     [
         ("gcr.io/my/image", ECHO, (501, "UNIMPLEMENTED"), "gcr.io/my/image"),
-        ("us-docker.pkg.dev/vertex-ai/prediction/tf2-cpu.2-15:latest", ECHO, (501, "UNIMPLEMENTED"), "tf2"),
+        (
+            "us-docker.pkg.dev/vertex-ai/prediction/tf2-cpu.2-15:latest",
+            ECHO,
+            (400, "FAILED_PRECONDITION"),
+            "tensorflow",
+        ),
         (
             "us-docker.pkg.dev/vertex-ai/prediction/sklearn-cpu.1-6:latest",
             None,

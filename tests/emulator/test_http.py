@@ -94,10 +94,10 @@ def test_the_emulators_own_pages_are_welcome(emulator: Emulator) -> None:
         assert emulator.get("/_emulator/health", headers=headers).status == 200
 
 
-def test_the_metadata_server_gives_credentials_to_jobs(emulator: Emulator) -> None:
-    script = "import google.auth; print(type(google.auth.default()[0]).__module__)"
+def test_the_metadata_server_gives_jobs_credentials_and_the_project_in_use(emulator: Emulator) -> None:
+    script = "import google.auth as a; found, project = a.default(); print(type(found).__module__, project)"
     job = emulator.run_job(["python", "-c", script])
-    assert emulator.output(job)[-1] == "google.auth.compute_engine.credentials"
+    assert emulator.output(job)[-1] == "google.auth.compute_engine.credentials test-project"
 
 
 def test_it_listens_on_this_machine_only(emulator: Emulator) -> None:

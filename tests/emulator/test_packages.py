@@ -38,6 +38,21 @@ def names(site: Path) -> set[str]:
     return {str(path.relative_to(site)) for path in site.rglob("*") if path.is_file()}
 
 
+def test_packages_in_a_folder_of_their_own_are_found_by_the_names_that_setuptools_notes(tmp_path: Path) -> None:
+    files = {
+        "setup.py": "setup(package_dir={'': 'lib'})",
+        "lib/pkg/__init__.py": "",
+        "lib/pkg/deep/__init__.py": "",
+        "lib/single.py": "",
+        "lib/pkg.egg-info/top_level.txt": "pkg\nsingle\n",
+        "lib/pkg.egg-info/requires.txt": "a>1\n",
+    }
+    found = unpack(write(tmp_path / "pkg-1.0.tar.gz", sdist("pkg", "1.0", files)), tmp_path / "site")
+    assert found.requirements == ("a>1",)
+    code = {"pkg/__init__.py", "pkg/deep/__init__.py", "single.py"}
+    assert names(tmp_path / "site") == {*code, "pkg-1.0.dist-info/METADATA"}
+
+
 def test_a_source_distribution_gives_its_packages_modules_and_data(tmp_path: Path) -> None:
     files = {
         "setup.py": "",

@@ -31,6 +31,10 @@ def test_a_model_is_deployed_and_answers(vertex_emulator, tmp_path):
     )
     endpoint = model.deploy(machine_type="n1-standard-2")
     assert endpoint.predict([[0], [1]]).predictions == [0.0, 1.0]
+    # These would go to Google: they do not use the endpoint of the API that was set.
+    raw = endpoint.raw_predict(b'{"instances": [[0]]}', {"Content-Type": "application/json"})
+    assert (raw.json(), raw.headers["X-Vertex-AI-Model-Version-Id"]) == ({"predictions": [0]}, "1")
+    assert endpoint.predict([[1]], use_raw_predict=True).predictions == [1]
 
 
 def test_a_program_that_the_test_starts_sees_the_same(vertex_emulator):

@@ -241,7 +241,7 @@ TWO = {"workerPoolSpecs": [{"replicaCount": 2, "containerSpec": {"imageUri": PYT
         ({"trainingTaskInputs": {"workerPools": []}}, 400, "workerPools"),
         ({"trainingTaskInputs": {"workerPoolSpecs": [{"replicaCount": 1.5}]}}, 400, "Unable to parse"),
         ({"trainingTaskInputs": {}}, 400, "worker_pool_specs"),
-        ({"trainingTaskInputs": TWO}, 501, "more than one replica"),
+        ({"trainingTaskInputs": TWO}, 400, "replica_count must be 1"),
         ({"modelToUpload": MODEL}, 400, "base_output_directory"),
         ({"modelToUpload": {**MODEL, "displayName": ""}, "trainingTaskInputs": inputs(["true"], **BASE)}, 400, "name"),
         ({"modelToUpload": MODEL, "modelId": "Bad", "trainingTaskInputs": inputs(["true"], **BASE)}, 400, "model_id"),

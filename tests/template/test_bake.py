@@ -299,6 +299,8 @@ def test_a_bucket_name_stays_a_name_in_yaml(bake: Bake, bucket_name: str) -> Non
 def test_a_project_name_may_hold_any_characters(bake: Bake, project_name: str) -> None:
     baked = bake(project_name=project_name)
     assert (baked / "README.md").read_text(encoding="utf-8").startswith(f"# {project_name}\n")
+    recorded = json.loads((baked / ".edge-template.json").read_text(encoding="utf-8"))
+    assert recorded["answers"]["project_name"] == project_name
     assert load_config(baked, environ={}).target == "local"
 
 

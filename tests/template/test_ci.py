@@ -196,7 +196,6 @@ def test_only_main_is_released_and_only_after_approval(repositories: dict[str, P
     config = read_yaml(repositories["circleci"] / CIRCLECI[0])
     assert config["parameters"]["release"]["default"] is False
     release = config["workflows"]["release"]
-    assert {"equal": ["main", "<< pipeline.git.branch >>"]} in release["when"]["and"]
     order = {next(iter(job)): next(iter(job.values())) for job in release["jobs"] if isinstance(job, dict)}
     assert order["approve"]["type"] == "approval"
     assert [order[name]["requires"] for name in ("train", "approve", "deploy")] == [["check"], ["train"], ["approve"]]
@@ -205,6 +204,43 @@ def test_only_main_is_released_and_only_after_approval(repositories: dict[str, P
     assert workflow[True] == {"push": {"branches": ["main"]}}  # YAML 1.1 reads `on` as true
     assert workflow["jobs"]["deploy"]["environment"] == "production"
     assert workflow["jobs"]["deploy"]["needs"] == "train"
+
+
+def runs(condition: Any) -> bool:
+    """Tell what CircleCI makes of a logic statement: https://circleci.com/docs/configuration-reference/#logic-statements."""
+    if not isinstance(condition, dict):
+        return bool(condition)
+    ((operator, value),) = condition.items()
+    if operator == "equal":
+        return all(each == value[0] for each in value)
+    if operator == "not":
+        return not runs(value)
+    return {"and": all, "or": any}[operator](runs(each) for each in value)
+
+
+@pytest.mark.parametrize(
+    ("branch", "release", "rollback", "workflow"),
+    [
+        ("main", False, "", "check"),
+        ("main", True, "", "release"),
+        ("topic", True, "", "check"),
+        ("topic", False, "", "check"),
+        ("main", True, "digits", "rollback"),
+        ("main", False, "digits", "rollback"),
+    ],
+)
+def test_one_workflow_runs_and_it_is_the_right_one(
+    repositories: dict[str, Path], branch: str, release: bool, rollback: str, workflow: str
+) -> None:
+    text = (repositories["circleci"] / CIRCLECI[0]).read_text()
+    values = {"git.branch": branch, "parameters.release": release, "parameters.rollback": rollback}
+    for name, value in values.items():
+        text = text.replace(f"<< pipeline.{name} >>", json.dumps(value))
+    workflows = yaml.safe_load(text)["workflows"]
+    started = [
+        name for name, each in workflows.items() if runs(each.get("when", True)) and not runs(each.get("unless", False))
+    ]
+    assert started == [workflow]
 
 
 # --- running them -------------------------------------------------------------------------------------------------

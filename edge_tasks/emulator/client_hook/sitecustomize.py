@@ -7,20 +7,26 @@ stands alone: a job has an `edge_tasks` of its own, which need not be this one.
 No environment variable sets the SDK's API endpoint. Values that are preset on its global configuration
 survive a later `aiplatform.init(project=..., location=...)`, so they are set as soon as the module is loaded.
 The project is preset too: the SDK would otherwise ask Resource Manager at Google about CLOUD_ML_PROJECT_ID.
+
+A few methods, such as `Endpoint.raw_predict`, do not use the endpoint that was set: they post to Vertex AI's address in
+the location. What goes there by google-auth's sessions is sent to the emulator, so that no data leave the machine.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 from typing import Any
 
 INITIALIZER = "google.cloud.aiplatform.initializer"
+SESSIONS = "google.auth.transport.requests"
 ADDRESS = "VERTEX_EMULATOR_URL"
+GOOGLE = re.compile(r"https://(?:[a-z0-9-]+-)?aiplatform\.googleapis\.com(?=/)")
 
 
 def preset(config: Any) -> None:
@@ -33,8 +39,26 @@ def preset(config: Any) -> None:
     config._project = os.environ.get("CLOUD_ML_PROJECT_ID")
 
 
-class _Preset(Loader):
-    """Loads the SDK's initializer as usual and fills in its global configuration."""
+def redirect(session: Any) -> None:
+    """Let requests to Vertex AI of a class of sessions go to the emulator."""
+    request = session.request
+
+    def redirected(self: Any, method: str, url: str, *arguments: Any, **options: Any) -> Any:
+        here = GOOGLE.sub(os.environ[ADDRESS], url) if ADDRESS in os.environ else url
+        return request(self, method, here, *arguments, **options)
+
+    session.request = redirected
+
+
+# What is done to a module as soon as it is loaded.
+CHANGES: Mapping[str, Callable[[Any], None]] = {
+    INITIALIZER: lambda module: preset(module.global_config),
+    SESSIONS: lambda module: redirect(module.AuthorizedSession),
+}
+
+
+class _Changed(Loader):
+    """Loads a module as usual, and then changes it."""
 
     def __init__(self, loader: Loader) -> None:
         self._loader = loader
@@ -45,29 +69,29 @@ class _Preset(Loader):
     def exec_module(self, module: ModuleType) -> None:
         self._loader.exec_module(module)
         if ADDRESS in os.environ:
-            preset(module.global_config)
+            CHANGES[module.__name__](module)
 
 
 class _Finder(MetaPathFinder):
-    """Finds the SDK's initializer, and nothing else."""
+    """Finds the modules that are to be changed, and nothing else."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        if fullname != INITIALIZER:
+        if fullname not in CHANGES:
             return None
         spec = PathFinder.find_spec(fullname, path, target)
         if spec is not None and spec.loader is not None:
-            spec.loader = _Preset(spec.loader)
+            spec.loader = _Changed(spec.loader)
         return spec
 
 
 def install() -> None:
-    """Fill in the SDK's configuration: now when it is loaded already, else when it will be."""
-    if INITIALIZER in sys.modules:
-        preset(sys.modules[INITIALIZER].global_config)
-    else:
-        sys.meta_path.insert(0, _Finder())
+    """Change what is loaded already, and the rest when it will be."""
+    sys.meta_path.insert(0, _Finder())
+    for name, change in CHANGES.items():
+        if name in sys.modules:
+            change(sys.modules[name])
 
 
 if ADDRESS in os.environ:

@@ -27,7 +27,7 @@ class Request:
     query: str
     headers: Mapping[str, str]
     body: bytes = b""
-    variables: dict[str, str] = field(default_factory=dict)
+    variables: Mapping[str, str] = field(default_factory=dict)
 
     def parameters(self) -> list[tuple[str, str]]:
         """Return the query parameters that are not system parameters, in order."""

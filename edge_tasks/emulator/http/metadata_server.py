@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from edge_tasks.emulator.http.exchange import Reply, json_reply
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from edge_tasks.emulator.http.application import Door
     from edge_tasks.emulator.http.exchange import Request
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 FLAVOR = {"Metadata-Flavor": "Google"}
 ACCOUNT = "emulator@vertex-ai-emulator.iam.gserviceaccount.com"
 SCOPE = "https://www.googleapis.com/auth/cloud-platform"
-PROJECT = "vertex-ai-emulator"
+NO_PROJECT = "vertex-ai-emulator"
 
 
-def doors() -> dict[tuple[str, str], Door]:
-    """Return the paths of the stub."""
+def doors(project: Callable[[], str]) -> dict[tuple[str, str], Door]:
+    """Return the paths of the stub. `project` tells which project is in use; an empty one is none."""
     token = {"access_token": "emulator", "expires_in": 3600, "token_type": "Bearer"}
     account = {"aliases": ["default"], "email": ACCOUNT, "scopes": [SCOPE]}
     found: dict[tuple[str, str], Door] = {("GET", "/"): _answer("computeMetadata/\n")}
@@ -31,7 +31,7 @@ def doors() -> dict[tuple[str, str], Door]:
     accounts = f"{base}/instance/service-accounts"
     for path in ("/", f"{base}", f"{base}/", f"{base}/instance", f"{base}/instance/"):
         found["GET", path] = _answer("")
-    found["GET", f"{base}/project/project-id"] = _answer(PROJECT)
+    found["GET", f"{base}/project/project-id"] = _answer(lambda: project() or NO_PROJECT)
     found["GET", f"{base}/project/numeric-project-id"] = _answer("1")
     found["GET", f"{base}/universe/universe-domain"] = _answer("googleapis.com")
     found["GET", f"{base}/universe/universe_domain"] = _answer("googleapis.com")
@@ -45,9 +45,10 @@ def doors() -> dict[tuple[str, str], Door]:
     return found
 
 
-def _answer(value: str | Mapping[str, object]) -> Door:
+def _answer(value: str | Callable[[], str] | Mapping[str, object]) -> Door:
     async def door(_: Request) -> Reply:
-        reply = Reply(value.encode(), 200, "text/plain") if isinstance(value, str) else json_reply(value)
+        now = value() if callable(value) else value
+        reply = Reply(now.encode(), 200, "text/plain") if isinstance(now, str) else json_reply(now)
         reply.headers = FLAVOR
         return reply
 

@@ -6,6 +6,7 @@ to the id, and a `:` that ends a path (`:predict`) is never part of one.
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -14,10 +15,11 @@ from urllib.parse import unquote
 from edge_tasks.emulator.errors import invalid
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from edge_tasks.emulator.schema.surface import HttpRule, Rpc
 
+REMEMBERED = 1024
 VARIABLE = re.compile(r"\{([\w.]+)(?:=([^}]*))?\}")
 FORBIDDEN = re.compile(r"[/\\\x00-\x1f\x7f]|^\.{1,2}$|^$")
 
@@ -43,11 +45,13 @@ class Router:
 
     def __init__(self, rpcs: Iterable[Rpc]) -> None:
         self._root = _Node()
+        # Clients ask for the same few paths over and over.
+        self.match = functools.lru_cache(REMEMBERED)(self._match)
         for rpc in rpcs:
             for rule in rpc.http:
                 self._add(rpc, rule)
 
-    def match(self, method: str, raw_path: str) -> tuple[list[Route], dict[str, str]]:
+    def _match(self, method: str, raw_path: str) -> tuple[list[Route], Mapping[str, str]]:
         """Return the routes that fit, and the variables; no route when the path is unknown.
 
         A few RPCs of different services share a path; the caller chooses.

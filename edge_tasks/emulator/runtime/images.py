@@ -22,11 +22,18 @@ class Framework(NamedTuple):
     name: str
     files: tuple[str, ...]
     module: str
+    package: str
+    # Whether a process that has imported it can be forked: TensorFlow and PyTorch have threads of their own by then.
+    forks: bool = True
 
 
+_TENSORFLOW = Framework("tensorflow", ("saved_model.pb", "saved_model.pbtxt"), "tensorflow", "tensorflow", forks=False)
 FRAMEWORKS = {
-    "sklearn": Framework("sklearn", ("model.joblib", "model.pkl"), "sklearn"),
-    "xgboost": Framework("xgboost", ("model.bst", "model.joblib", "model.pkl"), "xgboost"),
+    "sklearn": Framework("sklearn", ("model.joblib", "model.pkl"), "sklearn", "scikit-learn joblib"),
+    "xgboost": Framework("xgboost", ("model.bst", "model.joblib", "model.pkl"), "xgboost", "xgboost"),
+    "tf": _TENSORFLOW,
+    "tf2": _TENSORFLOW,
+    "pytorch": Framework("pytorch", ("model.mar",), "torch", "torch", forks=False),
 }
 
 
@@ -35,12 +42,7 @@ def runs_local_python(image: str) -> bool:
     return bool(PREBUILT_TRAINING.fullmatch(image) or PLAIN_PYTHON.fullmatch(image))
 
 
-def is_prebuilt_prediction(image: str) -> bool:
-    """Whether an image is one of Vertex AI's own for prediction."""
-    return bool(PREBUILT_PREDICTION.fullmatch(image))
-
-
 def framework_of(image: str) -> Framework | None:
-    """Return the framework of a prebuilt prediction image that is emulated."""
+    """Return the framework of a prebuilt prediction image."""
     match = PREBUILT_PREDICTION.fullmatch(image)
-    return FRAMEWORKS.get(match.group(1)) if match else None
+    return FRAMEWORKS[match.group(1)] if match else None

@@ -112,18 +112,20 @@ def _unpack_source(archive: Path, folder: Path, site: Path) -> Distribution:
             # ZipFile drops `..` and leading slashes by itself.
             source.extractall(folder)  # noqa: S202  (see above)
     else:
+        if not hasattr(tarfile, "data_filter"):
+            raise PackageError("This Python cannot unpack archives safely: update to 3.10.12, 3.11.4 or newer.")
         with tarfile.open(archive) as source:
             source.extractall(folder, filter="data")
     tops = [path for path in folder.iterdir() if path.is_dir()]
     top = tops[0] if len(tops) == 1 and not any(path.is_file() for path in folder.iterdir()) else folder
-    code = top / "src" if _holds_code(top / "src") else top
+    code = top / "src" if _holds_code(top / "src") else _package_folder(top)
     for path in sorted(code.iterdir()):
         if path.is_dir() and _is_package(path):
             shutil.copytree(path, site / path.name, dirs_exist_ok=True)
         elif path.suffix == ".py" and path.name not in NOT_MODULES:
             shutil.copy2(path, site)
     info = top / "PKG-INFO"
-    eggs = [*top.glob("*.egg-info"), *top.glob("src/*.egg-info")]
+    eggs = [*top.glob("*.egg-info"), *top.glob("*/*.egg-info")]
     distribution = _read_metadata(info.read_text(encoding="utf-8") if info.is_file() else "", archive)
     egg_requires = eggs[0] / "requires.txt" if eggs else None
     if not distribution.requirements and egg_requires is not None and egg_requires.is_file():
@@ -141,6 +143,18 @@ def _unpack_source(archive: Path, folder: Path, site: Path) -> Distribution:
         if (egg / "entry_points.txt").is_file():
             shutil.copy2(egg / "entry_points.txt", dist_info)
     return distribution
+
+
+def _package_folder(top: Path) -> Path:
+    """Return where the packages lie: setup's `package_dir` is read from the names that setuptools notes."""
+    for note in sorted(top.glob("*.egg-info/top_level.txt")) + sorted(top.glob("*/*.egg-info/top_level.txt")):
+        for name in note.read_text(encoding="utf-8").split():
+            if not (top / name).is_dir() and not (top / f"{name}.py").is_file():
+                found = [*top.rglob(f"{name}/__init__.py"), *top.rglob(f"{name}.py")]
+                if found:
+                    first = min(found, key=lambda path: len(path.parts))
+                    return first.parent.parent if first.name == "__init__.py" else first.parent
+    return top
 
 
 def _holds_code(folder: Path) -> bool:

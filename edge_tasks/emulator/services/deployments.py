@@ -44,19 +44,15 @@ class Deployments:
     def _framework(self, version: Row) -> images.Framework | None:
         """Return what the model was made with; None for a custom container."""
         image = version.message.container_spec.image_uri
+        if not image:
+            raise precondition("The model has no container_spec, so nothing says what serves it.")
         framework = images.framework_of(image)
-        if framework is None and image and not images.is_prebuilt_prediction(image):
-            return None
         if framework is None:
-            raise unimplemented(
-                f"The serving image {image or '(none)'} is not implemented by this emulator: of the prebuilt"
-                f" prediction images it serves those of {', '.join(images.FRAMEWORKS)}."
-            )
+            return None
         if importlib.util.find_spec(framework.module) is None:
             raise precondition(
                 f"Models of {framework.name} are served by the local Python environment, where {framework.module}"
-                f" is not installed. Install it with: pip install "
-                f"{'scikit-learn joblib' if framework.name == 'sklearn' else framework.name}"
+                f" is not installed. Install it with: pip install {framework.package}"
             )
         folder = self._context.data / self._models.artifacts(version)
         if not any((folder / name).is_file() for name in framework.files):
@@ -129,7 +125,7 @@ class Deployments:
             health_route=environment["AIP_HEALTH_ROUTE"],
             predict_route=environment["AIP_PREDICT_ROUTE"],
             environment=environment,
-            own_interpreter=bool(spec.env),
+            own_interpreter=bool(spec.env) or not (framework and framework.forks),
             container=None
             if framework
             else CustomContainer(spec.image_uri, tuple(spec.command), tuple(spec.args), port),

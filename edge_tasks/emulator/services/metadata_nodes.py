@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from edge_tasks.emulator.errors import ApiError, Code, invalid, precondition
 from edge_tasks.emulator.services.metadata_stores import metadata_id
 from edge_tasks.emulator.services.names import check_display_name, check_labels
+from edge_tasks.emulator.store.filters import compile_filter
 from edge_tasks.emulator.store.listing import page
 from edge_tasks.emulator.store.masks import apply_mask
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from edge_tasks.emulator.store.filters import Predicate
 
 LATEST_SCHEMA = "0.0.1"
+LARGEST_SAMPLE = 100
 LARGEST_METADATA = 200 * 1024
 MUTABLE = frozenset({"display_name", "description", "labels", "metadata", "state", "uri"})
 
@@ -57,6 +59,10 @@ class MetadataNodes:
         """Delete an artifact, and its events."""
         return await self._artifacts.delete(request)
 
+    async def purge_artifacts(self, request: Message) -> Message:
+        """Delete the artifacts of a store that pass a filter; without `force`, only tell which."""
+        return await self._artifacts.purge(request)
+
     async def create_execution(self, request: Message) -> Message:
         """Store an execution."""
         return self._executions.create(request.parent, request.execution, request.execution_id)
@@ -77,6 +83,10 @@ class MetadataNodes:
         """Delete an execution, and its events."""
         return await self._executions.delete(request)
 
+    async def purge_executions(self, request: Message) -> Message:
+        """Delete the executions of a store that pass a filter; without `force`, only tell which."""
+        return await self._executions.purge(request)
+
     async def create_context(self, request: Message) -> Message:
         """Store a context."""
         return self._contexts.create(request.parent, request.context, request.context_id)
@@ -96,6 +106,10 @@ class MetadataNodes:
     async def delete_context(self, request: Message) -> Message:
         """Delete a context; what belongs to it stays."""
         return await self._contexts.delete(request)
+
+    async def purge_contexts(self, request: Message) -> Message:
+        """Delete the contexts of a store that pass a filter; without `force`, only tell which."""
+        return await self._contexts.purge(request)
 
 
 class _Nodes:
@@ -171,6 +185,26 @@ class _Nodes:
             return self._context.surface.new("google.protobuf.Empty")
 
         return await self._operations.start(f"MetadataService.Delete{self._kind}", node.name, work())
+
+    async def purge(self, request: Message) -> Message:
+        database = self._context.database
+        database.get("MetadataStore", request.parent)
+        if not request.filter.strip():
+            raise invalid("filter is required.")
+        keep = compile_filter(request.filter, self._descriptor)
+        names = [row.message.name for row in database.children(self._kind, request.parent) if keep(row.message)]
+        response = self._context.surface.new(f"Purge{self._kind}sResponse", purge_count=len(names))
+        if not request.force:
+            response.purge_sample.extend(names[:LARGEST_SAMPLE])
+
+        async def work() -> Message:
+            with database.transaction():
+                for name in names if request.force else ():
+                    self._let_go(name)
+                    database.delete(name)
+            return response
+
+        return await self._operations.start(f"MetadataService.Purge{self._kind}s", request.parent, work())
 
     def _let_go(self, name: str) -> None:
         """Remove what ties a node to others: a new one may get its name."""

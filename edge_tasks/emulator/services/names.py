@@ -56,6 +56,12 @@ def project_and_location(name: str) -> tuple[str, str]:
     return match.group(1), match.group(2)
 
 
+def project_of(name: str) -> str:
+    """Return the project that a resource's name begins with; empty when it names none."""
+    match = PARENT.match(name)
+    return match.group(1) if match else ""
+
+
 def parse_model(name: str, field: str = "name") -> ModelName:
     """Read `projects/P/locations/L/models/ID[@VERSION_OR_ALIAS]`."""
     match = MODEL.fullmatch(name)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
@@ -37,6 +37,7 @@ class Predictions:
         self._context = context
         self._deployments = deployments
         self._random = random.Random()  # noqa: S311  (which model answers is no secret)
+        self._targets: dict[str, _Targets] = {}
 
     def direct(self) -> dict[str, Door]:
         """Return the handlers, by the names of their RPCs."""
@@ -51,8 +52,9 @@ class Predictions:
                 raise invalid(f'Invalid JSON payload received. Unknown name "{name}": Cannot find field.')
         if not isinstance(body.get("instances"), list):
             raise invalid("instances is required: a list of what to predict.")
-        endpoint, deployed = self._choose(request.variables["endpoint"])
-        answer = await self._deployments.server(endpoint.name, deployed).predict(request.body)
+        name = request.variables["endpoint"]
+        deployed = self._choose(name)
+        answer = await self._deployments.server(name, deployed).predict(request.body)
         reply = read_answer(answer)
         return json_reply(
             reply
@@ -71,8 +73,9 @@ class Predictions:
         wrapped = _unwrap(body)
         if wrapped is not None:
             body, content_type = wrapped
-        endpoint, deployed = self._choose(request.variables["endpoint"])
-        answer = await self._deployments.server(endpoint.name, deployed).predict(body, content_type)
+        name = request.variables["endpoint"]
+        deployed = self._choose(name)
+        answer = await self._deployments.server(name, deployed).predict(body, content_type)
         if answer.status != 200:
             raise _failure(answer)
         reply = Reply(answer.body, 200, answer.content_type)
@@ -86,17 +89,33 @@ class Predictions:
         }
         return reply
 
-    def _choose(self, name: str) -> tuple[Message, Message]:
-        """Return the endpoint, and one of its models by chance, weighted as the traffic split says."""
+    def _choose(self, name: str) -> Message:
+        """Return one of an endpoint's models by chance, weighted as the traffic split says."""
+        targets = self._targets.get(name)
+        if targets is None or targets.writes != self._context.database.writes:
+            targets = self._targets[name] = self._read(name)
+        if len(targets.models) == 1:
+            return targets.models[0]
+        (chosen,) = self._random.choices(targets.models, targets.weights)
+        return chosen
+
+    def _read(self, name: str) -> _Targets:
+        writes = self._context.database.writes
+        self._targets.pop(name, None)
         endpoint = self._context.database.get("Endpoint", name)
         split = {key: value for key, value in endpoint.traffic_split.items() if value}
         models = [deployed for deployed in endpoint.deployed_models if deployed.id in split]
         if not models:
             raise precondition(f"Endpoint {name} doesn't have traffic_split.")
-        if len(models) == 1:
-            return endpoint, models[0]
-        (chosen,) = self._random.choices(models, [split[deployed.id] for deployed in models])
-        return endpoint, chosen
+        return _Targets(writes, models, [split[deployed.id] for deployed in models])
+
+
+class _Targets(NamedTuple):
+    """The models that have traffic, as they were after so many writes of the store."""
+
+    writes: int
+    models: list[Message]
+    weights: list[int]
 
 
 def _check(request: Request) -> None:

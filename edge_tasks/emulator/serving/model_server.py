@@ -146,7 +146,7 @@ class ModelServers:
     def prepare(self, image: str) -> None:
         """Get ready in the background for a model with this serving image."""
         framework = images.framework_of(image)
-        if framework is not None and not self._closed:
+        if framework is not None and framework.forks and not self._closed:
             self._launcher.prepare(framework.name)
 
     def find(self, endpoint: str, deployed_model_id: str) -> ModelServer | None:

@@ -8,6 +8,7 @@ A model is a pickle, thus code: it is loaded here and never in the emulator's ow
 from __future__ import annotations
 
 import asyncio
+import importlib
 import json
 import os
 import sys
@@ -22,34 +23,17 @@ from edge_tasks.emulator.http.server import make_server
 
 Predict: TypeAlias = Callable[[Any], Any]
 
+# The module that loads the artifacts of a framework.
+LOADERS = {"sklearn": "pickled", "xgboost": "pickled", "tensorflow": "saved_model", "pytorch": "torch_archive"}
 # So that a slow prediction does not stop the others, or the health route.
 THREADS = 4
 
 
 def load(framework: str, artifacts: Path) -> Predict:
     """Load the model and return its prediction function."""
-    if framework == "xgboost" and (artifacts / "model.bst").is_file():
-        return _load_booster(artifacts / "model.bst")
-    pickled = artifacts / "model.joblib"
-    if pickled.is_file():
-        import joblib
-
-        model = joblib.load(pickled)
-    else:
-        import pickle
-
-        with (artifacts / "model.pkl").open("rb") as file:
-            model = pickle.load(file)  # noqa: S301  (that is what the file is; see above)
-    predict: Predict = model.predict
+    module = importlib.import_module(f"edge_tasks.emulator.serving.{LOADERS[framework]}")
+    predict: Predict = module.load(artifacts)
     return predict
-
-
-def _load_booster(path: Path) -> Predict:
-    import numpy as np
-    import xgboost
-
-    booster = xgboost.Booster(model_file=str(path))
-    return lambda instances: booster.predict(xgboost.DMatrix(np.asarray(instances, dtype=float)))
 
 
 class PredictionServer:
@@ -80,20 +64,11 @@ class PredictionServer:
     def _answer(self, body: bytes) -> tuple[int, bytes]:
         try:
             instances = orjson.loads(body)["instances"]
-            predictions = self._predict(_as_input(instances))
+            predictions = self._predict(instances)
             return 200, orjson.dumps({"predictions": predictions}, default=_plain, option=orjson.OPT_SERIALIZE_NUMPY)
         except Exception as error:  # whatever the model raises is the answer
             text = f"Exception during {self._framework} prediction: {error}"
             return 400, json.dumps({"error": text}).encode()
-
-
-def _as_input(instances: Any) -> Any:
-    """Rows become an array at once, which estimators would do one by one; texts stay a list."""
-    if instances and isinstance(instances[0], list):
-        import numpy as np
-
-        return np.asarray(instances)
-    return instances
 
 
 def _plain(value: Any) -> Any:

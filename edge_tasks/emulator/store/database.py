@@ -49,6 +49,8 @@ class Database:
 
     def __init__(self, path: Path, surface: Surface) -> None:
         self._surface = surface
+        # Counts the writes of resources: who has read one knows by it whether to read it again.
+        self.writes = 0
         try:
             self._connection = sqlite3.connect(path, isolation_level=None)
             self._connection.execute("PRAGMA journal_mode=WAL")
@@ -89,6 +91,7 @@ class Database:
 
     def insert(self, kind: str, name: str, parent: str, message: Message, **private: Any) -> None:
         """Add a resource; a name that is taken is ALREADY_EXISTS."""
+        self.writes += 1
         try:
             self._connection.execute(
                 "INSERT INTO resources (name, kind, parent, body, private) VALUES (?, ?, ?, ?, ?)",
@@ -99,6 +102,7 @@ class Database:
 
     def update(self, name: str, message: Message, **private: Any) -> None:
         """Replace a resource's message; private values that are not given stay as they are."""
+        self.writes += 1
         self._connection.execute(
             "UPDATE resources SET body = ?, private = json_patch(private, ?) WHERE name = ?",
             (message.SerializeToString(), json.dumps(private), name),
@@ -133,8 +137,14 @@ class Database:
         )
         return [self._row(kind, row) for row in rows]
 
+    def latest_name(self) -> str:
+        """Return the name of the resource that was made last; empty when there is none."""
+        found = self._connection.execute("SELECT name FROM resources ORDER BY seq DESC LIMIT 1").fetchone()
+        return str(found[0]) if found else ""
+
     def delete(self, name: str) -> None:
         """Forget a resource."""
+        self.writes += 1
         self._connection.execute("DELETE FROM resources WHERE name = ?", (name,))
 
     def _row(self, kind: str, columns: tuple[int, bytes, str]) -> Row:

@@ -1,0 +1,38 @@
+"""`invoke teardown`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from edge_tasks.tasks._repository import repository
+from edge_tasks.tasks._task import WAIT_HELP, task
+
+
+@task(
+    help={
+        "bucket": "the bucket, too, with all data, models and the shared state",
+        "yes": "do not ask",
+        "dry_run": "only print the list",
+        "wait": WAIT_HELP,
+    }
+)
+def teardown(_context: Any, bucket: bool = False, yes: bool = False, dry_run: bool = False, wait: int = 0) -> None:
+    """Remove all that this repository made in the cloud, after printing the list; nothing else is touched."""
+    from edge_tasks import teardown as work
+    from edge_tasks.console import Console, confirm
+    from edge_tasks.errors import EdgeError
+
+    here = repository()
+    with Console() as console:
+        things = work.find(here.cloud, here.config, bucket)
+        if not things:
+            console.step(f"there is nothing to remove ({here.config.target})")
+            return
+        for thing in things:
+            console.step(f"would delete the {thing}")
+        if dry_run:
+            return
+        if not yes and not confirm(f"delete all this ({here.config.target})? It cannot be undone."):
+            raise EdgeError("nothing was removed", "add `--yes` to remove without being asked")
+        work.remove(here.cloud, here.config, things, console, wait)
+        console.step("removed all of it; the files of the repository are as they were")

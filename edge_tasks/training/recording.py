@@ -1,0 +1,222 @@
+"""Writing one run's record into the bucket while the training goes on, from a thread of its own.
+
+The training never waits for the bucket, but for a limited time at its end, and no trouble with it becomes the
+training's: what was lost is told, once. A bucket that does not answer is tried again with every sign of life.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from edge_tasks.errors import EdgeError, NoAnswerError
+from edge_tasks.run_record import RunRecord, Series, utc_now
+from edge_tasks.run_store import RunStore, Stored
+
+# Seconds that the end of a training waits for the bucket.
+END_LIMIT = 30.0
+
+# Curves and output are written whole each time; a writing that took a second is repeated a minute later, not before.
+_REST = 60.0
+
+# A longer source file is data.
+_LONGEST_SOURCE = 1 << 20
+
+# Characters of what a main function returned.
+_LONGEST_RESULT = 10_000
+
+
+class Recording:
+    """One run on its way into the bucket.
+
+    `open_store` may take its time and raise EdgeError. `begin` makes the first record of this process of the one that
+    is there already (a job's is written when it is submitted), or of None. `tell` gets a sentence about what went
+    wrong. What the training prints is to go to the file `output`.
+    """
+
+    def __init__(
+        self,
+        model_name: str,
+        run_id: str,
+        open_store: Callable[[], RunStore],
+        begin: Callable[[RunRecord | None], RunRecord],
+        tell: Callable[[str], None],
+        interval: float,
+    ):
+        self.run_id = run_id
+        self._model_name = model_name
+        self._open_store = open_store
+        self._begin = begin
+        self._tell = tell
+        self._interval = interval
+        self._folder = Path(tempfile.mkdtemp(prefix="edge-run-"))
+        self.output = self._folder / "output.txt"
+
+        # What the training leaves for the thread.
+        self._lock = threading.Lock()
+        self._wake = threading.Event()
+        self._changes: dict[str, Any] = {}
+        self._series: dict[str, Series] = {}
+        self._sources: dict[str, Path] = {}
+        self._ending = False
+
+        # The thread's own.
+        self._store: RunStore | None = None
+        self._stored: Stored | None = None
+        self._sources_written = False
+        self._written_points = self._written_bytes = 0
+        self._files_not_before = 0.0
+        self._complained = self._given_up = False
+        self._thread = threading.Thread(target=self._run, name="run-recording", daemon=True)
+
+    # --- the training's side: nothing here waits but `end` ---
+
+    def start(self, sources: Mapping[str, Path]) -> None:
+        """Begin to write; `sources` are the training's files by their names in the record."""
+        self._sources = dict(sources)
+        self._thread.start()
+
+    def note(self, **changes: Any) -> None:
+        """Change fields of the record, with its next writing."""
+        with self._lock:
+            self._changes |= {name: plain(value) for name, value in changes.items()}
+
+    def log(self, metrics: Mapping[str, Mapping[str, Any]]) -> None:
+        """Add to the series, as Sacred's observers get it: lists of steps, values and times for each metric."""
+        with self._lock:
+            for name, more in metrics.items():
+                series = self._series.setdefault(name, Series())
+                for step, value, moment in zip(more["steps"], more["values"], more["timestamps"], strict=True):
+                    series.steps.append(_number(step) or 0)
+                    series.values.append(_number(value))
+                    series.timestamps.append(f"{moment.isoformat()}Z")
+
+    def end(self) -> None:
+        """Write the last of it; waits for at most END_LIMIT seconds."""
+        self._ending = True
+        self._wake.set()
+        self._thread.join(END_LIMIT)
+        if self._thread.is_alive():
+            self._lost(f"the bucket did not take the rest within {END_LIMIT:.0f} s")
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    # --- the thread's side ---
+
+    def _run(self) -> None:
+        while True:
+            ending = self._ending
+            try:
+                self._write(ending)
+            except NoAnswerError as error:
+                if ending:
+                    self._lost(error.problem)
+                elif not self._complained:
+                    self._tell(f"the run {self.run_id} cannot be recorded for now: {error.problem}; it is tried again")
+                    self._complained = True
+            except EdgeError as error:
+                self._lost(str(error))
+                return
+            except Exception as error:
+                # Whatever it is, it must not become the training's.
+                self._lost(f"{type(error).__name__}: {error}")
+                return
+            if ending:
+                return
+            self._wake.wait(self._interval)
+
+    def _write(self, ending: bool) -> None:
+        if self._store is None:
+            self._store = self._open_store()
+        with self._lock:
+            changes = self._changes
+            series = {name: one.model_copy(deep=True) for name, one in self._series.items()}
+            self._changes = {}
+        try:
+            if self._stored is None:
+                self._stored = self._store.update(self._model_name, self.run_id, self._begin)
+            if not self._sources_written:
+                changes = {"sources": self._write_sources(self._store), **changes}
+            if ending or time.monotonic() >= self._files_not_before:
+                self._write_files(self._store, series)
+            self._stored = self._store.update(
+                self._model_name, self.run_id, lambda now: self._changed(now, changes), self._stored
+            )
+        except BaseException:
+            with self._lock:
+                self._changes = {**changes, **self._changes}
+            raise
+        self._sources_written = True
+
+    def _changed(self, now: RunRecord | None, changes: Mapping[str, Any]) -> RunRecord:
+        return (now or self._begin(None)).changed(heartbeat=utc_now(), **changes)
+
+    def _write_sources(self, store: RunStore) -> dict[str, int]:
+        written = {}
+        for name, path in self._sources.items():
+            with contextlib.suppress(OSError):
+                content = path.read_bytes()
+                if len(content) <= _LONGEST_SOURCE:
+                    store.write_source(self._model_name, self.run_id, name, content)
+                    written[name] = len(content)
+        return written
+
+    def _write_files(self, store: RunStore, series: dict[str, Series]) -> None:
+        began = time.monotonic()
+        points = sum(len(one.steps) for one in series.values())
+        if points > self._written_points:
+            store.write_series(self._model_name, self.run_id, series)
+            self._written_points = points
+        size = self.output.stat().st_size if self.output.exists() else 0
+        if size > self._written_bytes:
+            store.write_output(self._model_name, self.run_id, self.output)
+            self._written_bytes = size
+        self._files_not_before = time.monotonic() + _REST * (time.monotonic() - began)
+
+    def _lost(self, why: str) -> None:
+        """Say once that this record is not complete."""
+        if self._given_up:
+            return
+        self._given_up = True
+        what = "is not recorded" if self._stored is None else "is recorded in part only"
+        self._tell(f"the run {self.run_id} {what}: {why}")
+
+
+def plain(value: Any) -> Any:
+    """Return `value` as JSON knows it; what JSON has no word for becomes its text."""
+    from datetime import datetime
+
+    if isinstance(value, datetime):
+        return value
+    try:
+        return json.loads(json.dumps(value, default=_plain_item))
+    except (TypeError, ValueError, RecursionError):
+        return str(value)
+
+
+def short_result(value: Any) -> Any:
+    """Return what a main function returned, if it is not too long to keep."""
+    result = plain(value)
+    text = json.dumps(result)
+    return result if len(text) <= _LONGEST_RESULT else f"{text[:_LONGEST_RESULT]}..."
+
+
+def _plain_item(value: Any) -> Any:
+    # numpy's numbers and arrays know themselves how to become Python's.
+    return value.tolist() if hasattr(value, "tolist") else str(value)
+
+
+def _number(value: Any) -> float | None:
+    """Return a logged value as a finite number, else None."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    return number if math.isfinite(number) else None

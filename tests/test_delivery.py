@@ -1,0 +1,122 @@
+"""Recording what was trained: on top of what others pushed meanwhile, never over it."""
+
+from __future__ import annotations
+
+import subprocess
+from datetime import datetime, timezone
+from pathlib import Path
+
+import pytest
+
+from edge_tasks import delivery, git
+from edge_tasks.config import EdgeConfig
+from edge_tasks.errors import DataError
+from edge_tasks.progress import Silence
+from edge_tasks.trained_model import TrainedModel, load_trained_model, save_trained_model
+
+
+def run(root: Path, *arguments: str) -> str:
+    name = ["-c", "user.name=Ada", "-c", "user.email=ada@example.org"]
+    done = subprocess.run(["git", *name, *arguments], cwd=root, check=True, capture_output=True, text=True)
+    return done.stdout
+
+
+def write(root: Path, name: str, text: str) -> None:
+    (root / name).parent.mkdir(parents=True, exist_ok=True)
+    (root / name).write_text(text)
+
+
+@pytest.fixture
+def origin(tmp_path: Path) -> Path:
+    """A remote with one commit on main."""
+    origin, first = tmp_path / "origin.git", tmp_path / "first"
+    subprocess.run(["git", "-c", "init.defaultBranch=main", "init", "--quiet", "--bare", str(origin)], check=True)
+    run(tmp_path, "clone", "--quiet", str(origin), str(first))
+    run(first, "checkout", "--quiet", "-B", "main")
+    write(first, "README.md", "one\n")
+    write(first, "models/m/metrics.json", '{"score": 1}\n')
+    run(first, "add", "--all")
+    run(first, "commit", "--quiet", "--message", "First")
+    run(first, "push", "--quiet", "origin", "main")
+    return origin
+
+
+@pytest.fixture
+def ci(origin: Path, tmp_path: Path) -> Path:
+    """A clone in which CI has trained."""
+    run(tmp_path, "clone", "--quiet", str(origin), str(tmp_path / "ci"))
+    write(tmp_path / "ci", "models/m/metrics.json", '{"score": 2}\n')
+    write(tmp_path / "ci", "models/m/dvc.lock", "lock\n")
+    write(tmp_path / "ci", "notes.txt", "left by something else\n")
+    return tmp_path / "ci"
+
+
+def somebody_pushes(origin: Path, name: str, text: str) -> None:
+    other = origin.parent / "other"
+    run(origin.parent, "clone", "--quiet", str(origin), str(other))
+    write(other, name, text)
+    run(other, "add", "--all")
+    run(other, "commit", "--quiet", "--message", "Meanwhile")
+    run(other, "push", "--quiet", "origin", "main")
+
+
+def test_the_results_and_nothing_else_are_committed(origin: Path, ci: Path) -> None:
+    assert delivery.record(ci, "main", Silence())
+    shown = run(origin, "show", "--name-only", "--format=%s", "main").split("\n")
+    assert shown[0] == "Record what was trained [skip ci]"
+    assert set(shown[1:]) - {""} == {"models/m/metrics.json", "models/m/dvc.lock"}
+
+
+def test_the_results_go_on_top_of_what_others_pushed(origin: Path, ci: Path) -> None:
+    somebody_pushes(origin, "README.md", "two\n")
+    assert delivery.record(ci, "main", Silence())
+    assert run(origin, "log", "--format=%s", "main").splitlines() == [
+        "Record what was trained [skip ci]",
+        "Meanwhile",
+        "First",
+    ]
+    assert run(origin, "show", "main:README.md") == "two\n"
+
+
+def test_results_of_two_trainings_are_not_mixed(origin: Path, ci: Path) -> None:
+    somebody_pushes(origin, "models/m/metrics.json", '{"score": 3}\n')
+    with pytest.raises(git.GitError, match="somebody else changed the same results on `main` meanwhile"):
+        delivery.record(ci, "main", Silence())
+    assert run(origin, "show", "main:models/m/metrics.json") == '{"score": 3}\n'
+    assert not (ci / ".git" / "rebase-merge").exists()
+
+
+def test_a_remote_that_lets_nobody_write_is_told_from_one_that_moved(origin: Path, ci: Path) -> None:
+    hook = origin / "hooks" / "pre-receive"
+    hook.write_text("#!/bin/sh\necho 'protected branch' >&2\nexit 1\n")
+    hook.chmod(0o755)
+    with pytest.raises(git.GitError, match="cannot push to `main`: ") as caught:
+        delivery.record(ci, "main", Silence())
+    assert "let CI write to the repository" in str(caught.value.hint)
+
+
+def test_nothing_new_makes_no_commit(origin: Path, ci: Path) -> None:
+    delivery.record(ci, "main", Silence())
+    assert not delivery.record(ci, "main", Silence())
+    assert run(origin, "rev-list", "--count", "main") == "2\n"
+
+
+def test_a_training_that_fails_leaves_what_was_trained_elsewhere(tmp_path: Path) -> None:
+    folder = tmp_path / "models" / "m"
+    folder.mkdir(parents=True)
+    moment = datetime(2026, 1, 1, tzinfo=timezone.utc)
+    trained = TrainedModel(
+        model_name="m", run_id="r", target="gcp", trained_at=moment, trained_by="ada", artifact_sha256="0"
+    )
+    save_trained_model(folder, trained)
+    config = EdgeConfig.model_validate(
+        {
+            "google_cloud_project": {"project_id": "my-project", "region": "us-central1"},
+            "storage_bucket": {"bucket_name": "my-bucket"},
+            "models": {"m": {"endpoint_name": "m"}},
+        }
+    )
+    # There is no dvc.yaml here, so DVC stops at once.
+    with pytest.raises(DataError, match="cannot train"):
+        delivery.train(tmp_path, config, Silence())
+    assert load_trained_model(folder, "m") == trained
