@@ -7,6 +7,7 @@ lines appear, and a long wait says so now and then.
 from __future__ import annotations
 
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 from edge_tasks.errors import EdgeError
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from rich.status import Status
     from typing_extensions import Self
 
-# Seconds between two lines of a wait where there is no terminal.
+# Seconds without a line after which a wait says that it goes on, where there is no terminal.
 _QUIET_INTERVAL = 30.0
 
 
@@ -29,7 +30,7 @@ class Console:
 
         self._console: RichConsole = RichConsole(stderr=True, highlight=False, soft_wrap=True)
         self._status: Status | None = None
-        self._next_quiet_line = _QUIET_INTERVAL
+        self._last_line = time.monotonic()
 
     def __enter__(self) -> Self:
         return self
@@ -49,9 +50,8 @@ class Console:
     def waiting(self, text: str, elapsed: float) -> None:
         """Show what is being waited for, and for how long."""
         if not self._console.is_terminal:
-            if elapsed >= self._next_quiet_line:
+            if time.monotonic() - self._last_line >= _QUIET_INTERVAL:
                 self._print("  ", f"{text} ({duration(elapsed)})")
-                self._next_quiet_line += _QUIET_INTERVAL
             return
         from rich.markup import escape
 
@@ -67,12 +67,12 @@ class Console:
         if self._status is not None:
             self._status.stop()
             self._status = None
-        self._next_quiet_line = _QUIET_INTERVAL
 
     def _print(self, mark: str, text: str) -> None:
         from rich.markup import escape
 
         self._console.print(f"{mark}{escape(text)}")
+        self._last_line = time.monotonic()
 
 
 def print_result(text: str) -> None:
@@ -145,7 +145,6 @@ def choose(question: str, answers: tuple[str, ...], limit: float) -> str | None:
     When the input ends, or nobody answers within `limit` seconds, it is the first.
     """
     import select
-    import time
 
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return None
@@ -153,7 +152,11 @@ def choose(question: str, answers: tuple[str, ...], limit: float) -> str | None:
     while True:
         sys.stderr.write(f"{question} [{'/'.join(answers)}] ")
         sys.stderr.flush()
-        ready, _, _ = select.select([sys.stdin], [], [], max(0.0, deadline - time.monotonic()))
+        try:
+            ready, _, _ = select.select([sys.stdin], [], [], max(0.0, deadline - time.monotonic()))
+        except KeyboardInterrupt:
+            sys.stderr.write("\n")
+            raise
         line = sys.stdin.readline() if ready else ""
         if not line:
             sys.stderr.write(f"{answers[0]}\n")
