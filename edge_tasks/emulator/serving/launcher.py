@@ -137,14 +137,18 @@ class ForkServer:
             await asyncio.wait([self._starting])
         if self._child is not None:
             await self._child.stop(0)
-        self._socket.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self._socket.unlink()
 
     async def _start(self) -> None:
-        self._socket.parent.mkdir(exist_ok=True)
-        for path in (self._socket, Path(f"{self._socket}.new")):
-            path.unlink(missing_ok=True)
         log = Path("servers") / f"{self._framework}.log"
-        log.parent.mkdir(exist_ok=True)
+        try:
+            for folder in (self._socket.parent, log.parent):
+                folder.mkdir(exist_ok=True)
+            for path in (self._socket, Path(f"{self._socket}.new")):
+                path.unlink(missing_ok=True)
+        except OSError as error:
+            raise ForkError(str(error)) from error
         with log.open("wb") as output:
             self._child = child = await processes.start(
                 [sys.executable, "-m", "edge_tasks.emulator.serving.fork_server", self._framework, str(self._socket)],
