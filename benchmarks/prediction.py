@@ -12,7 +12,7 @@ from benchmarks.row import Peer, Row, SlowestRow
 from benchmarks.sample import compared
 from edge_tasks import local
 
-AT_MOST = 0.005
+AT_MOST = 0.002
 REPETITIONS = 1000
 WARM_UPS = 50
 

@@ -81,7 +81,9 @@ def test_batch_predict_and_iter_outputs_of_the_sdk(
     assert (failed["instance"], failed["error"]["code"]) == ([0], 9)
     assert "has no attribute 'nothing'" in failed["error"]["message"]
     assert (job.completion_stats.successful_count, job.completion_stats.failed_count) == (3, 1)
-    (found,) = aiplatform.BatchPredictionJob.list(filter='display_name="sdk" AND state="JOB_STATE_SUCCEEDED"')
+    wanted = 'display_name="sdk" AND state="JOB_STATE_SUCCEEDED" AND model_display_name="my model"'
+    (found,) = aiplatform.BatchPredictionJob.list(filter=wanted)
+    assert aiplatform.BatchPredictionJob.list(filter='display_name="sdk" AND model_display_name!="my model"') == []
     assert found.resource_name == job.resource_name
     job.delete()
     emulator.put(bucket, "in/c.csv", b"x,y\n1,2\n3,4\n")

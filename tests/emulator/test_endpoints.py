@@ -164,6 +164,31 @@ def test_a_model_that_cannot_be_served_is_refused_with_the_reason(
     assert problem in answer.message
 
 
+def test_a_deployment_has_a_machine_and_a_limit_of_replicas_by_default(emulator: Emulator) -> None:
+    answer = emulator.deploy(
+        emulator.create_endpoint(), emulator.upload(ECHO), dedicatedResources={"machineSpec": {}, "minReplicaCount": 2}
+    )
+    resources = emulator.response(answer)["deployedModel"]["dedicatedResources"]
+    assert resources == {"machineSpec": {"machineType": "n1-standard-2"}, "minReplicaCount": 2, "maxReplicaCount": 2}
+
+
+@pytest.mark.parametrize(
+    "machine", [{"acceleratorType": "NVIDIA_TESLA_T4"}, {"acceleratorCount": 1}, {"acceleratorCount": -1}]
+)
+def test_accelerators_have_a_type_and_a_count(emulator: Emulator, machine: dict[str, object]) -> None:
+    resources = {"machineSpec": {"machineType": "n1-standard-4", **machine}, "minReplicaCount": 1}
+    answer = emulator.deploy(emulator.create_endpoint(), emulator.upload(ECHO), dedicatedResources=resources)
+    assert answer.error == (400, "INVALID_ARGUMENT")
+
+
+@pytest.mark.parametrize("fields", [{"dedicatedEndpointEnabled": True}, {"network": "projects/1/global/networks/n"}])
+def test_endpoints_that_are_reached_in_another_way_are_unimplemented(
+    emulator: Emulator, fields: dict[str, object]
+) -> None:
+    answer = emulator.post(f"{PARENT}/endpoints", {"displayName": "e", **fields})
+    assert answer.error == (501, "UNIMPLEMENTED")
+
+
 def test_a_deploy_without_machines_is_refused(emulator: Emulator) -> None:
     body = {"deployedModel": {"model": emulator.upload(ECHO)}}
     assert emulator.post(f"{emulator.create_endpoint()}:deployModel", body).error == (400, "INVALID_ARGUMENT")

@@ -46,6 +46,11 @@ def passes(text: str) -> bool:
         "create_time<2026-01-02T03:04:06Z",
         'create_time>"2026-01-01"',
         "NOT end_time:*",
+        "labels:team",
+        'labels:"env.kind"',
+        "-labels:other",
+        "-state=5",
+        "labels.team=x -display_name=other",
     ],
 )
 def test_a_filter_that_fits(text: str) -> None:
@@ -62,6 +67,8 @@ def test_a_filter_that_fits(text: str) -> None:
         'create_time>"2026-01-02T03:04:05.500Z"',
         'end_time>"2000-01-01T00:00:00Z"',
         "labels.team=x AND NOT state=4",
+        "labels:other",
+        "-labels:team",
         "(labels.team=x OR state=5) AND state=5",
     ],
 )
@@ -81,6 +88,8 @@ def test_a_filter_that_does_not_fit(text: str) -> None:
         'create_time>"yesterday"',
         '"x"="y"',
         "labels=x",
+        "-",
+        "state:team:x",
         "error.nope=1",
         "=",
         "AND",

@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.emulator.harness import Emulator, eventually, model_of
+from tests.emulator.harness import ECHO, Emulator, eventually, model_of
 from tests.emulator.test_lifecycle import all_gone
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="servers are forked on Linux only")
@@ -165,6 +165,17 @@ def test_a_forked_server_that_is_busy_ends_when_the_emulator_is_killed(own_emula
     tree = running.tree()
     running.kill()
     eventually(lambda: all_gone(tree), "everything has ended")
+
+
+def test_a_model_is_served_without_a_fork_when_there_is_no_fork_server(own_emulator: Start) -> None:
+    running = own_emulator()
+    # Where the socket of the fork server should be.
+    (running.data / "sockets" / "sklearn.sock").mkdir(parents=True)
+    endpoint = running.create_endpoint()
+    running.deployed(endpoint, running.upload(ECHO))
+    assert running.predict(endpoint, [5]).body["predictions"] == [5]
+    assert "started without a fork" in running.log_text()
+    assert running.stop() == 0
 
 
 def test_many_models_are_light(own_emulator: Start, tmp_path: Path) -> None:

@@ -51,6 +51,17 @@ def test_unknown_fields_and_parameters_are_named(emulator: Emulator) -> None:
     assert '"colour"' in parameter.message
 
 
+def test_a_mask_in_a_body_is_read_as_people_write_it(emulator: Emulator) -> None:
+    endpoint = emulator.create_endpoint()
+    body = {"deployedModel": {"id": "1"}, "updateMask": "dedicated_resources.min_replica_count"}
+    assert emulator.post(f"{endpoint}:mutateDeployedModel", body).error == (404, "NOT_FOUND")
+
+
+def test_the_beta_api_is_unimplemented(emulator: Emulator) -> None:
+    answer = emulator.get(f"/v1beta1/{PARENT}/endpoints")
+    assert (answer.error, "v1beta1" in answer.message) == ((501, "UNIMPLEMENTED"), True)
+
+
 @pytest.mark.parametrize("body", [b"{", b"[]", b"null", b"\xff", b'{"displayName": 1}', b'{"a":' * 2000])
 def test_a_body_that_is_no_message_is_refused(emulator: Emulator, body: bytes) -> None:
     response = emulator.session.post(f"{emulator.url}/v1/{PARENT}/endpoints", data=body, timeout=10)

@@ -217,6 +217,9 @@ def test_an_image_that_needs_docker_fails_the_job_clearly(emulator: Emulator) ->
     assert "gcr.io/my/image cannot run here: it needs Docker" in job["error"]["message"]
 
 
+VARIABLE = {"containerSpec": {"imageUri": PYTHON_IMAGE, "env": [{"name": "a-b", "value": "x"}]}}
+
+
 def pools(*scripts: tuple[int, str]) -> dict[str, Any]:
     """The body of a job with a worker pool for each count of replicas and Python script."""
     specs = [
@@ -284,6 +287,8 @@ def test_the_primary_replica_is_one(emulator: Emulator) -> None:
         ({"jobSpec": {}}, "display_name"),
         ({"displayName": "x", "jobSpec": {}}, "worker_pool_specs"),
         ({"displayName": "x", "jobSpec": {"workerPoolSpecs": [{}]}}, "container_spec or a python_package_spec"),
+        ({"displayName": "x", "jobSpec": {"workerPoolSpecs": [{"machineSpec": {}}]}}, "machine_type"),
+        ({"displayName": "x", "jobSpec": {"workerPoolSpecs": [VARIABLE]}}, "a-b"),
         ({"displayName": "x" * 129}, "128"),
         ({"displayName": "x", "labels": {"Upper": "x"}}, "label"),
         ({"displayName": "x", "labels": {"ok": "a:b"}}, "label"),

@@ -101,6 +101,58 @@ def test_a_patch_changes_the_masked_fields_only(emulator: Emulator) -> None:
     assert emulator.get(model).body["labels"] == {"b": "2", "c": "3"}
 
 
+def test_names_are_shared_by_all_versions_and_descriptions_of_versions_are_not(emulator: Emulator) -> None:
+    model = emulator.upload(None).partition("@")[0]
+    emulator.upload(None, parentModel=model)
+
+    def patch(name: str, **fields: Any) -> Any:
+        return emulator.call("PATCH", f"/v1/{name}", fields, params={"updateMask": ",".join(fields)})
+
+    assert patch(model, displayName="shared", description="d").status == 200
+    assert patch(f"{model}@2", versionDescription="second").status == 200
+    found = [emulator.get(f"{model}@{version}").body for version in (1, 2)]
+    assert [(one["displayName"], one["description"]) for one in found] == [("shared", "d")] * 2
+    assert ["versionDescription" in one for one in found] == [False, True]
+    refused = [
+        patch(f"{model}@2", displayName="x"),
+        patch(model, versionDescription="x"),
+        patch(model, displayName="x", versionDescription="x"),
+    ]
+    assert [answer.error for answer in refused] == [(400, "FAILED_PRECONDITION")] * 3
+
+
+def test_an_update_of_what_was_read_before_a_change_is_refused(emulator: Emulator) -> None:
+    model, endpoint = emulator.upload(None).partition("@")[0], emulator.create_endpoint()
+    for name in (model, endpoint):
+        etag = emulator.get(name).body["etag"]
+
+        def patch(display_name: str, name: str = name, etag: str = etag) -> Any:
+            body = {"displayName": display_name, "etag": etag}
+            return emulator.call("PATCH", f"/v1/{name}", body, params={"updateMask": "displayName"})
+
+        assert patch("first").status == 200
+        assert patch("second").error == (409, "ABORTED")
+        assert emulator.get(name).body["displayName"] == "first"
+
+
+@pytest.mark.parametrize(
+    ("spec", "problem"),
+    [
+        ({"command": ["x"]}, "image_uri"),
+        ({"predictRoute": "predict"}, "predict_route"),
+        ({"healthRoute": "/a b"}, "health_route"),
+        ({"ports": [{"containerPort": 70000}]}, "ports"),
+        ({"env": [{"name": "a-b", "value": "x"}]}, "a-b"),
+    ],
+)
+def test_a_wrong_container_is_refused_with_the_reason(emulator: Emulator, spec: dict[str, Any], problem: str) -> None:
+    image = {} if "command" in spec else {"imageUri": SKLEARN_IMAGE}
+    body = {"model": {"displayName": "x", "containerSpec": {**image, **spec}}}
+    answer = emulator.post(f"{PARENT}/models:upload", body)
+    assert answer.error == (400, "INVALID_ARGUMENT")
+    assert problem in answer.message
+
+
 def test_models_are_listed_by_their_default_version_in_the_asked_order(emulator: Emulator) -> None:
     parent = PARENT.replace("test-project", "list-models")
     for name in ("b", "a", "c"):

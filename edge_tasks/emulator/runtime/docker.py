@@ -1,9 +1,9 @@
 """Containers, when there is a Docker engine on this machine: made and ended with the `docker` program.
 
-A container shares the network of this machine (`--network host`), since nothing here listens beyond 127.0.0.1: in it
-the emulator is where it is for everybody else. The program's process is a child like any other: what the container
-prints it prints, with the container's status it ends, and SIGTERM it passes on. Containers carry a label, by which
-those of an emulator that was killed are found.
+A container shares the network of this machine (`--network host`, which Docker Desktop has to be told to allow), since
+nothing here listens beyond 127.0.0.1: in it the emulator is where it is for everybody else. The program's process is a
+child like any other: what the container prints it prints, with the container's status it ends, and SIGTERM it passes
+on. Containers carry a label, by which those of an emulator that was killed are found.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Protocol
 import psutil
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from edge_tasks.emulator.store.database import Database
 
@@ -39,6 +39,7 @@ ALLOWED = ("PATH", "LANG", "LANGUAGE", "TZ", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PA
 MARK = "VERTEX_EMULATOR_CHILD"
 # A daemon may start another one while it is looked for.
 MOST_SEARCHES = 10
+PROC = Path("/proc")
 
 # Where this package is imported from, for programs of ours that run as children.
 ROOT = Path(__file__).parents[3]
@@ -189,7 +190,7 @@ def _note(child: Child, role: str, database: Database) -> None:
 
 def _kill_marked(mark: str) -> None:
     for _ in range(MOST_SEARCHES):
-        found = [process for process in psutil.process_iter() if _mark_of(process) == mark]
+        found = list(_marked(mark))
         for process in found:
             with contextlib.suppress(psutil.Error):
                 process.kill()
@@ -198,10 +199,20 @@ def _kill_marked(mark: str) -> None:
         psutil.wait_procs(found, timeout=1)
 
 
-def _mark_of(process: psutil.Process) -> str:
-    with contextlib.suppress(psutil.Error, OSError):
-        return process.environ().get(MARK, "")
-    return ""
+def _marked(mark: str) -> Iterator[psutil.Process]:
+    """Yield the processes that have a mark; this is done at the end of every job, so on Linux it is done quickly."""
+    if not PROC.is_dir():
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error, OSError):
+                if process.environ().get(MARK) == mark:
+                    yield process
+        return
+    variable = f"{MARK}={mark}".encode()
+    for path in PROC.glob("[0-9]*/environ"):
+        # Processes of others cannot be read, and others end meanwhile.
+        with contextlib.suppress(psutil.Error, OSError):
+            if variable in path.read_bytes().split(b"\0"):
+                yield psutil.Process(int(path.parent.name))
 
 
 def end_left_overs(database: Database) -> None:

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from edge_tasks.emulator.services.models import Models
     from edge_tasks.emulator.services.operations import Operations
     from edge_tasks.emulator.serving.model_server import ModelServer
+    from edge_tasks.emulator.store.filters import Predicate
 
 KIND = "BatchPredictionJob"
 CREATE = "google.cloud.aiplatform.v1.JobService.CreateBatchPredictionJob"
@@ -96,7 +97,8 @@ class BatchPredictions:
         """Return the jobs of a location, newest first."""
         check_parent(request.parent)
         rows = self._context.database.children(KIND, request.parent)
-        jobs, token = page(rows, request, self._context.surface.new(KIND).DESCRIPTOR)
+        of_model = dict.fromkeys(("model_display_name", "modelDisplayName"), self._is_of_model)
+        jobs, token = page(rows, request, self._context.surface.new(KIND).DESCRIPTOR, None, of_model)
         return self._context.surface.new(
             "ListBatchPredictionJobsResponse", batch_prediction_jobs=jobs, next_page_token=token
         )
@@ -126,9 +128,20 @@ class BatchPredictions:
         """End all jobs."""
         await self._runs.close()
 
+    def _is_of_model(self, display_name: str) -> Predicate:
+        """Tell jobs by their models' display names; a model that was deleted has none."""
+
+        def is_of_model(job: Message) -> bool:
+            try:
+                return bool(self._models.version(_model(job)).message.display_name == display_name)
+            except ApiError:
+                return False
+
+        return is_of_model
+
     async def _run(self, name: str) -> None:
         job = self._runs.get(name)
-        version = self._models.version(f"{job.model}@{job.model_version_id}").message
+        version = self._models.version(_model(job)).message
         deployed = self._context.surface.new(
             "DeployedModel", id="1", model=version.name, model_version_id=version.version_id
         )
@@ -242,6 +255,11 @@ class _Work:
         shard.add_error(instance, error)
         self.failed += 1
         self.first_error = self.first_error or error
+
+
+def _model(job: Message) -> str:
+    """Return the name of the version that a job predicts with."""
+    return f"{job.model}@{job.model_version_id}"
 
 
 def _output_folder(job: Message, display_name: str) -> Location:

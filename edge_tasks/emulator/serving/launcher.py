@@ -40,6 +40,7 @@ class Launcher:
     def __init__(self, database: Database, engine: docker.Docker) -> None:
         self._database = database
         self._engine = engine
+        self._ports = _Ports()
         self._fork_servers: dict[str, ForkServer] = {}
 
     def prepare(self, framework: str) -> None:
@@ -71,12 +72,12 @@ class Launcher:
     async def _start_container(
         self, plan: ServerPlan, container: CustomContainer, output: int
     ) -> tuple[processes.Child, Address]:
-        port = _free_port(container.port)
-        environment = plan.environment | {"AIP_HTTP_PORT": str(port)}
         try:
             image = await self._engine.image(container.image)
         except docker.DockerError as error:
             raise precondition(f"The image {container.image} cannot be run here: {error}.") from error
+        port = self._ports.take(container.port)
+        environment = plan.environment | {"AIP_HTTP_PORT": str(port)}
         run = docker.Run(
             image.uri,
             [expand(word, environment) for word in container.command],
@@ -85,7 +86,9 @@ class Launcher:
         )
         # A container that was ended may take a moment to be gone, with its name.
         name = f"vertex-emulator-{plan.key}-{secrets.token_hex(4)}"
-        return await self._engine.start(name, run, role=plan.role, stdout=output, stderr=subprocess.STDOUT), port
+        child = await self._engine.start(name, run, role=plan.role, stdout=output, stderr=subprocess.STDOUT)
+        self._ports.keep(port, child)
+        return child, port
 
     async def stop(self) -> None:
         """End the fork servers; model servers are ended by whoever started them."""
@@ -137,14 +140,18 @@ class ForkServer:
             await asyncio.wait([self._starting])
         if self._child is not None:
             await self._child.stop(0)
-        self._socket.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self._socket.unlink()
 
     async def _start(self) -> None:
-        self._socket.parent.mkdir(exist_ok=True)
-        for path in (self._socket, Path(f"{self._socket}.new")):
-            path.unlink(missing_ok=True)
         log = Path("servers") / f"{self._framework}.log"
-        log.parent.mkdir(exist_ok=True)
+        try:
+            for folder in (self._socket.parent, log.parent):
+                folder.mkdir(exist_ok=True)
+            for path in (self._socket, Path(f"{self._socket}.new")):
+                path.unlink(missing_ok=True)
+        except OSError as error:
+            raise ForkError(str(error)) from error
         with log.open("wb") as output:
             self._child = child = await processes.start(
                 [sys.executable, "-m", "edge_tasks.emulator.serving.fork_server", self._framework, str(self._socket)],
@@ -221,12 +228,25 @@ class _Forked(asyncio.Protocol):
         self._ended.set()
 
 
-def _free_port(wanted: int) -> int:
-    """Return the wanted port if nobody listens on it, else one that is free."""
-    for port in (wanted, 0):
-        with contextlib.suppress(OSError), bind(port) as listener:
-            return int(listener.getsockname()[1])
-    raise AssertionError("unreachable")
+class _Ports:
+    """The ports that containers were given: one may take its time until it listens."""
+
+    def __init__(self) -> None:
+        self._given: dict[int, processes.Child | None] = {}
+
+    def take(self, wanted: int) -> int:
+        """Return the wanted port if nobody has it, else one that is free."""
+        self._given = {port: child for port, child in self._given.items() if child is None or child.running}
+        for port in (0,) if wanted in self._given else (wanted, 0):
+            with contextlib.suppress(OSError), bind(port) as listener:
+                taken = int(listener.getsockname()[1])
+                self._given[taken] = None
+                return taken
+        raise AssertionError("unreachable")
+
+    def keep(self, port: int, child: processes.Child) -> None:
+        """Leave a port to a container for as long as it runs."""
+        self._given[port] = child
 
 
 def _arguments(plan: ServerPlan) -> list[str]:

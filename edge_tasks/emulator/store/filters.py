@@ -135,14 +135,16 @@ class _Parser:
         return self._compare(parts, sign, value)
 
     def _call(self, name: str) -> Predicate:
-        """Read `name("argument")`, or `name:"argument"`, which means the same."""
+        """Read `name("argument")`, or `name:"argument"`, which means the same, or `name!="argument"`."""
         bracket = self._take("mark", "(")
-        if not bracket and self._next("operator") not in {":", "="}:
-            raise self._error(f"{name} is compared with : or =")
+        sign = "=" if bracket else self._next("operator")
+        if sign not in {":", "=", "!="}:
+            raise self._error(f"{name} is compared with :, = or !=")
         argument = _unquote(self._next("string")) if self._peek("string") else self._next("word")
         if bracket and not self._take("mark", ")"):
             raise self._error("a parenthesis is not closed")
-        return self._functions[name](argument)
+        holds = self._functions[name](argument)
+        return holds if sign != "!=" else lambda m: not holds(m)
 
     def _compare(self, parts: list[str], sign: str, wanted: str) -> Predicate:
         prefix = self._ids.get(".".join(parts))
