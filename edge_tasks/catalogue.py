@@ -10,6 +10,7 @@ from edge_tasks import vertex
 from edge_tasks.cloud import Cloud
 from edge_tasks.config import EdgeConfig
 from edge_tasks.errors import NotFoundError
+from edge_tasks.rollout import version_of
 from edge_tasks.state import Deployment, ModelState
 from edge_tasks.store import StateStore
 from edge_tasks.trained_model import find_trained_model
@@ -87,10 +88,11 @@ def _explained(deployment: Deployment) -> dict[str, Any]:
 
 
 def _serving(state: ModelState) -> str:
+    coming = f" ({version_of(state.operation.model)} is being deployed)" if state.operation else ""
     if state.deployed is None:
-        return "no"
+        return f"no{coming}"
     beside = f" (and {state.candidate.version})" if state.candidate else ""
-    return f"version {state.deployed.version}{beside}"
+    return f"version {state.deployed.version}{beside}{coming}"
 
 
 def _time(moment: datetime) -> str:
