@@ -10,9 +10,10 @@ from edge_tasks import vertex
 from edge_tasks.cloud import Cloud
 from edge_tasks.config import EdgeConfig
 from edge_tasks.errors import NotFoundError
+from edge_tasks.rollout import version_of
 from edge_tasks.state import Deployment, ModelState
 from edge_tasks.store import StateStore
-from edge_tasks.trained_model import find_trained_model
+from edge_tasks.trained_model import TrainedModel, find_trained_model
 
 COLUMNS = ["model", "trained", "metrics", "registered", "deployed", "since"]
 
@@ -29,7 +30,7 @@ def list_models(root: Path, config: EdgeConfig, cloud: Cloud) -> list[list[str]]
                 name,
                 _time(trained.trained_at) if trained else "not yet",
                 ", ".join(f"{key} {value:.4g}" for key, value in trained.metrics.items()) if trained else "",
-                f"version {trained.model.rpartition('@')[2]}" if trained and trained.model else "no",
+                _registered(trained, state.model(name)),
                 _serving(state.model(name)),
                 _time(deployed.deployed_at) if deployed else "",
             ]
@@ -86,11 +87,23 @@ def _explained(deployment: Deployment) -> dict[str, Any]:
     return {"version": deployment.version, **values}
 
 
-def _serving(state: ModelState) -> str:
-    if state.deployed is None:
+def _registered(trained: TrainedModel | None, state: ModelState) -> str:
+    """Return the version in the registry, which a deploy made when the training did not."""
+    if trained is None:
         return "no"
+    deployed = [
+        item.model for item in (*state.history, *filter(None, [state.candidate])) if item.run_id == trained.run_id
+    ]
+    model = trained.model or next(iter(deployed), None)
+    return version_of(model) if model else "no"
+
+
+def _serving(state: ModelState) -> str:
+    coming = f" ({version_of(state.operation.model)} is being deployed)" if state.operation else ""
+    if state.deployed is None:
+        return f"no{coming}"
     beside = f" (and {state.candidate.version})" if state.candidate else ""
-    return f"version {state.deployed.version}{beside}"
+    return f"version {state.deployed.version}{beside}{coming}"
 
 
 def _time(moment: datetime) -> str:

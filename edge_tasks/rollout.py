@@ -278,18 +278,9 @@ class Rollout:
 
     def end_operation(self) -> None:
         """Cancel the deployment that was begun, and undo what came of it."""
-        operation = self.state.operation
-        before = vertex.get_endpoint(self.release.cloud, operation.endpoint) if operation else None
-        if (
-            operation
-            and before
-            and vertex.deployment_runs(self.release.cloud, operation.name)
-            and not vertex.cancel_deployment(self.release.cloud, operation.name, before, operation.model)
-        ):
-            raise ReleaseError(
-                f"the deployment of {version_of(operation.model)} cannot be cancelled now", "try again in some minutes"
-            )
-        self._forget_operation()
+        if self.state.operation:
+            end_operation(self.release.cloud, self.state.operation)
+            self._forget_operation()
 
     def _try_aside(self) -> None:
         """Deploy the model where nobody asks it, ask it, and remove all that again."""
@@ -370,6 +361,17 @@ class Rollout:
         """Undeploy what has no traffic any more."""
         assert self.endpoint is not None, "the model is deployed on it"
         vertex.undeploy_model(self.release.cloud, self.endpoint.name, deployed_model_id)
+
+
+def end_operation(cloud: Cloud, operation: Operation) -> None:
+    """Cancel a deployment that was begun, and undo what came of it; raise ReleaseError when that cannot be done now."""
+    before = vertex.get_endpoint(cloud, operation.endpoint)
+    if before is None or not vertex.deployment_runs(cloud, operation.name):
+        return
+    if not vertex.cancel_deployment(cloud, operation.name, before, operation.model):
+        raise ReleaseError(
+            f"the deployment of {version_of(operation.model)} cannot be cancelled now", "try again in some minutes"
+        )
 
 
 def take_all_off(cloud: Cloud, name: str) -> None:

@@ -9,7 +9,7 @@ from edge_tasks.cloud import Cloud
 from edge_tasks.config import EdgeConfig
 from edge_tasks.lineage import registry_model_id
 from edge_tasks.progress import Progress
-from edge_tasks.rollout import ReleaseError, delete_endpoint
+from edge_tasks.rollout import ReleaseError, delete_endpoint, end_operation
 from edge_tasks.state import EdgeState
 from edge_tasks.store import StateStore
 
@@ -71,6 +71,9 @@ def remove(cloud: Cloud, config: EdgeConfig, shown: list[Thing], progress: Progr
     with StateStore(cloud).locked(wait) as locked:
         if _find(cloud, config, locked.state, bucket) != shown:
             raise ReleaseError("what is there has changed meanwhile", "invoke teardown, and look at the list again")
+        for model in locked.state.models.values():
+            if model.operation:
+                end_operation(cloud, model.operation)
         for thing in shown:
             locked.check()
             progress.step(f"delete the {thing}")

@@ -130,6 +130,15 @@ def test_only_console_prints() -> None:
             )
 
 
+def test_no_program_is_started_through_a_shell() -> None:
+    """So no name out of edge.yaml can become a command."""
+    for _, path in modules():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call):
+                assert ast.unparse(node.func) not in ("os.system", "os.popen", "subprocess.getoutput"), path
+                assert not any(keyword.arg == "shell" for keyword in node.keywords), f"{path}:{node.lineno}"
+
+
 def test_no_module_has_a_name_that_says_nothing() -> None:
     assert not {path.stem for _, path in modules()} & {"utils", "util", "common", "helpers", "misc"}
 

@@ -17,6 +17,7 @@ from edge_tasks import vertex
 from edge_tasks.cloud import Cloud, connect
 from edge_tasks.config import EdgeConfig
 from edge_tasks.edge_yaml import load_config
+from edge_tasks.errors import ConfigError
 from edge_tasks.models import endpoint_name
 from edge_tasks.progress import Silence
 from edge_tasks.releases import Options, Outcome, Release, ReleaseError, deploy, promote, remove, rollback, undeploy
@@ -253,6 +254,44 @@ def test_a_dry_run_tells_the_plan_and_changes_nothing(team: Team) -> None:
     ]
     assert planned()[-1] == f"would take version {first} off the endpoint"
     assert team.traffic == {first: 100}
+
+
+def test_what_edge_yaml_says_of_serving_reaches_vertex_ai(team: Team) -> None:
+    path = team.root / "edge.yaml"
+    before = path.read_text()
+    settings = {
+        "labels": {"team": "vision"},
+        "serving_machine_type": "n1-highmem-4",
+        "serving_accelerator_type": "NVIDIA_TESLA_T4",
+        "serving_accelerator_count": 2,
+        "serving_service_account": "server@my-project.iam.gserviceaccount.com",
+        "min_replica_count": 2,
+        "max_replica_count": 3,
+    }
+    document = yaml.safe_load(before)
+    document["models"][NAME] |= settings
+    try:
+        path.write_text(yaml.safe_dump(document))
+        team.deploy()
+        team.train()
+        with pytest.raises(ConfigError, match="3 NVIDIA_TESLA_T4 cannot be added to `n1-highmem-4`"):
+            document["models"][NAME]["serving_accelerator_count"] = 3
+            path.write_text(yaml.safe_dump(document))
+            team.deploy()
+    finally:
+        path.write_text(before)
+    endpoint = team.cloud.endpoints.get_endpoint(name=team.endpoint.name)
+    assert endpoint.labels["team"] == "vision"
+    assert endpoint.labels["edge-model"] == NAME
+    (deployed,) = endpoint.deployed_models
+    resources = deployed.dedicated_resources
+    assert resources.machine_spec.machine_type == "n1-highmem-4"
+    assert resources.machine_spec.accelerator_type.name == "NVIDIA_TESLA_T4"
+    assert resources.machine_spec.accelerator_count == 2
+    assert (resources.min_replica_count, resources.max_replica_count) == (2, 3)
+    assert deployed.service_account == "server@my-project.iam.gserviceaccount.com"
+    model = team.cloud.models.get_model(name=f"{deployed.model.partition('@')[0]}@{deployed.model_version_id}")
+    assert (model.labels["team"], model.labels["edge-model"]) == ("vision", NAME)
 
 
 @pytest.mark.parametrize("traffic", [0, -1, 101])
