@@ -10,6 +10,7 @@ as two people's would, and the next update finds its base in history.
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -17,6 +18,8 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from packaging.version import Version
 
 from edge_tasks import __version__, git, template
 from edge_tasks.errors import EdgeError, GitError
@@ -27,7 +30,11 @@ ANSWERS_FILE = ".edge-template.json"
 
 _VERSION, _TREE = "Edge-Template", "Edge-Template-Tree"
 _WHEEL_FOLDER = "edge_tasks/_template/"
+_A_VERSION = re.compile(r"\d+(\.\d+)+[a-z0-9.]*")
+
+# Seconds.
 _RENDER_LIMIT = 120.0
+_DOWNLOAD_LIMIT = 120.0
 
 
 class UpdateError(EdgeError):
@@ -43,26 +50,33 @@ class Update:
     branch: str | None
 
 
-def update(root: Path, progress: Progress, to: Path | None = None, base: Path | None = None) -> Update:
-    """Merge the template at `to` (default: the installed package's) into a new branch of the repository at `root`.
+def update(root: Path, progress: Progress, to: str | None = None, base: str | None = None) -> Update:
+    """Merge the template `to` (default: the installed package's) into a new branch of the repository at `root`.
 
-    `to` and `base` are folders that hold a cookiecutter.json, or wheels of vertex-edge. `base` is the template that
-    made the repository, for a history that does not hold what it gave. Raises UpdateError, with the branch checked out
-    and the places marked, when both sides changed the same lines; any other error leaves everything as it was.
+    `to` and `base` are each a folder that holds a cookiecutter.json, a wheel of vertex-edge, or a version, which pip
+    fetches. `base` is the template that made the repository, for a history that does not hold what it gave. Raises
+    UpdateError, with the branch checked out and the places marked, when both sides changed the same lines; any other
+    error leaves everything as it was.
     """
     recorded = _recorded(root)
+    if to is None and Version(recorded["template_version"]) > Version(__version__):
+        raise UpdateError(
+            f"the repository has version {recorded['template_version']} of the template, newer than the installed "
+            f"vertex-edge {__version__}",
+            "pip install --upgrade vertex-edge",
+        )
     if git.run(root, "status", "--porcelain", "--untracked-files=no", doing="look for changes").strip():
         raise UpdateError("there are changes that are not committed", "git commit or git stash, then try again")
     with tempfile.TemporaryDirectory(prefix="edge-template-") as temporary:
         renderer = _Renderer(root, recorded["answers"], Path(temporary))
         old = _in_history(root)
         if old is None:
-            source = base or (template.root() if recorded["template_version"] == __version__ else None)
+            source = base or (str(template.root()) if recorded["template_version"] == __version__ else None)
             if source is None:
                 raise _no_base(str(recorded["template_version"]))
             old = renderer.commit(source)
             progress.step(f"rendered the template's version {recorded['template_version']} again, to merge from")
-        new = renderer.commit(to or template.root(), parent=old)
+        new = renderer.commit(to or str(template.root()), parent=old)
     before, after = _version(root, old), _version(root, new)
     if _tree(root, old) == _tree(root, new):
         return Update(before, after, None)
@@ -72,10 +86,9 @@ def update(root: Path, progress: Progress, to: Path | None = None, base: Path | 
 
 
 def _no_base(version: str) -> UpdateError:
-    wheel = f"vertex_edge-{version}-py3-none-any.whl"
     return UpdateError(
         f"git's history does not hold what version {version} of the template gave",
-        f"pip download --no-deps vertex-edge=={version}, then: invoke template.update --base {wheel}",
+        f"have pip fetch it: invoke template.update --base {version}",
     )
 
 
@@ -84,7 +97,7 @@ def _recorded(root: Path) -> dict[str, Any]:
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
         return {
-            "template_version": str(document["template_version"]),
+            "template_version": str(Version(document["template_version"])),
             "answers": {str(question): str(answer) for question, answer in document["answers"].items()},
         }
     except FileNotFoundError:
@@ -122,9 +135,9 @@ class _Renderer:
     answers: dict[str, str]
     folder: Path
 
-    def commit(self, source: Path, parent: str | None = None) -> str:
-        """Return a commit, in the repository, of what the template at `source` gives."""
-        made = self._render(self._unpacked(source))
+    def commit(self, source: str, parent: str | None = None) -> str:
+        """Return a commit, in the repository, of what the template `source` gives."""
+        made = self._render(self._found(source))
         version = _recorded(made)["template_version"]
         git.run(self.root, "fetch", "--quiet", "--no-tags", str(made), "HEAD", doing="take over what the template gave")
         tree = self._placed(_tree(self.root, "FETCH_HEAD"))
@@ -133,14 +146,36 @@ class _Renderer:
         command = (*git.author(self.root), "commit-tree", tree, *parents, "-m", message)
         return git.run(self.root, *command, doing="commit what the template gave").strip()
 
-    def _unpacked(self, source: Path) -> Path:
-        if source.suffix == ".whl" and source.is_file():
-            return self._unzipped(source)
-        if not (source / "cookiecutter.json").is_file():
+    def _found(self, source: str) -> Path:
+        """Return the folder of the template `source`: a folder, a wheel, or a version."""
+        path = Path(source)
+        if (path / "cookiecutter.json").is_file():
+            return path.resolve()
+        if path.suffix == ".whl" and path.is_file():
+            return self._unzipped(path)
+        if _A_VERSION.fullmatch(source) and not path.exists():
+            return self._unzipped(self._downloaded(source))
+        raise UpdateError(
+            f"`{source}` is not a template of vertex:edge",
+            "name a checkout of vertex-edge, a wheel of it, or a version",
+        )
+
+    def _downloaded(self, version: str) -> Path:
+        target = Path(tempfile.mkdtemp(dir=self.folder))
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--retries", "1"]
+        command += ["--only-binary", ":all:", "--dest", str(target), f"vertex-edge=={version}"]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_DOWNLOAD_LIMIT)
+        except subprocess.TimeoutExpired:
+            raise UpdateError(f"pip gave no answer for {_DOWNLOAD_LIMIT:.0f} s", "try again") from None
+        wheels = list(target.glob("*.whl"))
+        if done.returncode != 0 or not wheels:
+            said = [line.removeprefix("ERROR: ") for line in done.stderr.splitlines() if line.startswith("ERROR: ")]
             raise UpdateError(
-                f"`{source}` is not a template of vertex:edge", "name a checkout of vertex-edge, or a wheel of it"
+                f"pip cannot fetch version {version} of vertex-edge: {said[-1] if said else 'it failed'}",
+                f"pip index versions vertex-edge, or name a checkout of version {version}",
             )
-        return source.resolve()
+        return wheels[0]
 
     def _unzipped(self, wheel: Path) -> Path:
         target = Path(tempfile.mkdtemp(dir=self.folder))
@@ -152,7 +187,7 @@ class _Renderer:
                         path.chmod((entry.external_attr >> 16) & 0o777 or 0o644)
         except zipfile.BadZipFile:
             raise UpdateError(f"`{wheel}` is not a wheel", "pip download --no-deps vertex-edge") from None
-        return self._unpacked(target / _WHEEL_FOLDER)
+        return self._found(str(target / _WHEEL_FOLDER))
 
     def _render(self, source: Path) -> Path:
         """Return a repository of its own, with one commit, that the template made of the answers."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from invoke.collection import Collection
@@ -13,7 +12,7 @@ from edge_tasks.tasks._task import task
 
 @task(
     help={
-        "to": "a checkout or a wheel of vertex-edge (default: the installed package)",
+        "to": "a version, a checkout or a wheel of vertex-edge (default: the installed package)",
         "base": "the one that made the repository, where git's history does not hold what it gave",
     }
 )
@@ -23,9 +22,7 @@ def update(_context: Any, to: str | None = None, base: str | None = None) -> Non
     from edge_tasks.console import Console
 
     with Console() as console:
-        done = template_update.update(
-            repository().root, console, Path(to) if to else None, Path(base) if base else None
-        )
+        done = template_update.update(repository().root, console, to, base)
         if done.branch is None:
             console.step(f"the repository has all of the template's version {done.after} already")
         else:

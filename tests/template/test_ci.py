@@ -243,6 +243,15 @@ def test_one_workflow_runs_and_it_is_the_right_one(
     assert started == [workflow]
 
 
+def test_going_back_never_waits_for_a_release_that_nobody_approves(repositories: dict[str, Path]) -> None:
+    workflow = read_yaml(repositories["github"] / GITHUB[2])
+    assert "concurrency" not in workflow
+    assert "concurrency" not in workflow["jobs"]["rollback"]
+    release = read_yaml(repositories["github"] / GITHUB[1])
+    assert [name for name, job in release["jobs"].items() if "concurrency" in job] == ["train"]
+    assert "concurrency" not in release
+
+
 # --- running them -------------------------------------------------------------------------------------------------
 
 

@@ -224,29 +224,53 @@ def test_a_squashed_history_needs_the_older_template_and_takes_it(
     status, said = generated.update("--to", str(newer.root))
     assert status == 1
     assert "history does not hold what version 0.0.7 of the template gave" in said
-    assert "--base vertex_edge-0.0.7-py3-none-any.whl" in said
+    assert "invoke template.update --base 0.0.7" in said
     # The user's edit of the record is in conflict; the rest is merged.
     status, said = generated.update("--to", str(newer.root), "--base", str(repository))
     assert "changed the same lines: `.edge-template.json`" in said
     assert "# or gcp" in generated.read("edge.yaml"), said
 
 
-def test_a_wheel_is_as_good_as_a_checkout(generated: Generated, newer: Template, tmp_path: Path) -> None:
+@pytest.fixture
+def wheel(newer: Template, tmp_path: Path) -> Path:
+    """A wheel of version 0.9.0, with nothing but the template, in a folder of its own."""
     newer.edit("test_endpoint.sh", "# Usage:", "# How to use it:")
-    wheel = tmp_path / "vertex_edge-0.9.0-py3-none-any.whl"
+    (tmp_path / "wheels").mkdir()
+    wheel = tmp_path / "wheels" / "vertex_edge-0.9.0-py3-none-any.whl"
+    metadata = {
+        "METADATA": "Metadata-Version: 2.1\nName: vertex-edge\nVersion: 0.9.0\n",
+        "WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        "RECORD": "",
+    }
     with zipfile.ZipFile(wheel, "w") as archive:
-        for path in newer.root.rglob("*"):
-            name = path.relative_to(newer.root).as_posix()
-            if path.is_file() and name.startswith(("hooks", "cookiecutter.json", PROJECT)):
-                archive.write(path, f"edge_tasks/_template/{name}")
-        for path in (newer.root / "template" / PROJECT).rglob("*"):
-            name = path.relative_to(newer.root / "template").as_posix()
-            if path.is_file():
-                archive.write(path, f"edge_tasks/_template/{name}")
+        for folder in ("hooks", "template"):
+            for path in (newer.root / folder).rglob("*"):
+                name = path.relative_to(newer.root).as_posix().removeprefix("template/")
+                if path.is_file():
+                    archive.write(path, f"edge_tasks/_template/{name}")
+        archive.write(newer.root / "cookiecutter.json", "edge_tasks/_template/cookiecutter.json")
+        for name, text in metadata.items():
+            archive.writestr(f"vertex_edge-0.9.0.dist-info/{name}", text)
+    return wheel
+
+
+def test_a_wheel_is_as_good_as_a_checkout(generated: Generated, wheel: Path) -> None:
     status, said = generated.update("--to", str(wheel))
     assert status == 0, said
     assert "How to use it" in generated.read("test_endpoint.sh")
     assert os.access(generated.root / "test_endpoint.sh", os.X_OK)
+
+
+def test_pip_fetches_a_version(generated: Generated, wheel: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(wheel.parent))
+    status, said = generated.update("--to", "0.8.0")
+    assert status == 1
+    assert "pip cannot fetch version 0.8.0 of vertex-edge: No matching distribution found" in said
+    assert generated.branch == "main"
+    status, said = generated.update("--to", "0.9.0")
+    assert status == 0, said
+    assert "How to use it" in generated.read("test_endpoint.sh")
 
 
 def test_a_repository_inside_another_one_is_updated_there(
@@ -264,6 +288,22 @@ def test_a_repository_inside_another_one_is_updated_there(
     assert status == 0, said
     assert "# or gcp" in inner.read("edge.yaml")
     assert (outer / "README.md").read_text() == "outer\n"
+
+
+def test_an_older_package_does_not_take_a_newer_template_back(generated: Generated) -> None:
+    generated.edit(".edge-template.json", '"template_version": "0.1.0"', '"template_version": "9.1.0"')
+    status, said = generated.update()
+    assert status == 1
+    assert "has version 9.1.0 of the template, newer than the installed" in said
+    assert "pip install --upgrade vertex-edge" in said
+
+
+@pytest.mark.parametrize("version", ["null", '"new"', "[]"])
+def test_a_broken_record_is_named(generated: Generated, version: str) -> None:
+    generated.edit(".edge-template.json", '"template_version": "0.1.0"', f'"template_version": {version}')
+    status, said = generated.update()
+    assert status == 1
+    assert "`.edge-template.json` is broken" in said
 
 
 def test_what_is_no_template_is_refused(generated: Generated, tmp_path: Path) -> None:
