@@ -55,8 +55,8 @@ def options(context: ParserContext) -> Iterator[str]:
         elif argument.kind is bool:
             yield f"| `{flag}` | | {cell(argument.help)} |"
         else:
-            value = {str: "TEXT", int: "NUMBER"}[argument.kind]
-            default = "" if argument.default is None else f"`{argument.default}`"
+            value = {str: "TEXT", int: "NUMBER", float: "NUMBER", list: "TEXT (repeatable)"}[argument.kind]
+            default = "" if argument.default in (None, []) else f"`{argument.default}`"
             yield f"| `{flag} {value}` | {default} | {cell(argument.help)} |"
 
 

@@ -46,7 +46,8 @@ def test_make_check_is_format_lint_types_and_tests() -> None:
 
 
 def test_scripts_are_sound() -> None:
-    scripts = [*(ROOT / "scripts").iterdir(), ROOT / ".ci" / "run"]
+    scripts = [path for path in (ROOT / "scripts").iterdir() if path.suffix != ".py"]
+    scripts.append(ROOT / ".ci" / "run")
     shellcheck = Path(sys.executable).parent / "shellcheck"
     done = subprocess.run([str(shellcheck), *map(str, scripts)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
