@@ -1,0 +1,301 @@
+"""A training records itself, whatever becomes of it; and whatever becomes of the record, the training goes on."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from edge_tasks import local, storage
+from edge_tasks.cloud import connect
+from edge_tasks.edge_yaml import load_config
+from edge_tasks.experiments import Run, list_runs, load_run
+from edge_tasks.run_record import COMPLETED, DIED, FAILED, INTERRUPTED, RUNNING, utc_now
+from edge_tasks.run_store import RunStore
+from tests.repositories import Repository, clean_environment
+
+pytestmark = pytest.mark.xdist_group("recording")
+
+EDGE_YAML = """\
+google_cloud_project: {project_id: my-project, region: us-central1}
+storage_bucket: {bucket_name: my-bucket}
+models: {wine: {endpoint_name: wine}}
+"""
+
+TRAIN = """\
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from edge_tasks.training import get_config_and_state, vertex_wrapper
+from sacred import Experiment
+
+from helper import squared
+
+config, state = get_config_and_state()
+ex = Experiment("wine", save_git_info=False)
+
+
+@ex.config
+def cfg():
+    model_name = "wine"
+    is_vertex = False
+    rate = 0.5
+    do = "nothing"
+
+
+@ex.automain
+@vertex_wrapper(config, state)
+def run(_run, rate, do, model_output_dir):
+    for step in range(5):
+        _run.log_scalar("loss", squared(rate) / (step + 1), step)
+    print("printed", flush=True)
+    subprocess.run(["echo", "from a program"], check=True)
+    os.write(1, b"no UTF-8: \\xff\\n")
+    if do == "fail":
+        print("last words")
+        raise ValueError("no good")
+    if do == "sleep":
+        print("ready", file=sys.stderr, flush=True)
+        time.sleep(60)
+    if do == "nan":
+        _run.log_scalar("loss", float("nan"), 5)
+    (Path(model_output_dir) / "model").mkdir()
+    (Path(model_output_dir) / "model" / "m.txt").write_text("m")
+    (Path(model_output_dir) / "metrics.json").write_text('{"score": 0.75}')
+    return {"answer": 42}
+"""
+
+
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A repository with one model, whose bucket is there."""
+    folder = tmp_path_factory.mktemp("recording")
+    root = made(folder / "repository")
+    (folder / "home").mkdir()
+    try:
+        storage.create_bucket(connect(load_config(root, {}), root))
+        yield root
+    finally:
+        local.stop(root)
+
+
+def made(root: Path) -> Path:
+    model = root / "models" / "wine"
+    model.mkdir(parents=True)
+    (root / "edge.yaml").write_text(EDGE_YAML)
+    (model / "train.py").write_text(TRAIN)
+    (model / "helper.py").write_text("def squared(x):\n    return x * x\n")
+    return root
+
+
+@pytest.fixture
+def repository(servers: Path) -> Repository:
+    """The repository, without runs."""
+    cloud = connect(load_config(servers, {}), servers)
+    for blob in cloud.storage.list_blobs("my-bucket"):
+        blob.delete()
+    return Repository(servers, clean_environment(servers.parent / "home"))
+
+
+def train(repository: Repository, *words: str, **changes: str) -> subprocess.CompletedProcess[str]:
+    return repository.run(sys.executable, "models/wine/train.py", *words, check=False, **changes)
+
+
+def recorded(repository: Repository) -> list[Run]:
+    """Every run with everything, oldest first."""
+    config = load_config(repository.root, {})
+    cloud = connect(config, repository.root)
+    listing = list_runs(cloud, config)
+    assert listing.garbage == {}
+    return [load_run(cloud, config, run.model_name, run.run_id) for run in reversed(listing.runs)]
+
+
+def only(repository: Repository) -> Run:
+    (run,) = recorded(repository)
+    return run
+
+
+def eventually(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def test_a_training_is_recorded_whole(repository: Repository) -> None:
+    result = train(repository, "with", "rate=2.0", "seed=7")
+    assert result.returncode == 0, result.stderr
+    assert "No observers" not in result.stderr
+    assert "warning" not in result.stderr
+    run = only(repository)
+    record = run.record
+    assert record.status == COMPLETED
+    assert record.parameters == {"model_name": "wine", "is_vertex": False, "rate": 2.0, "do": "nothing", "seed": 7}
+    assert record.metrics == {"score": 0.75}
+    assert record.result == {"answer": 42}
+    assert (record.error, record.trace) == (None, None)
+    assert record.started
+    assert record.ended
+    assert record.started <= record.ended <= utc_now()
+    assert record.sources == {name: (repository.root / "models/m" / name).stat().st_size for name in record.sources}
+    assert set(record.sources) == {"train.py", "helper.py"}
+    assert record.environment["sacred"] == "0.8.7"
+    assert record.machine["python_version"]
+    assert record.user
+    assert record.target == "local"
+    assert f'"run_id": "{record.run_id}"' in (repository.root / "models/wine/trained_model.json").read_text()
+    assert run.series["loss"].steps == [0, 1, 2, 3, 4]
+    assert run.series["loss"].values == [4.0, 2.0, 4 / 3, 1.0, 0.8]
+    assert run.series["score"].values == [0.75]
+    assert sorted(run.output.splitlines()) == [b"from a program", b"no UTF-8: \xff", b"printed"]
+
+
+def test_what_a_training_prints_appears_as_ever(repository: Repository) -> None:
+    result = subprocess.run(
+        [sys.executable, "models/wine/train.py"], cwd=repository.root, env=repository.environment, capture_output=True
+    )
+    assert sorted(result.stdout.splitlines()) == [b"from a program", b"no UTF-8: \xff", b"printed"]
+
+
+def test_a_failure_is_recorded_with_its_last_words(repository: Repository) -> None:
+    result = train(repository, "with", "do=fail")
+    assert result.returncode == 1
+    run = only(repository)
+    assert run.record.status == FAILED
+    assert run.record.error == "ValueError: no good"
+    assert run.record.trace
+    assert 'raise ValueError("no good")' in run.record.trace
+    assert b"last words" in run.output.splitlines()
+    assert len(run.series["loss"].steps) == 5
+    assert run.record.metrics == {}
+
+
+def test_numbers_that_are_none_do_not_break_the_record(repository: Repository) -> None:
+    assert train(repository, "with", "do=nan").returncode == 0
+    assert only(repository).series["loss"].values[-1] is None
+
+
+def started(repository: Repository, *words: str) -> subprocess.Popen[str]:
+    """Start a training that sleeps, and return when it is recorded as running."""
+    process = repository.start(sys.executable, "models/wine/train.py", *words, "with", "do=sleep")
+    eventually(lambda: any(run.record.status == RUNNING for run in recorded(repository)))
+    return process
+
+
+def test_ctrl_c_is_recorded_as_such(repository: Repository) -> None:
+    process = started(repository)
+    # Sacred itself must have come to the sleep, and not be on its way.
+    eventually(lambda: b"from a program" in b"".join(run.output for run in recorded(repository)))
+    os.killpg(process.pid, signal.SIGINT)
+    process.communicate(timeout=60)
+    run = only(repository)
+    assert run.record.status == INTERRUPTED
+    assert run.record.ended
+
+
+def test_a_killed_training_shows_as_died_and_keeps_what_it_printed(repository: Repository) -> None:
+    process = started(repository, "-b", "1")
+    try:
+        eventually(lambda: b"ready" in only(repository).output)
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate(timeout=60)
+    record = only(repository).record
+    assert record.status_at(utc_now()) == RUNNING
+    assert record.status_at(utc_now() + timedelta(minutes=5)) == DIED
+
+
+def test_tags_given_to_a_running_training_stay(repository: Repository) -> None:
+    process = started(repository, "-b", "1")
+    try:
+        config = load_config(repository.root, {})
+        store = RunStore(connect(config, repository.root), config)
+        before = only(repository).record
+        store.update("wine", before.run_id, lambda now: (now or before).changed(tags=("good",)))
+        eventually(lambda: only(repository).record.heartbeat > before.heartbeat + timedelta(seconds=2))  # type: ignore[operator]
+    finally:
+        os.killpg(process.pid, signal.SIGINT)
+        process.communicate(timeout=60)
+    assert only(repository).record.tags == ("good",)
+    assert only(repository).record.status == INTERRUPTED
+
+
+def test_sacred_decides_whether_a_run_is_observed_and_its_output_taken(repository: Repository) -> None:
+    assert train(repository, "-u").returncode == 0
+    assert recorded(repository) == []
+    assert train(repository, "-C", "no").returncode == 0
+    assert only(repository).output == b""
+    assert train(repository, "print_config").returncode == 0
+    assert len(recorded(repository)) == 1
+
+
+def test_a_call_of_the_function_itself_records_nothing(repository: Repository) -> None:
+    code = """\
+import sys, unittest.mock
+sys.path.insert(0, "models/wine")
+import train
+print(train.run(unittest.mock.Mock(), 1.0, "nothing", sys.argv[1]))
+"""
+    folder = repository.root.parent / "called"
+    folder.mkdir()
+    assert "42" in repository.run(sys.executable, "-c", code, str(folder)).stdout
+    assert recorded(repository) == []
+
+
+def test_without_a_bucket_a_training_says_so_and_goes_on(tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir()
+    fresh = Repository(made(tmp_path / "fresh"), clean_environment(tmp_path / "home"))
+    result = train(fresh)
+    assert result.returncode == 0, result.stderr
+    assert re.search(
+        r"^warning: the run \S+ is not recorded: there is no bucket `my-bucket` yet\n\nhint: invoke init$",
+        result.stderr,
+        re.MULTILINE,
+    )
+    assert not (fresh.root / ".edge" / "emulator").exists()
+    assert (fresh.root / "models/wine/trained_model.json").exists()
+
+
+def test_a_bucket_that_goes_away_does_not_stop_a_training(tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir()
+    root = made(tmp_path / "lonely")
+    repository = Repository(root, clean_environment(tmp_path / "home"))
+    config = load_config(root, {})
+    try:
+        storage.create_bucket(connect(config, root))
+        connect(config, root).bucket.delete()
+        result = train(repository)
+    finally:
+        local.stop(root)
+    assert result.returncode == 0, result.stderr
+    assert re.search(
+        r"^warning: the run \S+ is not recorded: the bucket `my-bucket` does not exist", result.stderr, re.MULTILINE
+    )
+
+
+def test_many_trainings_at_once_are_all_recorded_once(repository: Repository) -> None:
+    """200 runs by 8 processes at a time: EDGE_TEST_RUNS=200."""
+    count = int(os.environ.get("EDGE_TEST_RUNS", "16"))
+    with ThreadPoolExecutor(8) as pool:
+        results = list(pool.map(lambda number: train(repository, "with", f"rate={number}.0"), range(count)))
+    assert [result.returncode for result in results] == [0] * count
+    runs = recorded(repository)
+    assert len({run.record.run_id for run in runs}) == count
+    assert sorted(run.record.parameters["rate"] for run in runs) == [float(number) for number in range(count)]
+    for run in runs:
+        assert run.record.status == COMPLETED
+        assert run.record.metrics == {"score": 0.75}
+        assert len(run.series["loss"].steps) == 5
+        assert b"printed" in run.output
