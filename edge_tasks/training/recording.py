@@ -156,7 +156,10 @@ class Recording:
         self._sources_written = True
 
     def _changed(self, now: RunRecord | None, changes: Mapping[str, Any]) -> RunRecord:
-        return (now or self._begin(None)).changed(heartbeat=utc_now(), **changes)
+        record = now or self._begin(None)
+        # What save_results knows of the environment comes on top of what Sacred has seen.
+        environment = {**record.environment, **changes.get("environment", {})}
+        return record.changed(**{**changes, "heartbeat": utc_now(), "environment": environment})
 
     def _write_sources(self, store: RunStore) -> dict[str, int]:
         written = {}

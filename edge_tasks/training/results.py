@@ -5,8 +5,10 @@ The layout is the same in a job's output folder in the bucket: `model/`, `metric
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,14 +60,26 @@ def read_results(folder: Path) -> Results:
 def publish(results: Results, model_folder: Path, trained: TrainedModel) -> None:
     """Put `results` into the model's folder, and `trained_model.json`, which vouches for the rest, last.
 
-    All that takes room on the disk is written beforehand; what is left are renames.
+    All that takes room on the disk is written beforehand; what is left are renames. Of several trainings that end at
+    once, each puts all of its results there before the next.
     """
     (results.folder / METRICS_FILE).write_text(json.dumps(results.metrics, indent=2) + "\n", encoding="utf-8")
     save_trained_model(results.folder, trained)
-    (model_folder / TRAINED_MODEL_FILE).unlink(missing_ok=True)
-    replace_folder(results.artifact, model_folder / ARTIFACT_FOLDER)
-    if (results.folder / PLOTS_FOLDER).is_dir():
-        replace_folder(results.folder / PLOTS_FOLDER, model_folder / PLOTS_FOLDER)
-    for name in (METRICS_FILE, TRAINED_MODEL_FILE):
-        (results.folder / name).replace(model_folder / name)
+    with _turn(model_folder, results.folder.parent):
+        (model_folder / TRAINED_MODEL_FILE).unlink(missing_ok=True)
+        replace_folder(results.artifact, model_folder / ARTIFACT_FOLDER)
+        if (results.folder / PLOTS_FOLDER).is_dir():
+            replace_folder(results.folder / PLOTS_FOLDER, model_folder / PLOTS_FOLDER)
+        for name in (METRICS_FILE, TRAINED_MODEL_FILE):
+            (results.folder / name).replace(model_folder / name)
     shutil.rmtree(results.folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _turn(model_folder: Path, place: Path) -> Iterator[None]:
+    """Wait until no other training on this machine puts results into the model's folder."""
+    import fcntl
+
+    with (place / f"{model_folder.name}.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
