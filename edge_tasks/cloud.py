@@ -45,6 +45,7 @@ class Cloud:
     storage_url: str | None
     credentials: Any
     console_url: str | None
+    secrets_url: str | None = None
 
     @property
     def parent(self) -> str:
@@ -92,6 +93,11 @@ class Cloud:
     def endpoints(self) -> Any:
         """An EndpointServiceClient."""
         return self._vertex_client("EndpointServiceClient")
+
+    @cached_property
+    def metadata(self) -> Any:
+        """A MetadataServiceClient."""
+        return self._vertex_client("MetadataServiceClient")
 
     def _vertex_client(self, name: str) -> Any:
         aiplatform_v1 = _vertex_sdk()
@@ -172,6 +178,7 @@ def _google_cloud(config: EdgeConfig) -> Cloud:
         storage_url=None,
         credentials=_no_credentials() if os.environ.get("STORAGE_EMULATOR_HOST") else default_credentials(),
         console_url=None if vertex_url else CONSOLE_URL,
+        secrets_url=None if vertex_url else "https://secretmanager.googleapis.com",
     )
 
 

@@ -141,6 +141,15 @@ LabelValue = Annotated[
     str, _like(r"[a-z0-9_-]{0,63}", "is not a label's value (lower-case letters, digits, _ and -, at most 63)")
 ]
 
+# https://cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations.metadataStores.contexts/create
+ExperimentName = Annotated[
+    str,
+    _like(
+        r"[a-z0-9][a-z0-9-]{0,90}",
+        "is not an experiment's name (lower-case letters, digits and hyphens, at most 91, no hyphen first)",
+    ),
+]
+
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -167,6 +176,9 @@ class Experiments(_Section):
     directory: Directory = Field(default="experiments", description="folder in the bucket")
     mongo_uri_secret: Annotated[str | None, AfterValidator(_checked_mongo_secret)] = Field(
         default=None, description="name of the secret that holds a MongoDB address, for teams with Omniboard"
+    )
+    vertex_experiment: ExperimentName | None = Field(
+        default=None, description="the experiment of Vertex AI Experiments that shows the runs, too"
     )
 
 

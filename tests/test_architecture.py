@@ -39,7 +39,7 @@ LAYERS = {
     "adapters": {
         *("cloud", "dvc", "gcloud", "git", "joblog", "local", "storage", "store", "vertex"),
         *("batch_jobs", "jobs", "tuning_jobs"),
-        "run_store",
+        *("run_store", "secret_manager", "vertex_experiments"),
     },
     "work": {
         *("batch_prediction", "catalogue", "checks", "comparison", "delivery", "doctor", "federation", "following"),

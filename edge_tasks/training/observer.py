@@ -22,9 +22,11 @@ from edge_tasks.dvc import hash_of
 from edge_tasks.errors import EdgeError
 from edge_tasks.run_record import COMPLETED, FAILED, RUNNING, RunRecord, utc_now
 from edge_tasks.run_store import RunStore
+from edge_tasks.secret_manager import read_secret
 from edge_tasks.storage import bucket_exists
 from edge_tasks.training.capture import output_into
 from edge_tasks.training.context import Order
+from edge_tasks.training.mongo import URI_VARIABLE, BackgroundMongoObserver, wants_mongo
 from edge_tasks.training.recording import Recording, plain, short_result
 
 # The id of the run that a training repeats; set by `experiments.reproduce`.
@@ -69,7 +71,7 @@ class BucketObserver(RunObserver):  # type: ignore[misc]
 
 @contextlib.contextmanager
 def recorded(
-    run: Run, run_id: str, model_name: str, open_store: Callable[[], RunStore], facts: Mapping[str, Any]
+    run: Run, run_id: str, model_name: str, place: Place, facts: Mapping[str, Any]
 ) -> Iterator[Callable[..., None]]:
     """Record the Sacred `run`, whose main function is the block, with its output.
 
@@ -88,9 +90,11 @@ def recorded(
         return before.changed(**begun, **gaps)
 
     interval = min(run.beat_interval if run.beat_interval > 0 else _LONGEST_INTERVAL, _LONGEST_INTERVAL)
-    recording = Recording(model_name, run_id, open_store, begin, tell, interval)
+    recording = Recording(model_name, run_id, place.store, begin, tell, interval, place.mirror)
     recording.start(_sources(run))
     run.observers.append(BucketObserver(recording))
+    if wants_mongo(place.config):
+        run.observers.append(BackgroundMongoObserver(run, run_id, place.mongo_address, recording.output, tell))
     with _captured(run, recording.output):
         yield recording.note
 
@@ -111,7 +115,7 @@ def recorded_job(run: Run, config: EdgeConfig, order: Order) -> Iterator[Callabl
         "job": f"{parent}/customJobs/{job_id}" if job_id else None,
         "tags": [f"tuning-{order.run_id.rpartition('-')[0]}"] if order.search else [],
     }
-    with recorded(run, order.run_id, order.model_name, lambda: open_from_job(config), facts) as note:
+    with recorded(run, order.run_id, order.model_name, Place.of_job(config), facts) as note:
         yield note
 
 
@@ -128,22 +132,52 @@ def order_facts(order: Order, config: EdgeConfig) -> dict[str, Any]:
     }
 
 
-def open_from_laptop(config: EdgeConfig, root: Path) -> RunStore:
-    """Return where the repository's runs are recorded. Raises EdgeError when that is not there (yet)."""
-    if not was_initialised(config, root):
-        raise EdgeError(f"there is no bucket `{config.storage_bucket.bucket_name}` yet", "invoke init")
-    return _checked(connect(config, root), config)
+class Place:
+    """Where runs are recorded: the repository's bucket and, when edge.yaml says so, Vertex AI Experiments.
 
+    Nothing is connected before it is needed, which is on the recording's own thread.
+    """
 
-def open_from_job(config: EdgeConfig) -> RunStore:
-    """Return where the repository's runs are recorded, as a job sees it."""
-    return _checked(connect_from_job(config), config)
+    def __init__(self, config: EdgeConfig, connect: Callable[[], Cloud]):
+        self.config = config
+        self._connect = connect
+        self._cloud: Cloud | None = None
 
+    @classmethod
+    def of_laptop(cls, config: EdgeConfig, root: Path) -> Place:
+        """Return the place as this machine sees it."""
 
-def _checked(cloud: Cloud, config: EdgeConfig) -> RunStore:
-    if not bucket_exists(cloud):
-        raise EdgeError(f"the bucket `{cloud.bucket_name}` does not exist", "invoke init")
-    return RunStore(cloud, config)
+        def connected() -> Cloud:
+            if not was_initialised(config, root):
+                raise EdgeError(f"there is no bucket `{config.storage_bucket.bucket_name}` yet", "invoke init")
+            return connect(config, root)
+
+        return cls(config, connected)
+
+    @classmethod
+    def of_job(cls, config: EdgeConfig) -> Place:
+        """Return the place as the job that this process is sees it."""
+        return cls(config, lambda: connect_from_job(config))
+
+    def store(self) -> RunStore:
+        """Return where the records are. Raises EdgeError when that is not there (yet)."""
+        self._cloud = self._connect()
+        if not bucket_exists(self._cloud):
+            raise EdgeError(f"the bucket `{self._cloud.bucket_name}` does not exist", "invoke init")
+        return RunStore(self._cloud, self.config)
+
+    def mongo_address(self) -> str:
+        """Return the address of the MongoDB that runs are to be in, too."""
+        address = os.environ.get(URI_VARIABLE)
+        return address or read_secret(self._connect(), self.config.experiments.mongo_uri_secret or "")
+
+    def mirror(self, record: RunRecord) -> None:
+        """Show `record` in Vertex AI Experiments, if that is wanted."""
+        experiment = self.config.experiments.vertex_experiment
+        if experiment and self._cloud:
+            from edge_tasks.vertex_experiments import show_run
+
+            show_run(self._cloud, experiment, record)
 
 
 def tell(text: str) -> None:

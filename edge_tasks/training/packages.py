@@ -23,6 +23,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 import edge_tasks
 from edge_tasks import dvc
 from edge_tasks.config import FILE_NAME as CONFIG_FILE
+from edge_tasks.config import EdgeConfig
 from edge_tasks.errors import TrainingError
 from edge_tasks.training.context import MODEL_PACKAGE, ORDER_FILE, Order
 
@@ -36,6 +37,9 @@ TRAINING_REQUIREMENTS = (
     "sacred>=0.8.7,<0.9",
     "setuptools<82",
 )
+
+# What a job needs beside them to show its run elsewhere, too.
+_VERTEX_REQUIREMENT, _MONGO_REQUIREMENT = "google-cloud-aiplatform>=2.7,<3", "pymongo>=4.2,<5"
 
 # Parts of edge_tasks that no job needs.
 _STAY_HOME = ("tasks", "emulator", "_template", "main.py")
@@ -134,6 +138,12 @@ def read_contents(root: Path, files: ModelFiles, requirements: Sequence[str] = (
         model=model,
         requirements=(*_repository_requirements(root / "requirements.txt"), *requirements),
     )
+
+
+def mirror_requirements(config: EdgeConfig) -> list[str]:
+    """Return what a job has to install because edge.yaml wants its run to be shown elsewhere, too."""
+    wanted = [_VERTEX_REQUIREMENT] if config.experiments.vertex_experiment else []
+    return [*wanted, _MONGO_REQUIREMENT] if config.experiments.mongo_uri_secret else wanted
 
 
 def _own_files() -> Iterator[tuple[str, bytes]]:

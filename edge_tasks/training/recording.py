@@ -39,7 +39,8 @@ class Recording:
 
     `open_store` may take its time and raise EdgeError. `begin` makes the first record of this process of the one that
     is there already (a job's is written when it is submitted), or of None. `tell` gets a sentence about what went
-    wrong. What the training prints is to go to the file `output`.
+    wrong. `mirror` shows the record elsewhere, too, whenever its status has changed. What the training prints is to go
+    to the file `output`.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Recording:
         begin: Callable[[RunRecord | None], RunRecord],
         tell: Callable[[str], None],
         interval: float,
+        mirror: Callable[[RunRecord], None] | None = None,
     ):
         self.run_id = run_id
         self._model_name = model_name
@@ -57,6 +59,7 @@ class Recording:
         self._begin = begin
         self._tell = tell
         self._interval = interval
+        self._mirror = mirror
         self._folder = Path(tempfile.mkdtemp(prefix="edge-run-"))
         self.output = self._folder / "output.txt"
 
@@ -75,6 +78,7 @@ class Recording:
         self._written_points = self._written_bytes = 0
         self._files_not_before = 0.0
         self._complained = self._given_up = False
+        self._shown = ""
         self._thread = threading.Thread(target=self._run, name="run-recording", daemon=True)
 
     # --- the training's side: nothing here waits but `end` ---
@@ -154,6 +158,18 @@ class Recording:
                 self._changes = {**changes, **self._changes}
             raise
         self._sources_written = True
+        self._show(self._stored.record)
+
+    def _show(self, record: RunRecord) -> None:
+        """Show the record where its mirror is; when that fails, it is left at that."""
+        if self._mirror is None or record.status == self._shown:
+            return
+        try:
+            self._mirror(record)
+            self._shown = record.status
+        except EdgeError as error:
+            self._tell(f"the run {self.run_id} is recorded, and not shown elsewhere: {error}")
+            self._mirror = None
 
     def _changed(self, now: RunRecord | None, changes: Mapping[str, Any]) -> RunRecord:
         record = now or self._begin(None)

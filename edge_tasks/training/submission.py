@@ -15,7 +15,7 @@ from edge_tasks.lineage import Commit
 from edge_tasks.progress import Progress
 from edge_tasks.store import user_name
 from edge_tasks.training.context import ORDER_FILE, Order, Search
-from edge_tasks.training.packages import Contents, ModelFiles, model_files, read_contents
+from edge_tasks.training.packages import Contents, ModelFiles, mirror_requirements, model_files, read_contents
 
 JOB_MODULE = "edge_tasks.training.job"
 
@@ -50,7 +50,9 @@ class Submission:
     @cached_property
     def contents(self) -> Contents:
         """What is in the job's packages, but for its order."""
-        return read_contents(self._root, self.files, self.settings.training_requirements)
+        return read_contents(
+            self._root, self.files, [*self.settings.training_requirements, *mirror_requirements(self._config)]
+        )
 
     def fingerprint(self, **more: Any) -> str:
         """Return one hash over all that decides what a job gives: code, data, image and `more` (parameters)."""

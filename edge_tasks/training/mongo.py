@@ -1,0 +1,111 @@
+"""Sacred's MongoObserver beside ours, for teams that look at their runs with Omniboard.
+
+The address is that of the variable EDGE_MONGO_URI, or of the secret that edge.yaml names. A database that is slow or
+away holds no training up, and fails none.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import tempfile
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from sacred.observers import RunObserver
+from sacred.run import Run
+
+from edge_tasks.config import EdgeConfig
+from edge_tasks.errors import EdgeError
+
+URI_VARIABLE = "EDGE_MONGO_URI"
+
+# Seconds that a call may wait for the database, and that the end of a training waits for what is not written yet.
+_CALL_LIMIT, _END_LIMIT = 10.0, 30.0
+_DATABASE = "sacred"
+_EVENTS = ("heartbeat_event", "log_metrics", "completed_event", "interrupted_event", "failed_event", "artifact_event")
+
+
+def wants_mongo(config: EdgeConfig, environ: Mapping[str, str] = os.environ) -> bool:
+    """Say whether runs are to be in a MongoDB, too."""
+    return bool(environ.get(URI_VARIABLE) or config.experiments.mongo_uri_secret)
+
+
+class BackgroundMongoObserver(RunObserver):  # type: ignore[misc]
+    """Hands events on to Sacred's MongoObserver, which is made, and works, in a thread of its own.
+
+    `address` returns the database's and may raise EdgeError; `output` is the file with what the run has printed.
+    """
+
+    def __init__(self, run: Run, run_id: str, address: Callable[[], str], output: Path, tell: Callable[[str], None]):
+        self._run = run
+        self._run_id = run_id
+        self._address = address
+        self._output = output
+        self._tell = tell
+        self._events: queue.SimpleQueue[tuple[str, dict[str, Any]] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._work, name="run-mongo", daemon=True)
+        self._thread.start()
+
+    def __getattribute__(self, name: str) -> Any:
+        """Make a method of each event that puts it into the queue."""
+        if name in _EVENTS:
+            return lambda **values: self._put(name, values)
+        return super().__getattribute__(name)
+
+    def join(self) -> None:
+        """Wait until everything is written, for a limited time."""
+        self._events.put(None)
+        self._thread.join(_END_LIMIT)
+        if self._thread.is_alive():
+            self._tell(f"MongoDB did not take the rest of the run {self._run_id} within {_END_LIMIT:.0f} s")
+
+    def _put(self, event: str, values: dict[str, Any]) -> None:
+        if "captured_out" in values and self._output.exists():
+            values = {**values, "captured_out": self._output.read_text(encoding="utf-8", errors="replace")}
+        self._events.put((event, values))
+
+    def _work(self) -> None:
+        try:
+            observer = self._begun()
+            while (entry := self._events.get()) is not None:
+                event, values = entry
+                getattr(observer, event)(**values)
+        except EdgeError as error:
+            self._tell(f"the run {self._run_id} is not in MongoDB: {error}")
+        except Exception as error:
+            # pymongo's messages name the hosts of the address, and neither the user nor the password.
+            self._tell(f"the run {self._run_id} is not in MongoDB, or in part only: {type(error).__name__}: {error}")
+
+    def _begun(self) -> Any:
+        address = self._address()
+        try:
+            import pymongo
+            from sacred.observers import MongoObserver
+        except ImportError:
+            raise EdgeError("the package pymongo is not installed", "pip install 'vertex-edge[mongo]'") from None
+        client: Any = pymongo.MongoClient(
+            address, serverSelectionTimeoutMS=int(_CALL_LIMIT * 1000), timeoutMS=int(_CALL_LIMIT * 1000)
+        )
+        name = client.get_default_database(default=_DATABASE).name
+        # A job that is run again by Vertex AI goes on with the entry that it has.
+        known = client[name]["runs"].find_one({"_id": self._run_id}, {"_id": 1})
+        observer = MongoObserver(
+            client=client,
+            db_name=name,
+            overwrite=self._run_id if known else None,
+            failure_dir=tempfile.gettempdir(),
+        )
+        run = self._run
+        observer.started_event(
+            ex_info=run.experiment_info,
+            command=run.main_function.signature.name,
+            host_info=run.host_info,
+            start_time=run.start_time,
+            config=run.config,
+            meta_info=run.meta_info,
+            _id=self._run_id,
+        )
+        return observer
