@@ -47,7 +47,7 @@ def show_run(cloud: Cloud, experiment: str, record: RunRecord) -> None:
 
 
 def _make_store(client: Any, parent: str, store: str) -> None:
-    from google.api_core.exceptions import AlreadyExists, NotFound
+    from google.api_core.exceptions import Conflict, NotFound
 
     try:
         client.get_metadata_store(name=store, timeout=CALL_TIMEOUT)
@@ -57,13 +57,13 @@ def _make_store(client: Any, parent: str, store: str) -> None:
                 parent=parent, metadata_store={}, metadata_store_id="default", timeout=CALL_TIMEOUT
             )
             made.result(timeout=CALL_TIMEOUT)
-        except AlreadyExists:
+        except Conflict:
             return
 
 
 def _make(client: Any, store: str, context_id: str, name: str, schema: str, content: dict[str, Any]) -> None:
     """Make a context, unless it is there already."""
-    from google.api_core.exceptions import AlreadyExists
+    from google.api_core.exceptions import Conflict
 
     context = {
         "display_name": name,
@@ -73,7 +73,7 @@ def _make(client: Any, store: str, context_id: str, name: str, schema: str, cont
     }
     try:
         client.create_context(parent=store, context=context, context_id=context_id, timeout=CALL_TIMEOUT)
-    except AlreadyExists:
+    except Conflict:
         return
 
 

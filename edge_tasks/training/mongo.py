@@ -45,6 +45,8 @@ class BackgroundMongoObserver(RunObserver):  # type: ignore[misc]
         self._address = address
         self._output = output
         self._tell = tell
+        self._ended = False
+        self._client: Any = None
         self._events: queue.SimpleQueue[tuple[str, dict[str, Any]] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="run-mongo", daemon=True)
         self._thread.start()
@@ -63,6 +65,8 @@ class BackgroundMongoObserver(RunObserver):  # type: ignore[misc]
             self._tell(f"MongoDB did not take the rest of the run {self._run_id} within {_END_LIMIT:.0f} s")
 
     def _put(self, event: str, values: dict[str, Any]) -> None:
+        if self._ended:
+            return
         if "captured_out" in values and self._output.exists():
             values = {**values, "captured_out": self._output.read_text(encoding="utf-8", errors="replace")}
         self._events.put((event, values))
@@ -77,7 +81,12 @@ class BackgroundMongoObserver(RunObserver):  # type: ignore[misc]
             self._tell(f"the run {self._run_id} is not in MongoDB: {error}")
         except Exception as error:
             # pymongo's messages name the hosts of the address, and neither the user nor the password.
-            self._tell(f"the run {self._run_id} is not in MongoDB, or in part only: {type(error).__name__}: {error}")
+            words = str(error).partition(" (configured timeouts")[0]
+            self._tell(f"the run {self._run_id} is not in MongoDB, or in part only: {type(error).__name__}: {words}")
+        finally:
+            self._ended = True
+            if self._client is not None:
+                self._client.close()
 
     def _begun(self) -> Any:
         address = self._address()
@@ -86,18 +95,14 @@ class BackgroundMongoObserver(RunObserver):  # type: ignore[misc]
             from sacred.observers import MongoObserver
         except ImportError:
             raise EdgeError("the package pymongo is not installed", "pip install 'vertex-edge[mongo]'") from None
-        client: Any = pymongo.MongoClient(
+        self._client = pymongo.MongoClient(
             address, serverSelectionTimeoutMS=int(_CALL_LIMIT * 1000), timeoutMS=int(_CALL_LIMIT * 1000)
         )
-        name = client.get_default_database(default=_DATABASE).name
-        # A job that is run again by Vertex AI goes on with the entry that it has.
-        known = client[name]["runs"].find_one({"_id": self._run_id}, {"_id": 1})
-        observer = MongoObserver(
-            client=client,
-            db_name=name,
-            overwrite=self._run_id if known else None,
-            failure_dir=tempfile.gettempdir(),
-        )
+        database = self._client.get_default_database(default=_DATABASE)
+        # A job that is run again by Vertex AI begins its entry anew.
+        database["runs"].delete_one({"_id": self._run_id})
+        database["metrics"].delete_many({"run_id": self._run_id})
+        observer = MongoObserver(client=self._client, db_name=database.name, failure_dir=tempfile.gettempdir())
         run = self._run
         observer.started_event(
             ex_info=run.experiment_info,

@@ -1,0 +1,209 @@
+"""Runs that are shown elsewhere, too: in Vertex AI Experiments, and in a MongoDB."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from edge_tasks import local
+from edge_tasks.cloud import Cloud, connect
+from edge_tasks.config import Experiments
+from edge_tasks.edge_yaml import load_config
+from edge_tasks.errors import CloudError
+from edge_tasks.run_record import COMPLETED, RUNNING, RunRecord, utc_now
+from edge_tasks.secret_manager import read_secret
+from edge_tasks.training import mongo
+from edge_tasks.training.mongo import BackgroundMongoObserver
+from edge_tasks.training.packages import mirror_requirements
+from edge_tasks.vertex_experiments import show_run
+
+pytestmark = pytest.mark.xdist_group("experiments")
+
+EDGE_YAML = """\
+google_cloud_project: {project_id: my-project, region: us-central1}
+storage_bucket: {bucket_name: my-bucket}
+"""
+SECRET = "mongodb://user:password@mongo.example/sacred"
+
+
+@pytest.fixture(scope="module")
+def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+    root = tmp_path_factory.mktemp("mirrors")
+    (root / "edge.yaml").write_text(EDGE_YAML)
+    try:
+        yield connect(load_config(root, {}), root)
+    finally:
+        local.stop(root)
+
+
+def shown(cloud: Cloud, context_id: str) -> dict[str, Any]:
+    """The metadata of a context as JSON."""
+    context = cloud.metadata.get_context(name=f"{cloud.parent}/metadataStores/default/contexts/{context_id}")
+    found: dict[str, Any] = json.loads(type(context).to_json(context))
+    return found
+
+
+def test_a_run_is_shown_in_vertex_ai_experiments_as_the_sdk_would(cloud: Cloud) -> None:
+    record = RunRecord(
+        run_id="20261122-204655-1a2b3c4d",
+        model_name="wine",
+        status=RUNNING,
+        created=utc_now(),
+        parameters={"rate": 0.5, "kernel": "rbf", "deep": {"layers": 2}, "flag": True, "list": [1]},
+    )
+    show_run(cloud, "my-runs", record)
+    show_run(cloud, "my-runs", record.changed(run_id="20261122-204655-other"))
+    begun = shown(cloud, f"my-runs-{record.run_id}")
+    assert begun["schemaTitle"] == "system.ExperimentRun"
+    assert begun["displayName"] == record.run_id
+    assert begun["parentContexts"] == [f"{cloud.parent}/metadataStores/default/contexts/my-runs"]
+    assert begun["metadata"]["_state"] == "RUNNING"
+    assert begun["metadata"]["_params"] == {
+        "rate": 0.5,
+        "kernel": "rbf",
+        "deep.layers": 2.0,
+        "flag": "True",
+        "list": "[1]",
+    }
+    show_run(cloud, "my-runs", record.changed(status=COMPLETED, metrics={"score": 0.75}))
+    ended = shown(cloud, f"my-runs-{record.run_id}")
+    assert ended["metadata"]["_state"] == "COMPLETE"
+    assert ended["metadata"]["_metrics"] == {"score": 0.75}
+    assert shown(cloud, "my-runs")["schemaTitle"] == "system.Experiment"
+
+
+def test_jobs_install_what_mirrors_need_only_when_they_are_wanted(tmp_path: Path) -> None:
+    (tmp_path / "edge.yaml").write_text(EDGE_YAML)
+    config = load_config(tmp_path, {})
+    assert mirror_requirements(config) == []
+    wanting = config.model_copy(
+        update={"experiments": Experiments(vertex_experiment="my-runs", mongo_uri_secret="mongo")}
+    )
+    assert [requirement.partition(">")[0] for requirement in mirror_requirements(wanting)] == [
+        *("google-cloud-aiplatform", "pymongo")
+    ]
+
+
+@contextmanager
+def secret_manager(status: int) -> Iterator[tuple[str, list[str]]]:
+    """A server that answers as Secret Manager does; yields its address and the paths that it was asked for."""
+    asked: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(status)
+            self.end_headers()
+            payload = {"payload": {"data": base64.b64encode(SECRET.encode()).decode()}}
+            self.wfile.write(json.dumps(payload).encode())
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}", asked
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def test_an_address_is_read_from_secret_manager(cloud: Cloud) -> None:
+    with secret_manager(200) as (url, asked):
+        assert read_secret(replace(cloud, secrets_url=url), "mongo") == SECRET
+    assert asked == ["/v1/projects/my-project/secrets/mongo/versions/latest:access"]
+
+
+def test_a_secret_that_cannot_be_read_says_why_and_not_what(cloud: Cloud) -> None:
+    with secret_manager(403) as (url, _), pytest.raises(CloudError, match="answered 403") as refused:
+        read_secret(replace(cloud, secrets_url=url), "mongo")
+    assert "password" not in str(refused.value)
+    assert refused.value.hint
+    with pytest.raises(CloudError, match="target `local` has no Secret Manager"):
+        read_secret(cloud, "mongo")
+
+
+def sacred_run(folder: Path) -> Any:
+    """What the observer needs of Sacred's run."""
+    (folder / "train.py").write_text("x = 1\n")
+    return SimpleNamespace(
+        experiment_info={"name": "wine", "base_dir": str(folder), "sources": [("train.py", "abc")]},
+        main_function=SimpleNamespace(signature=SimpleNamespace(name="run")),
+        host_info={"hostname": "laptop"},
+        start_time=utc_now().replace(tzinfo=None),
+        config={"rate": 0.5},
+        meta_info={},
+    )
+
+
+def observe(folder: Path, address: str, run_id: str = "20261122-204655-1a2b3c4d") -> list[str]:
+    """Let the observer see a run; return what it tells."""
+    told: list[str] = []
+    output = folder / "output.txt"
+    output.write_bytes(b"printed \xff\n")
+    observer = BackgroundMongoObserver(sacred_run(folder), run_id, lambda: address, output, told.append)
+    now = utc_now().replace(tzinfo=None)
+    observer.log_metrics(
+        metrics_by_name={"loss": {"steps": [0, 1], "values": [0.5, 0.25], "timestamps": [now, now]}}, info={}
+    )
+    observer.heartbeat_event(info={}, captured_out="", beat_time=now, result=None)
+    observer.completed_event(stop_time=now, result={"score": 0.75})
+    observer.join()
+    return told
+
+
+def test_a_database_that_is_away_is_told_and_its_password_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mongo, "_CALL_LIMIT", 0.5)
+    (told,) = observe(tmp_path, "mongodb://user:password@127.0.0.1:9/")
+    assert "is not in MongoDB" in told
+    assert "127.0.0.1:9" in told
+    assert "password" not in told
+
+
+@pytest.fixture
+def database() -> Iterator[str]:
+    """The address of a server that speaks MongoDB's protocol."""
+    pytest.importorskip("mongoeco")
+    from mongoeco.wire.proxy import AsyncMongoEcoProxyServer
+
+    loop = asyncio.new_event_loop()
+    server = AsyncMongoEcoProxyServer()
+    address = loop.run_until_complete(server.start())
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    yield address.uri
+    asyncio.run_coroutine_threadsafe(server.close(), loop).result(30)
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.close()
+
+
+def test_a_run_is_in_mongodb_as_omniboard_shows_it(tmp_path: Path, database: str) -> None:
+    import pymongo
+
+    for _ in range(2):  # Vertex AI may run a job twice
+        assert observe(tmp_path, database) == []
+    with pymongo.MongoClient[dict[str, Any]](database) as client:
+        (entry,) = client["sacred"]["runs"].find()
+        metrics = list(client["sacred"]["metrics"].find({"name": "loss"}))
+    assert (entry["_id"], entry["status"]) == ("20261122-204655-1a2b3c4d", "COMPLETED")
+    assert entry["config"] == {"rate": 0.5}
+    assert entry["result"] == {"score": 0.75}
+    assert entry["captured_out"] == "printed \ufffd\n"
+    assert metrics[0]["values"][:2] == [0.5, 0.25]
