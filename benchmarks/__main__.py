@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from benchmarks import deployment, jobs, listing, models, prediction, servers, serving, table, training
+from benchmarks import deployment, experiments, jobs, listing, models, prediction, servers, serving, table, training
 from benchmarks.laboratory import CommandError, Laboratory, laboratory
 from benchmarks.row import Row
 
@@ -21,6 +21,7 @@ BENCHMARKS: dict[str, Callable[[Laboratory], Iterator[Row]]] = {
     "predict": prediction.measure,
     "models": models.measure,
     "serve": serving.measure,
+    "experiments": experiments.measure,
 }
 
 

@@ -68,8 +68,8 @@ class Program:
     def install(self, folder: Path, subject: Subject) -> Plan:
         """Install it below a folder; PeerError when that fails."""
         environment = folder / "venv"
-        _run(sys.executable, "-m", "venv", str(environment))
-        _run(str(environment / "bin" / "python"), "-m", "pip", "install", "--quiet", *self.packages, *SAME)
+        run_peer(sys.executable, "-m", "venv", str(environment))
+        run_peer(str(environment / "bin" / "python"), "-m", "pip", "install", "--quiet", *self.packages, *SAME)
         work = folder / "work"
         work.mkdir()
         return self.plan(environment / "bin", work, subject)
@@ -93,7 +93,7 @@ def _mlserver(programs: Path, folder: Path, subject: Subject) -> Plan:
 
 def _mlflow(programs: Path, folder: Path, subject: Subject) -> Plan:
     saved = folder / "model"
-    _run(str(programs / "python"), "-c", SAVE.format(model=str(subject.model), folder=str(saved)))
+    run_peer(str(programs / "python"), "-c", SAVE.format(model=str(subject.model), folder=str(saved)))
     (port,) = _free_ports(1)
     command = [str(programs / "mlflow"), "models", "serve", "-m", str(saved), "--env-manager", "local"]
     return Plan([*command, "-p", str(port)], _target(port, "/invocations", {"inputs": [subject.row]}), folder)
@@ -126,8 +126,9 @@ def _free_ports(count: int) -> list[int]:
     return ports
 
 
-def _run(*command: str) -> None:
-    result = subprocess.run(command, env=_CALLER, capture_output=True, text=True, check=False)
+def run_peer(*command: str, folder: Path | None = None) -> None:
+    """Run a peer's command with the caller's environment; PeerError when it fails."""
+    result = subprocess.run(command, cwd=folder, env=_CALLER, capture_output=True, text=True, check=False)
     if result.returncode:
         lines = (result.stderr or result.stdout).strip().splitlines()
         raise PeerError(f"{Path(command[0]).name} {' '.join(command[1:4])}: {lines[-1] if lines else 'no output'}")
