@@ -13,6 +13,7 @@ from edge_tasks.cloud import Cloud
 from edge_tasks.config import EdgeConfig
 from edge_tasks.dashboard.records import OUTPUT_LIMIT, Details, Row, output_piece
 from edge_tasks.errors import NotFoundError
+from edge_tasks.run_query import flattened
 from edge_tasks.run_record import DIED, FINAL_STATUSES, RunSummary, utc_now
 from edge_tasks.run_store import RunStore
 from edge_tasks.state import EdgeState
@@ -139,8 +140,8 @@ def _row(run: RunSummary, now: datetime, serving: str | None) -> Row:
         serving=serving,
         tags=run.tags,
         error=run.error,
-        parameters=run.parameters,
-        metrics=run.metrics,
+        parameters=flattened(run.parameters),
+        metrics=flattened(run.metrics),
     )
 
 

@@ -18,7 +18,10 @@ _LARGEST_INTEGER = 2**53 - 1
 
 @dataclass(frozen=True)
 class Row:
-    """What the table shows of one run. Times are ISO 8601 with their zone; None is what is not known."""
+    """What the table shows of one run. Times are ISO 8601 with their zone; None is what is not known.
+
+    Parameters and metrics inside others bear names such as `optimizer.rate`.
+    """
 
     id: str
     model: str

@@ -21,7 +21,7 @@ def dashboard(_context: Any, model: str = "", port: int = 8765, export: str = ""
     import sys
     from pathlib import Path
 
-    from edge_tasks.console import Console, print_result
+    from edge_tasks.console import Console, print_result, print_warning
     from edge_tasks.dashboard.bucket import open_records
     from edge_tasks.dashboard.export import export_page
     from edge_tasks.dashboard.server import DashboardServer, open_browser
@@ -31,6 +31,8 @@ def dashboard(_context: Any, model: str = "", port: int = 8765, export: str = ""
     with Console() as console:
         if export:
             amount = export_page(records, Path(export), console)
+            if warning := records.place()["warning"]:
+                print_warning(warning["problem"])
             console.step(f"exported {amount} runs; publish the folder, or open its page from the disk")
             print_result(str(Path(export) / "index.html"))
             return

@@ -33,8 +33,8 @@ const query = (() => {
     const text = wanted.toLowerCase();
     return (run) => {
       const value = column.value(run);
-      if (value === null || value === undefined) return operator === "!=";
-      const number = column.name === "created" ? Date.parse(value) : value;
+      if (value === null || value === undefined) return false;
+      const number = column.time ? Date.parse(value) : value;
       if (numbers !== null && typeof number === "number") return compare(number, operator, numbers);
       const mine = format.whole(value).toLowerCase();
       if (operator === "~") return mine.includes(text);
@@ -45,7 +45,7 @@ const query = (() => {
   }
 
   function asNumber(column, wanted) {
-    if (column.kind === "field" && column.name === "created") {
+    if (column.time) {
       const moment = Date.parse(/^\d{4}-\d{2}-\d{2}$/.test(wanted) ? `${wanted}T00:00` : wanted);
       return Number.isNaN(moment) ? null : moment;
     }
