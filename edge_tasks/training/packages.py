@@ -42,7 +42,7 @@ TRAINING_REQUIREMENTS = (
 _VERTEX_REQUIREMENT, _MONGO_REQUIREMENT = "google-cloud-aiplatform>=2.7,<3", "pymongo>=4.2,<5"
 
 # Parts of edge_tasks that no job needs.
-_STAY_HOME = ("tasks", "emulator", "_template", "main.py")
+_STAY_HOME = ("tasks", "dashboard", "emulator", "_template", "main.py")
 
 # Outputs of a training, and what is about the model but not for its training.
 _NOT_SENT = (

@@ -5,6 +5,8 @@ const columns = (() => {
   const MOST_METRICS = 5;
   const MOST_PARAMETERS = 6;
   const ALWAYS = "run";
+  // Parameters that every training has, and that seldom explain a difference.
+  const LEFT_OUT = new Set(["seed", "is_vertex", "model_name"]);
 
   let chosen = null;
   try {
@@ -17,13 +19,13 @@ const columns = (() => {
   function standard() {
     const every = runs.columns();
     const varied = (name) => new Set(runs.list().map((run) => run[name])).size > 1;
-    const fields = ["run", "status", varied("model") && "model", "created", "duration", varied("user") && "user", "commit"];
+    const fields = ["run", "status", varied("model") && "model", "started", "took", varied("user") && "user", "commit"];
     if (runs.list().some((run) => run.tags.length)) fields.push("tags");
     if (runs.list().some((run) => run.serving)) fields.push("serving");
-    const differing = every.filter((column) => column.kind === "parameter" && column.distinct.size > 1);
-    const same = every.filter((column) => column.kind === "parameter" && column.distinct.size <= 1);
+    const telling = every.filter((column) => column.kind === "parameter" && !LEFT_OUT.has(column.name));
+    const differing = telling.filter((column) => column.distinct.size > 1);
     const metrics = every.filter((column) => column.kind === "metric").slice(0, MOST_METRICS);
-    const parameters = differing.length ? differing.slice(0, MOST_PARAMETERS) : same.slice(0, 2);
+    const parameters = (differing.length ? differing : telling).slice(0, MOST_PARAMETERS);
     const wanted = new Set([...fields, ...metrics.map((column) => column.key), ...parameters.map((column) => column.key)]);
     return every.filter((column) => wanted.has(column.key));
   }
@@ -94,5 +96,5 @@ const columns = (() => {
     dialog.showModal();
   }
 
-  return { shown, open };
+  return { LEFT_OUT, shown, open };
 })();

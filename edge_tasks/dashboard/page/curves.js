@@ -24,8 +24,10 @@ const curves = (() => {
 
     const forgetTheme = theme.onChange(() => redraw());
 
+    // A single point is no curve: it is the metric itself, which stands in the table.
     function names() {
-      return [...new Set(lines.flatMap((line) => Object.keys(line.series)))].sort();
+      const drawn = (series) => Object.keys(series).filter((name) => series[name].values.length > 1);
+      return [...new Set(lines.flatMap((line) => drawn(line.series)))].sort();
     }
 
     function set(wanted) {

@@ -144,7 +144,7 @@ const grid = (() => {
       }
       dom.setText(cell, text);
       const full = column.key === "commit" ? format.whole(run.commit) : format.whole(column.value(run));
-      if (column.key !== "duration" && full !== text) cell.title = full;
+      if (column.key !== "took" && full !== text) cell.title = full;
       else if (text.length > 28) cell.title = text;
       else cell.removeAttribute("title");
     }

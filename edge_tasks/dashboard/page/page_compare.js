@@ -14,7 +14,7 @@ const pageCompare = (() => {
     const named = parameters.getAll("run");
     if (!named.length) pageRuns.read(parameters);
 
-    const chosen = () => (named.length ? named.map((key) => runs.get(key)).filter(Boolean) : query.sorted(pageRuns.matching().list, runs.column("created"), true));
+    const chosen = () => (named.length ? named.map((key) => runs.get(key)).filter(Boolean) : query.newestFirst(pageRuns.matching().list));
 
     const title = dom.make("h1", {});
     const legend = dom.make("ul", { class: "legend", "aria-label": "Runs" });
@@ -97,9 +97,9 @@ const pageCompare = (() => {
     const differs = (column) => new Set(list.map((run) => format.whole(column.value(run)))).size > 1;
 
     function showParallel() {
-      const possible = runs.columns().filter((column) => column.kind !== "field" || column.key === "duration");
+      const possible = runs.columns().filter((column) => column.kind !== "field" || column.key === "took");
       const differing = possible.filter((column) => column.kind !== "field" && differs(column));
-      const parameters = differing.filter((column) => column.kind === "parameter");
+      const parameters = differing.filter((column) => column.kind === "parameter" && !columns.LEFT_OUT.has(column.name));
       const metrics = differing.filter((column) => column.kind === "metric");
       const standard = [...parameters.slice(0, MOST_AXES - Math.min(4, metrics.length)), ...metrics.slice(0, 4)];
       const wanted = axisKeys === null ? standard : [...possible.filter((c) => c.kind !== "metric"), ...metrics].filter((column) => axisKeys.has(column.key));
@@ -148,7 +148,7 @@ const pageCompare = (() => {
 
     axesButton.addEventListener("click", () => {
       const shown = new Set(coordinates.axes);
-      const possible = runs.columns().filter((column) => column.kind !== "field" || column.key === "duration");
+      const possible = runs.columns().filter((column) => column.kind !== "field" || column.key === "took");
       const boxes = possible.map((column) => {
         const box = dom.make("input", { type: "checkbox", checked: shown.has(column.key) });
         box.addEventListener("change", () => {
@@ -199,7 +199,7 @@ const pageCompare = (() => {
         return dom.make("th", { scope: "col", "data-run": runs.key(run) }, mark, dom.make("a", { href: grid.address(run) }, run.id));
       });
       const group = (title, kind) => {
-        const fields = new Set(["status", "model", "created", "duration", "user", "host", "target", "commit", "data", "version", "serving"]);
+        const fields = new Set(["status", "model", "started", "took", "user", "host", "target", "commit", "data", "version", "serving"]);
         const rows = runs.columns().filter((column) => column.kind === kind && (kind !== "field" || fields.has(column.key)) && shown.some((run) => ![null, undefined].includes(column.value(run))) && (!onlyDiffering.checked || differs(column)));
         if (!rows.length) return null;
         return dom.make(

@@ -142,7 +142,7 @@ const pageRun = (() => {
     }
 
     function neighbour(step) {
-      const order = query.sorted(pageRuns.matching().list, runs.column("created"), true);
+      const order = query.newestFirst(pageRuns.matching().list);
       const place = order.findIndex((run) => runs.key(run) === key);
       const next = order[place + step];
       if (place >= 0 && next) location.replace(grid.address(next));

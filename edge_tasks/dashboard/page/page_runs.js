@@ -7,14 +7,16 @@ const pageRuns = (() => {
   let place = { top: 0, left: 0 };
   let focused = false;
 
-  const settings = { text: "", status: "", model: "", sort: "created", descending: true };
+  // Ids of runs sort by time.
+  const NEWEST = "run";
+  const settings = { text: "", status: "", model: "", sort: NEWEST, descending: true };
 
   function read(parameters) {
     settings.text = parameters.get("filter") ?? "";
     settings.status = parameters.get("status") ?? "";
     settings.model = parameters.get("model") ?? "";
-    settings.sort = parameters.get("sort") ?? "created";
-    settings.descending = parameters.get("order") ? parameters.get("order") === "down" : settings.sort === "created";
+    settings.sort = parameters.get("sort") ?? NEWEST;
+    settings.descending = parameters.get("order") ? parameters.get("order") === "down" : settings.sort === NEWEST;
   }
 
   function parameters() {
@@ -22,7 +24,7 @@ const pageRuns = (() => {
     if (settings.text) found.set("filter", settings.text);
     if (settings.status) found.set("status", settings.status);
     if (settings.model) found.set("model", settings.model);
-    if (settings.sort !== "created" || !settings.descending) {
+    if (settings.sort !== NEWEST || !settings.descending) {
       found.set("sort", settings.sort);
       found.set("order", settings.descending ? "down" : "up");
     }
@@ -73,7 +75,7 @@ const pageRuns = (() => {
     table = grid.create({
       sort(column) {
         if (settings.sort === column.key) settings.descending = !settings.descending;
-        else Object.assign(settings, { sort: column.key, descending: column.kind === "metric" || column.key === "created" });
+        else Object.assign(settings, { sort: column.key, descending: column.kind === "metric" || column.time || column.key === NEWEST });
         write();
         refresh();
       },
@@ -85,11 +87,13 @@ const pageRuns = (() => {
     dom.fill(main, dom.make("h1", { class: "visually-hidden" }, "Runs"), toolbar, problem, statusBar, nothing, table.element, selection);
     main.className = "runs";
 
+    const sortColumn = () => runs.column(settings.sort) ?? runs.column(NEWEST);
+
     function refresh() {
       const some = runs.size > 0;
       table.element.hidden = !some;
       toolbar.hidden = statusBar.hidden = !some;
-      const sort = runs.column(settings.sort) ?? runs.column("created");
+      const sort = sortColumn();
       const { list, problems } = matching();
       table.setColumns(columns.shown(), { key: sort.key, descending: settings.descending });
       table.setRuns(query.sorted(list, sort, settings.descending));
@@ -186,7 +190,7 @@ const pageRuns = (() => {
         if (table.active === null && table.element.querySelector(".grid-row:not([hidden])")) table.moveTo(firstKey());
       }
     });
-    const firstKey = () => runs.key(query.sorted(matching().list, runs.column(settings.sort) ?? runs.column("created"), settings.descending)[0]);
+    const firstKey = () => runs.key(query.sorted(matching().list, sortColumn(), settings.descending)[0]);
     models.addEventListener("change", () => {
       settings.model = models.value;
       write();

@@ -50,7 +50,7 @@ const query = (() => {
       return Number.isNaN(moment) ? null : moment;
     }
     const match = /^([\d.]+)([smhd])$/.exec(wanted);
-    if (column.name === "duration" && match) return Number(match[1]) * UNITS[match[2]];
+    if (column.name === "took" && match) return Number(match[1]) * UNITS[match[2]];
     const number = Number(wanted);
     return wanted.trim() === "" || Number.isNaN(number) ? null : number;
   }
@@ -99,6 +99,8 @@ const query = (() => {
     return keyed.map(([, run]) => run);
   }
 
+  const newestFirst = (list) => [...list].sort(tie);
+
   const tie = (one, other) => (one.id < other.id ? 1 : -1);
 
   function rank(value) {
@@ -107,5 +109,5 @@ const query = (() => {
     return format.whole(value).toLowerCase();
   }
 
-  return { parse, sorted };
+  return { parse, sorted, newestFirst };
 })();

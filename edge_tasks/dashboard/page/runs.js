@@ -19,14 +19,14 @@ const runs = (() => {
   }
 
   // What stands before the metrics and parameters, and what after them.
-  const LEADING = ["run", "status", "model", "created", "duration"];
+  const LEADING = ["run", "status", "model", "started", "took"];
   const FIELDS = [
     { name: "run", value: (run) => run.id },
     { name: "status", value: (run) => run.status },
     { name: "model", value: (run) => run.model },
-    { name: "created", value: (run) => run.created, show: (run) => format.time(run.created), time: true },
-    { name: "duration", value: seconds, show: (run) => format.duration(seconds(run)), numeric: true },
     { name: "started", value: (run) => run.started, show: (run) => format.time(run.started), time: true },
+    { name: "took", value: seconds, show: (run) => format.duration(seconds(run)), numeric: true },
+    { name: "created", value: (run) => run.created, show: (run) => format.time(run.created), time: true },
     { name: "ended", value: (run) => run.ended, show: (run) => format.time(run.ended), time: true },
     { name: "user", value: (run) => run.user },
     { name: "host", value: (run) => run.host },
@@ -38,7 +38,7 @@ const runs = (() => {
     { name: "tags", value: (run) => (run.tags.length ? run.tags.join(", ") : null) },
   ].map((field) => ({ kind: "field", key: field.name, label: field.name, numeric: false, ...field }));
 
-  const commit = (run) => (run.commit ? run.commit.slice(0, 7) + (run.dirty ? "+" : "") : "");
+  const commit = (run) => (run.commit ? run.commit.slice(0, 8) + (run.dirty ? "*" : "") : "");
 
   function note(kind, values) {
     for (const name of Object.keys(values)) {
