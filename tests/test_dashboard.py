@@ -21,6 +21,7 @@ from edge_tasks.dashboard.server import DashboardServer
 from edge_tasks.errors import CloudError, EdgeError, ServerError
 from edge_tasks.progress import Silence
 from tests.invented_runs import InventedRuns, invented_row
+from tests.repositories import ROOT
 
 FIRST = invented_row(0)
 
@@ -81,6 +82,15 @@ def test_the_page_asks_no_other_host() -> None:
         text = read_asset(name).decode()
         hosts = set(re.findall(r"""(?:https?:)?//([\w.-]+\.\w+)""", text)) if not name.startswith("vendor/") else set()
         assert hosts <= {"www.w3.org"}, name  # the name of SVG's language, which nobody asks
+
+
+def test_the_chart_library_is_the_one_that_the_document_names() -> None:
+    shipped = re.search(r"uPlot \(v([\d.]+)\)", read_asset("vendor/uPlot.iife.min.js").decode())
+    named = re.search(r"\(https://github\.com/leeoniya/uPlot\) ([\d.]+) ", (ROOT / "docs" / "dashboard.md").read_text())
+    assert shipped
+    assert named
+    assert shipped[1] == named[1]
+    assert "MIT License" in read_asset("vendor/uPlot.LICENSE.txt").decode()
 
 
 def test_runs_and_one_run_and_its_file(server: DashboardServer) -> None:
