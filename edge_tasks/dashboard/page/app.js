@@ -56,10 +56,16 @@ const app = (() => {
       if (banner.dataset.kind !== "silent") dom.fill(banner, lines);
       banner.dataset.kind = "silent";
     } else if (silent) {
-      dom.fill(banner, dom.make("strong", {}, "The file runs.js is missing beside this page. "), "Export again: ", dom.make("code", {}, "invoke experiments.dashboard --export DIR"));
+      dom.fill(
+        banner,
+        dom.make("strong", {}, "The file runs.js is missing beside this page. "),
+        "Export again: ",
+        dom.make("code", {}, "invoke experiments.dashboard --export DIR"),
+      );
     } else if (trouble) {
       const text = [trouble.problem, trouble.hint].join("\n");
-      if (banner.dataset.kind !== text) dom.fill(banner, dom.make("strong", {}, trouble.problem), trouble.hint ? ` \u2014 ${trouble.hint}` : "");
+      if (banner.dataset.kind !== text)
+        dom.fill(banner, dom.make("strong", {}, trouble.problem), trouble.hint ? ` \u2014 ${trouble.hint}` : "");
       banner.dataset.kind = text;
     } else delete banner.dataset.kind;
   }

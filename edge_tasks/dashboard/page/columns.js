@@ -26,7 +26,11 @@ const columns = (() => {
     const differing = telling.filter((column) => column.distinct.size > 1);
     const metrics = every.filter((column) => column.kind === "metric").slice(0, MOST_METRICS);
     const parameters = (differing.length ? differing : telling).slice(0, MOST_PARAMETERS);
-    const wanted = new Set([...fields, ...metrics.map((column) => column.key), ...parameters.map((column) => column.key)]);
+    const wanted = new Set([
+      ...fields,
+      ...metrics.map((column) => column.key),
+      ...parameters.map((column) => column.key),
+    ]);
     return every.filter((column) => wanted.has(column.key));
   }
 
@@ -53,7 +57,9 @@ const columns = (() => {
       const boxes = (kind) =>
         runs
           .columns()
-          .filter((column) => column.kind === kind && column.key !== ALWAYS && column.label.toLowerCase().includes(wanted))
+          .filter(
+            (column) => column.kind === kind && column.key !== ALWAYS && column.label.toLowerCase().includes(wanted),
+          )
           .map((column) => {
             const box = dom.make("input", { type: "checkbox", checked: visible.has(column.key) });
             box.addEventListener("change", () => {
@@ -88,7 +94,12 @@ const columns = (() => {
       dom.make("h2", {}, "Columns"),
       search,
       lists,
-      dom.make("form", { method: "dialog", class: "buttons" }, standardButton, dom.make("button", { class: "primary" }, "Done")),
+      dom.make(
+        "form",
+        { method: "dialog", class: "buttons" },
+        standardButton,
+        dom.make("button", { class: "primary" }, "Done"),
+      ),
     );
     dialog.addEventListener("close", () => dialog.remove());
     dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());

@@ -51,7 +51,12 @@ const curves = (() => {
       if (!chart) {
         const readout = dom.make("span", { class: "readout" });
         const holder = dom.make("div", { class: "plot", role: "img" });
-        const card = dom.make("figure", { class: "card" }, dom.make("figcaption", {}, dom.make("span", { class: "name", title: name }, name), readout), holder);
+        const card = dom.make(
+          "figure",
+          { class: "card" },
+          dom.make("figcaption", {}, dom.make("span", { class: "name", title: name }, name), readout),
+          holder,
+        );
         chart = { card, holder, readout, plot: null, shape: null };
         charts.set(name, chart);
         element.append(card);
@@ -62,12 +67,16 @@ const curves = (() => {
 
     function points(series) {
       const begin = series.timestamps.length ? Date.parse(series.timestamps[0]) : NaN;
-      const xs = options.x === "time" ? series.timestamps.map((time) => (Date.parse(time) - begin) / 1000) : series.steps;
+      const xs =
+        options.x === "time" ? series.timestamps.map((time) => (Date.parse(time) - begin) / 1000) : series.steps;
       // uPlot wants rising numbers, each once; the last value for a step is the one that counts.
       const found = new Map();
       xs.forEach((x, index) => Number.isFinite(x) && found.set(x, finite(series.values[index])));
       const rising = [...found].sort(([one], [other]) => one - other);
-      return [rising.map(([x]) => x), smooth(rising.map(([, y]) => (options.logarithmic && y !== null && y <= 0 ? null : y)))];
+      return [
+        rising.map(([x]) => x),
+        smooth(rising.map(([, y]) => (options.logarithmic && y !== null && y <= 0 ? null : y))),
+      ];
     }
 
     // Exponential moving average without the pull towards nought at the start.
@@ -89,7 +98,12 @@ const curves = (() => {
       const mine = lines.filter((line) => Object.hasOwn(line.series, name));
       const tables = mine.map((line) => points(line.series[name]));
       const data = tables.length === 1 ? tables[0] : uPlot.join(tables);
-      const shape = JSON.stringify([options.x, options.logarithmic, theme.dark, mine.map((line) => [line.label, line.colour])]);
+      const shape = JSON.stringify([
+        options.x,
+        options.logarithmic,
+        theme.dark,
+        mine.map((line) => [line.label, line.colour]),
+      ]);
       chart.mine = mine;
       describe(chart, name, mine);
       if (chart.plot && chart.shape === shape) {
@@ -103,17 +117,37 @@ const curves = (() => {
     }
 
     function plotOptions(chart, mine) {
-      const axis = { stroke: theme.colour("dim"), grid: { stroke: theme.colour("line"), width: 1 }, ticks: { show: false }, font: "11px system-ui, sans-serif" };
+      const axis = {
+        stroke: theme.colour("dim"),
+        grid: { stroke: theme.colour("line"), width: 1 },
+        ticks: { show: false },
+        font: "11px system-ui, sans-serif",
+      };
       return {
         width: chart.holder.clientWidth || 320,
         height: HEIGHT,
         legend: { show: false },
         padding: [8, 12, 0, 0],
-        cursor: { sync: { key: cursors.key, setSeries: false, scales: ["x", null] }, points: { size: 7 }, focus: { prox: 20 } },
+        cursor: {
+          sync: { key: cursors.key, setSeries: false, scales: ["x", null] },
+          points: { size: 7 },
+          focus: { prox: 20 },
+        },
         scales: { x: { time: false }, y: options.logarithmic ? { distr: 3 } : {} },
         axes: [
-          { ...axis, space: 56, size: 28, values: (_, ticks) => ticks.map((tick) => (options.x === "time" ? format.duration(tick) : format.number(tick))) },
-          { ...axis, space: 32, size: 52, values: (_, ticks) => ticks.map((tick) => (tick === null ? "" : format.number(tick))) },
+          {
+            ...axis,
+            space: 56,
+            size: 28,
+            values: (_, ticks) =>
+              ticks.map((tick) => (options.x === "time" ? format.duration(tick) : format.number(tick))),
+          },
+          {
+            ...axis,
+            space: 32,
+            size: 52,
+            values: (_, ticks) => ticks.map((tick) => (tick === null ? "" : format.number(tick))),
+          },
         ],
         series: [
           {},
@@ -122,7 +156,10 @@ const curves = (() => {
             stroke: theme.series(line.colour),
             width: 1.6,
             spanGaps: true,
-            points: { show: (plot, index) => plot.data[index].filter((y) => y !== null && y !== undefined).length < 2, size: 7 },
+            points: {
+              show: (plot, index) => plot.data[index].filter((y) => y !== null && y !== undefined).length < 2,
+              size: 7,
+            },
           })),
         ],
         hooks: { setCursor: [(plot) => readOut(chart, plot)] },
@@ -135,7 +172,8 @@ const curves = (() => {
         describe(chart, chart.name, chart.mine);
         return;
       }
-      const x = options.x === "time" ? format.duration(plot.data[0][place]) : `step ${format.number(plot.data[0][place])}`;
+      const x =
+        options.x === "time" ? format.duration(plot.data[0][place]) : `step ${format.number(plot.data[0][place])}`;
       const values = chart.mine.map((line, index) => {
         const value = plot.data[index + 1][place];
         if (value === null || value === undefined) return null;
@@ -149,7 +187,9 @@ const curves = (() => {
     function describe(chart, name, mine) {
       chart.name = name;
       const last = (line) => format.short(line.series[name].values.at(-1));
-      const spoken = mine.map((line) => `${line.label}: ${format.count(line.series[name].values.length, "point")}, last ${last(line)}`);
+      const spoken = mine.map(
+        (line) => `${line.label}: ${format.count(line.series[name].values.length, "point")}, last ${last(line)}`,
+      );
       chart.holder.setAttribute("aria-label", `${name}. ${spoken.join("; ")}`);
       if (mine.length === 1) dom.fill(chart.readout, dom.make("span", {}, "last"), dom.make("b", {}, last(mine[0])));
       else dom.fill(chart.readout, dom.make("span", {}, `${mine.length} runs`));
@@ -169,7 +209,11 @@ const curves = (() => {
 
     function controls() {
       const choice = (label, values, apply) => {
-        const input = dom.make("select", {}, Object.entries(values).map(([value, text]) => dom.make("option", { value }, text)));
+        const input = dom.make(
+          "select",
+          {},
+          Object.entries(values).map(([value, text]) => dom.make("option", { value }, text)),
+        );
         input.addEventListener("change", () => {
           apply(input.value);
           redraw();
@@ -185,7 +229,11 @@ const curves = (() => {
         "div",
         { class: "controls" },
         choice("x", { step: "step", time: "time" }, (value) => (options.x = value)),
-        choice("y", { linear: "linear", logarithmic: "logarithmic" }, (value) => (options.logarithmic = value === "logarithmic")),
+        choice(
+          "y",
+          { linear: "linear", logarithmic: "logarithmic" },
+          (value) => (options.logarithmic = value === "logarithmic"),
+        ),
         dom.make("label", {}, "smoothing ", smoothing),
         dom.make("span", { class: "dim wide-only" }, "drag to zoom, double-click for all"),
       );

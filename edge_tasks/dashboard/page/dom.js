@@ -40,7 +40,11 @@ const dom = (() => {
   }
 
   function copyButton(text, what) {
-    const button = make("button", { type: "button", class: "copy", title: `Copy ${what}`, "aria-label": `Copy ${what}` }, "copy");
+    const button = make(
+      "button",
+      { type: "button", class: "copy", title: `Copy ${what}`, "aria-label": `Copy ${what}` },
+      "copy",
+    );
     button.addEventListener("click", async () => {
       try {
         await navigator.clipboard.writeText(text);

@@ -64,12 +64,14 @@ const grid = (() => {
       body.replaceChildren();
     }
 
+    // Over all runs, not those shown: columns must not jump while somebody types a filter.
     function measure() {
+      const all = runs.list();
       const wide = (column) => {
         let longest = column.label.length + 2;
-        const step = Math.max(1, Math.floor(list.length / SAMPLE));
-        for (let place = 0; place < list.length; place += place < SAMPLE ? 1 : step) {
-          longest = Math.max(longest, runs.show(column, list[place]).length);
+        const step = Math.max(1, Math.floor(all.length / SAMPLE));
+        for (let place = 0; place < all.length; place += place < SAMPLE ? 1 : step) {
+          longest = Math.max(longest, runs.show(column, all[place]).length);
         }
         if (column.key === "run") return "var(--run-width)";
         const mark = column.key === "status" ? 16 : 0;
@@ -101,11 +103,17 @@ const grid = (() => {
       const box = dom.make("input", { type: "checkbox", tabindex: -1 });
       const cells = columns.map((column) => {
         const kind = `cell${column.numeric ? " number" : ""}${column.mono ? " mono" : ""}`;
-        if (column.key === "run") return dom.make("div", { class: "cell pinned run", role: "rowheader" }, dom.make("a", { tabindex: -1 }));
+        if (column.key === "run")
+          return dom.make("div", { class: "cell pinned run", role: "rowheader" }, dom.make("a", { tabindex: -1 }));
         if (column.key === "status") return dom.make("div", { class: kind, role: "gridcell" }, dom.make("span"));
         return dom.make("div", { class: kind, role: "gridcell" });
       });
-      const row = dom.make("div", { class: "grid-row", role: "row" }, dom.make("div", { class: "cell pinned select", role: "gridcell" }, box), cells);
+      const row = dom.make(
+        "div",
+        { class: "grid-row", role: "row" },
+        dom.make("div", { class: "cell pinned select", role: "gridcell" }, box),
+        cells,
+      );
       const slot = { row, box, cells, run: null, place: -1 };
       row.addEventListener("click", (event) => clicked(slot, event));
       body.append(row);
@@ -168,10 +176,12 @@ const grid = (() => {
         slot.row.removeAttribute("id");
       }
       const place = active === null ? undefined : placeOf(active);
-      if (place !== undefined && place >= first && place < last) element.setAttribute("aria-activedescendant", `${id}-${place}`);
+      if (place !== undefined && place >= first && place < last)
+        element.setAttribute("aria-activedescendant", `${id}-${place}`);
       else element.removeAttribute("aria-activedescendant");
       if (chosenAll) {
-        const amount = list.length && list.every((run) => selected.has(runs.key(run))) ? "all" : selected.size ? "some" : "none";
+        const amount =
+          list.length && list.every((run) => selected.has(runs.key(run))) ? "all" : selected.size ? "some" : "none";
         chosenAll.checked = amount === "all";
         chosenAll.indeterminate = amount === "some";
       }

@@ -4,12 +4,19 @@
 const keys = (() => {
   const always = [
     { key: "?", does: "show these shortcuts", run: () => help() },
-    { key: "t", does: "change between system, light and dark colours", run: () => document.getElementById("theme").click() },
+    {
+      key: "t",
+      does: "change between system, light and dark colours",
+      run: () => document.getElementById("theme").click(),
+    },
     { key: "g", does: "go to the table of runs", run: () => (location.hash = "#/") },
   ];
   let ofPage = [];
 
-  const typing = (target) => target.matches("input, textarea, select, [contenteditable]") && target.type !== "checkbox" && target.type !== "range";
+  const typing = (target) =>
+    target.matches("input, textarea, select, [contenteditable]") &&
+    target.type !== "checkbox" &&
+    target.type !== "range";
 
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
@@ -22,7 +29,12 @@ const keys = (() => {
 
   function help() {
     const rows = [...ofPage, ...always].map((shortcut) =>
-      dom.make("tr", {}, dom.make("th", { scope: "row" }, dom.make("kbd", {}, shortcut.shown ?? shortcut.key)), dom.make("td", {}, shortcut.does)),
+      dom.make(
+        "tr",
+        {},
+        dom.make("th", { scope: "row" }, dom.make("kbd", {}, shortcut.shown ?? shortcut.key)),
+        dom.make("td", {}, shortcut.does),
+      ),
     );
     const dialog = dom.make(
       "dialog",

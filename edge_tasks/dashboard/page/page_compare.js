@@ -14,7 +14,8 @@ const pageCompare = (() => {
     const named = parameters.getAll("run");
     if (!named.length) pageRuns.read(parameters);
 
-    const chosen = () => (named.length ? named.map((key) => runs.get(key)).filter(Boolean) : query.newestFirst(pageRuns.matching().list));
+    const chosen = () =>
+      named.length ? named.map((key) => runs.get(key)).filter(Boolean) : query.newestFirst(pageRuns.matching().list);
 
     const title = dom.make("h1", {});
     const legend = dom.make("ul", { class: "legend", "aria-label": "Runs" });
@@ -34,25 +35,53 @@ const pageCompare = (() => {
     const coordinates = parallel.create({
       over: (run) => emphasise(run ? runs.key(run) : null),
       open: (run) => (location.hash = grid.address(run)),
-      brushed: (inside) => dom.setText(brushedNote, inside.length === list.length ? "" : `${inside.length} of ${list.length} inside`),
+      brushed: (inside) =>
+        dom.setText(brushedNote, inside.length === list.length ? "" : `${inside.length} of ${list.length} inside`),
     });
     const curveSection = dom.section("Curves", curveControls, chart.element, curveNote);
     const parallelSection = dom.section(
       "Parallel coordinates",
-      dom.make("div", { class: "controls" }, dom.make("label", {}, "colour ", colourBy), axesButton, dom.make("span", { class: "dim wide-only" }, "drag on an axis to choose a part of it, click for all"), brushedNote),
+      dom.make(
+        "div",
+        { class: "controls" },
+        dom.make("label", {}, "colour ", colourBy),
+        axesButton,
+        dom.make("span", { class: "dim wide-only" }, "drag on an axis to choose a part of it, click for all"),
+        brushedNote,
+      ),
       coordinates.element,
     );
-    const tableSection = dom.section("What differs", dom.make("div", { class: "controls differences-controls" }, dom.make("label", {}, onlyDiffering, " only what differs")), table);
+    const tableSection = dom.section(
+      "What differs",
+      dom.make(
+        "div",
+        { class: "controls differences-controls" },
+        dom.make("label", {}, onlyDiffering, " only what differs"),
+      ),
+      table,
+    );
     const content = dom.make("div", {}, legend, parallelSection, curveSection, tableSection);
     const nothing = dom.make("div", {});
-    dom.fill(main, dom.make("header", { class: "run-head" }, dom.make("a", { class: "back", href: "#/" }, "\u2190 all runs"), title), nothing, content);
+    dom.fill(
+      main,
+      dom.make("header", { class: "run-head" }, dom.make("a", { class: "back", href: "#/" }, "\u2190 all runs"), title),
+      nothing,
+      content,
+    );
 
     function refresh() {
       list = chosen();
       const enough = list.length > 0;
       content.hidden = !enough;
       dom.setText(title, enough ? `${format.count(list.length, "run")} compared` : "Compare");
-      dom.fill(nothing, !enough && dom.empty(source.state.loaded ? "None of these runs is there" : "Looking for the runs\u2026", dom.make("a", { class: "button", href: "#/" }, "All runs")));
+      dom.fill(
+        nothing,
+        !enough &&
+          dom.empty(
+            source.state.loaded ? "None of these runs is there" : "Looking for the runs\u2026",
+            dom.make("a", { class: "button", href: "#/" }, "All runs"),
+          ),
+      );
       if (!enough) return;
       showLegend();
       showParallel();
@@ -72,9 +101,20 @@ const pageCompare = (() => {
         list.map((run, index) => {
           const mark = dom.make("span", { class: "swatch" });
           mark.style.background = theme.series(index);
-          const remove = dom.make("button", { type: "button", class: "quiet", "aria-label": `Leave out ${run.id}`, title: "Leave out" }, "\u00d7");
+          const remove = dom.make(
+            "button",
+            { type: "button", class: "quiet", "aria-label": `Leave out ${run.id}`, title: "Leave out" },
+            "\u00d7",
+          );
           remove.addEventListener("click", () => leaveOut(runs.key(run)));
-          const item = dom.make("li", {}, mark, dom.make("a", { href: grid.address(run) }, run.id), dom.status(run.status), remove);
+          const item = dom.make(
+            "li",
+            {},
+            mark,
+            dom.make("a", { href: grid.address(run) }, run.id),
+            dom.status(run.status),
+            remove,
+          );
           item.addEventListener("pointerenter", () => (emphasise(runs.key(run)), coordinates.emphasise(run)));
           item.addEventListener("pointerleave", () => (emphasise(null), coordinates.emphasise(null)));
           return item;
@@ -99,10 +139,15 @@ const pageCompare = (() => {
     function showParallel() {
       const possible = runs.columns().filter((column) => column.kind !== "field" || column.key === "took");
       const differing = possible.filter((column) => column.kind !== "field" && differs(column));
-      const parameters = differing.filter((column) => column.kind === "parameter" && !columns.LEFT_OUT.has(column.name));
+      const parameters = differing.filter(
+        (column) => column.kind === "parameter" && !columns.LEFT_OUT.has(column.name),
+      );
       const metrics = differing.filter((column) => column.kind === "metric");
       const standard = [...parameters.slice(0, MOST_AXES - Math.min(4, metrics.length)), ...metrics.slice(0, 4)];
-      const wanted = axisKeys === null ? standard : [...possible.filter((c) => c.kind !== "metric"), ...metrics].filter((column) => axisKeys.has(column.key));
+      const wanted =
+        axisKeys === null
+          ? standard
+          : [...possible.filter((c) => c.kind !== "metric"), ...metrics].filter((column) => axisKeys.has(column.key));
       parallelSection.hidden = list.length < 2 || differing.length === 0;
       if (parallelSection.hidden) return;
       const numeric = [...metrics, ...parameters].filter((column) => column.numeric);
@@ -113,7 +158,8 @@ const pageCompare = (() => {
         numeric.map((column) => dom.make("option", { value: column.key }, `by ${column.label}`)),
       );
       const usual = many() && numeric.length ? numeric[0].key : "";
-      colourBy.value = colourBy.dataset.chosen === undefined ? usual : numeric.some((column) => column.key === before) ? before : "";
+      colourBy.value =
+        colourBy.dataset.chosen === undefined ? usual : numeric.some((column) => column.key === before) ? before : "";
       coordinates.set(list, wanted, colours());
     }
 
@@ -123,7 +169,9 @@ const pageCompare = (() => {
         const places = new Map(list.map((run, index) => [runs.key(run), index]));
         return (run) => (many() ? theme.colour("series-0") : theme.series(places.get(runs.key(run)) ?? 0));
       }
-      const values = list.map((run) => column.value(run)).filter((value) => typeof value === "number" && Number.isFinite(value));
+      const values = list
+        .map((run) => column.value(run))
+        .filter((value) => typeof value === "number" && Number.isFinite(value));
       if (!values.length) return () => theme.colour("series-0");
       const low = values.reduce((one, other) => Math.min(one, other));
       const span = values.reduce((one, other) => Math.max(one, other)) - low || 1;
@@ -159,7 +207,13 @@ const pageCompare = (() => {
         });
         return dom.make("label", {}, box, " ", column.key);
       });
-      const dialog = dom.make("dialog", { class: "columns", "aria-label": "Axes" }, dom.make("h2", {}, "Axes"), dom.make("div", { class: "column-lists" }, dom.make("fieldset", {}, boxes)), dom.make("form", { method: "dialog", class: "buttons" }, dom.make("button", { class: "primary" }, "Done")));
+      const dialog = dom.make(
+        "dialog",
+        { class: "columns", "aria-label": "Axes" },
+        dom.make("h2", {}, "Axes"),
+        dom.make("div", { class: "column-lists" }, dom.make("fieldset", {}, boxes)),
+        dom.make("form", { method: "dialog", class: "buttons" }, dom.make("button", { class: "primary" }, "Done")),
+      );
       dialog.addEventListener("close", () => dialog.remove());
       document.body.append(dialog);
       dialog.showModal();
@@ -183,10 +237,22 @@ const pageCompare = (() => {
         }),
       );
       if (ended) return;
-      const lines = drawn.map((run, index) => ({ run: runs.key(run), label: run.id, colour: index, series: details.get(runs.key(run))?.series ?? {} }));
+      const lines = drawn.map((run, index) => ({
+        run: runs.key(run),
+        label: run.id,
+        colour: index,
+        series: details.get(runs.key(run))?.series ?? {},
+      }));
       chart.set(lines);
       curveControls.hidden = chart.size === 0;
-      dom.setText(curveNote, !chart.size ? "None of these runs recorded a curve." : many() ? `The curves of the first ${MOST_CURVES} runs; fewer runs can be told apart better.` : "");
+      dom.setText(
+        curveNote,
+        !chart.size
+          ? "None of these runs recorded a curve."
+          : many()
+            ? `The curves of the first ${MOST_CURVES} runs; fewer runs can be told apart better.`
+            : "",
+      );
     }
 
     // -- the table --
@@ -196,11 +262,36 @@ const pageCompare = (() => {
       const head = shown.map((run, index) => {
         const mark = dom.make("span", { class: "swatch" });
         mark.style.background = many() ? "transparent" : theme.series(index);
-        return dom.make("th", { scope: "col", "data-run": runs.key(run) }, mark, dom.make("a", { href: grid.address(run) }, run.id));
+        return dom.make(
+          "th",
+          { scope: "col", "data-run": runs.key(run) },
+          mark,
+          dom.make("a", { href: grid.address(run) }, run.id),
+        );
       });
       const group = (title, kind) => {
-        const fields = new Set(["status", "model", "started", "took", "user", "host", "target", "commit", "data", "version", "serving"]);
-        const rows = runs.columns().filter((column) => column.kind === kind && (kind !== "field" || fields.has(column.key)) && shown.some((run) => ![null, undefined].includes(column.value(run))) && (!onlyDiffering.checked || differs(column)));
+        const fields = new Set([
+          "status",
+          "model",
+          "started",
+          "took",
+          "user",
+          "host",
+          "target",
+          "commit",
+          "data",
+          "version",
+          "serving",
+        ]);
+        const rows = runs
+          .columns()
+          .filter(
+            (column) =>
+              column.kind === kind &&
+              (kind !== "field" || fields.has(column.key)) &&
+              shown.some((run) => ![null, undefined].includes(column.value(run))) &&
+              (!onlyDiffering.checked || differs(column)),
+          );
         if (!rows.length) return null;
         return dom.make(
           "tbody",
@@ -215,7 +306,15 @@ const pageCompare = (() => {
               shown.map((run) => {
                 const text = runs.show(column, run);
                 const whole = format.whole(column.value(run));
-                return dom.make("td", { class: column.numeric ? "number" : null, "data-run": runs.key(run), title: whole !== text && column.kind !== "field" ? whole : null }, text);
+                return dom.make(
+                  "td",
+                  {
+                    class: column.numeric ? "number" : null,
+                    "data-run": runs.key(run),
+                    title: whole !== text && column.kind !== "field" ? whole : null,
+                  },
+                  text,
+                );
               }),
             );
           }),
@@ -223,8 +322,16 @@ const pageCompare = (() => {
       };
       dom.fill(
         table,
-        dom.make("table", {}, dom.make("thead", {}, dom.make("tr", {}, dom.make("td", {}), head)), group("metrics", "metric"), group("parameters", "parameter"), group("run", "field")),
-        list.length > MOST_IN_TABLE && dom.make("p", { class: "dim" }, `The first ${MOST_IN_TABLE} of ${list.length} runs.`),
+        dom.make(
+          "table",
+          {},
+          dom.make("thead", {}, dom.make("tr", {}, dom.make("td", {}), head)),
+          group("metrics", "metric"),
+          group("parameters", "parameter"),
+          group("run", "field"),
+        ),
+        list.length > MOST_IN_TABLE &&
+          dom.make("p", { class: "dim" }, `The first ${MOST_IN_TABLE} of ${list.length} runs.`),
       );
     }
 

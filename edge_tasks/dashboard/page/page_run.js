@@ -40,7 +40,11 @@ const pageRun = (() => {
         const known = source.state.loaded;
         dom.fill(
           head,
-          dom.empty(known ? "There is no such run" : "Looking for the run\u2026", known && dom.make("p", {}, dom.make("code", {}, key)), known && dom.make("a", { class: "button", href: "#/" }, "All runs")),
+          dom.empty(
+            known ? "There is no such run" : "Looking for the run\u2026",
+            known && dom.make("p", {}, dom.make("code", {}, key)),
+            known && dom.make("a", { class: "button", href: "#/" }, "All runs"),
+          ),
         );
         return;
       }
@@ -72,20 +76,49 @@ const pageRun = (() => {
           .sort(([one], [other]) => (one < other ? -1 : 1))
           .map(([name, value]) => row(name, format.whole(value) || "none", typeof value === "number"));
       const row = (name, value, numeric = false) =>
-        value ? dom.make("tr", {}, dom.make("th", { scope: "row" }, name), dom.make("td", { class: numeric ? "number" : null }, value)) : null;
-      const table = (title, found) => found.some(Boolean) && dom.section(title, dom.make("table", { class: "pairs" }, dom.make("tbody", {}, found)));
+        value
+          ? dom.make(
+              "tr",
+              {},
+              dom.make("th", { scope: "row" }, name),
+              dom.make("td", { class: numeric ? "number" : null }, value),
+            )
+          : null;
+      const table = (title, found) =>
+        found.some(Boolean) && dom.section(title, dom.make("table", { class: "pairs" }, dom.make("tbody", {}, found)));
       const more = details ?? {};
       const local = (iso) => iso && new Date(iso).toLocaleString();
       const changed = run.dirty ? "with changes that were not committed" : run.commit ? "as committed" : "";
       dom.fill(
         facts,
-        table("Results", [...rows(run.metrics), row("result", format.whole(more.result), typeof more.result === "number")]),
+        table("Results", [
+          ...rows(run.metrics),
+          row("result", format.whole(more.result), typeof more.result === "number"),
+        ]),
         table("Parameters", rows(run.parameters)),
         table("Lineage", [
-          row("commit", run.commit && dom.make("span", {}, dom.make("code", {}, run.commit.slice(0, 12)), " ", dom.copyButton(run.commit, "the commit"))),
+          row(
+            "commit",
+            run.commit &&
+              dom.make(
+                "span",
+                {},
+                dom.make("code", {}, run.commit.slice(0, 12)),
+                " ",
+                dom.copyButton(run.commit, "the commit"),
+              ),
+          ),
           row("code", changed),
           ...Object.entries(more.data_files ?? {}).map(([path, hash]) => row(path, dom.make("code", {}, hash))),
-          row("repeats", more.reproduced_from && dom.make("a", { href: grid.address({ model: run.model, id: more.reproduced_from }) }, more.reproduced_from)),
+          row(
+            "repeats",
+            more.reproduced_from &&
+              dom.make(
+                "a",
+                { href: grid.address({ model: run.model, id: more.reproduced_from }) },
+                more.reproduced_from,
+              ),
+          ),
           row("reproduce", run.commit && dom.command(`invoke experiments.reproduce ${run.id}`)),
         ]),
         table("Model", [
@@ -108,8 +141,25 @@ const pageRun = (() => {
       const why = more.trace || run.error;
       dom.fill(
         failure,
-        run.status !== "died" && why && dom.make("section", { class: "failure", "aria-label": "Why it failed" }, dom.make("h2", {}, run.error || "Why it failed"), more.trace && dom.make("pre", { tabindex: 0 }, more.trace)),
-        run.status === "died" && dom.make("section", { class: "failure" }, dom.make("h2", {}, "It died"), dom.make("p", {}, `The process gave no sign of life after ${format.time(run.heartbeat ?? run.created)}: it was killed, or its machine went away.`)),
+        run.status !== "died" &&
+          why &&
+          dom.make(
+            "section",
+            { class: "failure", "aria-label": "Why it failed" },
+            dom.make("h2", {}, run.error || "Why it failed"),
+            more.trace && dom.make("pre", { tabindex: 0 }, more.trace),
+          ),
+        run.status === "died" &&
+          dom.make(
+            "section",
+            { class: "failure" },
+            dom.make("h2", {}, "It died"),
+            dom.make(
+              "p",
+              {},
+              `The process gave no sign of life after ${format.time(run.heartbeat ?? run.created)}: it was killed, or its machine went away.`,
+            ),
+          ),
       );
     }
 
@@ -126,7 +176,10 @@ const pageRun = (() => {
         if (ended) return;
         chart.set([{ run: key, label: run.id, colour: 0, series: details.series }]);
         curveControls.hidden = chart.size === 0;
-        dom.setText(curveEmpty, chart.size ? "" : "No curves were recorded: `_run.log_scalar(\"loss\", loss, step)` in train.py records one.");
+        dom.setText(
+          curveEmpty,
+          chart.size ? "" : 'No curves were recorded: `_run.log_scalar("loss", loss, step)` in train.py records one.',
+        );
         output.add(details.output, run.status === "running");
         files.set(details.files);
         refreshFacts();
@@ -187,7 +240,10 @@ const pageRun = (() => {
     let length = 0;
 
     const toEnd = () => (text.scrollTop = text.scrollHeight);
-    text.addEventListener("scroll", () => (follow.checked = text.scrollTop + text.clientHeight >= text.scrollHeight - 8));
+    text.addEventListener(
+      "scroll",
+      () => (follow.checked = text.scrollTop + text.clientHeight >= text.scrollHeight - 8),
+    );
     follow.addEventListener("change", () => follow.checked && toEnd());
 
     return {
@@ -228,7 +284,12 @@ const pageRun = (() => {
       const body = item.querySelector("pre");
       try {
         const { text } = await source.file(runs.get(key), name);
-        body.replaceChildren(...text.replace(/\n$/, "").split("\n").map((line) => dom.make("span", { class: "code-line" }, `${line}\n`)));
+        body.replaceChildren(
+          ...text
+            .replace(/\n$/, "")
+            .split("\n")
+            .map((line) => dom.make("span", { class: "code-line" }, `${line}\n`)),
+        );
       } catch (error) {
         body.textContent = `The file cannot be read: ${error.message}`;
         delete item.dataset.loaded;
@@ -242,7 +303,18 @@ const pageRun = (() => {
         if (signature === shown) return;
         shown = signature;
         const items = found.map(({ name, size }) => {
-          const item = dom.make("details", {}, dom.make("summary", {}, dom.make("code", {}, name), " ", dom.make("span", { class: "dim" }, format.size(size))), dom.make("pre", { class: "code", tabindex: 0 }));
+          const item = dom.make(
+            "details",
+            {},
+            dom.make(
+              "summary",
+              {},
+              dom.make("code", {}, name),
+              " ",
+              dom.make("span", { class: "dim" }, format.size(size)),
+            ),
+            dom.make("pre", { class: "code", tabindex: 0 }),
+          );
           item.addEventListener("toggle", () => open(item, name));
           return item;
         });

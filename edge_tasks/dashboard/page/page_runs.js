@@ -39,9 +39,14 @@ const pageRuns = (() => {
 
   function matching() {
     const parsed = query.parse(settings.text);
-    const list = runs.list().filter(
-      (run) => (!settings.status || run.status === settings.status) && (!settings.model || run.model === settings.model) && parsed.test(run),
-    );
+    const list = runs
+      .list()
+      .filter(
+        (run) =>
+          (!settings.status || run.status === settings.status) &&
+          (!settings.model || run.model === settings.model) &&
+          parsed.test(run),
+      );
     return { list, problems: parsed.problems };
   }
 
@@ -65,7 +70,15 @@ const pageRuns = (() => {
     const columnsButton = dom.make("button", { type: "button" }, "Columns");
     const compareAll = dom.make("a", { class: "button", href: "#/compare" }, "Compare all");
     const count = dom.make("span", { class: "dim", role: "status" });
-    const toolbar = dom.make("div", { class: "toolbar" }, filter, models, dom.make("span", { class: "space" }), columnsButton, compareAll);
+    const toolbar = dom.make(
+      "div",
+      { class: "toolbar" },
+      filter,
+      models,
+      dom.make("span", { class: "space" }),
+      columnsButton,
+      compareAll,
+    );
     const statusBar = dom.make("div", { class: "toolbar" }, statuses, count);
     const selection = dom.make("div", { class: "selection", role: "region", "aria-label": "Selected runs" });
     const nothing = dom.make("div", {});
@@ -75,7 +88,11 @@ const pageRuns = (() => {
     table = grid.create({
       sort(column) {
         if (settings.sort === column.key) settings.descending = !settings.descending;
-        else Object.assign(settings, { sort: column.key, descending: column.kind === "metric" || column.time || column.key === NEWEST });
+        else
+          Object.assign(settings, {
+            sort: column.key,
+            descending: column.kind === "metric" || column.time || column.key === NEWEST,
+          });
         write();
         refresh();
       },
@@ -84,17 +101,26 @@ const pageRuns = (() => {
     });
     for (const key of selectedBefore) table.selected.add(key);
 
-    dom.fill(main, dom.make("h1", { class: "visually-hidden" }, "Runs"), toolbar, problem, statusBar, nothing, table.element, selection);
+    dom.fill(
+      main,
+      dom.make("h1", { class: "visually-hidden" }, "Runs"),
+      toolbar,
+      problem,
+      statusBar,
+      nothing,
+      table.element,
+      selection,
+    );
     main.className = "runs";
 
     const sortColumn = () => runs.column(settings.sort) ?? runs.column(NEWEST);
 
     function refresh() {
       const some = runs.size > 0;
-      table.element.hidden = !some;
       toolbar.hidden = statusBar.hidden = !some;
       const sort = sortColumn();
       const { list, problems } = matching();
+      table.element.hidden = !list.length;
       table.setColumns(columns.shown(), { key: sort.key, descending: settings.descending });
       table.setRuns(query.sorted(list, sort, settings.descending));
       dom.setText(problem, problems.join(" "));
@@ -108,7 +134,12 @@ const pageRuns = (() => {
 
     function noRuns() {
       if (!source.state.loaded) return dom.empty("Looking for runs\u2026");
-      if (!source.state.live) return dom.empty("No runs were exported", dom.make("p", {}, "Export again after a training:"), dom.command("invoke experiments.dashboard --export DIR"));
+      if (!source.state.live)
+        return dom.empty(
+          "No runs were exported",
+          dom.make("p", {}, "Export again after a training:"),
+          dom.command("invoke experiments.dashboard --export DIR"),
+        );
       const model = source.state.place?.models?.[0] ?? "MODEL";
       return dom.empty(
         "No runs yet",
@@ -121,7 +152,11 @@ const pageRuns = (() => {
     function noMatch() {
       const clear = dom.make("button", { type: "button" }, "Show all runs");
       clear.addEventListener("click", clearFilter);
-      return dom.empty("No run matches", dom.make("p", {}, `None of ${format.count(runs.size, "run")} is what the filter asks for.`), clear);
+      return dom.empty(
+        "No run matches",
+        dom.make("p", {}, `None of ${format.count(runs.size, "run")} is what the filter asks for.`),
+        clear,
+      );
     }
 
     function clearFilter() {
@@ -142,7 +177,12 @@ const pageRuns = (() => {
       const known = [...counts.keys()].sort((one, other) => order.indexOf(one) - order.indexOf(other));
       const held = statuses.contains(document.activeElement) ? document.activeElement.dataset.status : null;
       const choice = (name, label, amount) => {
-        const button = dom.make("button", { type: "button", "aria-pressed": settings.status === name ? "true" : "false", "data-status": name }, label, dom.make("span", { class: "amount" }, amount.toLocaleString("en")));
+        const button = dom.make(
+          "button",
+          { type: "button", "aria-pressed": settings.status === name ? "true" : "false", "data-status": name },
+          label,
+          dom.make("span", { class: "amount" }, amount.toLocaleString("en")),
+        );
         button.addEventListener("click", () => {
           settings.status = settings.status === name ? "" : name;
           write();
@@ -150,14 +190,24 @@ const pageRuns = (() => {
         });
         return button;
       };
-      dom.fill(statuses, choice("", "all", runs.size), known.map((name) => choice(name, dom.status(name), counts.get(name))));
+      dom.fill(
+        statuses,
+        choice("", "all", runs.size),
+        known.map((name) => choice(name, dom.status(name), counts.get(name))),
+      );
       if (held !== null) statuses.querySelector(`[data-status="${CSS.escape(held)}"]`)?.focus();
 
       const names = [...found].sort();
       models.hidden = names.length < 2;
       const options = ["", ...names];
-      if ([...models.options].map((option) => option.value).join("\n") !== options.join("\n") || !models.options.length) {
-        dom.fill(models, options.map((name) => dom.make("option", { value: name }, name || "all models")));
+      if (
+        [...models.options].map((option) => option.value).join("\n") !== options.join("\n") ||
+        !models.options.length
+      ) {
+        dom.fill(
+          models,
+          options.map((name) => dom.make("option", { value: name }, name || "all models")),
+        );
       }
       models.value = settings.model;
     }
@@ -167,7 +217,10 @@ const pageRuns = (() => {
       selection.hidden = chosen.length === 0;
       const clear = dom.make("button", { type: "button" }, "Clear");
       clear.addEventListener("click", clearSelection);
-      const open = chosen.length === 1 ? dom.make("a", { class: "button primary", href: grid.address(runs.get(chosen[0])) }, "Open") : dom.make("a", { class: "button primary", href: compareAddress(chosen) }, "Compare");
+      const open =
+        chosen.length === 1
+          ? dom.make("a", { class: "button primary", href: grid.address(runs.get(chosen[0])) }, "Open")
+          : dom.make("a", { class: "button primary", href: compareAddress(chosen) }, "Compare");
       dom.fill(selection, dom.make("span", {}, `${format.count(chosen.length, "run")} selected`), open, clear);
     }
 

@@ -53,7 +53,9 @@ const parallel = (() => {
     }
 
     function axisOf(column) {
-      const values = list.map((run) => column.value(run)).filter((value) => value !== null && value !== undefined && !runs.isNotFinite(value));
+      const values = list
+        .map((run) => column.value(run))
+        .filter((value) => value !== null && value !== undefined && !runs.isNotFinite(value));
       if (!values.length) return null;
       if (values.every((value) => typeof value === "number")) {
         // Not Math.min(...values): ten thousand arguments are too many.
@@ -62,15 +64,27 @@ const parallel = (() => {
         const logarithmic = low > 0 && high / low >= 30;
         const scale = logarithmic ? Math.log10 : (value) => value;
         const span = scale(high) - scale(low);
-        const part = (value) => (typeof value === "number" && Number.isFinite(value) ? (span ? (scale(value) - scale(low)) / span : 0.5) : null);
-        const ticks = ticksOf(low, high, logarithmic).map((value) => ({ share: part(value), text: format.number(value) }));
+        const part = (value) =>
+          typeof value === "number" && Number.isFinite(value)
+            ? span
+              ? (scale(value) - scale(low)) / span
+              : 0.5
+            : null;
+        const ticks = ticksOf(low, high, logarithmic).map((value) => ({
+          share: part(value),
+          text: format.number(value),
+        }));
         return { column, part, ticks, logarithmic };
       }
       const words = [...new Set(values.map((value) => format.short(value)))].sort();
       if (words.length > MOST_WORDS) return null;
       const places = new Map(words.map((word, place) => [word, words.length > 1 ? place / (words.length - 1) : 0.5]));
       const ticks = words.map((text) => ({ share: places.get(text), text }));
-      return { column, part: (value) => (value === null || value === undefined ? null : (places.get(format.short(value)) ?? null)), ticks };
+      return {
+        column,
+        part: (value) => (value === null || value === undefined ? null : (places.get(format.short(value)) ?? null)),
+        ticks,
+      };
     }
 
     // Round numbers between `low` and `high`; the two themselves when there are no two of those.
@@ -86,7 +100,8 @@ const parallel = (() => {
         const rough = (high - low) / 4;
         const power = 10 ** Math.floor(Math.log10(rough));
         const step = [1, 2, 5, 10].find((factor) => factor * power >= rough) * power;
-        for (let place = Math.ceil(low / step); place * step <= high; place++) found.push(Number((place * step).toPrecision(12)));
+        for (let place = Math.ceil(low / step); place * step <= high; place++)
+          found.push(Number((place * step).toPrecision(12)));
       }
       const within = found.filter((value) => value >= low && value <= high);
       return within.length < 2 ? [low, high] : within;
@@ -115,10 +130,22 @@ const parallel = (() => {
       dom.fill(
         layer,
         axes.map((axis, place) => {
-          const name = dom.make("span", { class: `axis-name kind-${axis.column.kind}`, title: axis.column.key }, axis.column.label);
+          const name = dom.make(
+            "span",
+            { class: `axis-name kind-${axis.column.kind}`, title: axis.column.key },
+            axis.column.label,
+          );
           const brush = dom.make("div", { class: "brush", hidden: true });
-          const box = dom.make("div", { class: "axis", tabindex: 0, role: "group", "data-key": axis.column.key }, name, brush);
-          box.setAttribute("aria-label", `${axis.column.label}${axis.logarithmic ? ", logarithmic" : ""}: arrow keys choose a part, Escape chooses all`);
+          const box = dom.make(
+            "div",
+            { class: "axis", tabindex: 0, role: "group", "data-key": axis.column.key },
+            name,
+            brush,
+          );
+          box.setAttribute(
+            "aria-label",
+            `${axis.column.label}${axis.logarithmic ? ", logarithmic" : ""}: arrow keys choose a part, Escape chooses all`,
+          );
           box.style.left = `${xOf(place) - 24}px`;
           axis.brush = brush;
           for (const tick of axis.ticks) {
@@ -228,7 +255,10 @@ const parallel = (() => {
       const alpha = over !== null ? 0.12 : many ? Math.max(0.06, 40 / inside.length) : 0.85;
       for (const place of inside) steps.push([place, colourOf(list[place]), alpha, many ? 1 : 1.6]);
       if (over !== null) steps.push([list.indexOf(over), colourOf(over), 1, 2.6]);
-      canvas.setAttribute("aria-label", `Parallel coordinates of ${format.count(list.length, "run")} over ${axes.map((axis) => axis.column.label).join(", ")}; ${inside.length} inside the chosen parts`);
+      canvas.setAttribute(
+        "aria-label",
+        `Parallel coordinates of ${format.count(list.length, "run")} over ${axes.map((axis) => axis.column.label).join(", ")}; ${inside.length} inside the chosen parts`,
+      );
 
       let next = 0;
       function some() {

@@ -80,8 +80,21 @@ const query = (() => {
     let joined = words.get(run);
     if (joined === undefined) {
       const values = Object.entries(run.parameters).map(([name, value]) => `${name}=${format.whole(value)}`);
-      const fields = [run.id, run.model, run.status, run.user, run.host, run.target, run.commit, run.serving, run.error];
-      joined = [...fields, ...run.tags, ...Object.keys(run.metrics), ...values].filter(Boolean).join("\n").toLowerCase();
+      const fields = [
+        run.id,
+        run.model,
+        run.status,
+        run.user,
+        run.host,
+        run.target,
+        run.commit,
+        run.serving,
+        run.error,
+      ];
+      joined = [...fields, ...run.tags, ...Object.keys(run.metrics), ...values]
+        .filter(Boolean)
+        .join("\n")
+        .toLowerCase();
       words.set(run, joined);
     }
     return joined;

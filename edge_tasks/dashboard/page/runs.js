@@ -93,7 +93,9 @@ const runs = (() => {
   function columns() {
     const metrics = [...names.metric.values()].sort(byName);
     const parameters = [...names.parameter.values()].sort(byName);
-    const [leading, trailing] = [true, false].map((wanted) => FIELDS.filter((field) => LEADING.includes(field.key) === wanted));
+    const [leading, trailing] = [true, false].map((wanted) =>
+      FIELDS.filter((field) => LEADING.includes(field.key) === wanted),
+    );
     return [...leading, ...metrics, ...parameters, ...trailing];
   }
 
@@ -101,7 +103,10 @@ const runs = (() => {
   function column(typed) {
     const wanted = typed.toLowerCase();
     const exact = columns().find((candidate) => candidate.key === typed || candidate.label === typed);
-    return exact ?? columns().find((candidate) => [candidate.key, candidate.label].some((name) => name.toLowerCase() === wanted));
+    return (
+      exact ??
+      columns().find((candidate) => [candidate.key, candidate.label].some((name) => name.toLowerCase() === wanted))
+    );
   }
 
   const show = (column, run) => (column.show ? column.show(run) : format.short(column.value(run)));

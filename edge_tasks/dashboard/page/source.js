@@ -40,7 +40,8 @@ const source = (() => {
       changed();
     }
     // A page that nobody sees asks nothing; it begins again when it is looked at.
-    if (document.hidden) await new Promise((seen) => document.addEventListener("visibilitychange", seen, { once: true }));
+    if (document.hidden)
+      await new Promise((seen) => document.addEventListener("visibilitychange", seen, { once: true }));
     else await new Promise((later) => setTimeout(later, pause));
     poll();
   }
