@@ -16,9 +16,11 @@ from edge_tasks import local, storage
 from edge_tasks.cloud import Cloud, connect
 from edge_tasks.config import EdgeConfig
 from edge_tasks.dashboard.bucket import BucketRecords, open_records
+from edge_tasks.dashboard.export import export_page
 from edge_tasks.dashboard.records import OUTPUT_LIMIT, Row, details_document
 from edge_tasks.edge_yaml import load_config
 from edge_tasks.errors import ConfigError, NotFoundError
+from edge_tasks.progress import Silence
 from edge_tasks.run_record import COMPLETED, QUEUED, RUNNING, RunRecord, Series, utc_now
 from edge_tasks.run_store import RunStore
 from edge_tasks.state import Deployment
@@ -167,6 +169,15 @@ def test_the_details_of_a_run(store: RunStore, records: BucketRecords, tmp_path:
     end = details_document(records.details("digits", run.run_id, OUTPUT_LIMIT + 10))["output"]
     assert end == {"text": "", "from": OUTPUT_LIMIT + 10, "to": OUTPUT_LIMIT + 10}
     assert records.file("digits", run.run_id, "train.py") == "a = \ufffd"
+
+
+def test_a_broken_run_is_exported_without_a_page_of_its_own(
+    store: RunStore, records: BucketRecords, cloud: Cloud, tmp_path: Path
+) -> None:
+    broken, whole = write(store, record(1)), write(store, record(2))
+    cloud.bucket.blob(f"experiments/files/digits/{broken.run_id}/metrics.json").upload_from_string(b"?")
+    assert export_page(records, tmp_path / "page", Silence()) == 2
+    assert [path.stem for path in (tmp_path / "page" / "runs" / "digits").iterdir()] == [whole.run_id]
 
 
 @pytest.mark.parametrize("names", [("..", "x"), ("digits", "../../x"), ("digits", "nothing")])

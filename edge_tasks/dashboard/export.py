@@ -19,7 +19,7 @@ from pathlib import Path
 from edge_tasks.dashboard.assets import asset_names, read_asset
 from edge_tasks.dashboard.feed import snapshot, to_json
 from edge_tasks.dashboard.records import Records, Row, details_document
-from edge_tasks.errors import EdgeError
+from edge_tasks.errors import CloudError, EdgeError, NotFoundError
 from edge_tasks.progress import Progress
 
 # What tells an export from a folder of somebody's files.
@@ -32,7 +32,8 @@ _POLICY = (
 )
 
 _SAFE_PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-_AT_ONCE = 16
+# As many as the storage client keeps open.
+_AT_ONCE = 8
 
 
 def export_page(records: Records, folder: Path, progress: Progress) -> int:
@@ -50,7 +51,9 @@ def export_page(records: Records, folder: Path, progress: Progress) -> int:
         _write_data(made, "runs", update.json())
         begin = time.monotonic()
         with ThreadPoolExecutor(_AT_ONCE) as pool:
-            for done, _ in enumerate(pool.map(lambda row: _write_run(records, made, row), rows), 1):
+            for done, trouble in enumerate(pool.map(lambda row: _write_run(records, made, row), rows), 1):
+                if trouble:
+                    progress.step(trouble)
                 progress.waiting(f"exporting {done} of {len(rows)} runs", time.monotonic() - begin)
         _replace(folder, made, Path(name) / "before")
     return len(rows)
@@ -90,11 +93,18 @@ def _write_data(made: Path, name: str, document: str) -> None:
     path.write_text(f"source.receive({to_json(name)}, {to_json(document)});\n", encoding="utf-8")
 
 
-def _write_run(records: Records, made: Path, row: Row) -> None:
-    details = records.details(row.model, row.id, 0)
-    texts = {name: records.file(row.model, row.id, name) for name in details.record.sources}
+def _write_run(records: Records, made: Path, row: Row) -> str | None:
+    """Write one run; one that is broken, or was removed meanwhile, stops nobody. Returns what was wrong with it."""
+    try:
+        details = records.details(row.model, row.id, 0)
+        texts = {name: records.file(row.model, row.id, name) for name in details.record.sources}
+    except EdgeError as error:
+        if isinstance(error, CloudError) and not isinstance(error, NotFoundError):
+            raise
+        return f"the run {row.id} has no page of its own: {error.problem}"
     document = {**details_document(details), "file_texts": texts}
     _write_data(made, f"runs/{row.key}", to_json(document))
+    return None
 
 
 def _replace(folder: Path, made: Path, before: Path) -> None:

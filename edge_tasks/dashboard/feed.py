@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import secrets
 import threading
 import time
@@ -57,8 +58,8 @@ class Feed:
         """Return what changed since the revision `since` (that of an earlier update; anything else asks for all)."""
         self._read_if_old()
         with self._guard:
-            name, _, number = since.partition("-")
-            known = int(number) if name == self._name and number.isdecimal() else None
+            revision = re.fullmatch(rf"{self._name}-([0-9]{{1,18}})", since)
+            known = int(revision[1]) if revision else None
             removed = [key for key, revision in self._removed.items() if known is not None and revision > known]
             head = _head(self._records, self._checked) | {
                 "revision": f"{self._name}-{self._revision}",

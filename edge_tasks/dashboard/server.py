@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import re
 import socket
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -107,13 +108,14 @@ class DashboardServer(ThreadingHTTPServer):
                 connection.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing: a browser that goes away in the middle of an answer is no error."""
+        """Say nothing when a browser goes away in the middle of an answer."""
+        if not isinstance(sys.exc_info()[1], (ConnectionError, TimeoutError)):
+            super().handle_error(request, client_address)
 
 
 def open_browser(url: str) -> None:
     """Open `url` for the user where there is a desktop; a browser in the terminal would be in the way of Ctrl-C."""
     import os
-    import sys
     import webbrowser
 
     if sys.platform in ("darwin", "win32") or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"):
@@ -159,8 +161,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._send_json(self.server.feed.update(query.get("since", "")).json())
         elif match := re.fullmatch(r"/api/runs/([^/]+)/([^/]+)", path):
             model, run_id = map(unquote, match.groups())
-            begin = query.get("output_from", "0")
-            details = records.details(model, run_id, int(begin) if begin.isdecimal() else 0)
+            begin = re.fullmatch(r"[0-9]{1,18}", query.get("output_from", ""))
+            details = records.details(model, run_id, int(begin[0]) if begin else 0)
             self._send_json(to_json(details_document(details)))
         elif match := re.fullmatch(r"/api/runs/([^/]+)/([^/]+)/files/([^/]+)", path):
             model, run_id, name = map(unquote, match.groups())

@@ -155,6 +155,7 @@ const curves = (() => {
             label: line.label,
             stroke: theme.series(line.colour),
             width: 1.6,
+            dash: theme.isDashed(line.colour) ? [6, 4] : undefined,
             spanGaps: true,
             points: {
               show: (plot, index) => plot.data[index].filter((y) => y !== null && y !== undefined).length < 2,

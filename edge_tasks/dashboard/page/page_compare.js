@@ -93,14 +93,19 @@ const pageCompare = (() => {
 
     const many = () => list.length > MOST_CURVES;
 
+    function swatch(index) {
+      const mark = dom.make("span", { class: theme.isDashed(index) ? "swatch dashed" : "swatch" });
+      mark.style.color = theme.series(index);
+      return mark;
+    }
+
     function showLegend() {
       legend.hidden = many();
       if (many()) return;
       dom.fill(
         legend,
         list.map((run, index) => {
-          const mark = dom.make("span", { class: "swatch" });
-          mark.style.background = theme.series(index);
+          const mark = swatch(index);
           const remove = dom.make(
             "button",
             { type: "button", class: "quiet", "aria-label": `Leave out ${run.id}`, title: "Leave out" },
@@ -260,8 +265,7 @@ const pageCompare = (() => {
     function showTable() {
       const shown = list.slice(0, MOST_IN_TABLE);
       const head = shown.map((run, index) => {
-        const mark = dom.make("span", { class: "swatch" });
-        mark.style.background = many() ? "transparent" : theme.series(index);
+        const mark = many() ? null : swatch(index);
         return dom.make(
           "th",
           { scope: "col", "data-run": runs.key(run) },

@@ -53,6 +53,8 @@ const theme = (() => {
 
   const SERIES = 10;
   const series = (index) => colour(`series-${index % SERIES}`);
+  // The second ten runs have the colours of the first ten.
+  const isDashed = (index) => index >= SERIES;
 
   const system = matchMedia("(prefers-color-scheme: dark)");
   system.addEventListener("change", apply);
@@ -63,6 +65,7 @@ const theme = (() => {
     next,
     colour,
     series,
+    isDashed,
     get choice() {
       return choice;
     },
