@@ -81,7 +81,7 @@ class ExtraRow(Row):
 
 def measure(laboratory: Laboratory) -> Iterator[Row]:
     """List 1,000 and 10,000 runs, then train with and without a record."""
-    laboratory.initialised()
+    laboratory.trained()
     yield from _recording(laboratory)
     yield from _listing(laboratory)
 
