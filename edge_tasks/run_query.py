@@ -43,10 +43,9 @@ class Comparison:
         values = flat(run)
         if self.name not in values:
             return False
-        mine, other = _number(values[self.name]), _number(self.value)
         if self.sign in ("=", "==", "!="):
-            same = mine == other if mine is not None and other is not None else values[self.name] == self.value
-            return same != (self.sign == "!=")
+            return _same(values[self.name], self.value) != (self.sign == "!=")
+        mine, other = _number(values[self.name]), _number(self.value)
         return mine is not None and other is not None and bool(_ORDERS[self.sign](mine, other))
 
 
@@ -124,16 +123,21 @@ def flattened(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
+def _same(one: Any, other: Any) -> bool:
+    # For Python True is 1.
+    return isinstance(one, bool) == isinstance(other, bool) and bool(one == other)
+
+
 def _value(text: str) -> Any:
     try:
-        return json.loads(text)
+        # NaN and infinity stay the texts that they are in a record.
+        return json.loads(text, parse_constant=str)
     except ValueError:
         # As Python and YAML write them, and texts without quotes.
         return {"True": True, "False": False, "None": None}.get(text, text)
 
 
 def _number(value: Any) -> float | None:
-    # NaN and infinity are texts in a record; `True` is a number for Python, and none for people.
     if isinstance(value, int | float) and not isinstance(value, bool):
         return float(value)
     return float(value) if value in ("NaN", "Infinity", "-Infinity") else None
