@@ -14,6 +14,7 @@ import functools
 import hashlib
 import json
 import os
+import secrets
 import shutil
 import subprocess
 from dataclasses import dataclass, field
@@ -72,7 +73,7 @@ class Docker:
         self._database = database
         self._folder = data
         self._data_label = hashlib.sha256(str(data.resolve()).encode()).hexdigest()[:16]
-        self._run_label = str(os.getpid())
+        self._run_label = secrets.token_hex(8)
 
     async def image(self, uri: str) -> Image:
         """Return an image, pulled unless it is here; DockerError when that is not possible."""
