@@ -9,7 +9,7 @@ import platform
 import shutil
 import sys
 from datetime import datetime, timezone
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 from edge_tasks import edge_yaml, git, google_project, images, local, preflight, projects
@@ -82,14 +82,10 @@ def _edge_yaml(root: Path) -> Finding:
 
 
 def _model_checks(config: EdgeConfig) -> list[Check]:
-    checks = []
-    for name in config.models:
-        checks += [
-            Check(f"{name}: machines", lambda name=name: _machines(config, name)),  # type: ignore[misc]
-            Check(f"{name}: serving image", lambda name=name: _serving_image(config, name)),  # type: ignore[misc]
-            Check(f"{name}: training image", lambda name=name: _training_image(config, name)),  # type: ignore[misc]
-        ]
-    return checks
+    looks = {"machines": _machines, "serving image": _serving_image, "training image": _training_image}
+    return [
+        Check(f"{name}: {what}", partial(look, config, name)) for name in config.models for what, look in looks.items()
+    ]
 
 
 def _machines(config: EdgeConfig, name: str) -> Finding:

@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 
 from edge_tasks import lineage, vertex
@@ -181,7 +182,7 @@ class Rollout:
             self._plan_for_deployed(here, percent)
         for old, model in (self.endpoint.deployed if self.endpoint else {}).items():
             if old != here and (percent == 100 or old != self.serving_id):
-                self.plan(f"take {version_of(model)} off the endpoint", lambda old=old: self._take_off(old))  # type: ignore[misc]
+                self.plan(f"take {version_of(model)} off the endpoint", partial(self._take_off, old))
 
     def _plan_to_tidy_up(self) -> None:
         """Plan to end what an interrupted release left, unless this one goes on with it."""
