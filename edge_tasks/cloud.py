@@ -239,8 +239,8 @@ def sdk_errors(doing: str) -> Iterator[None]:
         ) from error
     except api.RetryError as error:
         answer = getattr(error.cause, "response", None)
-        last = "no answer" if answer is None else f"the answer was {answer.status_code} {answer.reason}"
-        raise NoAnswerError(f"cannot {doing}: {last} for {RETRY_LIMIT:.0f} s", _NETWORK_HINT) from error
+        how = f"answered {answer.status_code}" if answer is not None else "no answer"
+        raise NoAnswerError(f"cannot {doing}: {how} for {RETRY_LIMIT:.0f} s", _NETWORK_HINT) from error
     except (api.ServiceUnavailable, api.GatewayTimeout) as error:
         raise NoAnswerError(f"cannot {doing}: no answer: {_words(error)}", _NETWORK_HINT) from error
     except api.GoogleAPIError as error:
