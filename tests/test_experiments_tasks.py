@@ -1,0 +1,127 @@
+"""`invoke experiments.*` as its users meet it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.repositories import Repository, copy
+
+pytestmark = pytest.mark.xdist_group("experiments-tasks")
+
+
+@pytest.fixture(scope="module")
+def repository(baked: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Repository]:
+    """A hello-world repository with three runs: two in this process, the second with changed code, and a job."""
+    repository = copy(baked["hello-world"], tmp_path_factory.mktemp("experiments-tasks"))
+    try:
+        repository.run("invoke", "init")
+        empty = repository.run("invoke", "experiments.list")
+        assert empty.stdout == ""
+        assert "no run is recorded yet" in empty.stderr
+        repository.run("invoke", "model.train", "--local", "--set", "strategy=uniform", "--set", "seed=1")
+        train = repository.root / "models" / "hello-world" / "train.py"
+        train.write_text(train.read_text() + "\n# changed\n")
+        repository.run("invoke", "model.train", "--local", "--set", "strategy=prior", "--set", "seed=2")
+        repository.run("git", "checkout", "--quiet", str(train))
+        repository.run("invoke", "model.train", "--set", "strategy=stratified", "--set", "is_vertex=True")
+        yield repository
+    finally:
+        repository.run("invoke", "local.stop", check=False)
+
+
+@pytest.fixture(scope="module")
+def ids(repository: Repository) -> list[str]:
+    """The ids of the three runs, oldest first."""
+    return [str(run["run_id"]) for run in reversed(listed(repository))][:3]
+
+
+def listed(repository: Repository, *flags: str) -> list[dict[str, object]]:
+    runs: list[dict[str, object]] = json.loads(repository.run("invoke", "experiments.list", "--json", *flags).stdout)
+    return runs
+
+
+def test_every_kind_of_training_is_listed(repository: Repository) -> None:
+    job, changed, first = listed(repository)[-3:]
+    assert [run["status"] for run in (first, changed, job)] == ["COMPLETED"] * 3
+    assert [run["dirty"] for run in (first, changed, job)] == [False, True, False]
+    assert first["job"] is None
+    assert "customJobs" in str(job["job"])
+    assert "models/hello-world-" in str(job["model_version"])
+    assert first["commit"] == repository.run("git", "rev-parse", "HEAD").stdout.strip()
+
+
+def test_runs_are_chosen_and_ordered_by_flags(repository: Repository, ids: list[str]) -> None:
+    assert [run["run_id"] for run in listed(repository, "--where", "strategy=prior")] == [ids[1]]
+    assert listed(repository, "--status", "failed") == []
+    assert [run["run_id"] for run in listed(repository, "--sort", "started", "--limit", "1")] == [ids[0]]
+    rows = list(csv.DictReader(io.StringIO(repository.run("invoke", "experiments.list", "--csv").stdout)))
+    assert {row["parameters.strategy"] for row in rows} == {"uniform", "prior", "stratified"}
+    problem, hint = repository.fails("invoke", "experiments.list", "--where", "stratgy=prior")
+    assert (problem, hint) == ("no run has a metric or parameter `stratgy`", "did you mean `strategy`?")
+    table = repository.run("invoke", "experiments.list", "--limit", "1")
+    assert len(table.stdout.splitlines()) == 2
+    assert "runs; all of them: --limit 0" in table.stderr
+
+
+def test_a_run_is_shown_in_full(repository: Repository, ids: list[str]) -> None:
+    text = repository.run("invoke", "experiments.show", ids[1]).stdout
+    assert "(files differed from it)" in text
+    assert "  strategy    prior" in text
+    source = repository.run("invoke", "experiments.show", ids[1], "--file", "train.py").stdout
+    assert source.endswith("# changed\n")
+    assert json.loads(repository.run("invoke", "experiments.show", ids[0], "--json").stdout)["run_id"] == ids[0]
+    problem, hint = repository.fails("invoke", "experiments.show", "20")
+    assert "runs begin with `20`" in problem
+    assert hint == "write more of the id"
+    problem, _ = repository.fails("invoke", "experiments.show", "1999")
+    assert problem == "there is no run `1999`"
+
+
+def test_runs_are_compared(repository: Repository, ids: list[str]) -> None:
+    lines = repository.run("invoke", "experiments.compare", ids[0], ",".join(ids[1:])).stdout.splitlines()
+    rows = {line.split("\t")[0]: line.split("\t")[1:] for line in lines}
+    assert rows[""] == ids
+    assert rows["parameters.strategy"] == ["uniform", "prior", "stratified"]
+    differing = json.loads(repository.run("invoke", "experiments.compare", ids[0], ids[1], "--json").stdout)[
+        "differing"
+    ]
+    assert differing["parameters"]["seed"] == [1, 2]
+
+
+def test_a_run_gets_tags_and_loses_them(repository: Repository, ids: list[str]) -> None:
+    repository.run("invoke", "experiments.tag", ids[0], "good,first")
+    assert [run["run_id"] for run in listed(repository, "--tag", "good")] == [ids[0]]
+    repository.run("invoke", "experiments.tag", ids[0], "good", "--remove")
+    assert listed(repository, "--tag", "good") == []
+    assert [run["tags"] for run in listed(repository, "--tag", "first")] == [["first"]]
+
+
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_a_run_is_done_again(repository: Repository, ids: list[str], number: int) -> None:
+    result = repository.run("invoke", "experiments.reproduce", ids[number])
+    assert "the metrics are the same" in result.stderr
+    assert ("its recorded source files are taken (train.py)" in result.stderr) == (number == 1)
+    assert {line.split("\t")[-1] for line in result.stdout.splitlines()[1:]} == {"same"}
+    newest = json.loads(
+        repository.run("invoke", "experiments.show", str(listed(repository)[0]["run_id"]), "--json").stdout
+    )
+    assert newest["reproduced_from"] == ids[number]
+    assert newest["status"] == "COMPLETED"
+    assert repository.run("git", "status", "--short", "--untracked-files=no").stdout == ""
+    repository.run("invoke", "experiments.remove", newest["run_id"], "--yes")
+
+
+def test_a_removed_run_is_gone_and_nothing_is_removed_unasked(repository: Repository, ids: list[str]) -> None:
+    problem, hint = repository.fails("invoke", "experiments.remove", ids[0])
+    assert (problem, hint) == ("nothing was removed", "add `--yes` to remove without being asked")
+    again = repository.run("invoke", "model.train", "--local", "--set", "seed=9")
+    assert again.returncode == 0
+    newest = str(listed(repository)[0]["run_id"])
+    repository.run("invoke", "experiments.remove", newest, "--yes")
+    assert newest not in [run["run_id"] for run in listed(repository)]
