@@ -11,11 +11,11 @@ from __future__ import annotations
 import hashlib
 import re
 import shlex
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from edge_tasks import gcloud
 from edge_tasks.config import EdgeConfig
 from edge_tasks.errors import EdgeError
 from edge_tasks.progress import Progress
@@ -265,17 +265,19 @@ def script(config: EdgeConfig, found: list[Step]) -> Iterator[str]:
 
 
 def carry_out(config: EdgeConfig, root: Path, found: list[Step], progress: Progress) -> None:
-    """Do the steps that are not done yet, by gcloud. Raises SetUpError with gcloud's own words at the first failure."""
+    """Do the steps that are not done yet, by gcloud. Raises CloudError with gcloud's own words at the first failure."""
     project = config.google_cloud_project.project_id
-    number = _gcloud(root, ("gcloud", "projects", "describe", project, "--format", "value(projectNumber)")).strip()
+    describe = ("gcloud", "projects", "describe", project, "--format", "value(projectNumber)")
+    number = gcloud.text(describe, doing=f"look at the project `{project}`", folder=root).strip()
     if not number.isdigit():
         raise SetUpError(f"gcloud gave no number for the project `{project}`", f"gcloud projects describe {project}")
     for step in found:
-        if step.look and _run(root, step.look).returncode == 0:
+        if step.look and gcloud.attempt(step.look, doing=step.purpose, folder=root).returncode == 0:
             progress.step(f"done already: {step.purpose}")
             continue
         progress.step(step.purpose)
-        _gcloud(root, tuple(word.replace(PROJECT_NUMBER, number) for word in step.command))
+        command = [word.replace(PROJECT_NUMBER, number) for word in step.command]
+        gcloud.text(command, doing=step.purpose, limit=gcloud.ENABLE_LIMIT, folder=root)
 
 
 def switch_on(root: Path) -> bool:
@@ -305,27 +307,3 @@ def _quoted(word: str) -> str:
         return shlex.quote(word)
     parts = (re.sub(r'(["\\`$])', r"\\\1", part) for part in word.split(PROJECT_NUMBER))
     return '"' + PROJECT_NUMBER.join(parts) + '"'
-
-
-def _gcloud(root: Path, command: tuple[str, ...]) -> str:
-    done = _run(root, command)
-    if done.returncode != 0:
-        words = next((line for line in done.stderr.splitlines() if line.startswith("ERROR")), done.stderr.strip())
-        raise SetUpError(f"gcloud failed: {words.removeprefix('ERROR: ')}", shlex.join(command))
-    return done.stdout
-
-
-# The seconds that the slowest command, switching services on, may take.
-_LIMIT = 600.0
-
-
-def _run(root: Path, command: tuple[str, ...]) -> subprocess.CompletedProcess[str]:
-    try:
-        return subprocess.run(command, cwd=root, capture_output=True, text=True, check=False, timeout=_LIMIT)
-    except FileNotFoundError:
-        raise SetUpError(
-            "gcloud is not installed",
-            "install it: https://cloud.google.com/sdk/docs/install, or run what `--dry-run` prints elsewhere",
-        ) from None
-    except subprocess.TimeoutExpired:
-        raise SetUpError(f"gcloud gave no answer for {_LIMIT:.0f} s", shlex.join(command)) from None

@@ -10,8 +10,9 @@ import json
 import os
 import re
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from edge_tasks.errors import CloudError, ForbiddenError, NotFoundError
@@ -88,11 +89,22 @@ def set_quota_project(project_id: str) -> None:
     _run(*arguments, doing="set the quota project of the application default credentials")
 
 
-def _run(*arguments: str, doing: str, limit: float = LIMIT) -> Any:
-    """Run `gcloud ARGUMENTS` and return what it printed as Python values; `doing` completes "cannot ..."."""
+def text(command: Sequence[str], *, doing: str, limit: float = LIMIT, folder: Path | None = None) -> str:
+    """Run `command` (from `gcloud` on) in `folder` and return what it printed; `doing` completes "cannot ..."."""
+    result = attempt(command, doing=doing, limit=limit, folder=folder)
+    if result.returncode != 0:
+        raise _failure(doing, result.stderr)
+    return result.stdout
+
+
+def attempt(
+    command: Sequence[str], *, doing: str, limit: float = LIMIT, folder: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run `command` (from `gcloud` on) whatever comes of it. Raises CloudError when it is not there, or hangs."""
     try:
-        result = subprocess.run(
-            ["gcloud", *arguments, "--format=json", "--quiet"],
+        return subprocess.run(
+            command,
+            cwd=folder,
             env={**os.environ, "CLOUDSDK_CORE_DISABLE_PROMPTS": "1"},
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -109,10 +121,13 @@ def _run(*arguments: str, doing: str, limit: float = LIMIT) -> Any:
         raise CloudError(f"cannot {doing}: gcloud cannot be run: {error.strerror}", "gcloud version") from None
     except subprocess.TimeoutExpired:
         raise CloudError(f"cannot {doing}: gcloud gave no answer within {limit:.0f} s", _NETWORK_HINT) from None
-    if result.returncode != 0:
-        raise _failure(doing, result.stderr)
+
+
+def _run(*arguments: str, doing: str, limit: float = LIMIT) -> Any:
+    """Run `gcloud ARGUMENTS` and return what it printed as Python values; `doing` completes "cannot ..."."""
+    printed = text(["gcloud", *arguments, "--format=json", "--quiet"], doing=doing, limit=limit)
     try:
-        return json.loads(result.stdout) if result.stdout.strip() else None
+        return json.loads(printed) if printed.strip() else None
     except ValueError:
         raise CloudError(f"cannot {doing}: gcloud did not answer with JSON", "gcloud components update") from None
 

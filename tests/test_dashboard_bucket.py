@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from edge_tasks import local, storage
 from edge_tasks.cloud import Cloud, connect
 from edge_tasks.config import EdgeConfig
 from edge_tasks.dashboard.bucket import BucketRecords, open_records
@@ -25,28 +24,17 @@ from edge_tasks.run_record import COMPLETED, QUEUED, RUNNING, RunRecord, Series,
 from edge_tasks.run_store import RunStore
 from edge_tasks.state import Deployment
 from edge_tasks.store import StateStore
+from tests.buckets import bucket, emptied
 from tests.repositories import Repository
 
 pytestmark = pytest.mark.xdist_group("dashboard")
-
-EDGE_YAML = """\
-google_cloud_project: {project_id: my-project, region: us-central1}
-storage_bucket: {bucket_name: my-bucket}
-models:
-  digits: {endpoint_name: digits-endpoint}
-"""
 
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A folder with servers of its own and a bucket."""
-    root = tmp_path_factory.mktemp("dashboard")
-    (root / "edge.yaml").write_text(EDGE_YAML)
-    try:
-        storage.create_bucket(connect(load_config(root, {}), root))
+    with bucket(tmp_path_factory.mktemp("dashboard")) as root:
         yield root
-    finally:
-        local.stop(root)
 
 
 @pytest.fixture
@@ -56,10 +44,8 @@ def config(root: Path) -> EdgeConfig:
 
 @pytest.fixture
 def cloud(root: Path, config: EdgeConfig) -> Iterator[Cloud]:
-    cloud = connect(config, root)
-    yield cloud
-    for blob in cloud.storage.list_blobs("my-bucket"):
-        blob.delete()
+    with emptied(connect(config, root)) as cloud:
+        yield cloud
 
 
 @pytest.fixture

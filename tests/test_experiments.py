@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from edge_tasks import local, storage
+from edge_tasks import storage
 from edge_tasks.cloud import Cloud, connect
 from edge_tasks.config import EdgeConfig
 from edge_tasks.edge_yaml import load_config
@@ -32,13 +32,9 @@ from edge_tasks.run_record import (
     utc_now,
 )
 from edge_tasks.run_store import RunStore
+from tests.buckets import bucket, emptied
 
 pytestmark = pytest.mark.xdist_group("experiments")
-
-EDGE_YAML = """\
-google_cloud_project: {project_id: my-project, region: us-central1}
-storage_bucket: {bucket_name: my-bucket}
-"""
 
 
 def record(run_id: str = "20261122-204655-1a2b3c4d", **values: Any) -> RunRecord:
@@ -48,13 +44,8 @@ def record(run_id: str = "20261122-204655-1a2b3c4d", **values: Any) -> RunRecord
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A folder with servers of its own and a bucket."""
-    root = tmp_path_factory.mktemp("experiments")
-    (root / "edge.yaml").write_text(EDGE_YAML)
-    try:
-        storage.create_bucket(connect(load_config(root, {}), root))
+    with bucket(tmp_path_factory.mktemp("experiments")) as root:
         yield root
-    finally:
-        local.stop(root)
 
 
 @pytest.fixture
@@ -64,10 +55,8 @@ def config(root: Path) -> EdgeConfig:
 
 @pytest.fixture
 def cloud(root: Path, config: EdgeConfig) -> Iterator[Cloud]:
-    cloud = connect(config, root)
-    yield cloud
-    for blob in cloud.storage.list_blobs("my-bucket"):
-        blob.delete()
+    with emptied(connect(config, root)) as cloud:
+        yield cloud
 
 
 @pytest.fixture

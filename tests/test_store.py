@@ -15,40 +15,28 @@ from pathlib import Path
 
 import pytest
 
-from edge_tasks import local, storage
 from edge_tasks import store as store_module
 from edge_tasks.cloud import Cloud, connect
 from edge_tasks.edge_yaml import load_config
 from edge_tasks.errors import StateError, StateLockedError
 from edge_tasks.state import KEPT_CHANGES, Deployment, EdgeState
 from edge_tasks.store import LOCK_OBJECT, STATE_OBJECT, StateStore
+from tests.buckets import bucket, emptied
 
 pytestmark = pytest.mark.xdist_group("store")
-
-EDGE_YAML = """\
-google_cloud_project: {project_id: my-project, region: us-central1}
-storage_bucket: {bucket_name: my-bucket}
-"""
 
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A folder with servers of its own and a bucket."""
-    root = tmp_path_factory.mktemp("store")
-    (root / "edge.yaml").write_text(EDGE_YAML)
-    try:
-        storage.create_bucket(connect(load_config(root, {}), root))
+    with bucket(tmp_path_factory.mktemp("store")) as root:
         yield root
-    finally:
-        local.stop(root)
 
 
 @pytest.fixture
 def cloud(root: Path) -> Iterator[Cloud]:
-    cloud = connect(load_config(root, {}), root)
-    yield cloud
-    for blob in cloud.storage.list_blobs("my-bucket"):
-        blob.delete()
+    with emptied(connect(load_config(root, {}), root)) as cloud:
+        yield cloud
 
 
 @pytest.fixture

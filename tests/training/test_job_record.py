@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from edge_tasks import local, storage
 from edge_tasks.cloud import Cloud, connect
 from edge_tasks.config import EdgeConfig
 from edge_tasks.edge_yaml import load_config
@@ -19,14 +18,10 @@ from edge_tasks.run_store import RunStore
 from edge_tasks.trained_model import TrainedModel
 from edge_tasks.training.context import Order
 from edge_tasks.training.job_record import JobRecord
+from tests.buckets import bucket, emptied
 
 pytestmark = pytest.mark.xdist_group("experiments")
 
-EDGE_YAML = """\
-google_cloud_project: {project_id: my-project, region: us-central1}
-storage_bucket: {bucket_name: my-bucket}
-models: {wine: {endpoint_name: wine}}
-"""
 ORDER = Order(
     run_id="20261122-204655-1a2b3c4d",
     model_name="wine",
@@ -47,13 +42,8 @@ def job(state: str, error: str | None = None) -> Job:
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    root = tmp_path_factory.mktemp("job-record")
-    (root / "edge.yaml").write_text(EDGE_YAML)
-    try:
-        storage.create_bucket(connect(load_config(root, {}), root))
+    with bucket(tmp_path_factory.mktemp("job-record")) as root:
         yield root
-    finally:
-        local.stop(root)
 
 
 @pytest.fixture
@@ -63,10 +53,8 @@ def config(root: Path) -> EdgeConfig:
 
 @pytest.fixture
 def cloud(root: Path, config: EdgeConfig) -> Iterator[Cloud]:
-    cloud = connect(config, root)
-    yield cloud
-    for blob in cloud.storage.list_blobs("my-bucket"):
-        blob.delete()
+    with emptied(connect(config, root)) as cloud:
+        yield cloud
 
 
 @pytest.fixture
