@@ -20,7 +20,7 @@ from typing import Any
 from edge_tasks import storage
 from edge_tasks.cloud import Cloud, sdk_errors
 from edge_tasks.config import EdgeConfig
-from edge_tasks.errors import ConflictError, EdgeError, NotFoundError
+from edge_tasks.errors import ConflictError, EdgeError, NoAnswerError, NotFoundError
 from edge_tasks.run_record import (
     RunRecord,
     RunSummary,
@@ -82,33 +82,44 @@ class RunStore:
                     retry=self._cloud.retry,
                 )
             )
-        runs, garbage = [], {}
+        found = [self._summary(blob) for blob in blobs]
+        cut = [place for place, one in enumerate(found) if isinstance(one, RunSummary) and one.cut]
         with ThreadPoolExecutor(_CONNECTIONS) as pool:
-            for blob, found in zip(blobs, pool.map(self._summary, blobs), strict=True):
-                if isinstance(found, RunSummary):
-                    runs.append(found)
-                elif found:
-                    garbage[f"gs://{self._cloud.bucket_name}/{blob.name}"] = found
+            for place, whole in zip(cut, pool.map(lambda place: self._whole_summary(blobs[place]), cut), strict=True):
+                found[place] = whole
+        runs, garbage = [], {}
+        for blob, one in zip(blobs, found, strict=True):
+            if isinstance(one, RunSummary):
+                runs.append(one)
+            elif one:
+                garbage[f"gs://{self._cloud.bucket_name}/{blob.name}"] = one
         runs.sort(key=lambda run: (run.run_id, run.model_name), reverse=True)
         return Listing(runs, garbage)
 
     def _summary(self, blob: Any) -> RunSummary | str:
-        """Return the summary of the record in `blob`, or why it is none; an empty reason when it is gone."""
+        """Return the summary of the record in `blob`, or why it is none."""
         text = (blob.metadata or {}).get(_SUMMARY_KEY)
+        if text is None:
+            return "it has no summary of a run"
         try:
-            if text is None:
-                return "it has no summary of a run"
             summary = parse_summary(text)
-            if summary.cut:
-                with sdk_errors(f"read {blob.name}"):
-                    summary = parse_record(blob.download_as_bytes(retry=self._cloud.retry)).summary()
-        except NotFoundError:
-            return ""
         except EdgeError as error:
             return error.problem
         if blob.name != self._record_name(summary.model_name, summary.run_id):
             return f"it holds the run {summary.run_id} of `{summary.model_name}`"
         return summary
+
+    def _whole_summary(self, blob: Any) -> RunSummary | str:
+        """Return the summary that was too long to be metadata, or why there is none: empty when the record is gone."""
+        try:
+            with sdk_errors(f"read {blob.name}"):
+                return parse_record(blob.download_as_bytes(retry=self._cloud.retry)).summary()
+        except NotFoundError:
+            return ""
+        except NoAnswerError:
+            raise
+        except EdgeError as error:
+            return error.problem
 
     def read(self, model_name: str, run_id: str) -> Stored:
         """Return the record of a run. Raises NotFoundError when there is none."""
