@@ -24,6 +24,9 @@ from edge_tasks.run_store import RunStore, Stored
 # Seconds that the end of a training waits for the bucket.
 END_LIMIT = 30.0
 
+# Seconds in which nothing is written yet: loading the clients would take the processor from the training's own start.
+_HEAD_START = 1.0
+
 # Curves and output are written whole each time; a writing that took a second is repeated a minute later, not before.
 _REST = 60.0
 
@@ -115,6 +118,7 @@ class Recording:
     # --- the thread's side ---
 
     def _run(self) -> None:
+        self._wake.wait(_HEAD_START)
         while True:
             ending = self._ending
             try:
