@@ -24,10 +24,10 @@ demo: $(INSTALLED) ## the whole loop on this machine: data, training job, regist
 	@PATH="$(abspath $(BIN)):$$PATH" scripts/demo
 
 test: $(INSTALLED) ## all tests
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 test-wheel: ## all tests against the built wheel, outside the checkout
-	PYTHON=$(PYTHON) scripts/test-wheel -n $(WORKERS) --dist loadgroup
+	PYTHON=$(PYTHON) scripts/test-wheel -n $(WORKERS) --dist loadfile
 
 check: $(INSTALLED) ## format, lint, types, tests: before a commit
 	$(BIN)/ruff format --check .

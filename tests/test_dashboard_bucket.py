@@ -27,8 +27,6 @@ from edge_tasks.store import StateStore
 from tests.buckets import bucket, emptied
 from tests.repositories import Repository
 
-pytestmark = pytest.mark.xdist_group("dashboard")
-
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:

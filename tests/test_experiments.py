@@ -34,8 +34,6 @@ from edge_tasks.run_record import (
 from edge_tasks.run_store import RunStore
 from tests.buckets import bucket, emptied
 
-pytestmark = pytest.mark.xdist_group("experiments")
-
 
 def record(run_id: str = "20261122-204655-1a2b3c4d", **values: Any) -> RunRecord:
     return RunRecord(**{"run_id": run_id, "model_name": "digits", "status": COMPLETED, "created": utc_now(), **values})

@@ -12,8 +12,6 @@ import pytest
 
 from tests.repositories import Repository, copy
 
-pytestmark = pytest.mark.xdist_group("experiments-tasks")
-
 
 @pytest.fixture(scope="module")
 def repository(baked: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Repository]:

@@ -13,8 +13,6 @@ import yaml
 from tests.fashion_mnist import MODEL, REAL, lead_to, use_made_up_data, with_real_data, write_data
 from tests.repositories import Repository, copy
 
-pytestmark = pytest.mark.xdist_group("fashion-mnist")
-
 PIPELINE = f"{MODEL}/dvc.yaml"
 UNCHANGED = "Stage 'models/fashion-mnist/dvc.yaml:{}' didn't change, skipping"
 

@@ -16,8 +16,6 @@ import yaml
 
 from tests.repositories import Repository
 
-pytestmark = pytest.mark.xdist_group("loop")
-
 
 def trained(repository: Repository, model: str) -> dict[str, Any]:
     return dict(json.loads((repository.root / "models" / model / "trained_model.json").read_text()))
@@ -212,7 +210,7 @@ def test_ctrl_c_during_a_training_job_cancels_it_and_saves_nothing(hello_world: 
     send_ctrl_c(process)
     output, _ = process.communicate(timeout=60)
     assert process.returncode != 0
-    assert "cancelling the training job" in output
+    assert "cancelling training job" in output
     assert ": cancelled" in output
     assert "Traceback" not in output
     assert not (hello_world.root / "models/hello-world/trained_model.json").exists()
@@ -319,4 +317,5 @@ def test_a_training_in_process_that_is_ended_changes_nothing(
     assert "interrupted: the training was ended; nothing was changed" in output
     assert "Traceback" not in output
     assert trained(hello_world, "hello-world") == before
-    assert list((hello_world.root / ".edge" / "training").iterdir()) == []
+    left = (hello_world.root / ".edge" / "training").iterdir()
+    assert [path for path in left if path.suffix != ".lock"] == []

@@ -22,8 +22,6 @@ import edge_tasks
 from tests.repositories import ROOT, clean_environment
 
 # One process builds, for all tests of this module.
-pytestmark = pytest.mark.xdist_group("packaging")
-
 # The tests of the package's parts that need no servers: quick, so that each run of the suite tries the built wheel.
 QUICK_TESTS = ("tests/test_values.py", "tests/test_config.py", "tests/test_template.py", "tests/test_architecture.py")
 

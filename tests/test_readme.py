@@ -222,7 +222,6 @@ def loop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loop]:
             repository.run("invoke", "local.stop", check=False)
 
 
-@pytest.mark.xdist_group("readme")
 class TestTheLoop:
     def test_cookiecutter_asks_as_many_questions_as_it_says(self, loop: Loop) -> None:
         numbers = ["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]

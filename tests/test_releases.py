@@ -27,8 +27,6 @@ from edge_tasks.training.laptop import Training
 from edge_tasks.training.sklearn import save_results
 from tests.repositories import Repository, copy
 
-pytestmark = pytest.mark.xdist_group("releases")
-
 NAME = "hello-world"
 
 

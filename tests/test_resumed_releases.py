@@ -20,8 +20,6 @@ from tests.test_releases import NAME, Team, shared
 
 __all__ = ["shared"]
 
-pytestmark = pytest.mark.xdist_group("releases")
-
 
 @pytest.fixture
 def team(shared: Team) -> Iterator[Team]:

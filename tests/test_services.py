@@ -22,8 +22,6 @@ from edge_tasks.edge_yaml import load_config
 from tests.fashion_mnist import bar, use_made_up_data
 from tests.repositories import Repository, copy
 
-pytestmark = pytest.mark.xdist_group("services")
-
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 # Seconds. A service loads Google's SDK before it listens.

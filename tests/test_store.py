@@ -23,8 +23,6 @@ from edge_tasks.state import KEPT_CHANGES, Deployment, EdgeState
 from edge_tasks.store import LOCK_OBJECT, STATE_OBJECT, StateStore
 from tests.buckets import bucket, emptied
 
-pytestmark = pytest.mark.xdist_group("store")
-
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:

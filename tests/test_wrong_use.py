@@ -13,8 +13,6 @@ import pytest
 
 from tests.repositories import Repository, copy, disk, fill
 
-pytestmark = pytest.mark.xdist_group("wrong-use")
-
 
 @pytest.fixture(scope="module")
 def repository(baked: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Repository]:

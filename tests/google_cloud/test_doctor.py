@@ -14,8 +14,6 @@ import pytest
 from tests.google_cloud.conftest import BUCKET, PROJECT, REGION, Google
 from tests.repositories import Repository, copy
 
-pytestmark = pytest.mark.xdist_group("google_cloud")
-
 
 def results(repository: Repository, **changes: str) -> dict[str, tuple[str, str, str]]:
     """Return state, fact and fix of each check."""

@@ -14,8 +14,6 @@ import pytest
 
 from tests.google_cloud.conftest import BUCKET, PROJECT, REGION, Google
 
-pytestmark = pytest.mark.xdist_group("google_cloud")
-
 WRITTEN = (
     f"write into edge.yaml: target = gcp, google_cloud_project.project_id = {PROJECT}, "
     f"google_cloud_project.region = {REGION}, storage_bucket.bucket_name = {BUCKET}"

@@ -21,7 +21,7 @@ from tests.google_cloud.conftest import BUCKET, PROJECT, REGION, Google
 from tests.repositories import Repository, copy
 
 # Google takes minutes for each deployment.
-pytestmark = [pytest.mark.xdist_group("google_cloud"), pytest.mark.timeout(7200)]
+pytestmark = pytest.mark.timeout(7200)
 
 
 @dataclass(frozen=True)

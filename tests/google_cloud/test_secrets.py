@@ -11,8 +11,6 @@ from edge_tasks import gcloud
 from edge_tasks.errors import CloudError
 from tests.google_cloud.conftest import BUCKET, CREDENTIALS, PROJECT, Google
 
-pytestmark = pytest.mark.xdist_group("google_cloud")
-
 SECRETS = (CREDENTIALS["refresh_token"], CREDENTIALS["client_secret"], "mongo-pa55word", "env-pa55word")
 
 

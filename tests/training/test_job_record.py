@@ -20,8 +20,6 @@ from edge_tasks.training.context import Order
 from edge_tasks.training.job_record import JobRecord
 from tests.buckets import bucket, emptied
 
-pytestmark = pytest.mark.xdist_group("experiments")
-
 ORDER = Order(
     run_id="20261122-204655-1a2b3c4d",
     model_name="wine",

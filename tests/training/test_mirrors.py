@@ -28,8 +28,6 @@ from edge_tasks.training.mongo import BackgroundMongoObserver
 from edge_tasks.training.packages import mirror_requirements
 from edge_tasks.vertex_experiments import show_run
 
-pytestmark = pytest.mark.xdist_group("experiments")
-
 EDGE_YAML = """\
 google_cloud_project: {project_id: my-project, region: us-central1}
 storage_bucket: {bucket_name: my-bucket}

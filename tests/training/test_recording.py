@@ -23,8 +23,6 @@ from edge_tasks.run_record import COMPLETED, DIED, FAILED, INTERRUPTED, RUNNING,
 from edge_tasks.run_store import RunStore
 from tests.repositories import Repository, clean_environment
 
-pytestmark = pytest.mark.xdist_group("recording")
-
 EDGE_YAML = """\
 google_cloud_project: {project_id: my-project, region: us-central1}
 storage_bucket: {bucket_name: my-bucket}

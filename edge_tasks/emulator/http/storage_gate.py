@@ -50,6 +50,7 @@ class StorageGate:
     async def open(self, listener: socket.socket) -> None:
         """Begin to accept connections on a listening socket."""
         loop = asyncio.get_running_loop()
+        loop.set_exception_handler(_tell_exception)
         self._server = await loop.create_server(lambda: _Client(self, self._clients), sock=listener)
 
     def check_room(self, size: int) -> None:
@@ -97,7 +98,8 @@ class _Client(asyncio.Protocol):
         if self._connecting is not None:
             self._connecting.cancel()
         if self._server is not None:
-            self._server.close()
+            # Nobody reads the rest of an answer; a TLS connection that is closed in order would go on with it.
+            self._server.abort()
 
     def data_received(self, data: bytes) -> None:
         self._waiting += data
@@ -244,6 +246,13 @@ class _Server(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._client.close()
+
+
+def _tell_exception(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Log what nobody catches, but for uvloop's complaint when a TLS connection has ended before it is read again."""
+    of_tls = context.get("message") == "Fatal error on SSL protocol"
+    if not (of_tls and isinstance(context.get("exception"), RuntimeError)):
+        loop.default_exception_handler(context)
 
 
 def _check_url(url: bytes) -> bool:
