@@ -6,6 +6,7 @@ https://cloud.google.com/vertex-ai/docs/experiments/intro-vertex-ai-experiments
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from edge_tasks.cloud import CALL_TIMEOUT, Cloud, sdk_errors
@@ -78,5 +79,6 @@ def _make(client: Any, store: str, context_id: str, name: str, schema: str, cont
 
 
 def _plain(value: Any) -> Any:
-    """Return a value as Vertex AI Experiments takes it: a number or a text."""
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
+    """Return a value as Vertex AI Experiments takes it: a number, which is a finite one in JSON, or a text."""
+    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return float(value) if number else str(value)

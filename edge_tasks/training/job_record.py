@@ -19,6 +19,7 @@ from edge_tasks.run_store import RunStore
 from edge_tasks.trained_model import TrainedModel
 from edge_tasks.training.context import Order
 from edge_tasks.training.observer import order_facts
+from edge_tasks.vertex_experiments import show_run
 
 
 class JobRecord:
@@ -71,15 +72,28 @@ class JobRecord:
                 return record
             return record.changed(status=status, ended=utc_now(), error=error, trace=trace)
 
-        self._update(change)
+        record = self._update(change)
+        if record is not None:
+            self._show(record)
 
-    def _update(self, change: Callable[[RunRecord], RunRecord]) -> None:
+    def _show(self, record: RunRecord) -> None:
+        """Show the end of a job that could not show it itself, if runs are to be in Vertex AI Experiments."""
+        experiment = self._config.experiments.vertex_experiment
+        if experiment is None:
+            return
+        try:
+            show_run(self._cloud, experiment, record)
+        except EdgeError as error:
+            self._progress.step(f"the end of the run {record.run_id} is not shown in Vertex AI Experiments: {error}")
+
+    def _update(self, change: Callable[[RunRecord], RunRecord]) -> RunRecord | None:
         order = self._order
         store = RunStore(self._cloud, self._config)
         try:
-            store.update(order.model_name, order.run_id, lambda record: change(record or self._queued()))
+            return store.update(order.model_name, order.run_id, lambda record: change(record or self._queued())).record
         except EdgeError as error:
             self._progress.step(f"the run {order.run_id} is recorded in part only: {error}")
+            return None
 
     def _queued(self) -> RunRecord:
         return RunRecord(

@@ -19,6 +19,7 @@ from sacred.run import Run
 
 from edge_tasks.config import EdgeConfig
 from edge_tasks.errors import EdgeError
+from edge_tasks.training.waiting import wait_for
 
 URI_VARIABLE = "EDGE_MONGO_URI"
 
@@ -60,9 +61,8 @@ class BackgroundMongoObserver(RunObserver):  # type: ignore[misc]
     def join(self) -> None:
         """Wait until everything is written, for a limited time."""
         self._events.put(None)
-        self._thread.join(_END_LIMIT)
-        if self._thread.is_alive():
-            self._tell(f"MongoDB did not take the rest of the run {self._run_id} within {_END_LIMIT:.0f} s")
+        if why := wait_for(self._thread, _END_LIMIT, "MongoDB", self._tell):
+            self._tell(f"the run {self._run_id} is in MongoDB in part only: {why}")
 
     def _put(self, event: str, values: dict[str, Any]) -> None:
         if self._ended:

@@ -26,6 +26,7 @@ from edge_tasks.secret_manager import read_secret
 from edge_tasks.storage import bucket_exists
 from edge_tasks.training.capture import output_into
 from edge_tasks.training.context import Order
+from edge_tasks.training.mirror import Mirror
 from edge_tasks.training.mongo import URI_VARIABLE, BackgroundMongoObserver, wants_mongo
 from edge_tasks.training.recording import Recording, plain, short_result
 
@@ -90,7 +91,7 @@ def recorded(
         return before.changed(**begun, **gaps)
 
     interval = min(run.beat_interval if run.beat_interval > 0 else _LONGEST_INTERVAL, _LONGEST_INTERVAL)
-    recording = Recording(model_name, run_id, place.store, begin, tell, interval, place.mirror)
+    recording = Recording(model_name, run_id, place.store, begin, tell, interval, place.mirror(run_id))
     recording.start(_sources(run))
     run.observers.append(BucketObserver(recording))
     if wants_mongo(place.config):
@@ -141,7 +142,6 @@ class Place:
     def __init__(self, config: EdgeConfig, connect: Callable[[], Cloud]):
         self.config = config
         self._connect = connect
-        self._cloud: Cloud | None = None
 
     @classmethod
     def of_laptop(cls, config: EdgeConfig, root: Path) -> Place:
@@ -161,23 +161,28 @@ class Place:
 
     def store(self) -> RunStore:
         """Return where the records are. Raises EdgeError when that is not there (yet)."""
-        self._cloud = self._connect()
-        if not bucket_exists(self._cloud):
-            raise EdgeError(f"the bucket `{self._cloud.bucket_name}` does not exist", "invoke init")
-        return RunStore(self._cloud, self.config)
+        cloud = self._connect()
+        if not bucket_exists(cloud):
+            raise EdgeError(f"the bucket `{cloud.bucket_name}` does not exist", "invoke init")
+        return RunStore(cloud, self.config)
 
     def mongo_address(self) -> str:
         """Return the address of the MongoDB that runs are to be in, too."""
         address = os.environ.get(URI_VARIABLE)
         return address or read_secret(self._connect(), self.config.experiments.mongo_uri_secret or "")
 
-    def mirror(self, record: RunRecord) -> None:
-        """Show `record` in Vertex AI Experiments, if that is wanted."""
+    def mirror(self, run_id: str) -> Mirror | None:
+        """Return what shows the run in Vertex AI Experiments, if that is wanted."""
         experiment = self.config.experiments.vertex_experiment
-        if experiment and self._cloud:
+        if experiment is None:
+            return None
+
+        def show(record: RunRecord) -> None:
             from edge_tasks.vertex_experiments import show_run
 
-            show_run(self._cloud, experiment, record)
+            show_run(self._connect(), experiment, record)
+
+        return Mirror(show, "Vertex AI Experiments", run_id, tell)
 
 
 def tell(text: str) -> None:

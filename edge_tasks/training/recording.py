@@ -20,9 +20,13 @@ from typing import Any
 from edge_tasks.errors import EdgeError, NoAnswerError
 from edge_tasks.run_record import RunRecord, Series, utc_now
 from edge_tasks.run_store import RunStore, Stored
+from edge_tasks.training.mirror import Mirror
+from edge_tasks.training.waiting import wait_for
 
 # Seconds that the end of a training waits for the bucket.
 END_LIMIT = 30.0
+# And at least for a mirror, when the bucket has taken all that time.
+_SHORTEST_WAIT = 1.0
 
 # Seconds in which nothing is written yet: loading the clients would take the processor from the training's own start.
 _HEAD_START = 1.0
@@ -42,8 +46,7 @@ class Recording:
 
     `open_store` may take its time and raise EdgeError. `begin` makes the first record of this process of the one that
     is there already (a job's is written when it is submitted), or of None. `tell` gets a sentence about what went
-    wrong. `mirror` shows the record elsewhere, too, whenever its status has changed. What the training prints is to go
-    to the file `output`.
+    wrong. `mirror` shows the record elsewhere, too. What the training prints is to go to the file `output`.
     """
 
     def __init__(
@@ -54,7 +57,7 @@ class Recording:
         begin: Callable[[RunRecord | None], RunRecord],
         tell: Callable[[str], None],
         interval: float,
-        mirror: Callable[[RunRecord], None] | None = None,
+        mirror: Mirror | None = None,
     ):
         self.run_id = run_id
         self._model_name = model_name
@@ -81,7 +84,6 @@ class Recording:
         self._written_points = self._written_bytes = 0
         self._files_not_before = 0.0
         self._complained = self._given_up = False
-        self._shown = ""
         self._thread = threading.Thread(target=self._run, name="run-recording", daemon=True)
 
     # --- the training's side: nothing here waits but `end` ---
@@ -108,11 +110,13 @@ class Recording:
 
     def end(self) -> None:
         """Write the last of it; waits for at most END_LIMIT seconds."""
+        deadline = time.monotonic() + END_LIMIT
         self._ending = True
         self._wake.set()
-        self._thread.join(END_LIMIT)
-        if self._thread.is_alive():
-            self._lost(f"the bucket did not take the rest within {END_LIMIT:.0f} s")
+        if why := wait_for(self._thread, END_LIMIT, "the bucket", self._tell):
+            self._lost(why)
+        if self._mirror:
+            self._mirror.end(max(_SHORTEST_WAIT, deadline - time.monotonic()))
         shutil.rmtree(self._folder, ignore_errors=True)
 
     # --- the thread's side ---
@@ -145,7 +149,6 @@ class Recording:
             self._store = self._open_store()
         with self._lock:
             changes = self._changes
-            series = {name: one.model_copy(deep=True) for name, one in self._series.items()}
             self._changes = {}
         try:
             if self._stored is None:
@@ -153,7 +156,7 @@ class Recording:
             if not self._sources_written:
                 changes = {"sources": self._write_sources(self._store), **changes}
             if ending or time.monotonic() >= self._files_not_before:
-                self._write_files(self._store, series)
+                self._write_files(self._store)
             self._stored = self._store.update(
                 self._model_name, self.run_id, lambda now: self._changed(now, changes), self._stored
             )
@@ -162,18 +165,8 @@ class Recording:
                 self._changes = {**changes, **self._changes}
             raise
         self._sources_written = True
-        self._show(self._stored.record)
-
-    def _show(self, record: RunRecord) -> None:
-        """Show the record where its mirror is; when that fails, it is left at that."""
-        if self._mirror is None or record.status == self._shown:
-            return
-        try:
-            self._mirror(record)
-            self._shown = record.status
-        except EdgeError as error:
-            self._tell(f"the run {self.run_id} is recorded, and not shown elsewhere: {error}")
-            self._mirror = None
+        if self._mirror:
+            self._mirror.offer(self._stored.record)
 
     def _changed(self, now: RunRecord | None, changes: Mapping[str, Any]) -> RunRecord:
         record = now or self._begin(None)
@@ -191,8 +184,10 @@ class Recording:
                     written[name] = len(content)
         return written
 
-    def _write_files(self, store: RunStore, series: dict[str, Series]) -> None:
+    def _write_files(self, store: RunStore) -> None:
         began = time.monotonic()
+        with self._lock:
+            series = {name: _copied(one) for name, one in self._series.items()}
         points = sum(len(one.steps) for one in series.values())
         if points > self._written_points:
             store.write_series(self._model_name, self.run_id, series)
@@ -231,6 +226,13 @@ def short_result(value: Any) -> Any:
     return result if len(text) <= _LONGEST_RESULT else f"{text[:_LONGEST_RESULT]}..."
 
 
+def _copied(series: Series) -> Series:
+    # Of a million points a deep copy takes the processor, and the lock, for seconds.
+    return Series.model_construct(
+        steps=series.steps.copy(), values=series.values.copy(), timestamps=series.timestamps.copy()
+    )
+
+
 def _plain_item(value: Any) -> Any:
     # numpy's numbers and arrays know themselves how to become Python's.
     return value.tolist() if hasattr(value, "tolist") else str(value)
@@ -240,6 +242,7 @@ def _number(value: Any) -> float | None:
     """Return a logged value as a finite number, else None."""
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except Exception:
+        # Types of other libraries raise what they like, such as RuntimeError for a tensor of two numbers.
         return None
     return number if math.isfinite(number) else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import math
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,14 +17,16 @@ from typing import Any
 
 import pytest
 
-from edge_tasks import local
+from edge_tasks import local, storage
 from edge_tasks.cloud import Cloud, connect
 from edge_tasks.config import Experiments
 from edge_tasks.edge_yaml import load_config
 from edge_tasks.errors import CloudError
 from edge_tasks.run_record import COMPLETED, RUNNING, RunRecord, utc_now
+from edge_tasks.run_store import RunStore
 from edge_tasks.secret_manager import read_secret
-from edge_tasks.training import mongo
+from edge_tasks.training import mongo, recording
+from edge_tasks.training.mirror import Mirror
 from edge_tasks.training.mongo import BackgroundMongoObserver
 from edge_tasks.training.packages import mirror_requirements
 from edge_tasks.vertex_experiments import show_run
@@ -79,6 +82,54 @@ def test_a_run_is_shown_in_vertex_ai_experiments_as_the_sdk_would(cloud: Cloud) 
     assert ended["metadata"]["_state"] == "COMPLETE"
     assert ended["metadata"]["_metrics"] == {"score": 0.75}
     assert shown(cloud, "my-runs")["schemaTitle"] == "system.Experiment"
+
+
+def test_numbers_that_json_does_not_know_are_shown_as_texts(cloud: Cloud) -> None:
+    record = RunRecord(
+        run_id="20261122-204655-endless",
+        model_name="wine",
+        status=COMPLETED,
+        created=utc_now(),
+        parameters={"clip": math.inf},
+        metrics={"score": math.nan},
+    )
+    show_run(cloud, "my-runs", record)
+    metadata = shown(cloud, f"my-runs-{record.run_id}")["metadata"]
+    assert (metadata["_params"], metadata["_metrics"]) == ({"clip": "inf"}, {"score": "nan"})
+
+
+def test_a_mirror_that_hangs_or_fails_takes_nothing_from_the_record(
+    cloud: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recording, "END_LIMIT", 10.0)
+    (tmp_path / "edge.yaml").write_text(EDGE_YAML)
+    storage.create_bucket(cloud)
+    store = RunStore(cloud, load_config(tmp_path, {}))
+    release = threading.Event()
+
+    def hangs(_: RunRecord) -> None:
+        release.wait(60)
+
+    def fails(_: RunRecord) -> None:
+        raise RuntimeError("no such thing")
+
+    for show, word in ((hangs, "did not take the rest within"), (fails, "RuntimeError: no such thing")):
+        told: list[str] = []
+        run_id = f"20261122-204655-{show.__name__}"
+
+        def begin(before: RunRecord | None, run_id: str = run_id) -> RunRecord:
+            return before or RunRecord(run_id=run_id, model_name="wine", status=RUNNING, created=utc_now())
+
+        mirror = Mirror(show, "the other place", run_id, told.append)
+        writing = recording.Recording("wine", run_id, lambda: store, begin, told.append, 1.0, mirror)
+        writing.start({})
+        writing.note(status=COMPLETED, metrics={"score": 0.75})
+        writing.end()
+        record = store.read("wine", run_id).record
+        assert (record.status, record.metrics) == (COMPLETED, {"score": 0.75})
+        assert f"the run {run_id} is not shown in the other place, or in part only: " in told[-1]
+        assert word in told[-1]
+    release.set()
 
 
 def test_jobs_install_what_mirrors_need_only_when_they_are_wanted(tmp_path: Path) -> None:
