@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-# Seconds of waiting that need no word.
-_UNNOTICED = 2.0
+# Seconds of waiting that need no word: as long as a slow machine takes to load Google's client.
+_UNNOTICED = 5.0
 
 
 def wait_for(thread: threading.Thread, limit: float, who: str, tell: Callable[[str], None]) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from edge_tasks.cloud import Cloud, connect
-from edge_tasks.config import EdgeConfig
+from edge_tasks.config import EdgeConfig, Experiments
 from edge_tasks.edge_yaml import load_config
 from edge_tasks.jobs import Job
 from edge_tasks.progress import Silence
@@ -111,6 +112,21 @@ def test_a_job_that_was_cancelled_in_the_queue_is_interrupted(laptop: JobRecord,
     laptop.submitted()
     laptop.failed(job("CANCELLED"), [])
     assert (now(store).status, now(store).error) == (INTERRUPTED, "the job ended as CANCELLED")
+
+
+def test_the_end_of_a_job_that_never_began_is_shown_in_vertex_ai_experiments(
+    cloud: Cloud, config: EdgeConfig, store: RunStore
+) -> None:
+    wanting = config.model_copy(update={"experiments": Experiments(vertex_experiment="my-runs")})
+    JobRecord(cloud, wanting, ORDER, job("PENDING"), Silence()).failed(job("FAILED", "pip ended with 1"), [])
+    assert now(store).status == FAILED
+    name = f"{cloud.parent}/metadataStores/default/contexts/my-runs-{ORDER.run_id}"
+    context = cloud.metadata.get_context(name=name)
+    assert json.loads(type(context).to_json(context))["metadata"] == {
+        "_params": {"rate": 0.5},
+        "_metrics": {},
+        "_state": "FAILED",
+    }
 
 
 def test_what_a_job_says_of_its_failure_stays(laptop: JobRecord, store: RunStore) -> None:

@@ -32,10 +32,10 @@ def test_what_is_soon_done_needs_no_word() -> None:
 
 def test_a_longer_waiting_is_told_with_its_limit() -> None:
     told: list[str] = []
-    with thread_for(4) as thread:
+    with thread_for(7) as thread:
         assert wait_for(thread, 60, "the bucket", told.append) is None
     (line,) = told
-    assert line.startswith("the bucket is slow to take the rest of the run: waiting for at most 58 s")
+    assert line.startswith("the bucket is slow to take the rest of the run: waiting for at most 55 s")
 
 
 def test_a_waiting_ends_at_its_limit() -> None:
