@@ -72,16 +72,19 @@ class RunStore:
         """Return every run, or every run of one model; of those perhaps only the run `first` and younger ones."""
         prefix = f"{self._runs}/{model_name}/" if model_name else f"{self._runs}/"
         fields = "items(name,generation,metadata),nextPageToken"
-        with sdk_errors("list the runs"):
-            blobs = list(
-                self._cloud.storage.list_blobs(
-                    self._cloud.bucket_name,
-                    prefix=prefix,
-                    start_offset=f"{prefix}{first}",
-                    fields=fields,
-                    retry=self._cloud.retry,
+        try:
+            with sdk_errors("list the runs"):
+                blobs = list(
+                    self._cloud.storage.list_blobs(
+                        self._cloud.bucket_name,
+                        prefix=prefix,
+                        start_offset=f"{prefix}{first}",
+                        fields=fields,
+                        retry=self._cloud.retry,
+                    )
                 )
-            )
+        except NotFoundError:
+            raise NotFoundError(f"the bucket `{self._cloud.bucket_name}` does not exist", "invoke init") from None
         found = [self._summary(blob) for blob in blobs]
         cut = [place for place, one in enumerate(found) if isinstance(one, RunSummary) and one.cut]
         with ThreadPoolExecutor(_CONNECTIONS) as pool:

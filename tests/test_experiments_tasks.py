@@ -18,6 +18,9 @@ def repository(baked: dict[str, Path], tmp_path_factory: pytest.TempPathFactory)
     """A hello-world repository with three runs: two in this process, the second with changed code, and a job."""
     repository = copy(baked["hello-world"], tmp_path_factory.mktemp("experiments-tasks"))
     try:
+        problem, hint = repository.fails("invoke", "experiments.list")
+        assert problem.endswith("does not exist")
+        assert hint == "invoke init"
         repository.run("invoke", "init")
         empty = repository.run("invoke", "experiments.list")
         assert empty.stdout == ""
@@ -79,6 +82,9 @@ def test_a_run_is_shown_in_full(repository: Repository, ids: list[str]) -> None:
     assert hint == "write more of the id"
     problem, _ = repository.fails("invoke", "experiments.show", "1999")
     assert problem == "there is no run `1999`"
+    problem, _ = repository.fails("invoke", "experiments.show", ",".join(ids))
+    assert problem == f"there is no run `{','.join(ids)}`"
+    assert repository.fails("invoke", "experiments.remove", ",")[0] == "no run is named"
 
 
 def test_runs_are_compared(repository: Repository, ids: list[str]) -> None:
@@ -92,7 +98,13 @@ def test_runs_are_compared(repository: Repository, ids: list[str]) -> None:
     assert differing["parameters"]["seed"] == [1, 2]
 
 
+def test_a_run_is_not_compared_with_itself(repository: Repository, ids: list[str]) -> None:
+    problem, hint = repository.fails("invoke", "experiments.compare", ids[0], ids[0])
+    assert (problem, hint) == (f"that is one run, {ids[0]}", "name two or more")
+
+
 def test_a_run_gets_tags_and_loses_them(repository: Repository, ids: list[str]) -> None:
+    assert repository.fails("invoke", "experiments.tag", ids[0], ",")[0] == "no tag is named"
     repository.run("invoke", "experiments.tag", ids[0], "good,first")
     assert [run["run_id"] for run in listed(repository, "--tag", "good")] == [ids[0]]
     repository.run("invoke", "experiments.tag", ids[0], "good", "--remove")

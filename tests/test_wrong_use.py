@@ -54,6 +54,12 @@ def test_an_unknown_model(repository: Repository) -> None:
     assert hint == "did you mean `hello-world`?"
 
 
+@pytest.mark.parametrize("command", ["experiments.list --limit", "model.deploy --traffic"])
+def test_a_number_that_is_none(repository: Repository, command: str) -> None:
+    flag = command.split()[-1]
+    assert repository.fails("invoke", *command.split(), "x") == ("`x` is no number", f"such as {flag} 10")
+
+
 def test_nothing_trained_yet(repository: Repository) -> None:
     problem, hint = repository.fails("invoke", "model.deploy")
     assert (problem, hint) == (

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 from invoke.exceptions import Exit
+from invoke.parser.argument import Argument
+from invoke.tasks import Task
 from invoke.tasks import task as invoke_task
 
 from edge_tasks.errors import EdgeError, full_disk
@@ -53,9 +55,37 @@ def task(
                 raise _told(problem) from None
             return result
 
-        return invoke_task(name=name, help=help or {}, iterable=iterable)(cast("_Body", guarded))
+        return invoke_task(klass=_Task, name=name, help=help or {}, iterable=iterable)(cast("_Body", guarded))
 
     return decorate
+
+
+class _Task(Task[Any]):
+    """A task whose arguments say what is wrong with them; invoke shows a traceback for `--limit x`."""
+
+    def get_arguments(self, ignore_unknown_help: bool | None = None) -> list[Argument]:
+        return [
+            _Argument(
+                names=argument.names,
+                kind=argument.kind,
+                default=argument.default,
+                help=argument.help,
+                positional=argument.positional,
+                optional=argument.optional,
+                incrementable=argument.incrementable,
+                attr_name=argument.attr_name,
+            )
+            for argument in super().get_arguments(ignore_unknown_help)
+        ]
+
+
+class _Argument(Argument):
+    def set_value(self, value: Any, cast: bool = True) -> None:
+        try:
+            super().set_value(value, cast)
+        except ValueError:
+            name = self.names[0]
+            raise _told(EdgeError(f"`{value}` is no number", f"such as --{name} 10")) from None
 
 
 def _told(error: EdgeError) -> Exit:

@@ -103,7 +103,7 @@ def show(_context: Any, run_id: str, output: bool = False, file: str | None = No
     from edge_tasks.run_text import described, document, last_lines
 
     here = repository()
-    (found,) = _found(here, run_id)
+    found = _found(here, run_id)
     if output or file:
         store = RunStore(here.cloud, here.config)
         print_bytes(
@@ -123,12 +123,15 @@ def show(_context: Any, run_id: str, output: bool = False, file: str | None = No
 def compare(_context: Any, first: str, others: str, json: bool = False) -> None:
     """Print runs beside each other: how they ended, and the parameters, metrics and curves that differ."""
     from edge_tasks.console import print_json, print_table
+    from edge_tasks.errors import EdgeError
     from edge_tasks.experiments import load_run
     from edge_tasks.run_record import utc_now
     from edge_tasks.run_text import comparison, differences
 
     here = repository()
-    found = _found(here, f"{first},{others}")
+    found = _all_found(here, f"{first},{others}")
+    if len(found) < 2:
+        raise EdgeError(f"that is one run, {found[0].run_id}", "name two or more")
     runs = [load_run(here.cloud, here.config, run.model_name, run.run_id) for run in found]
     records, series = [run.record for run in runs], [run.series for run in runs]
     if json:
@@ -145,7 +148,7 @@ def reproduce(_context: Any, run_id: str) -> None:
     from edge_tasks.training.reproduction import reproduce
 
     here = repository()
-    (found,) = _found(here, run_id)
+    found = _found(here, run_id)
     store = RunStore(here.cloud, here.config)
     with Console() as console:
         made = reproduce(here.root, store.read(found.model_name, found.run_id).record, store, console)
@@ -158,11 +161,15 @@ def reproduce(_context: Any, run_id: str) -> None:
 def tag(_context: Any, run_id: str, tags: str, remove: bool = False) -> None:
     """Give a run tags, to find it again: experiments.list --tag TAG."""
     from edge_tasks.console import Console
+    from edge_tasks.errors import EdgeError
     from edge_tasks.experiments import change_tags
 
+    words = _words(tags)
+    if not words:
+        raise EdgeError("no tag is named", f"invoke experiments.tag {run_id} good,first")
     here = repository()
-    (found,) = _found(here, run_id)
-    kept = change_tags(here.cloud, here.config, found, _words(tags), remove=remove)
+    found = _found(here, run_id)
+    kept = change_tags(here.cloud, here.config, found, words, remove=remove)
     with Console() as console:
         console.step(f"tags of {found.run_id}: {', '.join(kept) or 'none'}")
 
@@ -175,7 +182,7 @@ def remove(_context: Any, run_ids: str, yes: bool = False) -> None:
     from edge_tasks.run_store import RunStore
 
     here = repository()
-    found = _found(here, run_ids)
+    found = _all_found(here, run_ids)
     names = ", ".join(run.run_id for run in found)
     if not yes and not confirm(f"remove {'these runs' if len(found) > 1 else 'the run'}: {names}?"):
         raise EdgeError("nothing was removed", "add `--yes` to remove without being asked")
@@ -198,12 +205,23 @@ def _runs(here: Repository) -> list[RunSummary]:
     return listing.runs
 
 
-def _found(here: Repository, text: str) -> list[RunSummary]:
-    """Return the runs that the words of `text` mean, each once."""
+def _found(here: Repository, text: str) -> RunSummary:
+    """Return the run that `text` means."""
     from edge_tasks.experiments import find_run
 
+    return find_run(_runs(here), text)
+
+
+def _all_found(here: Repository, text: str) -> list[RunSummary]:
+    """Return the runs that the words of `text` mean, each once."""
+    from edge_tasks.errors import EdgeError
+    from edge_tasks.experiments import find_run
+
+    words = _words(text)
+    if not words:
+        raise EdgeError("no run is named", "invoke experiments.list shows the runs that there are")
     runs = _runs(here)
-    return list({run.run_id: run for run in (find_run(runs, word) for word in _words(text))}.values())
+    return list({run.run_id: run for run in (find_run(runs, word) for word in words)}.values())
 
 
 def _words(text: str) -> Sequence[str]:
