@@ -44,7 +44,7 @@ LAYERS = {
     "work": {
         *("batch_prediction", "catalogue", "checks", "comparison", "delivery", "doctor", "federation", "following"),
         *("google_project", "identity", "models", "pipelines", "preflight", "projects", "releases", "rollout"),
-        *("dashboard", "experiments", "services", "teardown", "template", "template_update"),
+        *("dashboard", "experiments", "kept_runs", "services", "teardown", "template", "template_update"),
     },
     "console": {"console"},
     "training": {"training"},

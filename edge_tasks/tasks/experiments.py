@@ -197,12 +197,33 @@ def _runs(here: Repository) -> list[RunSummary]:
     from edge_tasks.console import print_warning
     from edge_tasks.experiments import list_runs
 
+    _send_kept(here)
     listing = list_runs(here.cloud, here.config)
     for uri, reason in list(listing.garbage.items())[:_MOST_GARBAGE]:
         print_warning(f"skipped {uri}: {reason}")
     if len(listing.garbage) > _MOST_GARBAGE:
         print_warning(f"skipped {len(listing.garbage) - _MOST_GARBAGE} more objects that are no records of runs")
     return listing.runs
+
+
+def _send_kept(here: Repository) -> None:
+    """Send the runs that the bucket did not take when they ended."""
+    from edge_tasks.console import Console, print_warning
+    from edge_tasks.errors import EdgeError
+    from edge_tasks.kept_runs import KeptRuns
+    from edge_tasks.run_store import RunStore
+
+    kept = KeptRuns.of(here.config, here.root)
+    if not kept.folder.exists():
+        return
+    try:
+        sent = kept.send(RunStore(here.cloud, here.config))
+    except EdgeError as error:
+        print_warning(f"runs are still kept in {kept.folder}: {error}")
+        return
+    if sent:
+        with Console() as console:
+            console.step(f"sent {len(sent)} run(s) that the bucket did not take before: {', '.join(sent)}")
 
 
 def _found(here: Repository, text: str) -> RunSummary:

@@ -20,6 +20,7 @@ from edge_tasks.cloud import Cloud, connect, connect_from_job, was_initialised
 from edge_tasks.config import EdgeConfig
 from edge_tasks.dvc import hash_of
 from edge_tasks.errors import EdgeError
+from edge_tasks.kept_runs import KeptRuns
 from edge_tasks.run_record import COMPLETED, FAILED, RUNNING, RunRecord, utc_now
 from edge_tasks.run_store import RunStore
 from edge_tasks.secret_manager import read_secret
@@ -91,7 +92,7 @@ def recorded(
         return before.changed(**begun, **gaps)
 
     interval = min(run.beat_interval if run.beat_interval > 0 else _LONGEST_INTERVAL, _LONGEST_INTERVAL)
-    recording = Recording(model_name, run_id, place.store, begin, tell, interval, place.mirror(run_id))
+    recording = Recording(model_name, run_id, place.store, begin, tell, interval, place.mirror(run_id), place.kept)
     recording.start(_sources(run))
     run.observers.append(BucketObserver(recording))
     if wants_mongo(place.config):
@@ -139,8 +140,9 @@ class Place:
     Nothing is connected before it is needed, which is on the recording's own thread.
     """
 
-    def __init__(self, config: EdgeConfig, connect: Callable[[], Cloud]):
+    def __init__(self, config: EdgeConfig, connect: Callable[[], Cloud], kept: KeptRuns | None = None):
         self.config = config
+        self.kept = kept
         self._connect = connect
 
     @classmethod
@@ -152,7 +154,7 @@ class Place:
                 raise EdgeError(f"there is no bucket `{config.storage_bucket.bucket_name}` yet", "invoke init")
             return connect(config, root)
 
-        return cls(config, connected)
+        return cls(config, connected, KeptRuns.of(config, root))
 
     @classmethod
     def of_job(cls, config: EdgeConfig) -> Place:

@@ -1,7 +1,8 @@
 """Writing one run's record into the bucket while the training goes on, from a thread of its own.
 
 The training never waits for the bucket, but for a limited time at its end, and no trouble with it becomes the
-training's: what was lost is told, once. A bucket that does not answer is tried again with every sign of life.
+training's: what was lost is told, once. A bucket that does not answer is tried again with every sign of life. What it
+has not taken in the end is kept on this machine, and sent with a later run.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_tasks.errors import EdgeError, NoAnswerError
+from edge_tasks.kept_runs import KeptRuns
 from edge_tasks.run_record import RunRecord, Series, utc_now
 from edge_tasks.run_store import RunStore, Stored
 from edge_tasks.training.mirror import Mirror
@@ -34,6 +36,9 @@ _HEAD_START = 1.0
 # Curves and output are written whole each time; a writing that took a second is repeated a minute later, not before.
 _REST = 60.0
 
+# Kept runs that one run sends.
+_MOST_SENT = 5
+
 # A longer source file is data.
 _LONGEST_SOURCE = 1 << 20
 
@@ -46,7 +51,8 @@ class Recording:
 
     `open_store` may take its time and raise EdgeError. `begin` makes the first record of this process of the one that
     is there already (a job's is written when it is submitted), or of None. `tell` gets a sentence about what went
-    wrong. `mirror` shows the record elsewhere, too. What the training prints is to go to the file `output`.
+    wrong. `mirror` shows the record elsewhere, too, and `kept` takes what the bucket does not. What the training prints
+    is to go to the file `output`.
     """
 
     def __init__(
@@ -58,6 +64,7 @@ class Recording:
         tell: Callable[[str], None],
         interval: float,
         mirror: Mirror | None = None,
+        kept: KeptRuns | None = None,
     ):
         self.run_id = run_id
         self._model_name = model_name
@@ -66,6 +73,7 @@ class Recording:
         self._tell = tell
         self._interval = interval
         self._mirror = mirror
+        self._kept = kept
         self._folder = Path(tempfile.mkdtemp(prefix="edge-run-"))
         self.output = self._folder / "output.txt"
 
@@ -73,6 +81,7 @@ class Recording:
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._changes: dict[str, Any] = {}
+        self._all_changes: dict[str, Any] = {}
         self._series: dict[str, Series] = {}
         self._sources: dict[str, Path] = {}
         self._ending = False
@@ -80,7 +89,7 @@ class Recording:
         # The thread's own.
         self._store: RunStore | None = None
         self._stored: Stored | None = None
-        self._sources_written = False
+        self._sources_written = self._kept_sent = False
         self._written_points = self._written_bytes = 0
         self._files_not_before = 0.0
         self._complained = self._given_up = False
@@ -96,7 +105,9 @@ class Recording:
     def note(self, **changes: Any) -> None:
         """Change fields of the record, with its next writing."""
         with self._lock:
-            self._changes |= {name: plain(value) for name, value in changes.items()}
+            new = {name: plain(value) for name, value in changes.items()}
+            self._changes |= new
+            self._all_changes |= new
 
     def log(self, metrics: Mapping[str, Mapping[str, Any]]) -> None:
         """Add to the series, as Sacred's observers get it: lists of steps, values and times for each metric."""
@@ -115,9 +126,28 @@ class Recording:
         self._wake.set()
         if why := wait_for(self._thread, END_LIMIT, "the bucket", self._tell):
             self._lost(why)
+        if self._kept and self._given_up:
+            self._keep(self._kept)
         if self._mirror:
             self._mirror.end(max(_SHORTEST_WAIT, deadline - time.monotonic()))
         shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _keep(self, kept: KeptRuns) -> None:
+        """Keep the run on this machine; what the thread may still be busy with is not touched."""
+        try:
+            with self._lock:
+                series = {name: _copied(one) for name, one in self._series.items()}
+                changes = dict(self._all_changes)
+            sources = _short_sources(self._sources)
+            sizes = {name: path.stat().st_size for name, path in sources.items()}
+            stored = self._stored.record if self._stored else None
+            record = self._changed(stored, {"sources": sizes, **changes})
+            place = kept.keep(record, series, self.output, sources)
+        except Exception as error:
+            # As in the thread: it must not become the training's.
+            self._tell(f"the run {self.run_id} cannot be kept on this machine either: {error}")
+        else:
+            self._tell(f"the run {self.run_id} is kept in {place}; the next training, or experiments.list, sends it")
 
     # --- the thread's side ---
 
@@ -167,6 +197,16 @@ class Recording:
         self._sources_written = True
         if self._mirror:
             self._mirror.offer(self._stored.record)
+        if self._kept and not self._kept_sent:
+            self._kept_sent = True
+            self._send(self._kept, self._store)
+
+    def _send(self, kept: KeptRuns, store: RunStore) -> None:
+        """Send earlier runs that the bucket did not take; when that fails, it is left to the next one."""
+        try:
+            kept.send(store, _MOST_SENT)
+        except (EdgeError, OSError) as error:
+            self._tell(f"earlier runs are still kept in {kept.folder}: {error}")
 
     def _changed(self, now: RunRecord | None, changes: Mapping[str, Any]) -> RunRecord:
         record = now or self._begin(None)
@@ -176,12 +216,11 @@ class Recording:
 
     def _write_sources(self, store: RunStore) -> dict[str, int]:
         written = {}
-        for name, path in self._sources.items():
+        for name, path in _short_sources(self._sources).items():
             with contextlib.suppress(OSError):
                 content = path.read_bytes()
-                if len(content) <= _LONGEST_SOURCE:
-                    store.write_source(self._model_name, self.run_id, name, content)
-                    written[name] = len(content)
+                store.write_source(self._model_name, self.run_id, name, content)
+                written[name] = len(content)
         return written
 
     def _write_files(self, store: RunStore) -> None:
@@ -224,6 +263,10 @@ def short_result(value: Any) -> Any:
     result = plain(value)
     text = json.dumps(result)
     return result if len(text) <= _LONGEST_RESULT else f"{text[:_LONGEST_RESULT]}..."
+
+
+def _short_sources(sources: Mapping[str, Path]) -> dict[str, Path]:
+    return {name: path for name, path in sources.items() if path.is_file() and path.stat().st_size <= _LONGEST_SOURCE}
 
 
 def _copied(series: Series) -> Series:

@@ -271,6 +271,32 @@ def test_without_a_bucket_a_training_says_so_and_goes_on(tmp_path: Path) -> None
     assert (fresh.root / "models/wine/trained_model.json").exists()
 
 
+def test_a_run_that_the_bucket_did_not_take_is_sent_with_the_next(tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir()
+    root = made(tmp_path / "early")
+    repository = Repository(root, clean_environment(tmp_path / "home"))
+    assert "next training, or experiments.list, sends it" in train(repository, "with", "rate=3.0").stderr
+    assert train(repository, "with", "do=fail").returncode == 1
+    try:
+        storage.create_bucket(connect(load_config(root, {}), root))
+        result = train(repository, "with", "rate=1.0")
+        assert "warning" not in result.stderr
+        first, failed, last = recorded(repository)
+    finally:
+        local.stop(root)
+    assert [run.record.status for run in (first, failed, last)] == [COMPLETED, FAILED, COMPLETED]
+    assert failed.record.error == "ValueError: no good"
+    assert first.record.parameters["rate"] == 3.0
+    assert first.record.metrics == {"score": 0.75}
+    assert first.record.ended
+    assert last.record.started
+    assert first.record.ended < last.record.started
+    assert set(first.record.sources) == {"train.py", "helper.py"}
+    assert first.series["loss"].values[0] == 9.0
+    assert sorted(first.output.splitlines()) == [b"from a program", b"printed"]
+    assert not list((root / ".edge" / "unsent").glob("*/*/*"))
+
+
 def test_a_bucket_that_goes_away_does_not_stop_a_training(tmp_path: Path) -> None:
     (tmp_path / "home").mkdir()
     root = made(tmp_path / "lonely")
