@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from edge_tasks.cloud import connect
+from edge_tasks.edge_yaml import load_config
+from edge_tasks.run_store import RunStore
 from tests.repositories import Repository, copy
 
 
@@ -125,6 +128,24 @@ def test_a_run_is_done_again(repository: Repository, ids: list[str], number: int
     assert newest["status"] == "COMPLETED"
     assert repository.run("git", "status", "--short", "--untracked-files=no").stdout == ""
     repository.run("invoke", "experiments.remove", newest["run_id"], "--yes")
+
+
+@pytest.mark.parametrize(
+    ("commit", "problem"),
+    [("f" * 40, f"the commit {'f' * 40} is not in this clone"), (None, "not trained in a git repository")],
+)
+def test_a_run_whose_code_is_not_here_is_not_done_again(
+    repository: Repository, ids: list[str], commit: str | None, problem: str
+) -> None:
+    config = load_config(repository.root, {})
+    store = RunStore(connect(config, repository.root), config)
+    lost = store.read("hello-world", ids[0]).record.changed(run_id="20200101-000000-lost", commit=commit)
+    written = store.write(lost, 0)
+    try:
+        assert problem in repository.fails("invoke", "experiments.reproduce", "2020")[0]
+        assert store.read("hello-world", lost.run_id) == written
+    finally:
+        store.remove("hello-world", lost.run_id)
 
 
 def test_a_removed_run_is_gone_and_nothing_is_removed_unasked(repository: Repository, ids: list[str]) -> None:
