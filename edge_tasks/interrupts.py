@@ -1,14 +1,16 @@
 """Being asked to end: SIGTERM, which CI and supervisors send, is taken like Ctrl-C, so that work is tidied up.
 
-A job outlives the command that waits for it, so Ctrl-C has two meanings there: leave it running, or cancel it.
+A job outlives the command that waits for it, so Ctrl-C has two meanings there: leave it running, or cancel it. What
+must not be cut in half (a change at Google and its note in the shared state) is done first, and Ctrl-C comes after it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import FrameType
 from typing import NoReturn
 
@@ -30,6 +32,37 @@ def take_sigterm_like_ctrl_c() -> None:
 
 def _terminated(_number: int, _frame: FrameType | None) -> NoReturn:
     raise TerminatedError
+
+
+@contextlib.contextmanager
+def put_off() -> Iterator[None]:
+    """Let Ctrl-C or SIGTERM come after the block, not amid it. A second one does not wait.
+
+    In other threads than the main one, which never get a signal, nothing changes.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+
+    def note(number: int, _frame: FrameType | None) -> None:
+        if came:
+            take_back()
+            signal.raise_signal(number)
+        came.append(number)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def take_back() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler or signal.SIG_DFL)
+
+    try:
+        yield
+    finally:
+        take_back()
+        if len(came) == 1:
+            signal.raise_signal(came[0])
 
 
 def on_interrupt(wish: object = None, environ: Mapping[str, str] = os.environ) -> str:

@@ -16,6 +16,7 @@ from edge_tasks import lineage, vertex
 from edge_tasks.cloud import Cloud
 from edge_tasks.config import EdgeConfig, ModelConfig
 from edge_tasks.errors import CloudError, EdgeError
+from edge_tasks.interrupts import put_off
 from edge_tasks.payloads import FILE_NAME as PAYLOAD_FILE
 from edge_tasks.payloads import read_payload
 from edge_tasks.progress import Progress
@@ -243,36 +244,59 @@ class Rollout:
     def _deploy_on(self, endpoint: vertex.Endpoint, traffic: Mapping[str, int]) -> str:
         """Deploy the model on any endpoint, or go on with a deployment that was begun; return the deployed model id."""
         cloud, name, progress = self.release.cloud, self.release.name, self.release.progress
-        assert self.model is not None, "a step before this one registered it"
-        model = self.model
-        operation = self.state.operation
-        if operation is None or not self._resumes(endpoint.name):
-            started = vertex.start_deployment(
-                cloud, endpoint.name, model=model, display_name=name, settings=self.release.settings, traffic=traffic
-            )
-            operation = Operation(name=started, endpoint=endpoint.name, model=model)
-            self._save(lambda state: state.with_operation(name, operation))
-        if not self.release.options.to_the_end and vertex.deployment_runs(cloud, operation.name):
-            raise _StillRunningError
         try:
+            operation = self._operation_on(endpoint, traffic)
+            if not self.release.options.to_the_end and vertex.deployment_runs(cloud, operation):
+                raise _StillRunningError
             deployed_id = vertex.finish_deployment(
                 cloud,
-                operation.name,
+                operation,
                 name,
                 on_wait=lambda elapsed: progress.waiting("waiting for the model to serve", elapsed),
             )
         except KeyboardInterrupt:
-            progress.step("cancelling the deployment")
-            if vertex.cancel_deployment(cloud, operation.name, endpoint, model):
-                self._forget_operation()
+            self._cancel_on(endpoint)
             raise
         except CloudError:
             # Whether it failed, or the connection did, is told by asking once more.
-            if not vertex.deployment_runs(cloud, operation.name):
+            begun = self._begun_on(endpoint)
+            if begun and not vertex.deployment_runs(cloud, begun.name):
                 self._forget_operation()
             raise
         self._forget_operation()
         return deployed_id
+
+    def _operation_on(self, endpoint: vertex.Endpoint, traffic: Mapping[str, int]) -> str:
+        """Begin to deploy the model on `endpoint`, unless that was begun before; return the operation's name."""
+        cloud, name = self.release.cloud, self.release.name
+        if self.state.operation and self._resumes(endpoint.name):
+            return self.state.operation.name
+        assert self.model is not None, "a step before this one registered it"
+        with put_off():
+            started = vertex.start_deployment(
+                cloud,
+                endpoint.name,
+                model=self.model,
+                display_name=name,
+                settings=self.release.settings,
+                traffic=traffic,
+            )
+            operation = Operation(name=started, endpoint=endpoint.name, model=self.model)
+            self._save(lambda state: state.with_operation(name, operation))
+        return started
+
+    def _begun_on(self, endpoint: vertex.Endpoint) -> Operation | None:
+        """Return the deployment on `endpoint` that was begun and did not end yet, as far as is known."""
+        operation = self.state.operation
+        return operation if operation and operation.endpoint == endpoint.name else None
+
+    def _cancel_on(self, endpoint: vertex.Endpoint) -> None:
+        """Cancel what was begun on `endpoint`."""
+        begun = self._begun_on(endpoint)
+        if begun:
+            self.release.progress.step("cancelling the deployment")
+            if vertex.cancel_deployment(self.release.cloud, begun.name, endpoint, begun.model):
+                self._forget_operation()
 
     def _forget_operation(self) -> None:
         self._save(lambda state: state.with_operation(self.release.name, None))
@@ -297,9 +321,10 @@ class Rollout:
         trial = vertex.get_endpoint(cloud, self.state.trial_endpoint) if self.state.trial_endpoint else None
         if trial is None:
             labels = {**self.release.settings.labels, "edge-model": name}
-            trial = vertex.create_endpoint(cloud, f"{name}-trial", labels)
-            made = trial.name
-            self._save(lambda state: state.with_trial_endpoint(name, made))
+            with put_off():
+                trial = vertex.create_endpoint(cloud, f"{name}-trial", labels)
+                made = trial.name
+                self._save(lambda state: state.with_trial_endpoint(name, made))
         self._deploy_on(trial, {"0": 100})
         return trial.name
 

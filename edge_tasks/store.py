@@ -26,6 +26,7 @@ from typing import Any
 
 from edge_tasks.cloud import Cloud, sdk_errors
 from edge_tasks.errors import EdgeError, StateError, StateLockedError
+from edge_tasks.interrupts import put_off
 from edge_tasks.state import Change, EdgeState, differences, dump_state, parse_state
 
 STATE_OBJECT = ".edge_state/edge_state.yaml"
@@ -88,14 +89,20 @@ class StateStore:
 
         Waits at most `wait` seconds for somebody else's lock, then raises StateLockedError that says who holds it.
         """
-        mine = self._acquire(wait)
+        mine = _myself()
+        try:
+            self._acquire(mine, wait)
+        except KeyboardInterrupt:
+            self._release(mine)  # it may have been ours already
+            raise
         renewal = _Renewal(self, mine)
         try:
             state, generation = self._load()
             yield LockedState(self, renewal, mine, state, generation)
         finally:
-            renewal.stop()
-            self._release(mine)
+            with put_off():
+                renewal.stop()
+                self._release(mine)
 
     def holder(self) -> tuple[LockHolder, float] | None:
         """Return who holds the lock and the seconds since it was renewed, or None when nobody does."""
@@ -149,12 +156,9 @@ class StateStore:
 
     # -- the lock's object --
 
-    def _acquire(self, wait: float) -> LockHolder:
+    def _acquire(self, mine: LockHolder, wait: float) -> None:
         deadline = time.monotonic() + wait
-        mine = _myself()
-        while True:
-            if self._create_lock(mine):
-                return mine
+        while not self._create_lock(mine):
             if time.monotonic() < deadline:
                 time.sleep(random.uniform(*_WAIT_INTERVAL))  # noqa: S311  not a secret
                 continue
@@ -261,8 +265,9 @@ class LockedState:
         if what:
             now = datetime.now(timezone.utc).replace(microsecond=0)
             state = state.with_change(Change(at=now, by=self._mine.owner, command=self._mine.command, what=what))
-        self._generation = self._store._save(state, self._generation)  # noqa: SLF001  the two halves of one thing
-        self.state = state
+        with put_off():  # a state that was written, but not known to be, would look like somebody else's
+            self._generation = self._store._save(state, self._generation)  # noqa: SLF001  the two halves of one thing
+            self.state = state
 
 
 class _Renewal:

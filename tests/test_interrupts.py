@@ -1,0 +1,72 @@
+"""What must not be cut in half is done before Ctrl-C is heard."""
+
+from __future__ import annotations
+
+import signal
+import threading
+
+import pytest
+
+from edge_tasks.interrupts import TerminatedError, put_off, take_sigterm_like_ctrl_c
+
+
+@pytest.fixture(autouse=True)
+def _handlers() -> object:
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize(("number", "raised"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, TerminatedError)])
+def test_a_signal_comes_after_the_block(number: signal.Signals, raised: type[BaseException]) -> None:
+    take_sigterm_like_ctrl_c()
+    done = []
+    with pytest.raises(raised), put_off():
+        signal.raise_signal(number)
+        done.append("the rest of the block")
+    assert done
+
+
+def test_a_second_signal_does_not_wait() -> None:
+    done = []
+    with pytest.raises(KeyboardInterrupt), put_off():
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        done.append("the rest of the block")
+    assert not done
+
+
+def test_a_signal_comes_although_the_block_failed() -> None:
+    with pytest.raises(KeyboardInterrupt), put_off():
+        signal.raise_signal(signal.SIGINT)
+        raise ValueError
+
+
+def test_without_a_signal_nothing_is_changed() -> None:
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    with put_off(), put_off():
+        pass
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+
+
+def test_a_block_in_a_block_is_ended_by_the_outer_one() -> None:
+    done = []
+    with pytest.raises(KeyboardInterrupt), put_off():
+        with put_off():
+            signal.raise_signal(signal.SIGINT)
+        done.append("the rest of the outer block")
+    assert done
+
+
+def test_a_thread_may_ask_for_it_too() -> None:
+    done = []
+
+    def work() -> None:
+        with put_off():
+            done.append("the block")
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert done
