@@ -120,10 +120,10 @@ def _run(number: int) -> dict[str, Any]:
 
 def _record(repository: Path, runs: list[dict[str, Any]]) -> None:
     """Write the records of `runs` as trainings do."""
-    from edge_tasks.cloud import connect
-    from edge_tasks.edge_yaml import load_config
-    from edge_tasks.run_record import COMPLETED, RunRecord
-    from edge_tasks.run_store import RunStore
+    from edge_tasks.adapters.cloud import connect
+    from edge_tasks.adapters.run_store import RunStore
+    from edge_tasks.values.edge_yaml import load_config
+    from edge_tasks.values.run_record import COMPLETED, RunRecord
 
     config = load_config(repository)
     store = RunStore(connect(config, repository), config)

@@ -13,7 +13,7 @@ import psutil
 from benchmarks.laboratory import Laboratory
 from benchmarks.row import Row
 from benchmarks.sample import Sample, timed
-from edge_tasks import local
+from edge_tasks.adapters import local
 
 ENDPOINTS = 50
 MODELS = 60

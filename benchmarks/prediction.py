@@ -10,7 +10,7 @@ from typing import Any
 from benchmarks.laboratory import Laboratory
 from benchmarks.row import Peer, Row, SlowestRow
 from benchmarks.sample import compared
-from edge_tasks import local
+from edge_tasks.adapters import local
 
 AT_MOST = 0.002
 REPETITIONS = 1000

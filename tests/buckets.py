@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from edge_tasks import local, storage
-from edge_tasks.cloud import Cloud, connect
-from edge_tasks.edge_yaml import load_config
+from edge_tasks.adapters import local, storage
+from edge_tasks.adapters.cloud import Cloud, connect
+from edge_tasks.values.edge_yaml import load_config
 
 EDGE_YAML = """\
 google_cloud_project: {project_id: my-project, region: us-central1}

@@ -12,18 +12,18 @@ from typing import Any
 
 import pytest
 
-from edge_tasks.cloud import Cloud, connect
-from edge_tasks.config import EdgeConfig
-from edge_tasks.dashboard.bucket import BucketRecords, open_records
-from edge_tasks.dashboard.export import export_page
-from edge_tasks.dashboard.records import OUTPUT_LIMIT, Row, details_document
-from edge_tasks.edge_yaml import load_config
+from edge_tasks.adapters.cloud import Cloud, connect
+from edge_tasks.adapters.run_store import RunStore
+from edge_tasks.adapters.store import StateStore
 from edge_tasks.errors import ConfigError, NotFoundError
-from edge_tasks.progress import Silence
-from edge_tasks.run_record import COMPLETED, QUEUED, RUNNING, RunRecord, Series, utc_now
-from edge_tasks.run_store import RunStore
-from edge_tasks.state import Deployment
-from edge_tasks.store import StateStore
+from edge_tasks.values.config import EdgeConfig
+from edge_tasks.values.edge_yaml import load_config
+from edge_tasks.values.progress import Silence
+from edge_tasks.values.run_record import COMPLETED, QUEUED, RUNNING, RunRecord, Series, utc_now
+from edge_tasks.values.state import Deployment
+from edge_tasks.work.dashboard.bucket import BucketRecords, open_records
+from edge_tasks.work.dashboard.export import export_page
+from edge_tasks.work.dashboard.records import OUTPUT_LIMIT, Row, details_document
 from tests.buckets import bucket, emptied
 from tests.repositories import Repository
 

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from edge_tasks.dashboard.export import export_page
-from edge_tasks.dashboard.records import Row
-from edge_tasks.dashboard.server import DashboardServer
 from edge_tasks.errors import CloudError
-from edge_tasks.progress import Silence
+from edge_tasks.values.progress import Silence
+from edge_tasks.work.dashboard.export import export_page
+from edge_tasks.work.dashboard.records import Row
+from edge_tasks.work.dashboard.server import DashboardServer
 from tests.browser import CHROMIUM, Page, browser
 from tests.invented_runs import InventedRuns, invented_row
 

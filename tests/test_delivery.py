@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from edge_tasks import delivery
-from edge_tasks.config import EdgeConfig
 from edge_tasks.errors import DataError, GitError
-from edge_tasks.progress import Silence
-from edge_tasks.trained_model import TrainedModel, load_trained_model, save_trained_model
+from edge_tasks.values.config import EdgeConfig
+from edge_tasks.values.progress import Silence
+from edge_tasks.values.trained_model import TrainedModel, load_trained_model, save_trained_model
+from edge_tasks.work import delivery
 
 
 def run(root: Path, *arguments: str) -> str:

@@ -20,10 +20,11 @@ from typing import Any
 import psutil
 import pytest
 
-from edge_tasks import jobs, lineage
-from edge_tasks.cloud import Cloud, connect
-from edge_tasks.edge_yaml import load_config
-from edge_tasks.files import folder_sha256
+from edge_tasks.adapters import jobs
+from edge_tasks.adapters.cloud import Cloud, connect
+from edge_tasks.values import lineage
+from edge_tasks.values.edge_yaml import load_config
+from edge_tasks.values.files import folder_sha256
 from tests.repositories import Repository
 from tests.tcp_proxy import TcpProxy
 

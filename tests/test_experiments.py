@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from edge_tasks import storage
-from edge_tasks.cloud import Cloud, connect
-from edge_tasks.config import EdgeConfig
-from edge_tasks.edge_yaml import load_config
+from edge_tasks.adapters import storage
+from edge_tasks.adapters.cloud import Cloud, connect
+from edge_tasks.adapters.run_store import RunStore
 from edge_tasks.errors import ConflictError, EdgeError, NotFoundError
-from edge_tasks.experiments import find_run, list_runs, load_run
-from edge_tasks.run_record import (
+from edge_tasks.values.config import EdgeConfig
+from edge_tasks.values.edge_yaml import load_config
+from edge_tasks.values.run_record import (
     COMPLETED,
     DIED,
     LONGEST_SUMMARY,
@@ -31,7 +31,7 @@ from edge_tasks.run_record import (
     parse_summary,
     utc_now,
 )
-from edge_tasks.run_store import RunStore
+from edge_tasks.work.experiments import find_run, list_runs, load_run
 from tests.buckets import bucket, emptied
 
 

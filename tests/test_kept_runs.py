@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from edge_tasks.cloud import Cloud, connect
-from edge_tasks.config import EdgeConfig
-from edge_tasks.edge_yaml import load_config
+from edge_tasks.adapters.cloud import Cloud, connect
+from edge_tasks.adapters.run_store import RunStore
 from edge_tasks.errors import EdgeError
-from edge_tasks.experiments import list_runs, load_run
-from edge_tasks.kept_runs import KeptRuns
-from edge_tasks.run_record import COMPLETED, RUNNING, RunRecord, Series, utc_now
-from edge_tasks.run_store import RunStore
+from edge_tasks.values.config import EdgeConfig
+from edge_tasks.values.edge_yaml import load_config
+from edge_tasks.values.run_record import COMPLETED, RUNNING, RunRecord, Series, utc_now
+from edge_tasks.work.experiments import list_runs, load_run
+from edge_tasks.work.kept_runs import KeptRuns
 from tests.buckets import bucket, emptied
 
 pytestmark = pytest.mark.xdist_group("experiments")

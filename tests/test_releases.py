@@ -13,18 +13,28 @@ import pytest
 import yaml
 from sklearn.dummy import DummyClassifier
 
-from edge_tasks import vertex
-from edge_tasks.cloud import Cloud, connect
-from edge_tasks.config import EdgeConfig
-from edge_tasks.edge_yaml import load_config
+from edge_tasks.adapters import vertex
+from edge_tasks.adapters.cloud import Cloud, connect
+from edge_tasks.adapters.store import StateStore
 from edge_tasks.errors import ConfigError
-from edge_tasks.models import endpoint_name
-from edge_tasks.progress import Silence
-from edge_tasks.releases import Options, Outcome, Release, ReleaseError, deploy, promote, remove, rollback, undeploy
-from edge_tasks.state import ModelState
-from edge_tasks.store import StateStore
 from edge_tasks.training.laptop import Training
 from edge_tasks.training.sklearn import save_results
+from edge_tasks.values.config import EdgeConfig
+from edge_tasks.values.edge_yaml import load_config
+from edge_tasks.values.progress import Silence
+from edge_tasks.values.state import ModelState
+from edge_tasks.work.models import endpoint_name
+from edge_tasks.work.releases import (
+    Options,
+    Outcome,
+    Release,
+    ReleaseError,
+    deploy,
+    promote,
+    remove,
+    rollback,
+    undeploy,
+)
 from tests.repositories import Repository, copy
 
 NAME = "hello-world"

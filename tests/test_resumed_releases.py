@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
+from edge_tasks.adapters.store import StateStore
 from edge_tasks.errors import CloudError
-from edge_tasks.releases import deploy, remove, rollback, undeploy
-from edge_tasks.state import Operation
-from edge_tasks.store import StateStore
+from edge_tasks.values.state import Operation
+from edge_tasks.work.releases import deploy, remove, rollback, undeploy
 from tests.repositories import Repository
 from tests.test_releases import NAME, Team, shared
 
@@ -194,7 +194,7 @@ def test_the_history_of_the_state_tells_who_did_what(team: Team) -> None:
 
 
 def test_teardown_removes_what_was_made_after_showing_it_and_nothing_else(team: Team) -> None:
-    from edge_tasks import vertex
+    from edge_tasks.adapters import vertex
 
     other = vertex.create_endpoint(team.cloud, "somebody-elses", {"edge-model": NAME})
     try:

@@ -17,8 +17,8 @@ import pytest
 import requests
 from PIL import Image
 
-from edge_tasks.cloud import client_environment
-from edge_tasks.edge_yaml import load_config
+from edge_tasks.adapters.cloud import client_environment
+from edge_tasks.values.edge_yaml import load_config
 from tests.fashion_mnist import bar, use_made_up_data
 from tests.repositories import Repository, copy
 

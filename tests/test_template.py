@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from edge_tasks.config import REGIONS
 from edge_tasks.errors import ConfigError
-from edge_tasks.template import JINJA_SETTINGS, check_example, examples, render_model
+from edge_tasks.values.config import REGIONS
+from edge_tasks.work.template import JINJA_SETTINGS, check_example, examples, render_model
 from tests.repositories import ROOT
 
 

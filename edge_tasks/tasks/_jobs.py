@@ -67,9 +67,9 @@ def tune(
     on_interrupt: str | None = None,
 ) -> None:
     """Search the ranges in the model's tune.yaml for better parameters, and print the trials, best first."""
-    from edge_tasks import interrupts
     from edge_tasks.console import Console, print_table
     from edge_tasks.training.tuning import Tuning, shown
+    from edge_tasks.values import interrupts
 
     here = repository()
     name, _ = here.config.model(name)
@@ -104,9 +104,10 @@ def predict_batch(
     """Predict every instance of a file with a batch prediction job; no endpoint is needed."""
     from pathlib import Path
 
-    from edge_tasks import batch_prediction, interrupts
-    from edge_tasks.cloud import connect
+    from edge_tasks.adapters.cloud import connect
     from edge_tasks.console import Console, choose, print_result
+    from edge_tasks.values import interrupts
+    from edge_tasks.work import batch_prediction
 
     here = repository()
     name, _ = here.config.model(name)

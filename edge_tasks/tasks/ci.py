@@ -14,15 +14,15 @@ from edge_tasks.tasks._repository import repository
 from edge_tasks.tasks._task import WAIT_HELP, task
 
 if TYPE_CHECKING:
-    from edge_tasks.rollout import Release
+    from edge_tasks.work.rollout import Release
 
 
 @task(help={"base": "the branch to compare with", "output": "write to this file instead of stdout"})
 def compare(_context: Any, base: str = "main", output: str | None = None) -> None:
     """Print metrics and parameters beside those of another branch, as Markdown."""
-    from edge_tasks import comparison
     from edge_tasks.console import print_result
-    from edge_tasks.files import write_atomically
+    from edge_tasks.values.files import write_atomically
+    from edge_tasks.work import comparison
 
     text = comparison.compare(repository().root, base)
     if output is not None:
@@ -33,8 +33,8 @@ def compare(_context: Any, base: str = "main", output: str | None = None) -> Non
 @task()
 def train(_context: Any) -> None:
     """Train every model that changed or was last trained for another target; push data and models."""
-    from edge_tasks import delivery
     from edge_tasks.console import Console
+    from edge_tasks.work import delivery
 
     here = repository()
     with Console() as console:
@@ -44,8 +44,8 @@ def train(_context: Any) -> None:
 @task(help={"branch": "of the remote `origin`"})
 def record(_context: Any, branch: str = "main") -> None:
     """Commit what training wrote (dvc.lock, metrics) and push it; the commit starts no pipeline."""
-    from edge_tasks import delivery
     from edge_tasks.console import Console
+    from edge_tasks.work import delivery
 
     with Console() as console:
         delivery.record(repository().root, branch, console)
@@ -55,7 +55,7 @@ def record(_context: Any, branch: str = "main") -> None:
 def _releases(wait: int) -> Iterator[list[Release]]:
     """Give a release of each model of the repository."""
     from edge_tasks.console import Console
-    from edge_tasks.rollout import Options, Release
+    from edge_tasks.work.rollout import Options, Release
 
     here = repository()
     with Console() as console:
@@ -66,7 +66,7 @@ def _releases(wait: int) -> Iterator[list[Release]]:
 @task(help={"traffic": "per cent of the requests for new versions (default: all)", "wait": WAIT_HELP})
 def deploy(_context: Any, traffic: int = 100, wait: int = 0) -> None:
     """Deploy every newly trained model, with a part of the requests if something serves already."""
-    from edge_tasks import delivery
+    from edge_tasks.work import delivery
 
     with _releases(wait) as releases:
         delivery.deploy(releases, traffic)
@@ -75,8 +75,8 @@ def deploy(_context: Any, traffic: int = 100, wait: int = 0) -> None:
 @task(name="smoke-test", help={"requests": "for each model"})
 def smoke_test(_context: Any, requests: int = 1) -> None:
     """Post every deployed model its test_payload.json; fail unless each request is answered with predictions."""
-    from edge_tasks import delivery
     from edge_tasks.console import Console
+    from edge_tasks.work import delivery
 
     here = repository()
     with Console() as console:
@@ -86,7 +86,7 @@ def smoke_test(_context: Any, requests: int = 1) -> None:
 @task(help={"wait": WAIT_HELP})
 def promote(_context: Any, wait: int = 0) -> None:
     """Give every new version that has a part of the requests all of them."""
-    from edge_tasks import delivery
+    from edge_tasks.work import delivery
 
     with _releases(wait) as releases:
         delivery.promote(releases)
@@ -95,7 +95,7 @@ def promote(_context: Any, wait: int = 0) -> None:
 @task(help={"wait": WAIT_HELP})
 def cancel(_context: Any, wait: int = 0) -> None:
     """Take every new version off that has a part of the requests; what served before has them all again."""
-    from edge_tasks import delivery
+    from edge_tasks.work import delivery
 
     with _releases(wait) as releases:
         delivery.cancel(releases)
@@ -106,8 +106,8 @@ def token(_context: Any) -> None:
     """Print who this CI job is, for Google's client, which runs this by itself."""
     import json
 
-    from edge_tasks import identity
     from edge_tasks.console import print_result
+    from edge_tasks.work import identity
 
     print_result(json.dumps(identity.answer(os.environ)))
 
@@ -132,10 +132,11 @@ def setup(
     yes: bool = False,
 ) -> None:
     """Let this repository's CI into its Google Cloud project, with no stored key, by gcloud."""
-    from edge_tasks import federation, git
+    from edge_tasks.adapters import git
     from edge_tasks.console import Console, confirm, print_result
     from edge_tasks.errors import EdgeError
     from edge_tasks.tasks import _repository
+    from edge_tasks.work import federation
 
     here = _repository.repository()
     if federation.choose(here.root, ci) == "github":

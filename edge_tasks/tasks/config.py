@@ -25,8 +25,8 @@ def get(_context: Any, key: str) -> None:
     """Print one value of the config."""
     import yaml
 
-    from edge_tasks.config import lookup
     from edge_tasks.console import print_result
+    from edge_tasks.values.config import lookup
 
     value = lookup(repository().config, key)
     print_result(
@@ -39,8 +39,8 @@ def schema(_context: Any) -> None:
     """Print the JSON Schema of edge.yaml, for editors."""
     import json
 
-    from edge_tasks.config import json_schema
     from edge_tasks.console import print_result
+    from edge_tasks.values.config import json_schema
 
     print_result(json.dumps(json_schema(), indent=2))
 

@@ -13,8 +13,8 @@ from edge_tasks.tasks._task import task
 @task(name="init")
 def init_(_context: Any) -> None:
     """Initialise DVC if need be and point its remote at the bucket (on this machine with target local)."""
-    from edge_tasks import projects
     from edge_tasks.console import Console
+    from edge_tasks.work import projects
 
     here = repository()
     with Console() as console:

@@ -11,7 +11,7 @@ from edge_tasks.tasks._task import task
 
 if TYPE_CHECKING:
     from edge_tasks.console import Console
-    from edge_tasks.projects import Plan
+    from edge_tasks.work.projects import Plan
 
 # The flags and their keys in edge.yaml.
 _KEYS = {
@@ -81,8 +81,9 @@ def init(
 
 def _plan(root: Path, wanted: dict[str, str], console: Console, asking: bool) -> Plan:
     """Read the world; a bucket's name that is taken is asked for again when somebody is there."""
-    from edge_tasks import edge_yaml, projects
-    from edge_tasks.storage import BucketTakenError
+    from edge_tasks.adapters.storage import BucketTakenError
+    from edge_tasks.values import edge_yaml
+    from edge_tasks.work import projects
 
     while True:
         config = edge_yaml.config_with(root, wanted)
@@ -97,7 +98,8 @@ def _plan(root: Path, wanted: dict[str, str], console: Console, asking: bool) ->
 
 
 def _moves_to_google_cloud(root: Path, wanted: Mapping[str, str]) -> bool:
-    from edge_tasks import cloud, edge_yaml
+    from edge_tasks.adapters import cloud
+    from edge_tasks.values import edge_yaml
 
     return _KEYS["target"] in edge_yaml.changed(root, wanted) and cloud.on_google_cloud(
         edge_yaml.config_with(root, wanted)
@@ -106,9 +108,10 @@ def _moves_to_google_cloud(root: Path, wanted: Mapping[str, str]) -> bool:
 
 def _ask(root: Path, wanted: dict[str, str], names: list[str]) -> None:
     """Ask for those of `names` that are not known yet, each until the answer is possible."""
-    from edge_tasks import edge_yaml, projects
     from edge_tasks.console import ask, print_error
     from edge_tasks.errors import ConfigError
+    from edge_tasks.values import edge_yaml
+    from edge_tasks.work import projects
 
     for name in names:
         key = _KEYS[name]

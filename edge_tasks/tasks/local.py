@@ -13,7 +13,7 @@ from edge_tasks.tasks._task import task
 @task(help={"port": "of the Vertex AI emulator (default: a free one)", "storage_port": "of fake-gcs-server"})
 def start(_context: Any, port: int = 0, storage_port: int = 0) -> None:
     """Start the servers (other commands do it by themselves when they need them)."""
-    from edge_tasks import local
+    from edge_tasks.adapters import local
     from edge_tasks.console import Console
 
     with Console() as console:
@@ -24,7 +24,7 @@ def start(_context: Any, port: int = 0, storage_port: int = 0) -> None:
 @task()
 def stop(_context: Any) -> None:
     """End the servers, with the jobs and the models that they run; nothing that was stored is lost."""
-    from edge_tasks import local
+    from edge_tasks.adapters import local
     from edge_tasks.console import Console
 
     with Console() as console:
@@ -34,7 +34,7 @@ def stop(_context: Any) -> None:
 @task()
 def status(_context: Any) -> None:
     """Print where the servers answer; exit status 1 when they do not run."""
-    from edge_tasks import local
+    from edge_tasks.adapters import local
     from edge_tasks.console import print_table
     from edge_tasks.errors import ServerError
 
@@ -53,7 +53,7 @@ def status(_context: Any) -> None:
 @task()
 def logs(_context: Any) -> None:
     """Print the servers' own log."""
-    from edge_tasks import local
+    from edge_tasks.adapters import local
     from edge_tasks.console import print_result
     from edge_tasks.errors import ServerError
 
@@ -66,7 +66,7 @@ def logs(_context: Any) -> None:
 @task(help={"yes": "do not ask"})
 def reset(_context: Any, yes: bool = False) -> None:
     """Stop the servers and remove all that they stored: buckets, jobs, models, endpoints."""
-    from edge_tasks import local
+    from edge_tasks.adapters import local
     from edge_tasks.console import Console, confirm
     from edge_tasks.errors import EdgeError
 
@@ -83,7 +83,7 @@ def env(_context: Any) -> None:
     """Print `export` lines that lead any Google client to the servers: eval "$(invoke local.env)"."""
     import shlex
 
-    from edge_tasks import local
+    from edge_tasks.adapters import local
     from edge_tasks.console import print_result
 
     here = repository()
@@ -97,7 +97,7 @@ def env(_context: Any) -> None:
 @task()
 def parity(_context: Any) -> None:
     """Print every RPC of the Vertex AI API: emulated, emulated in part (and what is missing), or absent."""
-    from edge_tasks import local
+    from edge_tasks.adapters import local
     from edge_tasks.console import print_result
 
     print_result(local.parity())

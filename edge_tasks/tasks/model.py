@@ -14,7 +14,7 @@ from edge_tasks.tasks._task import NAME_HELP, WAIT_HELP, task
 
 if TYPE_CHECKING:
     from edge_tasks.console import Console
-    from edge_tasks.releases import Outcome, Release
+    from edge_tasks.work.releases import Outcome, Release
 
 _NAME_AND_WAIT = {"name": NAME_HELP, "wait": WAIT_HELP}
 
@@ -25,8 +25,8 @@ _NAME_AND_WAIT = {"name": NAME_HELP, "wait": WAIT_HELP}
 )
 def init_(_context: Any, name: str, example: str = "hello-world") -> None:
     """Add a model: its folder from the template, edge.yaml, and the root's dvc.yaml."""
-    from edge_tasks import models
     from edge_tasks.console import Console
+    from edge_tasks.work import models
 
     here = repository()
     with Console() as console:
@@ -38,8 +38,8 @@ def init_(_context: Any, name: str, example: str = "hello-world") -> None:
 @task(name="list")
 def list_(_context: Any) -> None:
     """List the models: trained when, and what serves."""
-    from edge_tasks import catalogue
     from edge_tasks.console import print_table
+    from edge_tasks.work import catalogue
 
     here = repository()
     rows = catalogue.list_models(here.root, here.config, here.cloud)
@@ -51,8 +51,8 @@ def describe(_context: Any, name: str | None = None) -> None:
     """Print all that is known of a model as YAML: config, training, deployment and its history."""
     import yaml
 
-    from edge_tasks import catalogue
     from edge_tasks.console import print_result
+    from edge_tasks.work import catalogue
 
     here = repository()
     name, _ = here.config.model(name)
@@ -65,8 +65,8 @@ def why(_context: Any, name: str | None = None) -> None:
     """Print why the endpoint answers as it does: each version's code, data, parameters, metrics, who and when."""
     import yaml
 
-    from edge_tasks import catalogue
     from edge_tasks.console import print_result
+    from edge_tasks.work import catalogue
 
     here = repository()
     name, _ = here.config.model(name)
@@ -83,8 +83,8 @@ _RELEASE = {
 
 @contextlib.contextmanager
 def _release(name: str | None, **options: Any) -> Iterator[tuple[Release, Console]]:
-    from edge_tasks import releases
     from edge_tasks.console import Console
+    from edge_tasks.work import releases
 
     here = repository()
     name, _ = here.config.model(name)
@@ -121,7 +121,7 @@ def deploy(
     dry_run: bool = False,
 ) -> None:
     """Serve the trained model on its endpoint; the version before goes when the new one serves."""
-    from edge_tasks import releases
+    from edge_tasks.work import releases
 
     with _release(name, dry_run=dry_run, smoke_test=smoke_test, wait=wait, to_the_end=not no_wait) as (
         release,
@@ -140,7 +140,7 @@ def promote(
     dry_run: bool = False,
 ) -> None:
     """Give the version that has a part of the traffic all of it; what served beside it goes."""
-    from edge_tasks import releases
+    from edge_tasks.work import releases
 
     with _release(name, dry_run=dry_run, smoke_test=smoke_test, wait=wait, to_the_end=not no_wait) as (
         release,
@@ -160,7 +160,7 @@ def rollback(
     dry_run: bool = False,
 ) -> None:
     """Go back to the version that served before; a version with a part of the traffic is taken off."""
-    from edge_tasks import releases
+    from edge_tasks.work import releases
 
     with _release(name, dry_run=dry_run, smoke_test=smoke_test, wait=wait, to_the_end=not no_wait) as (
         release,
@@ -172,7 +172,7 @@ def rollback(
 @task(help=_DRY_RUN)
 def undeploy(_context: Any, name: str | None = None, wait: int = 0, dry_run: bool = False) -> None:
     """Take the model off its endpoint, which stays with its id (and costs nothing)."""
-    from edge_tasks import releases
+    from edge_tasks.work import releases
 
     with _release(name, dry_run=dry_run, wait=wait) as (release, console):
         done = releases.undeploy(release)
@@ -183,9 +183,9 @@ def undeploy(_context: Any, name: str | None = None, wait: int = 0, dry_run: boo
 @task(help={**_DRY_RUN, "yes": "do not ask"})
 def remove(_context: Any, name: str | None = None, wait: int = 0, yes: bool = False, dry_run: bool = False) -> None:
     """Delete a model's endpoint and all its registered versions; the folder and edge.yaml stay."""
-    from edge_tasks import releases
     from edge_tasks.console import confirm
     from edge_tasks.errors import EdgeError
+    from edge_tasks.work import releases
 
     with _release(name, dry_run=dry_run, wait=wait) as (release, console):
         question = f"delete the endpoint and all registered versions of `{release.name}` ({release.config.target})?"
@@ -201,8 +201,9 @@ def remove(_context: Any, name: str | None = None, wait: int = 0, yes: bool = Fa
 @task(name="get-endpoint", help={"name": NAME_HELP, "url": "print the address for predict requests instead"})
 def get_endpoint(_context: Any, name: str | None = None, url: bool = False) -> None:
     """Print the endpoint's resource name, alone, for scripts."""
-    from edge_tasks import models, vertex
+    from edge_tasks.adapters import vertex
     from edge_tasks.console import print_result
+    from edge_tasks.work import models
 
     here = repository()
     name, _ = here.config.model(name)
@@ -220,8 +221,9 @@ def predict(_context: Any, name: str | None = None, file: str | None = None) -> 
     """Ask the endpoint for predictions and print its answer as JSON."""
     import json
 
-    from edge_tasks import models, payloads
     from edge_tasks.console import print_result
+    from edge_tasks.values import payloads
+    from edge_tasks.work import models
 
     here = repository()
     name, _ = here.config.model(name)
@@ -235,8 +237,8 @@ def report(_context: Any, output: str | None = None) -> None:
     from pathlib import Path
 
     from edge_tasks.console import print_result
-    from edge_tasks.files import write_atomically
-    from edge_tasks.pipelines import report as write_report
+    from edge_tasks.values.files import write_atomically
+    from edge_tasks.work.pipelines import report as write_report
 
     here = repository()
     text = write_report(here.root, here.config)

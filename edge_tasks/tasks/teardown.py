@@ -18,9 +18,9 @@ from edge_tasks.tasks._task import WAIT_HELP, task
 )
 def teardown(_context: Any, bucket: bool = False, yes: bool = False, dry_run: bool = False, wait: int = 0) -> None:
     """Remove all that this repository made in the cloud, after printing the list; nothing else is touched."""
-    from edge_tasks import teardown as work
     from edge_tasks.console import Console, confirm
     from edge_tasks.errors import EdgeError
+    from edge_tasks.work import teardown as work
 
     here = repository()
     with Console() as console:

@@ -20,12 +20,12 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from edge_tasks.config import EdgeConfig
 from edge_tasks.errors import CloudError
-from edge_tasks.trained_model import ARTIFACT_FOLDER
 from edge_tasks.training.context import MODEL_PACKAGE, ORDER_FILE, ORDER_VARIABLE, Order, Search, job_root
 from edge_tasks.training.results import METRICS_FILE, read_results
 from edge_tasks.training.trial import TRIAL_VARIABLE, trial_parameters
+from edge_tasks.values.config import EdgeConfig
+from edge_tasks.values.trained_model import ARTIFACT_FOLDER
 
 
 def main() -> None:
@@ -77,9 +77,9 @@ def _order_of_trial(order: Order, search: Search, arguments: Sequence[str]) -> O
 
 def _is_delivered(order: Order) -> bool:
     """Say whether the results are complete in the bucket; those of a trial must be made again to be reported again."""
-    from edge_tasks.cloud import connect_from_job
-    from edge_tasks.edge_yaml import load_config
-    from edge_tasks.storage import read
+    from edge_tasks.adapters.cloud import connect_from_job
+    from edge_tasks.adapters.storage import read
+    from edge_tasks.values.edge_yaml import load_config
 
     if order.search is not None:
         return False
@@ -104,8 +104,8 @@ def deliver(config: EdgeConfig, order: Order, folder: Path) -> dict[str, Any]:
 
     The metrics go last: a folder with metrics is complete. Of several replicas only the primary one delivers.
     """
-    from edge_tasks.cloud import connect_from_job
-    from edge_tasks.storage import split_uri, upload
+    from edge_tasks.adapters.cloud import connect_from_job
+    from edge_tasks.adapters.storage import split_uri, upload
 
     if not is_primary():
         return {}

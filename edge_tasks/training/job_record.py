@@ -8,18 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from edge_tasks import jobs
-from edge_tasks.cloud import Cloud
-from edge_tasks.config import EdgeConfig
+from edge_tasks.adapters import jobs
+from edge_tasks.adapters.cloud import Cloud
+from edge_tasks.adapters.jobs import Job
+from edge_tasks.adapters.run_store import RunStore
+from edge_tasks.adapters.vertex_experiments import show_run
 from edge_tasks.errors import EdgeError
-from edge_tasks.jobs import Job
-from edge_tasks.progress import Progress
-from edge_tasks.run_record import COMPLETED, FAILED, INTERRUPTED, QUEUED, RunRecord, utc_now
-from edge_tasks.run_store import RunStore
-from edge_tasks.trained_model import TrainedModel
 from edge_tasks.training.context import Order
 from edge_tasks.training.observer import order_facts
-from edge_tasks.vertex_experiments import show_run
+from edge_tasks.values.config import EdgeConfig
+from edge_tasks.values.progress import Progress
+from edge_tasks.values.run_record import COMPLETED, FAILED, INTERRUPTED, QUEUED, RunRecord, utc_now
+from edge_tasks.values.trained_model import TrainedModel
 
 
 class JobRecord:

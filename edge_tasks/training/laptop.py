@@ -10,24 +10,26 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from edge_tasks import console, dvc, git, jobs, lineage, storage, vertex
-from edge_tasks.cloud import Cloud, connect
-from edge_tasks.config import EdgeConfig
+from edge_tasks import console
+from edge_tasks.adapters import dvc, git, jobs, storage, vertex
+from edge_tasks.adapters.cloud import Cloud, connect
+from edge_tasks.adapters.joblog import JobLog
+from edge_tasks.adapters.jobs import Job
+from edge_tasks.adapters.store import user_name
 from edge_tasks.errors import EdgeError, NoAnswerError, NotFoundError, TrainingError
-from edge_tasks.files import folder_sha256
-from edge_tasks.following import Connection, Follower, JobKind
-from edge_tasks.interrupts import ASK
-from edge_tasks.joblog import JobLog
-from edge_tasks.jobs import Job
-from edge_tasks.progress import Progress
-from edge_tasks.store import user_name
-from edge_tasks.trained_model import ARTIFACT_FOLDER, TrainedModel
 from edge_tasks.training.context import Order
 from edge_tasks.training.data import used_data
 from edge_tasks.training.job_record import JobRecord
 from edge_tasks.training.recording import plain
 from edge_tasks.training.results import METRICS_FILE, Results, publish, read_results
 from edge_tasks.training.submission import Submission
+from edge_tasks.values import lineage
+from edge_tasks.values.config import EdgeConfig
+from edge_tasks.values.files import folder_sha256
+from edge_tasks.values.interrupts import ASK
+from edge_tasks.values.progress import Progress
+from edge_tasks.values.trained_model import ARTIFACT_FOLDER, TrainedModel
+from edge_tasks.work.following import Connection, Follower, JobKind
 
 CUSTOM_JOB = JobKind("training job", jobs.get_job, jobs.cancel_job)
 

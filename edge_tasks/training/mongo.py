@@ -17,9 +17,9 @@ from typing import Any
 from sacred.observers import RunObserver
 from sacred.run import Run
 
-from edge_tasks.config import EdgeConfig
 from edge_tasks.errors import EdgeError
 from edge_tasks.training.waiting import wait_for
+from edge_tasks.values.config import EdgeConfig
 
 URI_VARIABLE = "EDGE_MONGO_URI"
 

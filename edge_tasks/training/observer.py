@@ -16,20 +16,20 @@ from sacred import SETTINGS
 from sacred.observers import RunObserver
 from sacred.run import Run
 
-from edge_tasks.cloud import Cloud, connect, connect_from_job, was_initialised
-from edge_tasks.config import EdgeConfig
-from edge_tasks.dvc import hash_of
+from edge_tasks.adapters.cloud import Cloud, connect, connect_from_job, was_initialised
+from edge_tasks.adapters.dvc import hash_of
+from edge_tasks.adapters.run_store import RunStore
+from edge_tasks.adapters.secret_manager import read_secret
+from edge_tasks.adapters.storage import bucket_exists
 from edge_tasks.errors import EdgeError
-from edge_tasks.kept_runs import KeptRuns
-from edge_tasks.run_record import COMPLETED, FAILED, RUNNING, RunRecord, utc_now
-from edge_tasks.run_store import RunStore
-from edge_tasks.secret_manager import read_secret
-from edge_tasks.storage import bucket_exists
 from edge_tasks.training.capture import output_into
 from edge_tasks.training.context import Order
 from edge_tasks.training.mirror import Mirror
 from edge_tasks.training.mongo import URI_VARIABLE, BackgroundMongoObserver, wants_mongo
 from edge_tasks.training.recording import Recording, plain, short_result
+from edge_tasks.values.config import EdgeConfig
+from edge_tasks.values.run_record import COMPLETED, FAILED, RUNNING, RunRecord, utc_now
+from edge_tasks.work.kept_runs import KeptRuns
 
 # The id of the run that a training repeats; set by `experiments.reproduce`.
 REPRODUCED_VARIABLE = "EDGE_REPRODUCED_FROM"
@@ -180,7 +180,7 @@ class Place:
             return None
 
         def show(record: RunRecord) -> None:
-            from edge_tasks.vertex_experiments import show_run
+            from edge_tasks.adapters.vertex_experiments import show_run
 
             show_run(self._connect(), experiment, record)
 

@@ -21,11 +21,11 @@ from typing import Any
 from packaging.requirements import InvalidRequirement, Requirement
 
 import edge_tasks
-from edge_tasks import dvc
-from edge_tasks.config import FILE_NAME as CONFIG_FILE
-from edge_tasks.config import EdgeConfig
+from edge_tasks.adapters import dvc
 from edge_tasks.errors import TrainingError
 from edge_tasks.training.context import MODEL_PACKAGE, ORDER_FILE, Order
+from edge_tasks.values.config import FILE_NAME as CONFIG_FILE
+from edge_tasks.values.config import EdgeConfig
 
 # What a training imports of this package's dependencies; the rest (DVC, the Vertex AI SDK, ...) stays at home.
 TRAINING_REQUIREMENTS = (
@@ -42,7 +42,7 @@ TRAINING_REQUIREMENTS = (
 _VERTEX_REQUIREMENT, _MONGO_REQUIREMENT = "google-cloud-aiplatform>=2.7,<3", "pymongo>=4.2,<5"
 
 # Parts of edge_tasks that no job needs.
-_STAY_HOME = ("tasks", "dashboard", "emulator", "_template", "main.py")
+_STAY_HOME = ("tasks", "work/dashboard", "emulator", "_template", "main.py")
 
 # Outputs of a training, and what is about the model but not for its training.
 _NOT_SENT = (
@@ -150,7 +150,7 @@ def _own_files() -> Iterator[tuple[str, bytes]]:
     package = Path(edge_tasks.__file__).parent
     for path in sorted(package.rglob("*.py")):
         relative = path.relative_to(package)
-        if relative.parts[0] not in _STAY_HOME:
+        if not any(relative.is_relative_to(part) for part in _STAY_HOME):
             yield f"edge_tasks/{relative.as_posix()}", path.read_bytes()
 
 

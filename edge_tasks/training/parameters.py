@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_tasks.errors import ConfigError
-from edge_tasks.files import write_atomically
+from edge_tasks.values.files import write_atomically
 
 FILE_NAME = "params.yaml"
 

@@ -18,12 +18,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from edge_tasks.adapters.run_store import RunStore, Stored
 from edge_tasks.errors import EdgeError, NoAnswerError
-from edge_tasks.kept_runs import KeptRuns
-from edge_tasks.run_record import RunRecord, Series, utc_now
-from edge_tasks.run_store import RunStore, Stored
 from edge_tasks.training.mirror import Mirror
 from edge_tasks.training.waiting import wait_for
+from edge_tasks.values.run_record import RunRecord, Series, utc_now
+from edge_tasks.work.kept_runs import KeptRuns
 
 # Seconds that the end of a training waits for the bucket.
 END_LIMIT = 30.0

@@ -17,15 +17,15 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from edge_tasks import dvc, git
+from edge_tasks.adapters import dvc, git
+from edge_tasks.adapters.run_store import RunStore
 from edge_tasks.errors import GitError, TrainingError
-from edge_tasks.progress import Progress
-from edge_tasks.run_query import flattened
-from edge_tasks.run_record import RunRecord
-from edge_tasks.run_store import RunStore
-from edge_tasks.trained_model import load_trained_model
 from edge_tasks.training.observer import REPRODUCED_VARIABLE
 from edge_tasks.training.script import run_script
+from edge_tasks.values.progress import Progress
+from edge_tasks.values.run_query import flattened
+from edge_tasks.values.run_record import RunRecord
+from edge_tasks.values.trained_model import load_trained_model
 
 _FOLDER = Path(".edge") / "reproductions"
 

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from edge_tasks.errors import TrainingError
-from edge_tasks.files import replace_folder
-from edge_tasks.trained_model import ARTIFACT_FOLDER, TrainedModel, save_trained_model
-from edge_tasks.trained_model import FILE_NAME as TRAINED_MODEL_FILE
+from edge_tasks.values.files import replace_folder
+from edge_tasks.values.trained_model import ARTIFACT_FOLDER, TrainedModel, save_trained_model
+from edge_tasks.values.trained_model import FILE_NAME as TRAINED_MODEL_FILE
 
 METRICS_FILE = "metrics.json"
 PLOTS_FOLDER = "plots"

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from edge_tasks.errors import TrainingError
-from edge_tasks.interrupts import TerminatedError
 from edge_tasks.training.parameters import FILE_NAME as PARAMETERS_FILE
+from edge_tasks.values.interrupts import TerminatedError
 
 SCRIPT = "train.py"
 

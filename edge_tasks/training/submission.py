@@ -7,15 +7,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from edge_tasks import dvc, storage
-from edge_tasks.cloud import Cloud
-from edge_tasks.config import EdgeConfig
-from edge_tasks.jobs import JobPlan
-from edge_tasks.lineage import Commit
-from edge_tasks.progress import Progress
-from edge_tasks.store import user_name
+from edge_tasks.adapters import dvc, storage
+from edge_tasks.adapters.cloud import Cloud
+from edge_tasks.adapters.jobs import JobPlan
+from edge_tasks.adapters.store import user_name
 from edge_tasks.training.context import ORDER_FILE, Order, Search
 from edge_tasks.training.packages import Contents, ModelFiles, mirror_requirements, model_files, read_contents
+from edge_tasks.values.config import EdgeConfig
+from edge_tasks.values.lineage import Commit
+from edge_tasks.values.progress import Progress
 
 JOB_MODULE = "edge_tasks.training.job"
 

@@ -7,19 +7,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from edge_tasks import console, git, lineage, storage, tuning_jobs
-from edge_tasks.cloud import Cloud, connect
-from edge_tasks.config import EdgeConfig
+from edge_tasks import console
+from edge_tasks.adapters import git, storage, tuning_jobs
+from edge_tasks.adapters.cloud import Cloud, connect
+from edge_tasks.adapters.jobs import console_page
+from edge_tasks.adapters.tuning_jobs import Trial, TuningJob
 from edge_tasks.errors import ConfigError, TrainingError
-from edge_tasks.following import Connection, Follower, JobKind
-from edge_tasks.jobs import console_page
-from edge_tasks.progress import Progress
 from edge_tasks.training.context import Search
 from edge_tasks.training.parameters import read_parameters, write_parameters
 from edge_tasks.training.ranges import Ranges, read_ranges
 from edge_tasks.training.script import SCRIPT
 from edge_tasks.training.submission import Submission
-from edge_tasks.tuning_jobs import Trial, TuningJob
+from edge_tasks.values import lineage
+from edge_tasks.values.config import EdgeConfig
+from edge_tasks.values.progress import Progress
+from edge_tasks.work.following import Connection, Follower, JobKind
 
 TUNING_JOB = JobKind("tuning job", tuning_jobs.get_tuning_job, tuning_jobs.cancel_tuning_job)
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edge_tasks.errors import ConfigError
-from edge_tasks.interrupts import on_interrupt
+from edge_tasks.values.interrupts import on_interrupt
 
 FORCE_VARIABLE = "EDGE_FORCE"
 DRY_RUN_VARIABLE = "EDGE_DRY_RUN"

@@ -9,14 +9,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from edge_tasks.config import EdgeConfig
-from edge_tasks.edge_yaml import find_root
 from edge_tasks.errors import EdgeError, TrainingError, full_disk
-from edge_tasks.interrupts import take_sigterm_like_ctrl_c
 from edge_tasks.training.context import Order, TrainingState, current_order
 from edge_tasks.training.failure import TrainingFailedError, TrainingInterruptedError
 from edge_tasks.training.observer import Place, recorded, recorded_job, silence_sacred
 from edge_tasks.training.wishes import Wishes, take_wishes, with_wishes, without_wishes
+from edge_tasks.values.config import EdgeConfig
+from edge_tasks.values.edge_yaml import find_root
+from edge_tasks.values.interrupts import take_sigterm_like_ctrl_c
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from edge_tasks import local
+from edge_tasks.adapters import local
 from tests.google_cloud.buckets import Buckets, serve
 from tests.repositories import Repository, copy
 

@@ -18,7 +18,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from edge_tasks.config import MODEL_NAME, REGIONS, GoogleCloudProject, StorageBucket
+from edge_tasks.values.config import MODEL_NAME, REGIONS, GoogleCloudProject, StorageBucket
 
 Bake = Callable[..., Path]
 

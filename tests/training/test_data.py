@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_tasks import dvc
+from edge_tasks.adapters import dvc
 from edge_tasks.errors import DataError
 from edge_tasks.training import data
 from edge_tasks.training.context import ORDER_VARIABLE, Order

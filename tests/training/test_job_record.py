@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from edge_tasks.cloud import Cloud, connect
-from edge_tasks.config import EdgeConfig, Experiments
-from edge_tasks.edge_yaml import load_config
-from edge_tasks.jobs import Job
-from edge_tasks.progress import Silence
-from edge_tasks.run_record import COMPLETED, FAILED, INTERRUPTED, QUEUED, RUNNING, RunRecord, utc_now
-from edge_tasks.run_store import RunStore
-from edge_tasks.trained_model import TrainedModel
+from edge_tasks.adapters.cloud import Cloud, connect
+from edge_tasks.adapters.jobs import Job
+from edge_tasks.adapters.run_store import RunStore
 from edge_tasks.training.context import Order
 from edge_tasks.training.job_record import JobRecord
+from edge_tasks.values.config import EdgeConfig, Experiments
+from edge_tasks.values.edge_yaml import load_config
+from edge_tasks.values.progress import Silence
+from edge_tasks.values.run_record import COMPLETED, FAILED, INTERRUPTED, QUEUED, RUNNING, RunRecord, utc_now
+from edge_tasks.values.trained_model import TrainedModel
 from tests.buckets import bucket, emptied
 
 ORDER = Order(

@@ -17,19 +17,19 @@ from typing import Any
 
 import pytest
 
-from edge_tasks import local, storage
-from edge_tasks.cloud import Cloud, connect
-from edge_tasks.config import Experiments
-from edge_tasks.edge_yaml import load_config
+from edge_tasks.adapters import local, storage
+from edge_tasks.adapters.cloud import Cloud, connect
+from edge_tasks.adapters.run_store import RunStore
+from edge_tasks.adapters.secret_manager import read_secret
+from edge_tasks.adapters.vertex_experiments import show_run
 from edge_tasks.errors import CloudError
-from edge_tasks.run_record import COMPLETED, RUNNING, RunRecord, utc_now
-from edge_tasks.run_store import RunStore
-from edge_tasks.secret_manager import read_secret
 from edge_tasks.training import mongo, recording
 from edge_tasks.training.mirror import Mirror
 from edge_tasks.training.mongo import BackgroundMongoObserver
 from edge_tasks.training.packages import mirror_requirements
-from edge_tasks.vertex_experiments import show_run
+from edge_tasks.values.config import Experiments
+from edge_tasks.values.edge_yaml import load_config
+from edge_tasks.values.run_record import COMPLETED, RUNNING, RunRecord, utc_now
 
 EDGE_YAML = """\
 google_cloud_project: {project_id: my-project, region: us-central1}

@@ -15,12 +15,12 @@ from pathlib import Path
 
 import pytest
 
-from edge_tasks import local, storage
-from edge_tasks.cloud import connect
-from edge_tasks.edge_yaml import load_config
-from edge_tasks.experiments import Run, list_runs, load_run
-from edge_tasks.run_record import COMPLETED, DIED, FAILED, INTERRUPTED, RUNNING, utc_now
-from edge_tasks.run_store import RunStore
+from edge_tasks.adapters import local, storage
+from edge_tasks.adapters.cloud import connect
+from edge_tasks.adapters.run_store import RunStore
+from edge_tasks.values.edge_yaml import load_config
+from edge_tasks.values.run_record import COMPLETED, DIED, FAILED, INTERRUPTED, RUNNING, utc_now
+from edge_tasks.work.experiments import Run, list_runs, load_run
 from tests.repositories import Repository, clean_environment
 
 EDGE_YAML = """\

@@ -1,0 +1,1 @@
+"""Values, and what is computed of them: no network, no clients, no printing."""

@@ -1,0 +1,1 @@
+"""What the tasks do: plain functions of plain values. Nothing here knows of invoke."""
