@@ -96,6 +96,18 @@ def test_a_model_server_that_was_killed_comes_back_with_the_next_request(emulato
     assert first != second
 
 
+def test_a_model_server_that_hangs_is_ended_and_comes_back(emulator: Emulator, tmp_path: Path) -> None:
+    endpoint = emulator.create_endpoint(clientConnectionConfig={"inferenceTimeout": "1.5s"})
+    source = f"lambda rows: [__import__('os').mkfifo('{tmp_path}/gate') or open('{tmp_path}/gate')] if rows == ['hang']"
+    emulator.deployed(endpoint, emulator.upload(model_of(f"{source} else [__import__('os').getpid()]")))
+    # After some quick answers, the next comes without a thread.
+    first = [emulator.predict(endpoint).body["predictions"] for _ in range(20)]
+    answer = emulator.predict(endpoint, ["hang"])
+    assert answer.error == (504, "DEADLINE_EXCEEDED")
+    assert "did not answer within 1.5 s" in answer.message
+    assert emulator.predict(endpoint).body["predictions"] not in first
+
+
 def test_a_model_that_ends_its_server_is_an_error_and_not_a_loop(emulator: Emulator) -> None:
     endpoint = emulator.create_endpoint()
     emulator.deployed(endpoint, emulator.upload(model_of("lambda rows: __import__('os')._exit(1)")))

@@ -15,6 +15,7 @@ import orjson
 
 from edge_tasks.emulator.errors import ApiError, Code, invalid, precondition
 from edge_tasks.emulator.http.exchange import Reply, json_reply
+from edge_tasks.emulator.serving.model_server import SECONDS_TO_PREDICT
 
 if TYPE_CHECKING:
     from edge_tasks.emulator.http.application import Door
@@ -53,8 +54,8 @@ class Predictions:
         if not isinstance(body.get("instances"), list):
             raise invalid("instances is required: a list of what to predict.")
         name = request.variables["endpoint"]
-        deployed = self._choose(name)
-        answer = await self._deployments.server(name, deployed).predict(request.body)
+        deployed, limit = self._choose(name)
+        answer = await self._deployments.server(name, deployed).predict(request.body, limit=limit)
         reply = read_answer(answer)
         return json_reply(
             reply
@@ -74,8 +75,8 @@ class Predictions:
         if wrapped is not None:
             body, content_type = wrapped
         name = request.variables["endpoint"]
-        deployed = self._choose(name)
-        answer = await self._deployments.server(name, deployed).predict(body, content_type)
+        deployed, limit = self._choose(name)
+        answer = await self._deployments.server(name, deployed).predict(body, content_type, limit)
         if answer.status != 200:
             raise _failure(answer)
         reply = Reply(answer.body, 200, answer.content_type)
@@ -89,15 +90,15 @@ class Predictions:
         }
         return reply
 
-    def _choose(self, name: str) -> Message:
-        """Return one of an endpoint's models by chance, weighted as the traffic split says."""
+    def _choose(self, name: str) -> tuple[Message, float]:
+        """Return one of an endpoint's models by chance, weighted as the traffic split says, and the seconds it has."""
         targets = self._targets.get(name)
         if targets is None or targets.writes != self._context.database.writes:
             targets = self._targets[name] = self._read(name)
         if len(targets.models) == 1:
-            return targets.models[0]
+            return targets.models[0], targets.limit
         (chosen,) = self._random.choices(targets.models, targets.weights)
-        return chosen
+        return chosen, targets.limit
 
     def _read(self, name: str) -> _Targets:
         writes = self._context.database.writes
@@ -107,15 +108,18 @@ class Predictions:
         models = [deployed for deployed in endpoint.deployed_models if deployed.id in split]
         if not models:
             raise precondition(f"Endpoint {name} doesn't have traffic_split.")
-        return _Targets(writes, models, [split[deployed.id] for deployed in models])
+        wished = endpoint.client_connection_config.inference_timeout.ToTimedelta().total_seconds()
+        weights = [split[deployed.id] for deployed in models]
+        return _Targets(writes, models, weights, wished if wished > 0 else SECONDS_TO_PREDICT)
 
 
 class _Targets(NamedTuple):
-    """The models that have traffic, as they were after so many writes of the store."""
+    """The models that have traffic and the seconds they have, as they were after so many writes of the store."""
 
     writes: int
     models: list[Message]
     weights: list[int]
+    limit: float
 
 
 def _check(request: Request) -> None:

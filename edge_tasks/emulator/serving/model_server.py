@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 SECONDS_TO_LOAD = 300.0
 SECONDS_TO_PREDICT = 60.0
+SECONDS_TO_BE_HEALTHY = 5.0
 SECONDS_TO_STOP = 2.0
 
 
@@ -64,14 +65,15 @@ class ModelServer:
             self._child = None
         self.plan.socket.unlink(missing_ok=True)
 
-    async def predict(self, body: bytes, content_type: str = "application/json") -> Answer:
-        """Forward a prediction request; a server that has died is started again, once."""
+    async def predict(
+        self, body: bytes, content_type: str = "application/json", limit: float = SECONDS_TO_PREDICT
+    ) -> Answer:
+        """Forward a prediction request; a server that has died is started again, once. `limit` is in seconds."""
         try:
-            return await asyncio.wait_for(self._predict(body, content_type), SECONDS_TO_PREDICT)
+            return await asyncio.wait_for(self._predict(body, content_type), limit)
         except asyncio.TimeoutError:
-            raise ApiError(
-                Code.DEADLINE_EXCEEDED, f"The model did not answer within {SECONDS_TO_PREDICT:g} s."
-            ) from None
+            await self._end_if_stuck()
+            raise ApiError(Code.DEADLINE_EXCEEDED, f"The model did not answer within {limit:g} s.") from None
 
     async def _predict(self, body: bytes, content_type: str) -> Answer:
         for last_try in (False, True):
@@ -83,6 +85,16 @@ class ModelServer:
                     raise ApiError(Code.UNAVAILABLE, f"The model server ended while it predicted: {error}.") from error
                 await self._settle()
         raise AssertionError("unreachable")
+
+    async def _end_if_stuck(self) -> None:
+        """End a server that fails its health check, as Vertex AI does; the next prediction starts it again."""
+        try:
+            await asyncio.wait_for(
+                self._pool.request("GET", self.plan.health_route, b"", "text/plain"), SECONDS_TO_BE_HEALTHY
+            )
+        except (asyncio.TimeoutError, ServerGoneError):
+            if self._child is not None and self._starting is None:
+                await self._child.stop(SECONDS_TO_STOP)
 
     async def _settle(self) -> None:
         """Wait a moment for a dying process to be dead, so that the next start sees it."""

@@ -12,6 +12,7 @@ import importlib
 import json
 import os
 import sys
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -27,6 +28,8 @@ Predict: TypeAlias = Callable[[Any], Any]
 LOADERS = {"sklearn": "pickled", "xgboost": "pickled", "tensorflow": "saved_model", "pytorch": "torch_archive"}
 # So that a slow prediction does not stop the others, or the health route.
 THREADS = 4
+# Seconds and bytes. A small request after quick ones is answered without a thread, which would cost as much as they do.
+QUICK, SMALL = 0.002, 16 * 1024
 
 
 def load(framework: str, artifacts: Path) -> Predict:
@@ -45,6 +48,7 @@ class PredictionServer:
         self._health_route = health_route
         self._predict_route = predict_route
         self._threads = ThreadPoolExecutor(THREADS)
+        self._slowest_lately = 1.0
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer a health check or a prediction."""
@@ -52,8 +56,11 @@ class PredictionServer:
         if scope["path"] == self._health_route and scope["method"] == "GET":
             status, answer = 200, b"{}"
         elif scope["path"] == self._predict_route and scope["method"] == "POST":
-            loop = asyncio.get_running_loop()
-            status, answer = await loop.run_in_executor(self._threads, self._answer, body)
+            if self._slowest_lately < QUICK and len(body) < SMALL:
+                status, answer = self._answer(body)
+            else:
+                loop = asyncio.get_running_loop()
+                status, answer = await loop.run_in_executor(self._threads, self._answer, body)
         else:
             status, answer = 404, b'{"error": "Not found."}'
         length = str(len(answer)).encode()
@@ -62,6 +69,7 @@ class PredictionServer:
         await send({"type": "http.response.body", "body": answer})
 
     def _answer(self, body: bytes) -> tuple[int, bytes]:
+        started = time.perf_counter()
         try:
             instances = orjson.loads(body)["instances"]
             predictions = self._predict(instances)
@@ -69,6 +77,9 @@ class PredictionServer:
         except Exception as error:  # whatever the model raises is the answer
             text = f"Exception during {self._framework} prediction: {error}"
             return 400, json.dumps({"error": text}).encode()
+        finally:
+            # A slow one is forgotten by and by.
+            self._slowest_lately = max(time.perf_counter() - started, self._slowest_lately / 2)
 
 
 def _plain(value: Any) -> Any:
