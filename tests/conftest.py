@@ -7,6 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from edge_tasks.adapters.cloud import Cloud, connect
+from edge_tasks.adapters.run_store import RunStore
+from edge_tasks.values.config import EdgeConfig
+from edge_tasks.values.edge_yaml import load_config
+from tests.buckets import bucket, emptied
 from tests.repositories import Repository, bake, copy
 
 
@@ -39,3 +44,29 @@ def digits(baked: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> 
         yield repository
     finally:
         repository.run("invoke", "local.stop", check=False)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder with an edge.yaml, servers of its own and a bucket."""
+    with bucket(tmp_path_factory.mktemp("bucket")) as root:
+        yield root
+
+
+@pytest.fixture
+def config(root: Path) -> EdgeConfig:
+    """What the edge.yaml of `root` says."""
+    return load_config(root, {})
+
+
+@pytest.fixture
+def cloud(root: Path, config: EdgeConfig) -> Iterator[Cloud]:
+    """The clients for the bucket of `root`, which is emptied afterwards."""
+    with emptied(connect(config, root)) as cloud:
+        yield cloud
+
+
+@pytest.fixture
+def store(cloud: Cloud, config: EdgeConfig) -> RunStore:
+    """The runs in that bucket."""
+    return RunStore(cloud, config)

@@ -5,50 +5,24 @@ from __future__ import annotations
 import json
 import signal
 import urllib.request
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from edge_tasks.adapters.cloud import Cloud, connect
+from edge_tasks.adapters.cloud import Cloud
 from edge_tasks.adapters.run_store import RunStore
 from edge_tasks.adapters.store import StateStore
 from edge_tasks.errors import ConfigError, NotFoundError
 from edge_tasks.values.config import EdgeConfig
-from edge_tasks.values.edge_yaml import load_config
 from edge_tasks.values.progress import Silence
 from edge_tasks.values.run_record import COMPLETED, QUEUED, RUNNING, RunRecord, Series, utc_now
 from edge_tasks.values.state import Deployment
 from edge_tasks.work.dashboard.bucket import BucketRecords, open_records
 from edge_tasks.work.dashboard.export import export_page
 from edge_tasks.work.dashboard.records import OUTPUT_LIMIT, Row, details_document
-from tests.buckets import bucket, emptied
 from tests.repositories import Repository
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder with servers of its own and a bucket."""
-    with bucket(tmp_path_factory.mktemp("dashboard")) as root:
-        yield root
-
-
-@pytest.fixture
-def config(root: Path) -> EdgeConfig:
-    return load_config(root, {})
-
-
-@pytest.fixture
-def cloud(root: Path, config: EdgeConfig) -> Iterator[Cloud]:
-    with emptied(connect(config, root)) as cloud:
-        yield cloud
-
-
-@pytest.fixture
-def store(cloud: Cloud, config: EdgeConfig) -> RunStore:
-    return RunStore(cloud, config)
 
 
 @pytest.fixture

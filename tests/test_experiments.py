@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
@@ -12,11 +11,10 @@ from typing import Any
 import pytest
 
 from edge_tasks.adapters import storage
-from edge_tasks.adapters.cloud import Cloud, connect
+from edge_tasks.adapters.cloud import Cloud
 from edge_tasks.adapters.run_store import RunStore
 from edge_tasks.errors import ConflictError, EdgeError, NotFoundError
 from edge_tasks.values.config import EdgeConfig
-from edge_tasks.values.edge_yaml import load_config
 from edge_tasks.values.run_record import (
     COMPLETED,
     DIED,
@@ -32,34 +30,10 @@ from edge_tasks.values.run_record import (
     utc_now,
 )
 from edge_tasks.work.experiments import find_run, list_runs, load_run
-from tests.buckets import bucket, emptied
 
 
 def record(run_id: str = "20261122-204655-1a2b3c4d", **values: Any) -> RunRecord:
     return RunRecord(**{"run_id": run_id, "model_name": "digits", "status": COMPLETED, "created": utc_now(), **values})
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder with servers of its own and a bucket."""
-    with bucket(tmp_path_factory.mktemp("experiments")) as root:
-        yield root
-
-
-@pytest.fixture
-def config(root: Path) -> EdgeConfig:
-    return load_config(root, {})
-
-
-@pytest.fixture
-def cloud(root: Path, config: EdgeConfig) -> Iterator[Cloud]:
-    with emptied(connect(config, root)) as cloud:
-        yield cloud
-
-
-@pytest.fixture
-def store(cloud: Cloud, config: EdgeConfig) -> RunStore:
-    return RunStore(cloud, config)
 
 
 def test_a_record_comes_back_as_it_was_written() -> None:

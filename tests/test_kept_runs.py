@@ -2,48 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from edge_tasks.adapters.cloud import Cloud, connect
+from edge_tasks.adapters.cloud import Cloud
 from edge_tasks.adapters.run_store import RunStore
 from edge_tasks.errors import EdgeError
 from edge_tasks.values.config import EdgeConfig
-from edge_tasks.values.edge_yaml import load_config
 from edge_tasks.values.run_record import COMPLETED, RUNNING, RunRecord, Series, utc_now
 from edge_tasks.work.experiments import list_runs, load_run
 from edge_tasks.work.kept_runs import KeptRuns
-from tests.buckets import bucket, emptied
-
-pytestmark = pytest.mark.xdist_group("experiments")
 
 SERIES = {"loss": Series(steps=[0], values=[0.5], timestamps=["2026-11-22T00:00:00Z"])}
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    with bucket(tmp_path_factory.mktemp("kept-runs")) as root:
-        yield root
-
-
-@pytest.fixture
-def config(root: Path) -> EdgeConfig:
-    return load_config(root, {})
-
-
-@pytest.fixture
-def cloud(root: Path, config: EdgeConfig) -> Iterator[Cloud]:
-    with emptied(connect(config, root)) as cloud:
-        yield cloud
-
-
-@pytest.fixture
-def store(cloud: Cloud, config: EdgeConfig) -> RunStore:
-    return RunStore(cloud, config)
 
 
 @pytest.fixture

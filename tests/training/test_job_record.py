@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from datetime import datetime, timezone
-from pathlib import Path
 
 import pytest
 
-from edge_tasks.adapters.cloud import Cloud, connect
+from edge_tasks.adapters.cloud import Cloud
 from edge_tasks.adapters.jobs import Job
 from edge_tasks.adapters.run_store import RunStore
 from edge_tasks.training.context import Order
 from edge_tasks.training.job_record import JobRecord
 from edge_tasks.values.config import EdgeConfig, Experiments
-from edge_tasks.values.edge_yaml import load_config
 from edge_tasks.values.progress import Silence
 from edge_tasks.values.run_record import COMPLETED, FAILED, INTERRUPTED, QUEUED, RUNNING, RunRecord, utc_now
 from edge_tasks.values.trained_model import TrainedModel
-from tests.buckets import bucket, emptied
 
 ORDER = Order(
     run_id="20261122-204655-1a2b3c4d",
@@ -37,28 +33,6 @@ CREATED = datetime(2026, 11, 22, 20, 47, tzinfo=timezone.utc)
 
 def job(state: str, error: str | None = None) -> Job:
     return Job("projects/p/locations/l/customJobs/7", state, error, {}, CREATED)
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    with bucket(tmp_path_factory.mktemp("job-record")) as root:
-        yield root
-
-
-@pytest.fixture
-def config(root: Path) -> EdgeConfig:
-    return load_config(root, {})
-
-
-@pytest.fixture
-def cloud(root: Path, config: EdgeConfig) -> Iterator[Cloud]:
-    with emptied(connect(config, root)) as cloud:
-        yield cloud
-
-
-@pytest.fixture
-def store(cloud: Cloud, config: EdgeConfig) -> RunStore:
-    return RunStore(cloud, config)
 
 
 @pytest.fixture
