@@ -2,13 +2,13 @@
 
 import asyncio
 import base64
-import collections
 import dataclasses
 import io
 import logging
 from pathlib import Path
 
 import pictures
+import probabilities
 from PIL import Image
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -60,11 +60,11 @@ class EndpointError(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
-    """The class of a picture, and how often each class was the answer for its moved copies."""
+    """The most probable class of a picture, and how probable it and others are."""
 
     name: str
-    votes: list  # of (class name, number of answers), the most frequent first
-    asked: int
+    probable: list  # of (class name, probability) for the classes that were answered
+    others: float  # the probability of all other classes together
     picture: str  # what the model was shown, as a data: address
 
 
@@ -100,9 +100,11 @@ def classify(content, ask):
     numbers = ask(copies)
     if len(numbers) != len(copies) or not set(numbers) <= set(range(len(CLASSES))):
         raise EndpointError(f"{numbers} are not {len(copies)} class numbers")
-    names = [CLASSES[number] for number in numbers]
-    votes = collections.Counter(names).most_common()
-    return Answer(names[0], votes, len(names), data_address(image))
+    found = probabilities.probabilities(numbers, len(CLASSES), probabilities.read_weights())
+    answered = sorted(set(numbers), key=lambda number: found[number], reverse=True)
+    probable = [(CLASSES[number], found[number]) for number in answered]
+    others = 1 - sum(probability for _, probability in probable)
+    return Answer(probable[0][0], probable, others, data_address(image))
 
 
 def data_address(image):

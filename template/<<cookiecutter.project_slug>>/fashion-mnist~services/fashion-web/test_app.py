@@ -2,6 +2,7 @@
 
 import importlib
 import io
+import re
 import sys
 import zlib
 from pathlib import Path
@@ -19,7 +20,7 @@ def path():
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(HERE)
         yield
-        for name in ("pages", "pictures"):
+        for name in ("pages", "pictures", "probabilities", "calibrate"):
             sys.modules.pop(name, None)
 
 
@@ -88,15 +89,46 @@ def test_a_picture_of_each_kind_is_answered(client, kind):
     page = upload(client, file_of(drawing(), kind))
     assert page.status_code == 200
     assert "<title>Ankle boot - " in page.text
-    assert "8 of 9" in page.text
-    assert "1 of 9" in page.text
-    assert "Sneaker" in page.text
+    assert percentages(page.text) == {"Ankle boot": 94, "Sneaker": 1, "All others": 5}
     assert "data:image/png;base64," in page.text
 
 
-def test_the_class_is_the_answer_to_the_picture_itself(pages):
+def percentages(text):
+    """What the page says of each class."""
+    found = re.findall(r'<th scope="row">([^<]+)</th>\s*<td>(\d+) %</td>', text)
+    return {name: int(percent) for name, percent in found}
+
+
+def test_the_most_probable_class_is_the_one_that_is_named(pages):
     client = TestClient(pages.create_app(Model([6, 0, 0, 0, 0, 0, 0, 0, 0])))
-    assert "<title>Shirt - " in upload(client, file_of(drawing())).text
+    page = upload(client, file_of(drawing()))
+    assert "<title>T-shirt/top - " in page.text
+    assert percentages(page.text) == {"T-shirt/top": 76, "Shirt": 10, "All others": 14}
+
+
+@pytest.mark.parametrize("answers", [[9] * 9, [9, 9, 9, 9, 9, 7, 7, 5, 5], list(range(9))])
+def test_probabilities_are_as_many_as_classes_and_one_in_all(path, answers):
+    module = importlib.import_module("probabilities")
+    found = module.probabilities(answers, 10, module.read_weights())
+    assert len(found) == 10
+    assert sum(found) == pytest.approx(1)
+    assert max(found) == found[answers[0]]
+    assert min(found) > 0
+
+
+def test_weights_are_found_again_from_answers_that_were_drawn_by_them(path):
+    np = pytest.importorskip("numpy")
+    pytest.importorskip("scipy")
+    calibrate = importlib.import_module("calibrate")
+    noise = np.random.default_rng(0)
+    found = noise.integers(0, 3, (20_000, 9))
+    chances = calibrate.probabilities(found, 10, (1.2, 0.4))
+    labels = np.array([noise.choice(10, p=row) for row in chances])
+    assert calibrate.fit(found, labels, 10) == pytest.approx([1.2, 0.4], abs=0.05)
+    rows = list(calibrate.table(found, labels, 10, (1.2, 0.4)))
+    assert sum(part for _, _, part, _ in rows) == pytest.approx(1)
+    for low, high, part, right in rows:
+        assert part < 0.05 or low / 100 - 0.05 < right < high / 100 + 0.05
 
 
 def test_the_model_is_asked_for_the_picture_and_eight_moved_copies(client, model):
