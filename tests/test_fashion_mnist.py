@@ -98,6 +98,12 @@ class TestMadeUpData:
         assert after["run_id"] != before["run_id"]
         assert after["data"] == before["data"]
 
+    def test_its_ranges_are_searched(self, made_up: Repository) -> None:
+        result = made_up.run("invoke", "model.tune", "--name", "fashion-mnist", "--trials", "2", "--parallel", "2")
+        header, *rows = [line.split("\t") for line in result.stdout.splitlines()]
+        assert header == ["trial", "state", "accuracy", "C", "components"]
+        assert [row[1] for row in rows] == ["succeeded"] * 2
+
     def test_dvc_shows_metrics_and_plots(self, made_up: Repository) -> None:
         metrics = json.loads(made_up.run("dvc", "metrics", "show", "--json").stdout)
         assert metrics[""]["data"][f"{MODEL}/metrics.json"]["data"].keys() == {"accuracy", "precision", "recall", "f1"}

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -148,6 +150,37 @@ class TestPredictBatch:
         assert header == [*columns, "prediction"]
         assert [row[-1] for row in rows] == ["7", "6", "3"]
         assert [[float(value) for value in row[:-1]] for row in rows] == images
+
+    def test_the_same_again_follows_the_job_that_runs_then_takes_its_results(
+        self, trained: Repository, images: list[list[int]]
+    ) -> None:
+        (trained.root / "many.jsonl").write_text(f"{json.dumps(images[0])}\n" * 10_000)
+        command = ("invoke", "model.predict-batch", "--input", "many.jsonl", "--output", "many-out.jsonl")
+        first = trained.start(*command, "--on-interrupt", "leave")
+        assert first.stdout is not None
+        assert any(": running" in line for line in iter(first.stdout.readline, ""))
+        os.killpg(first.pid, signal.SIGINT)
+        left, _ = first.communicate(timeout=60)
+        assert "goes on; predict again to follow it" in left
+        second = trained.run(*command).stderr
+        assert re.search(r"predicts this already: following it|has predicted this already", second)
+        assert "submitted" not in second
+        assert len((trained.root / "many-out.jsonl").read_text().splitlines()) == 10_000
+        assert "has predicted this already: taking its results" in trained.run(*command).stderr
+        assert "submitted" in trained.run(*command, "--force").stderr
+
+    def test_ctrl_c_cancels_the_job_when_it_is_to(self, trained: Repository, images: list[list[int]]) -> None:
+        (trained.root / "long.jsonl").write_text(f"{json.dumps(images[1])}\n" * 50_000)
+        command = ("invoke", "model.predict-batch", "--input", "long.jsonl", "--output", "long-out.jsonl")
+        process = trained.start(*command, "--on-interrupt", "cancel")
+        assert process.stdout is not None
+        assert any(": running" in line for line in iter(process.stdout.readline, ""))
+        os.killpg(process.pid, signal.SIGINT)
+        told, _ = process.communicate(timeout=120)
+        assert process.returncode != 0
+        assert "cancelling batch prediction job" in told
+        assert ": cancelled" in told
+        assert not (trained.root / "long-out.jsonl").exists()
 
     @pytest.mark.parametrize(
         ("name", "content", "problem"),

@@ -129,6 +129,22 @@ class TestTheSameTrainingAgain:
         assert record(repository)["run_id"] == job["labels"]["edge-run"]
         assert record(repository)["model"].endswith("@1")
 
+    def test_of_several_at_once_one_alone_creates_the_job_and_the_version(
+        self, repository: Repository, gate: Path
+    ) -> None:
+        trainings = [repository.start(*TRAIN) for _ in range(4)]
+        for training in trainings:
+            read_until(training, ": running")
+        gate.touch()
+        outputs = [training.communicate(timeout=LIMIT)[0] for training in trainings]
+        assert [training.returncode for training in trainings] == [0] * 4, outputs
+        (job,) = jobs_of(repository)
+        cloud = cloud_of(repository)
+        model, _, version = record(repository)["model"].partition("@")
+        assert [found.version_id for found in cloud.models.list_model_versions(name=model)] == [version]
+        assert record(repository)["run_id"] == job["labels"]["edge-run"]
+        assert not list(cloud.storage.list_blobs(cloud.bucket_name, prefix="vertex/hello-world/claims/"))
+
     def test_a_model_that_was_registered_already_is_not_registered_again(self, repository: Repository) -> None:
         repository.run(*TRAIN)
         first = record(repository)
@@ -438,3 +454,35 @@ class TestWhatAJobGets:
         told = json.loads(version.version_description)
         assert told["parameters"]["strategy"] == "prior"
         assert told.keys() == {"commit", "dirty", "data", "parameters"}
+
+
+class TestAKilledTraining:
+    def test_what_it_left_is_removed_by_the_next_and_that_of_a_living_one_is_not(
+        self, repository: Repository, gate: Path
+    ) -> None:
+        here = ("python", "models/hello-world/train.py", "with", "is_vertex=False")
+        place = repository.root / ".edge" / "training"
+
+        def folders() -> set[Path]:
+            return {path for path in place.iterdir() if path.is_dir()}
+
+        living = repository.start(*here)
+        wait_for(reached(gate).exists)
+        (kept,) = folders()
+        reached(gate).unlink()
+        killed = repository.start(*here)
+        wait_for(reached(gate).exists)
+        assert len(folders()) == 2
+        killed.kill()
+        killed.communicate()
+        assert len(folders()) == 2
+        reached(gate).unlink()
+        third = repository.start(*here)
+        wait_for(reached(gate).exists)
+        assert kept in folders()
+        assert len(folders()) == 2
+        gate.touch()
+        for training in (living, third):
+            output, _ = training.communicate(timeout=LIMIT)
+            assert training.returncode == 0, output
+        assert folders() == set()

@@ -62,6 +62,14 @@ def get_batch_job(cloud: Cloud, name: str) -> BatchJob:
         return _job(cloud.jobs.get_batch_prediction_job(name=name, timeout=CALL_TIMEOUT))
 
 
+def find_batch_jobs(cloud: Cloud, label: str, value: str) -> list[BatchJob]:
+    """Return the batch prediction jobs that carry the label, newest first."""
+    request = {"parent": cloud.parent, "filter": f'labels.{label}="{value}"'}
+    with sdk_errors("look for earlier batch prediction jobs"):
+        found = cloud.jobs.list_batch_prediction_jobs(request=request, timeout=CALL_TIMEOUT)
+        return sorted((_job(message) for message in found), key=lambda job: job.created, reverse=True)
+
+
 def cancel_batch_job(cloud: Cloud, name: str) -> None:
     """Ask for the end of the batch prediction job `name`, which comes some time later."""
     with sdk_errors(f"cancel the batch prediction job {name}"):

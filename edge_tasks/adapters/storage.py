@@ -151,6 +151,14 @@ def download_folder(cloud: Cloud, uri: str, folder: Path) -> int:
     return len(blobs)
 
 
+def has_objects(cloud: Cloud, uri: str) -> bool:
+    """Say whether there is an object under `uri` (gs://BUCKET/PREFIX)."""
+    bucket, prefix = split_uri(uri)
+    with sdk_errors(f"list {uri}"):
+        listed = cloud.storage.list_blobs(bucket, prefix=f"{prefix.rstrip('/')}/", max_results=1, retry=cloud.retry)
+        return any(True for _ in listed)
+
+
 def download_many(cloud: Cloud, files: Mapping[Path, str]) -> None:
     """Fetch objects into files (path to gs://BUCKET/NAME), whose folders exist, several at a time."""
     from google.cloud.storage import transfer_manager

@@ -91,6 +91,7 @@ def tune(
         "name": NAME_HELP,
         "input": "a .jsonl file (one instance a line) or a .csv file (a header, and numbers or quoted words)",
         "output": "where the predictions go: a .jsonl or .csv file",
+        "force": "predict anew, also when the same prediction runs or has ended",
         **_INTERRUPT,
     },
 )
@@ -99,6 +100,7 @@ def predict_batch(
     input: str,  # noqa: A002  it is --input
     output: str,
     name: str | None = None,
+    force: bool = False,
     on_interrupt: str | None = None,
 ) -> None:
     """Predict every instance of a file with a batch prediction job; no endpoint is needed."""
@@ -122,6 +124,7 @@ def predict_batch(
             console,
             interrupts.on_interrupt(on_interrupt),
             choose,
+            force=force,
         )
         console.step(f"predicted {outcome.successful} instances; {outcome.failed} failed")
         if outcome.errors:

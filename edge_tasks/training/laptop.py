@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -12,6 +11,7 @@ from typing import Any
 
 from edge_tasks import console
 from edge_tasks.adapters import dvc, git, jobs, storage, vertex
+from edge_tasks.adapters.claim import claimed
 from edge_tasks.adapters.cloud import Cloud, connect
 from edge_tasks.adapters.joblog import JobLog
 from edge_tasks.adapters.jobs import Job
@@ -22,6 +22,7 @@ from edge_tasks.training.data import used_data
 from edge_tasks.training.job_record import JobRecord
 from edge_tasks.training.recording import plain
 from edge_tasks.training.results import METRICS_FILE, Results, publish, read_results
+from edge_tasks.training.staging import staging_folder
 from edge_tasks.training.submission import Submission
 from edge_tasks.values import lineage
 from edge_tasks.values.config import EdgeConfig
@@ -78,8 +79,7 @@ class Training:
         """
         data = {version.path: version.hash for version in dvc.stage_data(self.root, self.model_folder)}
         note(data=data)
-        try:
-            self.staging.mkdir(parents=True)
+        with staging_folder(self.staging):
             result = function(self.staging)
             results = read_results(self.staging)
             data |= used_data()
@@ -91,8 +91,6 @@ class Training:
                 environment=results.environment,
             )
             publish(results, self.model_folder, trained)
-        finally:
-            shutil.rmtree(self.staging, ignore_errors=True)
         return result, results.metrics
 
     def facts(self) -> dict[str, Any]:
@@ -130,11 +128,8 @@ class Training:
         A job that runs already with the same code, data, parameters and image is followed instead, and the result of
         one that has succeeded is taken, unless `force` is set. `on_interrupt` is one of `interrupts`' words.
         """
-        with console.Console() as progress:
-            try:
-                return self._as_job(progress, force=force, on_interrupt=on_interrupt)
-            finally:
-                shutil.rmtree(self.staging, ignore_errors=True)
+        with console.Console() as progress, staging_folder(self.staging):
+            return self._as_job(progress, force=force, on_interrupt=on_interrupt)
 
     def _submission(self) -> Submission:
         return Submission(self.config, self.root, self.model_name, self.script, self.commit)
@@ -146,7 +141,7 @@ class Training:
             raise TrainingError(f"the bucket `{connection.cloud.bucket_name}` does not exist", "invoke init")
         fingerprint = submission.fingerprint(parameters=self.chosen)
         earlier = None if force else self._earlier(connection.cloud, submission, fingerprint, progress)
-        job, order = earlier or self._submit(connection.cloud, submission, fingerprint, progress)
+        job, order = earlier or self._submit(connection.cloud, submission, fingerprint, progress, force=force)
         self.run_id = order.run_id
         record = JobRecord(connection.cloud, self.config, order, job, progress)
         record.submitted()
@@ -195,7 +190,10 @@ class Training:
             return job, order
         return None
 
-    def _submit(self, cloud: Cloud, submission: Submission, fingerprint: str, progress: Progress) -> tuple[Job, Order]:
+    def _submit(
+        self, cloud: Cloud, submission: Submission, fingerprint: str, progress: Progress, *, force: bool
+    ) -> tuple[Job, Order]:
+        """Create the job and return it with its order; or the earlier one, when another process was faster."""
         order = submission.order(self.run_id, self.parameters, cloud.bucket_name)
         plan = submission.send(cloud, order, progress)
         labels = {
@@ -203,7 +201,11 @@ class Training:
             **self._labels(submission.hashes),
             FINGERPRINT_LABEL: fingerprint,
         }
-        job = jobs.create_job(cloud, f"{self.model_name}-{self.run_id}", plan, labels)
+        with claimed(cloud, submission.claim(fingerprint)):
+            earlier = None if force else self._earlier(cloud, submission, fingerprint, progress)
+            if earlier is not None:
+                return earlier
+            job = jobs.create_job(cloud, f"{self.model_name}-{self.run_id}", plan, labels)
         progress.step(f"submitted {CUSTOM_JOB.noun} {job.job_id} for {submission.machines} ({cloud.vertex_url})")
         if page := jobs.console_page(cloud, job):
             progress.step(page)
@@ -234,21 +236,27 @@ class Training:
         """Return the version of this run in the registry; it is put there unless an interrupted training did so."""
         cloud = connection.cloud
         model_id = lineage.registry_model_id(cloud.bucket_name, self.model_name)
-        found = connection.ask(lambda cloud: vertex.find_version(cloud, model_id, "edge-run", order.run_id))
-        if found is not None:
+
+        def find() -> vertex.ModelVersion | None:
+            return connection.ask(lambda cloud: vertex.find_version(cloud, model_id, "edge-run", order.run_id))
+
+        if (found := find()) is not None:
             return found
-        progress.step("uploading the model to the registry")
         commit = lineage.Commit(order.commit, bool(order.dirty)) if order.commit else None
         hashes = {path: dvc.hash_of(url) for path, url in order.data.items()}
-        return vertex.upload_model(
-            connection.cloud,
-            model_id=model_id,
-            display_name=self.model_name,
-            artifact_uri=f"{order.output_uri}/{ARTIFACT_FOLDER}",
-            image=self.config.serving_image(self.config.models[self.model_name]),
-            labels=job.labels,
-            description=lineage.description(commit, hashes, order.parameters),
-        )
+        with claimed(connection.cloud, self._submission().claim(order.run_id)):
+            if (found := find()) is not None:  # another training that follows the same job was faster
+                return found
+            progress.step("uploading the model to the registry")
+            return vertex.upload_model(
+                connection.cloud,
+                model_id=model_id,
+                display_name=self.model_name,
+                artifact_uri=f"{order.output_uri}/{ARTIFACT_FOLDER}",
+                image=self.config.serving_image(self.config.models[self.model_name]),
+                labels=job.labels,
+                description=lineage.description(commit, hashes, order.parameters),
+            )
 
     def _labels(self, data: Mapping[str, str]) -> dict[str, str]:
         return lineage.labels(self.model_name, self.run_id, self.commit, data, self.chosen)

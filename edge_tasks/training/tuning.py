@@ -9,6 +9,7 @@ from typing import Any
 
 from edge_tasks import console
 from edge_tasks.adapters import git, storage, tuning_jobs
+from edge_tasks.adapters.claim import claimed
 from edge_tasks.adapters.cloud import Cloud, connect
 from edge_tasks.adapters.jobs import console_page
 from edge_tasks.adapters.tuning_jobs import Trial, TuningJob
@@ -66,7 +67,7 @@ class Tuning:
             parameters=self._fixed(), search=self._ranges.specs(), metric=self._ranges.metric, trials=self._trials
         )
         job = None if force else self._earlier(connection.cloud, fingerprint, progress)
-        job = job or self._submit(connection.cloud, submission, fingerprint, progress)
+        job = job or self._submit(connection.cloud, submission, fingerprint, progress, force=force)
         told: set[str] = set()
         follower = Follower(
             kind=TUNING_JOB,
@@ -117,23 +118,29 @@ class Tuning:
                 return job
         return None
 
-    def _submit(self, cloud: Cloud, submission: Submission, fingerprint: str, progress: Progress) -> TuningJob:
+    def _submit(
+        self, cloud: Cloud, submission: Submission, fingerprint: str, progress: Progress, *, force: bool
+    ) -> TuningJob:
         run_id = lineage.new_run_id()
         search = Search(metric=self._ranges.metric, types=dict(self._ranges.types))
         order = submission.order(run_id, self._parameters, cloud.bucket_name, search)
         plan = submission.send(cloud, order, progress)
         labels = lineage.labels(self._model_name, run_id, self._commit, submission.hashes, self._fixed())
-        job = tuning_jobs.create_tuning_job(
-            cloud,
-            f"{self._model_name}-{run_id}",
-            plan,
-            metric=self._ranges.metric,
-            goal="MAXIMIZE" if self._ranges.maximize else "MINIMIZE",
-            parameters=self._ranges.specs(),
-            trials=self._trials,
-            parallel=self._parallel,
-            labels={**submission.settings.labels, **labels, LABEL: fingerprint},
-        )
+        with claimed(cloud, submission.claim(fingerprint)):
+            job = None if force else self._earlier(cloud, fingerprint, progress)
+            if job is not None:
+                return job
+            job = tuning_jobs.create_tuning_job(
+                cloud,
+                f"{self._model_name}-{run_id}",
+                plan,
+                metric=self._ranges.metric,
+                goal="MAXIMIZE" if self._ranges.maximize else "MINIMIZE",
+                parameters=self._ranges.specs(),
+                trials=self._trials,
+                parallel=self._parallel,
+                labels={**submission.settings.labels, **labels, LABEL: fingerprint},
+            )
         progress.step(
             f"submitted {TUNING_JOB.noun} {job.job_id}: {self._trials} trials, {self._parallel} at a time, each on "
             f"{submission.machines} ({cloud.vertex_url})"

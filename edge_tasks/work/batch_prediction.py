@@ -6,6 +6,7 @@ No endpoint is needed for it. https://cloud.google.com/vertex-ai/docs/prediction
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import tempfile
@@ -16,6 +17,7 @@ from typing import Any
 
 from edge_tasks.adapters import batch_jobs, storage, vertex
 from edge_tasks.adapters.batch_jobs import BatchJob
+from edge_tasks.adapters.claim import claimed
 from edge_tasks.adapters.cloud import Cloud
 from edge_tasks.adapters.store import StateStore
 from edge_tasks.errors import CloudError, DataError, NotFoundError
@@ -27,6 +29,9 @@ from edge_tasks.values.trained_model import find_trained_model
 from edge_tasks.work.following import Choose, Connection, Follower, JobKind
 
 BATCH_JOB = JobKind("batch prediction job", batch_jobs.get_batch_job, batch_jobs.cancel_batch_job)
+
+# The label by which the same prediction is found again.
+FINGERPRINT_LABEL = "edge-batch"
 
 FORMATS = ("jsonl", "csv")
 
@@ -56,34 +61,26 @@ def predict_batch(
     progress: Progress,
     on_interrupt: str,
     choose: Choose,
+    *,
+    force: bool = False,
 ) -> Outcome:
     """Predict every instance of the file `source` with the model `name`, and write the results to `output`.
 
     Both are .jsonl (one JSON value a line) or .csv (with a header). Instances that fail are written to another file
-    beside `output`. Raises DataError for a file that cannot be predicted, NotFoundError when there is no version.
+    beside `output`. A job that predicts the same already is followed, and the results of one that has succeeded are
+    taken, unless `force` is set. Raises DataError for a file that cannot be predicted, NotFoundError when there is no
+    version.
     """
     count = check_input(source)
     _format_of(output)
     connection = Connection(connect, progress)
     cloud, settings = connection.cloud, config.models[name]
-    model = _version(cloud, config, root, name)
-    job_id = lineage.new_run_id()
-    prefix = f"{config.storage_bucket.vertex_jobs_directory}/{name}/batch/{job_id}"
-    progress.step(f"uploading {count} instances of {source.name}")
-    job = batch_jobs.create_batch_job(
-        cloud,
-        f"{name}-{job_id}",
-        model=model,
-        input_uri=storage.upload(cloud, source, f"{prefix}/{source.name}"),
-        instances_format=_format_of(source),
-        output_uri=f"gs://{cloud.bucket_name}/{prefix}/output",
-        machine=_machine(settings),
-        replica_count=settings.min_replica_count,
-        labels={**settings.labels, "edge-model": name},
-    )
-    progress.step(
-        f"submitted {BATCH_JOB.noun} {job.job_id} for version {model.rpartition('@')[2]} ({cloud.vertex_url})"
-    )
+    model = vertex.get_model(cloud, _version(cloud, config, root, name))
+    fingerprint = _fingerprint(source, model, settings)
+    job = None if force else _earlier(cloud, fingerprint, progress)
+    if job is None:
+        progress.step(f"uploading {count} instances of {source.name}")
+        job = _submit(cloud, config, name, model, source, fingerprint, progress, force=force)
     job = Follower(
         kind=BATCH_JOB,
         connection=connection,
@@ -91,7 +88,7 @@ def predict_batch(
         timeout=_TIMEOUT,
         on_interrupt=on_interrupt,
         choose=choose,
-        later=f"its results will be in gs://{cloud.bucket_name}/{prefix}/output",
+        later="predict again to follow it",
     ).follow(job)
     if job.state not in ("SUCCEEDED", "PARTIALLY_SUCCEEDED"):
         raise CloudError(
@@ -99,6 +96,65 @@ def predict_batch(
             f"look at the instances in {source}, and at the model's test_payload.json",
         )
     return _bring_back(connection, job, source, output)
+
+
+def _fingerprint(source: Path, model: vertex.ModelVersion, settings: ModelConfig) -> str:
+    """Return one hash (32 hex digits) over all that decides what a job gives, and on what it runs."""
+    what = {
+        "instances": hashlib.sha256(source.read_bytes()).hexdigest(),
+        "format": _format_of(source),
+        "model": [model.versioned_name, model.artifact_uri],  # a version may be deleted, and its number used again
+        "machine": [_machine(settings), settings.min_replica_count],
+    }
+    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _earlier(cloud: Cloud, fingerprint: str, progress: Progress) -> BatchJob | None:
+    """Return the newest job that predicts the very same and whose results can be had; None without one."""
+    for job in batch_jobs.find_batch_jobs(cloud, FINGERPRINT_LABEL, fingerprint):
+        if job.state == "CANCELLING" or (job.done and job.state != "SUCCEEDED"):
+            continue
+        if job.done and not storage.has_objects(cloud, job.output_uri):
+            continue  # somebody has removed them
+        what = "has predicted this already: taking its results" if job.done else "predicts this already: following it"
+        progress.step(f"{BATCH_JOB.noun} {job.job_id} {what} (to predict anew: --force)")
+        return job
+    return None
+
+
+def _submit(
+    cloud: Cloud,
+    config: EdgeConfig,
+    name: str,
+    model: vertex.ModelVersion,
+    source: Path,
+    fingerprint: str,
+    progress: Progress,
+    *,
+    force: bool,
+) -> BatchJob:
+    """Upload the instances and create the job; or return the earlier one, when another process was faster."""
+    settings = config.models[name]
+    folder = f"{config.storage_bucket.vertex_jobs_directory}/{name}/batch"
+    job_id = lineage.new_run_id()
+    input_uri = storage.upload(cloud, source, f"{folder}/{job_id}/{source.name}")
+    with claimed(cloud, f"{folder}/claims/{fingerprint}"):
+        earlier = None if force else _earlier(cloud, fingerprint, progress)
+        if earlier is not None:
+            return earlier
+        job = batch_jobs.create_batch_job(
+            cloud,
+            f"{name}-{job_id}",
+            model=model.versioned_name,
+            input_uri=input_uri,
+            instances_format=_format_of(source),
+            output_uri=f"gs://{cloud.bucket_name}/{folder}/{job_id}/output",
+            machine=_machine(settings),
+            replica_count=settings.min_replica_count,
+            labels={**settings.labels, "edge-model": name, FINGERPRINT_LABEL: fingerprint},
+        )
+    progress.step(f"submitted {BATCH_JOB.noun} {job.job_id} for version {model.version} ({cloud.vertex_url})")
+    return job
 
 
 def check_input(path: Path) -> int:
@@ -154,7 +210,7 @@ def _version(cloud: Cloud, config: EdgeConfig, root: Path, name: str) -> str:
         return deployed.model
     trained = find_trained_model(root / "models" / name, name)
     if trained is not None and trained.model and trained.target == config.target:
-        return vertex.get_model(cloud, trained.model).versioned_name
+        return trained.model
     raise NotFoundError(
         f"no version of `{name}` is in the registry", f"train it as a job, or invoke model.deploy --name {name}"
     )
