@@ -7,14 +7,13 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 from benchmarks.laboratory import BIN, Laboratory
 from benchmarks.peers import PeerError, run_peer
-from benchmarks.row import Peer, RatioRow, Row
+from benchmarks.row import DifferenceRow, Peer, RatioRow, Row
 from benchmarks.sample import Sample, compared, duration, timed
 
 FEW, MANY = 1_000, 10_000
@@ -66,17 +65,6 @@ def run(_run, rounds, model_output_dir="./"):
     (Path(model_output_dir) / "metrics.json").write_text('{"score": 1.0}')
     print(f"TIMES {entered} {done}", file=sys.__stderr__)
 """
-
-
-@dataclass(frozen=True)
-class ExtraRow(Row):
-    """A measurement whose limit is about what it takes longer than its peer."""
-
-    @property
-    def value(self) -> float:
-        """The seconds more than the peer's median."""
-        assert self.peer is not None
-        return self.sample.median - self.peer.sample.median
 
 
 def measure(laboratory: Laboratory) -> Iterator[Row]:
@@ -188,7 +176,7 @@ def _recording(laboratory: Laboratory) -> Iterator[Row]:
         for times, words in zip(starts, ((), ("-u",)), strict=True):
             times.append(train(*words)[0])
     recorded, bare = (Sample(tuple(times)) for times in starts)
-    yield ExtraRow("start of a training that is recorded", recorded, Peer("not recorded", bare), START)
+    yield DifferenceRow("start of a training that is recorded", recorded, Peer("not recorded", bare), START)
 
     rounds = int(60 / (train("-u", "with", "rounds=2000")[1] / 2000))
     whole: list[list[float]] = [[], []]
@@ -197,4 +185,4 @@ def _recording(laboratory: Laboratory) -> Iterator[Row]:
             times.append(train(*words, f"rounds={rounds}")[1])
     recorded, bare = (Sample(tuple(times)) for times in whole)
     limit = MINUTE_SHARE * bare.median
-    yield ExtraRow(f"a training of {duration(bare.median)}, recorded", recorded, Peer("not recorded", bare), limit)
+    yield DifferenceRow(f"a training of {duration(bare.median)}, recorded", recorded, Peer("not recorded", bare), limit)

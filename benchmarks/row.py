@@ -100,7 +100,7 @@ class DifferenceRow(Row):
 
     def in_words(self, limit: float) -> str:
         """Return the limit with its unit."""
-        return f"{limit:g} s more"
+        return f"{limit:.2g} s more"
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import urllib.request
 from datetime import timedelta
 from pathlib import Path
@@ -11,10 +12,11 @@ from typing import Any
 
 import pytest
 
-from edge_tasks.adapters.cloud import Cloud
+from edge_tasks.adapters import local
+from edge_tasks.adapters.cloud import Cloud, connect, connect_if_running
 from edge_tasks.adapters.run_store import RunStore
 from edge_tasks.adapters.store import StateStore
-from edge_tasks.errors import ConfigError, NotFoundError
+from edge_tasks.errors import ConfigError, NoAnswerError, NotFoundError
 from edge_tasks.values.config import EdgeConfig
 from edge_tasks.values.progress import Silence
 from edge_tasks.values.run_record import COMPLETED, QUEUED, RUNNING, RunRecord, Series, utc_now
@@ -160,6 +162,29 @@ def test_one_model_can_be_shown_alone(store: RunStore, cloud: Cloud, config: Edg
     assert list(rows(open_records(cloud, config, "other"))) == [record(2).run_id]
     with pytest.raises(ConfigError, match="no model `nobody`"):
         open_records(cloud, config, "nobody")
+
+
+def test_servers_that_come_back_on_other_ports_are_found(tmp_path: Path) -> None:
+    with bucket(tmp_path) as root:
+        config = load_config(root, {})
+        cloud = connect(config, root)
+        run = write(RunStore(cloud, config), record(1))
+        records = open_records(cloud, config, None, lambda: connect_if_running(config, root))
+        assert list(rows(records)) == [run.run_id]
+        local.stop(root)
+        with pytest.raises(NoAnswerError):
+            records.rows()
+        assert local.running(root) is None, "they are the user's to start"
+        local.start(root, port=free_port(), storage_port=free_port())
+        with pytest.raises(NoAnswerError):
+            records.rows()
+        assert list(rows(records)) == [run.run_id]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def test_the_task_shows_a_training_and_ends_with_ctrl_c(hello_world: Repository, tmp_path: Path) -> None:

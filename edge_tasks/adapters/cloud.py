@@ -146,6 +146,13 @@ def connect(config: EdgeConfig, root: Path) -> Cloud:
     return _google_cloud(config)
 
 
+def connect_if_running(config: EdgeConfig, root: Path) -> Cloud | None:
+    """Return what `connect` does, or None when the servers of target `local` do not run; they are not started."""
+    from edge_tasks.adapters import local
+
+    return None if config.target == "local" and local.running(root) is None else connect(config, root)
+
+
 def was_initialised(config: EdgeConfig, root: Path) -> bool:
     """Say whether there can be a bucket: local servers that never ran hold none, and need no start to say so."""
     from edge_tasks.adapters import local

@@ -11,10 +11,10 @@ from typing import Any
 
 from edge_tasks.adapters.cloud import CALL_TIMEOUT, Cloud, sdk_errors
 from edge_tasks.values.run_query import flattened
-from edge_tasks.values.run_record import COMPLETED, FAILED, INTERRUPTED, RunRecord
+from edge_tasks.values.run_record import COMPLETED, DIED, FAILED, INTERRUPTED, RunRecord
 
 # The names that Vertex AI has for the ends of a run.
-_STATES = {COMPLETED: "COMPLETE", FAILED: "FAILED", INTERRUPTED: "CANCELLED"}
+_STATES = {COMPLETED: "COMPLETE", FAILED: "FAILED", DIED: "FAILED", INTERRUPTED: "CANCELLED"}
 _SCHEMA_VERSION = "0.0.1"
 
 

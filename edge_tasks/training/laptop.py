@@ -20,7 +20,7 @@ from edge_tasks.errors import EdgeError, NoAnswerError, NotFoundError, TrainingE
 from edge_tasks.training.context import Order
 from edge_tasks.training.data import used_data
 from edge_tasks.training.job_record import JobRecord
-from edge_tasks.training.recording import plain
+from edge_tasks.training.journal import plain
 from edge_tasks.training.results import METRICS_FILE, Results, publish, read_results
 from edge_tasks.training.staging import staging_folder
 from edge_tasks.training.submission import Submission

@@ -18,8 +18,8 @@ from sacred.observers import RunObserver
 from sacred.run import Run
 
 from edge_tasks.errors import EdgeError
-from edge_tasks.training.waiting import wait_for
 from edge_tasks.values.config import EdgeConfig
+from edge_tasks.work.waiting import wait_for
 
 URI_VARIABLE = "EDGE_MONGO_URI"
 

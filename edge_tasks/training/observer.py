@@ -6,7 +6,6 @@ import contextlib
 import os
 import platform
 import socket
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
@@ -16,20 +15,16 @@ from sacred import SETTINGS
 from sacred.observers import RunObserver
 from sacred.run import Run
 
-from edge_tasks.adapters.cloud import Cloud, connect, connect_from_job, was_initialised
 from edge_tasks.adapters.dvc import hash_of
-from edge_tasks.adapters.run_store import RunStore
 from edge_tasks.adapters.secret_manager import read_secret
-from edge_tasks.adapters.storage import bucket_exists
-from edge_tasks.errors import EdgeError
 from edge_tasks.training.capture import output_into
-from edge_tasks.training.context import Order
-from edge_tasks.training.mirror import Mirror
+from edge_tasks.training.context import Order, job_root
+from edge_tasks.training.journal import Journal, plain, short_result
 from edge_tasks.training.mongo import URI_VARIABLE, BackgroundMongoObserver, wants_mongo
-from edge_tasks.training.recording import Recording, plain, short_result
 from edge_tasks.values.config import EdgeConfig
-from edge_tasks.values.run_record import COMPLETED, FAILED, RUNNING, RunRecord, utc_now
-from edge_tasks.work.kept_runs import KeptRuns
+from edge_tasks.values.run_record import COMPLETED, FAILED, RUNNING, utc_now
+from edge_tasks.work.place import Place
+from edge_tasks.work.recorder import tell
 
 # The id of the run that a training repeats; set by `experiments.reproduce`.
 REPRODUCED_VARIABLE = "EDGE_REPRODUCED_FROM"
@@ -39,15 +34,15 @@ _LONGEST_INTERVAL = 30.0
 
 
 class BucketObserver(RunObserver):  # type: ignore[misc]
-    """Passes what Sacred tells of a run on to its recording."""
+    """Writes what Sacred tells of a run into its journal."""
 
-    def __init__(self, recording: Recording):
-        self._recording = recording
+    def __init__(self, journal: Journal):
+        self._journal = journal
 
     def log_metrics(self, metrics_by_name: Mapping[str, Any], info: Any) -> None:
         """Take what Sacred has collected since the last time."""
         del info
-        self._recording.log(metrics_by_name)
+        self._journal.log(metrics_by_name)
 
     def completed_event(self, stop_time: datetime, result: Any) -> None:
         """Write the end of a run that went well."""
@@ -64,11 +59,11 @@ class BucketObserver(RunObserver):  # type: ignore[misc]
 
     def join(self) -> None:
         """Wait until everything is written, for a limited time."""
-        self._recording.end()
+        self._journal.end()
 
     def _end(self, moment: datetime, **changes: Any) -> None:
         # Sacred's times are UTC and do not say so.
-        self._recording.note(ended=moment.replace(tzinfo=timezone.utc), **changes)
+        self._journal.note(ended=moment.replace(tzinfo=timezone.utc), **changes)
 
 
 @contextlib.contextmanager
@@ -82,23 +77,25 @@ def recorded(
     if run.unobserved:
         yield lambda **_: None
         return
-    now = utc_now()
-    begun = {"status": RUNNING, "started": now, "ended": None, "error": None, "trace": None, **_host(run)}
-
-    def begin(before: RunRecord | None) -> RunRecord:
-        if before is None:
-            return RunRecord(run_id=run_id, model_name=model_name, created=now, **begun, **facts)
-        gaps = {name: value for name, value in facts.items() if not getattr(before, name)}
-        return before.changed(**begun, **gaps)
-
     interval = min(run.beat_interval if run.beat_interval > 0 else _LONGEST_INTERVAL, _LONGEST_INTERVAL)
-    recording = Recording(model_name, run_id, place.store, begin, tell, interval, place.mirror(run_id), place.kept)
-    recording.start(_sources(run))
-    run.observers.append(BucketObserver(recording))
+    started = {"status": RUNNING, "started": str(utc_now()), "ended": None, "error": None, "trace": None}
+    begin = {
+        "begun": {**started, **_host(run)},
+        "facts": facts,
+        "sources": _sources(run),
+        "interval": interval,
+    }
+    try:
+        journal = Journal(place, model_name, run_id, begin)
+    except OSError as error:
+        tell(f"the run {run_id} is not recorded: {error}")
+        yield lambda **_: None
+        return
+    run.observers.append(BucketObserver(journal))
     if wants_mongo(place.config):
-        run.observers.append(BackgroundMongoObserver(run, run_id, place.mongo_address, recording.output, tell))
-    with _captured(run, recording.output):
-        yield recording.note
+        run.observers.append(BackgroundMongoObserver(run, run_id, _mongo_address(place), journal.output, tell))
+    with _captured(run, journal.output):
+        yield journal.note
 
 
 @contextlib.contextmanager
@@ -117,7 +114,7 @@ def recorded_job(run: Run, config: EdgeConfig, order: Order) -> Iterator[Callabl
         "job": f"{parent}/customJobs/{job_id}" if job_id else None,
         "tags": [f"tuning-{order.run_id.rpartition('-')[0]}"] if order.search else [],
     }
-    with recorded(run, order.run_id, order.model_name, Place.of_job(config), facts) as note:
+    with recorded(run, order.run_id, order.model_name, Place(config, job_root(), in_job=True), facts) as note:
         yield note
 
 
@@ -132,65 +129,6 @@ def order_facts(order: Order, config: EdgeConfig) -> dict[str, Any]:
         "data": {path: hash_of(url) for path, url in order.data.items()},
         "parameters": plain(order.parameters),
     }
-
-
-class Place:
-    """Where runs are recorded: the repository's bucket and, when edge.yaml says so, Vertex AI Experiments.
-
-    Nothing is connected before it is needed, which is on the recording's own thread.
-    """
-
-    def __init__(self, config: EdgeConfig, connect: Callable[[], Cloud], kept: KeptRuns | None = None):
-        self.config = config
-        self.kept = kept
-        self._connect = connect
-
-    @classmethod
-    def of_laptop(cls, config: EdgeConfig, root: Path) -> Place:
-        """Return the place as this machine sees it."""
-
-        def connected() -> Cloud:
-            if not was_initialised(config, root):
-                raise EdgeError(f"there is no bucket `{config.storage_bucket.bucket_name}` yet", "invoke init")
-            return connect(config, root)
-
-        return cls(config, connected, KeptRuns.of(config, root))
-
-    @classmethod
-    def of_job(cls, config: EdgeConfig) -> Place:
-        """Return the place as the job that this process is sees it."""
-        return cls(config, lambda: connect_from_job(config))
-
-    def store(self) -> RunStore:
-        """Return where the records are. Raises EdgeError when that is not there (yet)."""
-        cloud = self._connect()
-        if not bucket_exists(cloud):
-            raise EdgeError(f"the bucket `{cloud.bucket_name}` does not exist", "invoke init")
-        return RunStore(cloud, self.config)
-
-    def mongo_address(self) -> str:
-        """Return the address of the MongoDB that runs are to be in, too."""
-        address = os.environ.get(URI_VARIABLE)
-        return address or read_secret(self._connect(), self.config.experiments.mongo_uri_secret or "")
-
-    def mirror(self, run_id: str) -> Mirror | None:
-        """Return what shows the run in Vertex AI Experiments, if that is wanted."""
-        experiment = self.config.experiments.vertex_experiment
-        if experiment is None:
-            return None
-
-        def show(record: RunRecord) -> None:
-            from edge_tasks.adapters.vertex_experiments import show_run
-
-            show_run(self._connect(), experiment, record)
-
-        return Mirror(show, "Vertex AI Experiments", run_id, tell)
-
-
-def tell(text: str) -> None:
-    """Say what went wrong with the record of a run, which stops no training."""
-    sys.stderr.write(f"warning: {text}\n")
-    sys.stderr.flush()
 
 
 def silence_sacred(main: Callable[..., Any]) -> None:
@@ -221,6 +159,12 @@ def _captured(run: Run, output: Path) -> Iterator[None]:
         yield
 
 
+def _mongo_address(place: Place) -> Callable[[], str]:
+    """Return what gets the address of the MongoDB that runs are to be in, too."""
+    secret = place.config.experiments.mongo_uri_secret or ""
+    return lambda: os.environ.get(URI_VARIABLE) or read_secret(place.cloud(), secret)
+
+
 def _host(run: Run) -> dict[str, Any]:
     """Return the fields that tell of the machine and what is installed on it."""
     machine = {name: value for name, value in run.host_info.items() if name != "ENV"}
@@ -233,8 +177,8 @@ def _host(run: Run) -> dict[str, Any]:
     }
 
 
-def _sources(run: Run) -> dict[str, Path]:
+def _sources(run: Run) -> dict[str, str]:
     """Return the source files that Sacred has found, by their paths below the folder of train.py."""
     base = Path(run.experiment_info["base_dir"])
     names = [str(name) for name, _ in run.experiment_info["sources"]]
-    return {name: base / name for name in names if ".." not in Path(name).parts and not Path(name).is_absolute()}
+    return {name: str(base / name) for name in names if ".." not in Path(name).parts and not Path(name).is_absolute()}

@@ -12,11 +12,12 @@ from typing import Any, TypeVar
 from edge_tasks.errors import EdgeError, TrainingError, full_disk
 from edge_tasks.training.context import Order, TrainingState, current_order
 from edge_tasks.training.failure import TrainingFailedError, TrainingInterruptedError
-from edge_tasks.training.observer import Place, recorded, recorded_job, silence_sacred
+from edge_tasks.training.observer import recorded, recorded_job, silence_sacred
 from edge_tasks.training.wishes import Wishes, take_wishes, with_wishes, without_wishes
 from edge_tasks.values.config import EdgeConfig
 from edge_tasks.values.edge_yaml import find_root
 from edge_tasks.values.interrupts import take_sigterm_like_ctrl_c
+from edge_tasks.work.place import Place
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -96,7 +97,7 @@ def _train(
     if parameters.get("is_vertex"):
         result, metrics = None, training.as_job(force=wishes.force, on_interrupt=wishes.on_interrupt)
     else:
-        with recorded(run, training.run_id, name, Place.of_laptop(config, training.root), training.facts()) as note:
+        with recorded(run, training.run_id, name, Place(config, training.root), training.facts()) as note:
             result, metrics = training.in_process(
                 lambda folder: function(**{**arguments, _OUTPUT_ARGUMENT: str(folder)}), note
             )

@@ -23,13 +23,14 @@ from edge_tasks.adapters.run_store import RunStore
 from edge_tasks.adapters.secret_manager import read_secret
 from edge_tasks.adapters.vertex_experiments import show_run
 from edge_tasks.errors import CloudError
-from edge_tasks.training import mongo, recording
-from edge_tasks.training.mirror import Mirror
+from edge_tasks.training import mongo
 from edge_tasks.training.mongo import BackgroundMongoObserver
 from edge_tasks.training.packages import mirror_requirements
 from edge_tasks.values.config import Experiments
 from edge_tasks.values.edge_yaml import load_config
 from edge_tasks.values.run_record import COMPLETED, RUNNING, RunRecord, utc_now
+from edge_tasks.work import recording
+from edge_tasks.work.mirror import Mirror
 
 EDGE_YAML = """\
 google_cloud_project: {project_id: my-project, region: us-central1}
@@ -105,7 +106,7 @@ def test_a_mirror_that_hangs_or_fails_takes_nothing_from_the_record(
     (tmp_path / "edge.yaml").write_text(EDGE_YAML)
     storage.create_bucket(cloud)
     store = RunStore(cloud, load_config(tmp_path, {}))
-    release = threading.Event()
+    release, output = threading.Event(), tmp_path / "output.txt"
 
     def hangs(_: RunRecord) -> None:
         release.wait(60)
@@ -121,7 +122,7 @@ def test_a_mirror_that_hangs_or_fails_takes_nothing_from_the_record(
             return before or RunRecord(run_id=run_id, model_name="wine", status=RUNNING, created=utc_now())
 
         mirror = Mirror(show, "the other place", run_id, told.append)
-        writing = recording.Recording("wine", run_id, lambda: store, begin, told.append, 1.0, mirror)
+        writing = recording.Recording("wine", run_id, output, lambda: store, begin, told.append, 1.0, mirror)
         writing.start({})
         writing.note(status=COMPLETED, metrics={"score": 0.75})
         writing.end()

@@ -13,13 +13,14 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 
+import psutil
 import pytest
 
 from edge_tasks.adapters import local, storage
 from edge_tasks.adapters.cloud import connect
 from edge_tasks.adapters.run_store import RunStore
 from edge_tasks.values.edge_yaml import load_config
-from edge_tasks.values.run_record import COMPLETED, DIED, FAILED, INTERRUPTED, RUNNING, utc_now
+from edge_tasks.values.run_record import COMPLETED, DIED, FAILED, INTERRUPTED, utc_now
 from edge_tasks.work.experiments import Run, list_runs, load_run
 from tests.repositories import Repository, clean_environment
 
@@ -31,6 +32,8 @@ models: {wine: {endpoint_name: wine}}
 
 TRAIN = """\
 import os
+import resource
+import signal
 import subprocess
 import sys
 import time
@@ -65,7 +68,14 @@ def run(_run, rate, do, model_output_dir="./"):
     if do == "fail":
         print("last words")
         raise ValueError("no good")
-    if do == "sleep":
+    if do == "full":
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1024, resource.RLIM_INFINITY))
+        _run.info["more"] = "x"
+    if do == "fork" and os.fork() == 0:
+        time.sleep(60)
+        os._exit(0)
+    if do in ("sleep", "fork"):
         print("ready", file=sys.stderr, flush=True)
         time.sleep(60)
     if do == "nan":
@@ -188,9 +198,9 @@ def test_numbers_that_are_none_do_not_break_the_record(repository: Repository) -
     assert only(repository).series["loss"].values[-1] is None
 
 
-def started(repository: Repository) -> subprocess.Popen[str]:
+def started(repository: Repository, do: str = "sleep") -> subprocess.Popen[str]:
     """Start a training that sleeps, and return when it is recorded as running."""
-    process = repository.start(sys.executable, "models/wine/train.py", "-b", "1", "with", "do=sleep")
+    process = repository.start(sys.executable, "models/wine/train.py", "-b", "1", "with", f"do={do}")
     try:
         eventually(lambda: any(b"ready" in run.output for run in recorded(repository)))
     except BaseException:
@@ -215,9 +225,65 @@ def test_a_killed_training_shows_as_died_and_keeps_what_it_printed(repository: R
     process.communicate(timeout=60)
     run = only(repository)
     assert b"ready" in run.output
-    record = run.record
-    assert record.status_at(utc_now()) == RUNNING
-    assert record.status_at(utc_now() + timedelta(minutes=5)) == DIED
+    assert run.record.ended
+    assert run.record.error
+    assert "killed" in run.record.error
+
+
+def test_a_training_that_is_killed_in_its_first_moment_is_recorded(repository: Repository) -> None:
+    process = repository.start(sys.executable, "models/wine/train.py", "with", "do=sleep")
+    assert process.stdout
+    for line in process.stdout:
+        if line == "ready\n":
+            break
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate(timeout=60)
+    run = only(repository)
+    assert run.record.status == DIED
+    assert run.record.parameters["do"] == "sleep"
+    assert b"ready" in run.output
+    assert set(run.record.sources) == {"train.py", "helper.py"}
+
+
+def recorder_of(process: subprocess.Popen[str]) -> psutil.Process:
+    found = [child for child in psutil.Process(process.pid).children() if "edge_tasks.work.recorder" in child.cmdline()]
+    (recorder,) = found
+    return recorder
+
+
+def test_a_killed_recorder_is_followed_by_another_one(repository: Repository) -> None:
+    process = started(repository)
+    recorder_of(process).kill()
+    os.killpg(process.pid, signal.SIGINT)
+    printed, _ = process.communicate(timeout=60)
+    assert "warning" not in printed
+    run = only(repository)
+    assert run.record.status == INTERRUPTED
+    assert b"ready" in run.output
+    assert len(run.series["loss"].steps) == 5
+
+
+def test_processes_that_a_training_forked_neither_hold_its_record_up_nor_write_into_it(repository: Repository) -> None:
+    process = started(repository, "fork")
+    child = next(child for child in psutil.Process(process.pid).children() if child.name() != "tee")
+    process.kill()
+    try:
+        eventually(lambda: only(repository).record.status == DIED)
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate(timeout=60)
+    assert child.pid
+
+
+def test_a_full_disk_stops_neither_a_training_nor_its_record(repository: Repository, tmp_path: Path) -> None:
+    """The journal may grow to so many bytes and no further, as on a full disk."""
+    result = train(repository, "with", "do=full")
+    assert result.returncode == 0, result.stderr
+    assert "cannot be recorded for now: [Errno 27] File too large" in result.stderr
+    run = only(repository)
+    assert run.record.status == COMPLETED
+    assert run.record.metrics == {"score": 0.75}
+    assert len(run.series["loss"].steps) == 5
 
 
 def test_tags_given_to_a_running_training_stay(repository: Repository) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from typing import Any
 
@@ -12,7 +13,7 @@ from edge_tasks.adapters import storage
 from edge_tasks.adapters.cloud import Cloud
 from edge_tasks.adapters.run_store import RunStore
 from edge_tasks.adapters.store import StateStore
-from edge_tasks.errors import NotFoundError
+from edge_tasks.errors import NoAnswerError, NotFoundError
 from edge_tasks.values.config import EdgeConfig
 from edge_tasks.values.run_query import flattened
 from edge_tasks.values.run_record import DIED, FINAL_STATUSES, RunSummary, utc_now
@@ -23,23 +24,33 @@ from edge_tasks.work.dashboard.records import OUTPUT_LIMIT, Details, Row, output
 WHOLE_INTERVAL = 60.0
 
 
-def open_records(cloud: Cloud, config: EdgeConfig, model_name: str | None) -> BucketRecords:
+def open_records(
+    cloud: Cloud, config: EdgeConfig, model_name: str | None, reconnect: Callable[[], Cloud | None] = lambda: None
+) -> BucketRecords:
     """Return the records of the repository, or of one of its models.
 
+    `reconnect` is asked when nothing answers: local servers that were restarted may have other ports.
     Raises EdgeError when there is no bucket yet, or neither edge.yaml nor a run knows the model.
     """
     if not storage.bucket_exists(cloud):
         raise NotFoundError(f"the bucket `{cloud.bucket_name}` is not there", "invoke init")
     if model_name is not None and model_name not in config.models and not RunStore(cloud, config).list(model_name).runs:
         config.model(model_name)
-    return BucketRecords(cloud, config, model_name)
+    return BucketRecords(cloud, config, model_name, reconnect)
 
 
 class BucketRecords:
     """The records of one repository; of one model only when `model_name` is given."""
 
-    def __init__(self, cloud: Cloud, config: EdgeConfig, model_name: str | None = None):
+    def __init__(
+        self,
+        cloud: Cloud,
+        config: EdgeConfig,
+        model_name: str | None = None,
+        reconnect: Callable[[], Cloud | None] = lambda: None,
+    ):
         self._cloud = cloud
+        self._reconnect = reconnect
         self._config = config
         self._model_name = model_name
         self._runs = RunStore(cloud, config)
@@ -63,7 +74,7 @@ class BucketRecords:
 
     def rows(self) -> Iterable[Row]:
         """Return every run as it is now; one that was removed may still be there for a minute."""
-        with self._reading:
+        with self._reading, self._connected():
             if self._whole_at is None or time.monotonic() - self._whole_at > WHOLE_INTERVAL:
                 self._read_all()
             else:
@@ -71,6 +82,16 @@ class BucketRecords:
             state = StateStore(self._cloud).load()
             now = utc_now()
             return [_row(run, now, self._serving(state, run)) for run in self._known.values()]
+
+    @contextlib.contextmanager
+    def _connected(self) -> Iterator[None]:
+        """When nothing answers to the block, let what is asked next go to where the servers are now."""
+        try:
+            yield
+        except NoAnswerError:
+            if cloud := self._reconnect():
+                self._cloud, self._runs = cloud, RunStore(cloud, self._config)
+            raise
 
     def _read_all(self) -> None:
         listing = self._runs.list(self._model_name)

@@ -1,17 +1,13 @@
 """Writing one run's record into the bucket while the training goes on, from a thread of its own.
 
-The training never waits for the bucket, but for a limited time at its end, and no trouble with it becomes the
-training's: what was lost is told, once. A bucket that does not answer is tried again with every sign of life. What it
-has not taken in the end is kept on this machine, and sent with a later run.
+What happened is taken at once; the end waits for the bucket, for a limited time. What was lost is told, once. A bucket
+that does not answer is tried again with every sign of life. What it has not taken in the end is kept on this machine,
+and sent with a later run.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
-import math
-import shutil
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -20,18 +16,15 @@ from typing import Any
 
 from edge_tasks.adapters.run_store import RunStore, Stored
 from edge_tasks.errors import EdgeError, NoAnswerError
-from edge_tasks.training.mirror import Mirror
-from edge_tasks.training.waiting import wait_for
 from edge_tasks.values.run_record import RunRecord, Series, utc_now
 from edge_tasks.work.kept_runs import KeptRuns
+from edge_tasks.work.mirror import Mirror
+from edge_tasks.work.waiting import wait_for
 
 # Seconds that the end of a training waits for the bucket.
 END_LIMIT = 30.0
 # And at least for a mirror, when the bucket has taken all that time.
 _SHORTEST_WAIT = 1.0
-
-# Seconds in which nothing is written yet: loading the clients would take the processor from the training's own start.
-_HEAD_START = 1.0
 
 # Curves and output are written whole each time; a writing that took a second is repeated a minute later, not before.
 _REST = 60.0
@@ -42,9 +35,6 @@ _MOST_SENT = 5
 # A longer source file is data.
 _LONGEST_SOURCE = 1 << 20
 
-# Characters of what a main function returned.
-_LONGEST_RESULT = 10_000
-
 
 class Recording:
     """One run on its way into the bucket.
@@ -52,13 +42,14 @@ class Recording:
     `open_store` may take its time and raise EdgeError. `begin` makes the first record of this process of the one that
     is there already (a job's is written when it is submitted), or of None. `tell` gets a sentence about what went
     wrong. `mirror` shows the record elsewhere, too, and `kept` takes what the bucket does not. What the training prints
-    is to go to the file `output`.
+    is in the file `output`.
     """
 
     def __init__(
         self,
         model_name: str,
         run_id: str,
+        output: Path,
         open_store: Callable[[], RunStore],
         begin: Callable[[RunRecord | None], RunRecord],
         tell: Callable[[str], None],
@@ -66,7 +57,7 @@ class Recording:
         mirror: Mirror | None = None,
         kept: KeptRuns | None = None,
     ):
-        self.run_id = run_id
+        self._run_id = run_id
         self._model_name = model_name
         self._open_store = open_store
         self._begin = begin
@@ -74,10 +65,9 @@ class Recording:
         self._interval = interval
         self._mirror = mirror
         self._kept = kept
-        self._folder = Path(tempfile.mkdtemp(prefix="edge-run-"))
-        self.output = self._folder / "output.txt"
+        self._output = output
 
-        # What the training leaves for the thread.
+        # What is left for the thread.
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._changes: dict[str, Any] = {}
@@ -95,7 +85,7 @@ class Recording:
         self._complained = self._given_up = False
         self._thread = threading.Thread(target=self._run, name="run-recording", daemon=True)
 
-    # --- the training's side: nothing here waits but `end` ---
+    # --- the caller's side: nothing here waits but `end` ---
 
     def start(self, sources: Mapping[str, Path]) -> None:
         """Begin to write; `sources` are the training's files by their names in the record."""
@@ -105,19 +95,17 @@ class Recording:
     def note(self, **changes: Any) -> None:
         """Change fields of the record, with its next writing."""
         with self._lock:
-            new = {name: plain(value) for name, value in changes.items()}
-            self._changes |= new
-            self._all_changes |= new
+            self._changes |= changes
+            self._all_changes |= changes
 
-    def log(self, metrics: Mapping[str, Mapping[str, Any]]) -> None:
-        """Add to the series, as Sacred's observers get it: lists of steps, values and times for each metric."""
+    def log(self, series: Mapping[str, Series]) -> None:
+        """Add to the series."""
         with self._lock:
-            for name, more in metrics.items():
-                series = self._series.setdefault(name, Series())
-                for step, value, moment in zip(more["steps"], more["values"], more["timestamps"], strict=True):
-                    series.steps.append(_number(step) or 0)
-                    series.values.append(_number(value))
-                    series.timestamps.append(f"{moment.isoformat()}Z")
+            for name, more in series.items():
+                whole = self._series.setdefault(name, Series())
+                whole.steps.extend(more.steps)
+                whole.values.extend(more.values)
+                whole.timestamps.extend(more.timestamps)
 
     def end(self) -> None:
         """Write the last of it; waits for at most END_LIMIT seconds."""
@@ -130,7 +118,6 @@ class Recording:
             self._keep(self._kept)
         if self._mirror:
             self._mirror.end(max(_SHORTEST_WAIT, deadline - time.monotonic()))
-        shutil.rmtree(self._folder, ignore_errors=True)
 
     def _keep(self, kept: KeptRuns) -> None:
         """Keep the run on this machine; what the thread may still be busy with is not touched."""
@@ -142,17 +129,16 @@ class Recording:
             sizes = {name: path.stat().st_size for name, path in sources.items()}
             stored = self._stored.record if self._stored else None
             record = self._changed(stored, {"sources": sizes, **changes})
-            place = kept.keep(record, series, self.output, sources)
+            place = kept.keep(record, series, self._output, sources)
         except Exception as error:
-            # As in the thread: it must not become the training's.
-            self._tell(f"the run {self.run_id} cannot be kept on this machine either: {error}")
+            # As in the thread: whatever it is, it is told.
+            self._tell(f"the run {self._run_id} cannot be kept on this machine either: {error}")
         else:
-            self._tell(f"the run {self.run_id} is kept in {place}; the next training, or experiments.list, sends it")
+            self._tell(f"the run {self._run_id} is kept in {place}; the next training, or experiments.list, sends it")
 
     # --- the thread's side ---
 
     def _run(self) -> None:
-        self._wake.wait(_HEAD_START)
         while True:
             ending = self._ending
             try:
@@ -161,13 +147,13 @@ class Recording:
                 if ending:
                     self._lost(error.problem)
                 elif not self._complained:
-                    self._tell(f"the run {self.run_id} cannot be recorded for now: {error.problem}; it is tried again")
+                    self._tell(f"the run {self._run_id} cannot be recorded for now: {error.problem}; it is tried again")
                     self._complained = True
             except EdgeError as error:
                 self._lost(str(error))
                 return
             except Exception as error:
-                # Whatever it is, it must not become the training's.
+                # Whatever it is, it is told.
                 self._lost(f"{type(error).__name__}: {error}")
                 return
             if ending:
@@ -182,13 +168,13 @@ class Recording:
             self._changes = {}
         try:
             if self._stored is None:
-                self._stored = self._store.update(self._model_name, self.run_id, self._begin)
+                self._stored = self._store.update(self._model_name, self._run_id, self._begin)
             if not self._sources_written:
                 changes = {"sources": self._write_sources(self._store), **changes}
             if ending or time.monotonic() >= self._files_not_before:
                 self._write_files(self._store)
             self._stored = self._store.update(
-                self._model_name, self.run_id, lambda now: self._changed(now, changes), self._stored
+                self._model_name, self._run_id, lambda now: self._changed(now, changes), self._stored
             )
         except BaseException:
             with self._lock:
@@ -219,7 +205,7 @@ class Recording:
         for name, path in _short_sources(self._sources).items():
             with contextlib.suppress(OSError):
                 content = path.read_bytes()
-                store.write_source(self._model_name, self.run_id, name, content)
+                store.write_source(self._model_name, self._run_id, name, content)
                 written[name] = len(content)
         return written
 
@@ -229,11 +215,11 @@ class Recording:
             series = {name: _copied(one) for name, one in self._series.items()}
         points = sum(len(one.steps) for one in series.values())
         if points > self._written_points:
-            store.write_series(self._model_name, self.run_id, series)
+            store.write_series(self._model_name, self._run_id, series)
             self._written_points = points
-        size = self.output.stat().st_size if self.output.exists() else 0
+        size = self._output.stat().st_size if self._output.exists() else 0
         if size > self._written_bytes:
-            store.write_output(self._model_name, self.run_id, self.output)
+            store.write_output(self._model_name, self._run_id, self._output)
             self._written_bytes = size
         self._files_not_before = time.monotonic() + _REST * (time.monotonic() - began)
 
@@ -243,26 +229,7 @@ class Recording:
             return
         self._given_up = True
         what = "is not recorded" if self._stored is None else "is recorded in part only"
-        self._tell(f"the run {self.run_id} {what}: {why}")
-
-
-def plain(value: Any) -> Any:
-    """Return `value` as JSON knows it; what JSON has no word for becomes its text."""
-    from datetime import datetime
-
-    if isinstance(value, datetime):
-        return value
-    try:
-        return json.loads(json.dumps(value, default=_plain_item))
-    except (TypeError, ValueError, RecursionError):
-        return str(value)
-
-
-def short_result(value: Any) -> Any:
-    """Return what a main function returned, if it is not too long to keep."""
-    result = plain(value)
-    text = json.dumps(result)
-    return result if len(text) <= _LONGEST_RESULT else f"{text[:_LONGEST_RESULT]}..."
+        self._tell(f"the run {self._run_id} {what}: {why}")
 
 
 def _short_sources(sources: Mapping[str, Path]) -> dict[str, Path]:
@@ -274,18 +241,3 @@ def _copied(series: Series) -> Series:
     return Series.model_construct(
         steps=series.steps.copy(), values=series.values.copy(), timestamps=series.timestamps.copy()
     )
-
-
-def _plain_item(value: Any) -> Any:
-    # numpy's numbers and arrays know themselves how to become Python's.
-    return value.tolist() if hasattr(value, "tolist") else str(value)
-
-
-def _number(value: Any) -> float | None:
-    """Return a logged value as a finite number, else None."""
-    try:
-        number = float(value)
-    except Exception:
-        # Types of other libraries raise what they like, such as RuntimeError for a tensor of two numbers.
-        return None
-    return number if math.isfinite(number) else None

@@ -7,8 +7,8 @@ import threading
 from collections.abc import Callable
 
 from edge_tasks.errors import EdgeError
-from edge_tasks.training.waiting import wait_for
 from edge_tasks.values.run_record import RunRecord
+from edge_tasks.work.waiting import wait_for
 
 
 class Mirror:
