@@ -18,12 +18,14 @@ from edge_tasks.adapters.run_store import RunStore
 from edge_tasks.adapters.store import StateStore
 from edge_tasks.errors import ConfigError, NoAnswerError, NotFoundError
 from edge_tasks.values.config import EdgeConfig
+from edge_tasks.values.edge_yaml import load_config
 from edge_tasks.values.progress import Silence
 from edge_tasks.values.run_record import COMPLETED, QUEUED, RUNNING, RunRecord, Series, utc_now
 from edge_tasks.values.state import Deployment
 from edge_tasks.work.dashboard.bucket import BucketRecords, open_records
 from edge_tasks.work.dashboard.export import export_page
 from edge_tasks.work.dashboard.records import OUTPUT_LIMIT, Row, details_document
+from tests.buckets import bucket
 from tests.repositories import Repository
 
 

@@ -12,6 +12,7 @@ import contextlib
 import json
 import os
 import select
+import shutil
 import signal
 import sys
 import time
@@ -61,13 +62,16 @@ def main() -> None:
         recording.note(**changes)
         recording.log({name: Series(**one) for name, one in line.get("log", {}).items()})
         status = changes.get("status", status)
-    if status not in FINAL_STATUSES:
+    killed = status not in FINAL_STATUSES
+    if killed:
         time.sleep(_LAST_WORDS)
         recording.note(status=DIED, ended=utc_now(), error=_KILLED)
     # From now on the training passes Ctrl-C on, which ends the waiting.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     with contextlib.suppress(KeyboardInterrupt):
         recording.end()
+    if killed:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def tell(text: str) -> None:
