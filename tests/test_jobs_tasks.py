@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import os
@@ -10,6 +11,7 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 import requests
 
@@ -116,6 +118,21 @@ class TestTune:
         assert hint.startswith(f"{flag} takes a number from 1 to")
 
 
+@contextlib.contextmanager
+def model_servers_held(repository: Repository) -> Iterator[None]:
+    """Let no model answer during the block."""
+    card = json.loads((repository.root / ".edge" / "emulator" / "servers.json").read_text())
+    children = psutil.Process(card["pid"]).children(recursive=True)
+    servers = [child for child in children if "edge_tasks.emulator.serving" in " ".join(child.cmdline())]
+    assert servers
+    for server in servers:
+        server.suspend()
+    yield
+    for server in servers:
+        with contextlib.suppress(psutil.NoSuchProcess):  # that of a job ends with it
+            server.resume()
+
+
 class TestPredictBatch:
     def run(self, repository: Repository, source: str, output: str) -> str:
         result = repository.run("invoke", "model.predict-batch", "--input", source, "--output", output)
@@ -175,8 +192,9 @@ class TestPredictBatch:
         process = trained.start(*command, "--on-interrupt", "cancel")
         assert process.stdout is not None
         assert any(": running" in line for line in iter(process.stdout.readline, ""))
-        os.killpg(process.pid, signal.SIGINT)
-        told, _ = process.communicate(timeout=120)
+        with model_servers_held(trained):
+            os.killpg(process.pid, signal.SIGINT)
+            told, _ = process.communicate(timeout=120)
         assert process.returncode != 0
         assert "cancelling batch prediction job" in told
         assert ": cancelled" in told
