@@ -51,6 +51,8 @@ def passes(text: str) -> bool:
         "-labels:other",
         "-state=5",
         "labels.team=x -display_name=other",
+        "state:*",
+        "NOT web_access_uris.a:*",
     ],
 )
 def test_a_filter_that_fits(text: str) -> None:
@@ -111,3 +113,41 @@ PARTS = [*"ab=:<>!()\"'*. ", "NOT ", "AND ", "OR ", "labels.a", "state", "create
 def test_any_text_is_a_filter_or_is_refused(text: str) -> None:
     with contextlib.suppress(ApiError):
         passes(text)
+
+
+MODEL = SURFACE.new("Model", version_aliases=["default", "gold"], supported_deployment_resources_types=[1, 3])
+MODEL.deployed_models.add(endpoint="e")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "version_aliases=gold",
+        "version_aliases:go*",
+        "version_aliases!=silver",
+        "supported_deployment_resources_types=DEDICATED_RESOURCES",
+        "supported_deployment_resources_types!=AUTOMATIC_RESOURCES",
+        "deployed_models:*",
+        "NOT supported_input_storage_formats:*",
+        "NOT description:*",
+        "NOT container_spec:*",
+    ],
+)
+def test_a_list_is_asked_for_what_it_holds(text: str) -> None:
+    assert compile_filter(text, MODEL.DESCRIPTOR)(MODEL)
+
+
+LISTED = ("Model", "Endpoint", "CustomJob", "HyperparameterTuningJob", "BatchPredictionJob", "TrainingPipeline")
+FIELDS = [
+    (kind, field.name) for kind in (*LISTED, "Artifact", "Tensorboard") for field in SURFACE.new(kind).DESCRIPTOR.fields
+]
+
+
+@pytest.mark.parametrize(("kind", "field"), FIELDS)
+def test_every_field_with_every_operator_is_a_filter_or_is_refused(kind: str, field: str) -> None:
+    message = SURFACE.new(kind)
+    for path in (field, f"{field}.name", f"{field}.key.string_value"):
+        for operator in ("=", "!=", ":", "<", "<=", ">", ">="):
+            for value in ("*", "1", '"x"', "true", "2026-01-01"):
+                with contextlib.suppress(ApiError):
+                    assert compile_filter(f"{path}{operator}{value}", message.DESCRIPTOR)(message) in {True, False}

@@ -38,6 +38,7 @@ COMPARISONS: Mapping[str, Callable[[Any, Any], bool]] = {
     ">": operator.gt,
     ">=": operator.ge,
 }
+EQUALITIES = frozenset({"=", "!=", ":"})
 STRUCT_TYPES: Mapping[str, Callable[[str], Any]] = {
     "string_value": str,
     "number_value": float,
@@ -155,13 +156,15 @@ class _Parser:
             parts, wanted = [*parts, wanted], "*"
         read = _reader(parts, self._descriptor)
         if sign == ":" and wanted == "*":
-            return lambda m: read.get(m) is not None
+            return read.has
         convert = read.converter(wanted)
-        if sign in {"=", "!=", ":"} and isinstance(convert, str):
-            matches = _text_matcher(convert)
+        if sign in EQUALITIES and (isinstance(convert, str) or read.is_list):
+            matches = _text_matcher(convert) if isinstance(convert, str) else lambda values: convert in values
             if sign == "!=":
                 return lambda m: not matches(read.get(m))
             return lambda m: matches(read.get(m))
+        if read.is_list:
+            raise invalid(f"Invalid filter: {'.'.join(parts)} is a list, which is compared with :, = or !=.")
         compare = COMPARISONS[sign]
 
         def predicate(message: Message) -> bool:
@@ -214,6 +217,7 @@ class _FieldReader:
     def __init__(self, fields: list[Any], key: str | None) -> None:
         self._fields = fields
         self._key = key
+        self.is_list = bool(fields[-1].is_repeated) and key is None
 
     def get(self, message: Message) -> Any:
         for field in self._fields[:-1]:
@@ -222,9 +226,14 @@ class _FieldReader:
         value = getattr(message, last.name)
         if self._key is not None:
             return value.get(self._key) if hasattr(value, "get") else None
-        if _kind(last) == "message":
+        if _kind(last) == "message" and not self.is_list:
             return _timestamp(value) if message.HasField(last.name) else None
         return value
+
+    def has(self, message: Message) -> bool:
+        """Whether the field is set: a key may have an empty value, a field with an empty one is not set."""
+        value = self.get(message)
+        return value is not None if self._key is not None else bool(value)
 
     def converter(self, wanted: str) -> Any:
         """Return the wanted value in the type of the field."""
@@ -257,6 +266,10 @@ class _StructReader:
             raise invalid(f"Invalid filter: write {field.name}.KEY.TYPE, where TYPE is {' or '.join(STRUCT_TYPES)}.")
         self._name = field.name
         self._key, self._type = path
+        self.is_list = False
+
+    def has(self, message: Message) -> bool:
+        return self.get(message) is not None
 
     def get(self, message: Message) -> Any:
         value = getattr(message, self._name).fields.get(self._key)
