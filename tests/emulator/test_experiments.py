@@ -130,6 +130,17 @@ def test_a_job_logs_to_the_run_that_it_belongs_to(aiplatform: Any, emulator: Emu
     assert emulator.output(job) == [f"{context} {context}-{name}"]
 
 
+def test_a_run_tells_which_jobs_belong_to_it(aiplatform: Any, emulator: Emulator, experiment: str) -> None:
+    """Also when its client, which does not know of the jobs, logs to it afterwards."""
+    context = f"{CONTEXTS}/{experiment}"
+    with aiplatform.start_run("run-1"):
+        jobs = [emulator.run_job(["true"], experiment=context, experimentRun=f"{context}-run-1") for _ in range(2)]
+        aiplatform.log_metrics({"accuracy": 1})
+    run = aiplatform.ExperimentRun("run-1", experiment)
+    assert [job.resource_name for job in run.get_logged_custom_jobs()] == [job["name"] for job in jobs]
+    assert run.get_metrics() == {"accuracy": 1}
+
+
 def test_a_job_of_an_unknown_experiment_is_refused(emulator: Emulator) -> None:
     pool = {"containerSpec": {"imageUri": PYTHON_IMAGE, "command": ["true"]}, "replicaCount": 1}
     parent = "projects/test-project/locations/us-central1/customJobs"

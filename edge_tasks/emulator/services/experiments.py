@@ -10,13 +10,16 @@ from typing import TYPE_CHECKING
 from google.protobuf import json_format
 
 from edge_tasks.emulator.errors import invalid
-from edge_tasks.emulator.services.names import new_id
+from edge_tasks.emulator.services.names import new_id, project_and_location
 
 if TYPE_CHECKING:
     from edge_tasks.emulator.schema.surface import Message
     from edge_tasks.emulator.services.context import Context as Emulation
 
 KIND = "Context"
+# Which custom jobs belong to a run, as ExperimentRun.get_logged_custom_jobs reads it from the run's metadata.
+JOBS = "_custom_jobs"
+CONSOLE = "https://console.cloud.google.com/agent-platform/locations/{location}/training/{job}?project={project}"
 # What the SDK writes into the context of a run that it starts.
 RUN_METADATA = {"_params": {}, "_metrics": {}, "_state": "RUNNING"}
 
@@ -47,3 +50,25 @@ def join(emulation: Emulation, spec: Message) -> None:
     run.update_time.CopyFrom(run.create_time)
     database.insert(KIND, run.name, spec.experiment.rpartition("/contexts/")[0], run)
     spec.experiment_run = run.name
+
+
+def note_job(emulation: Emulation, job: Message) -> None:
+    """Write into the run of a job's spec that the job belongs to it.
+
+    The etag stays: the SDK writes what it logs over the run that it has read, and over REST it gives up when another
+    has written meanwhile.
+    """
+    if not job.job_spec.experiment_run:
+        return
+    run = emulation.database.get(KIND, job.job_spec.experiment_run)
+    project, location = project_and_location(job.name)
+    console = CONSOLE.format(location=location, job=job.name.rpartition("/")[2], project=project)
+    noted = run.metadata.fields[JOBS].list_value.values.add()
+    json_format.ParseDict({"custom_job_resource_name": job.name, "custom_job_console_uri": console}, noted)
+    emulation.database.update(run.name, run)
+
+
+def keep_jobs(before: Message, after: Message) -> None:
+    """Keep the jobs of a run whose metadata a client has replaced by what it knew of it."""
+    if JOBS in before.metadata.fields and JOBS not in after.metadata.fields:
+        after.metadata.fields[JOBS].CopyFrom(before.metadata.fields[JOBS])

@@ -57,7 +57,9 @@ class Jobs:
         check_labels(request.custom_job.labels)
         check_job_spec(request.custom_job.job_spec)
         experiments.join(self._context, request.custom_job.job_spec)
-        return self.start(request.parent, request.custom_job)
+        started = self.start(request.parent, request.custom_job)
+        experiments.note_job(self._context, started)
+        return started
 
     async def get_custom_job(self, request: Message) -> Message:
         """Return a job."""

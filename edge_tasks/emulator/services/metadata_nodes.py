@@ -11,6 +11,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from edge_tasks.emulator.errors import ApiError, Code, invalid, precondition
+from edge_tasks.emulator.services import experiments
 from edge_tasks.emulator.services.metadata_stores import metadata_id
 from edge_tasks.emulator.services.names import check_display_name, check_labels
 from edge_tasks.emulator.store.filters import compile_filter
@@ -165,7 +166,10 @@ class _Nodes:
         # The SDK sends no mask and the whole resource.
         paths = paths or [field.name for field, _ in given.ListFields() if field.name in mutable]
         if paths:
+            before = type(node)()
+            before.CopyFrom(node)
             apply_mask(node, given, paths, mutable)
+            experiments.keep_jobs(before, node)
             _check(node)
             _touch(node)
             self._context.database.update(node.name, node)
