@@ -265,6 +265,33 @@ def test_the_replicas_of_a_job_find_each_other_and_end_with_the_primary_one(emul
     assert by_replica == {name: ["greeted"] for name in greetings}
 
 
+MEETS = """
+import json, os, socket, time
+spec = json.loads(os.environ["CLUSTER_SPEC"])
+host, port = spec["cluster"]["workerpool0"][0].split(":")
+if spec["task"]["type"] == "workerpool0":
+    with socket.create_server((host, int(port))) as server:
+        server.accept()
+else:
+    while True:
+        try:
+            socket.create_connection((host, int(port)))
+            break
+        except OSError:
+            time.sleep(0.02)
+    time.sleep(0.1)
+print("done")
+"""
+
+
+def test_a_replica_may_end_a_moment_after_the_primary_one(emulator: Emulator) -> None:
+    """All replicas of most jobs do the same work."""
+    answer = emulator.post(f"{PARENT}/customJobs", pools((1, MEETS), (1, MEETS)))
+    job = emulator.wait_for_job(answer.body["name"])
+    assert job["state"] == "JOB_STATE_SUCCEEDED", job
+    assert emulator.output(job) == ["done", "done"]
+
+
 def test_a_replica_that_fails_is_named_and_fails_the_job(emulator: Emulator) -> None:
     waits, fails = "import time; time.sleep(1000)", "raise SystemExit('lost')"
     answer = emulator.post(f"{PARENT}/customJobs", pools((1, waits), (0, ""), (1, fails)))

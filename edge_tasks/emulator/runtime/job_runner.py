@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 # How long a job has between SIGTERM and SIGKILL.
 GRACE = 3.0
+# How long the other replicas have once the primary one has ended well: those that did the same work are about to end.
+LAST_MOMENT = 1.0
 SECONDS_TO_READ = 2.0
 LARGEST_READ = 256 * 1024
 
@@ -131,10 +133,12 @@ async def _first_failure(running: list[_Running]) -> _Running | None:
                 if (status := task.result()) != 0:
                     waiting[task].status = status
                     return waiting[task]
-            if primary in done:
-                return None
             for task in done:
                 del waiting[task]
+            if primary in done:
+                if waiting:
+                    await asyncio.wait(waiting, timeout=LAST_MOMENT)
+                return None
     finally:
         for task in waiting:
             task.cancel()
