@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.emulator.docker_engine import Engine
 from tests.emulator.harness import Emulator
 
 
@@ -33,6 +34,21 @@ def own_emulator(tmp_path: Path) -> Iterator[Callable[..., Emulator]]:
     for running in started:
         if running.process.poll() is None:
             running.stop()
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[Engine]:
+    found = Engine(tmp_path)
+    yield found
+    assert found.pids() == []
+
+
+@pytest.fixture
+def running(own_emulator: Callable[..., Emulator], engine: Engine) -> Iterator[Emulator]:
+    emulator = own_emulator(environment=engine.environment)
+    yield emulator
+    if emulator.process.poll() is None:
+        emulator.stop()
 
 
 @pytest.fixture

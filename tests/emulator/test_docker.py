@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import os
-import sys
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import psutil
 import pytest
 
-from tests.emulator import docker_stand_in
+from tests.emulator.docker_engine import IMAGE, Engine
 from tests.emulator.harness import Emulator, eventually, has_ended
 
-IMAGE = "us-docker.pkg.dev/my-project/my-repository/image:1"
 SERVER = """
 import http.server, json, os, sys
 
@@ -37,45 +32,6 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 http.server.ThreadingHTTPServer(("127.0.0.1", int(os.environ["AIP_HTTP_PORT"])), Handler).serve_forever()
 """
-
-
-class Engine:
-    """What the stand-in knows."""
-
-    def __init__(self, folder: Path) -> None:
-        self.state = folder / "state"
-        self.state.mkdir()
-        (self.state / "images").write_text("")
-        (self.state / "registry").write_text(IMAGE)
-        program = folder / "bin" / "docker"
-        program.parent.mkdir()
-        program.write_text(f'#!/bin/sh\nexec {sys.executable} {docker_stand_in.__file__} "$@"\n')
-        program.chmod(0o755)
-        self.environment = {"PATH": f"{program.parent}:{os.environ['PATH']}", "DOCKER_CONFIG": str(self.state)}
-
-    def calls(self, verb: str) -> list[list[str]]:
-        lines = (self.state / "calls").read_text().splitlines()
-        return [call for call in map(json.loads, lines) if call[0] == verb]
-
-    def pids(self) -> list[int]:
-        """The processes of the containers that run."""
-        folder = self.state / "containers"
-        return [json.loads(path.read_text())["pid"] for path in folder.iterdir()] if folder.is_dir() else []
-
-
-@pytest.fixture
-def engine(tmp_path: Path) -> Iterator[Engine]:
-    found = Engine(tmp_path)
-    yield found
-    assert found.pids() == []
-
-
-@pytest.fixture
-def running(own_emulator: Callable[..., Emulator], engine: Engine) -> Iterator[Emulator]:
-    emulator = own_emulator(environment=engine.environment)
-    yield emulator
-    if emulator.process.poll() is None:
-        emulator.stop()
 
 
 def test_any_image_runs_in_a_container_with_vertex_variables_and_none_of_the_users(

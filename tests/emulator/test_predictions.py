@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.emulator.harness import ECHO, Emulator, model_of
+from tests.emulator.harness import ECHO, PARENT, Emulator, model_of
 
 LIMIT = 1_572_864
 
@@ -65,6 +65,22 @@ def test_raw_predict_passes_bodies_through_and_names_the_model_in_headers(emulat
     body = {"httpBody": {"contentType": "application/json", "data": base64.b64encode(b'{"instances": [2]}').decode()}}
     wrapped = emulator.session.post(url, json=body, timeout=30).json()
     assert base64.b64decode(wrapped["data"]) == b'{"predictions":[2]}'
+
+
+def test_stream_raw_predict_takes_bodies_of_ten_megabytes(emulator: Emulator, endpoint: str) -> None:
+    def ask(size: int) -> int:
+        body = b'{"instances": ["' + b"x" * (size - 19) + b'"]}'
+        return emulator.session.post(
+            f"{emulator.url}/v1/{endpoint}:streamRawPredict", data=body, timeout=30
+        ).status_code
+
+    assert (ask(10 * 1024 * 1024), ask(10 * 1024 * 1024 + 1)) == (200, 400)
+
+
+@pytest.mark.parametrize("verb", ["predict", "rawPredict", "streamRawPredict"])
+def test_models_of_publishers_are_absent(emulator: Emulator, verb: str) -> None:
+    answer = emulator.post(f"{PARENT}/publishers/google/models/some:{verb}", {"instances": []})
+    assert (answer.error, "publisher" in answer.message) == ((501, "UNIMPLEMENTED"), True)
 
 
 def test_numbers_of_numpy_become_plain_json(emulator: Emulator) -> None:

@@ -35,6 +35,8 @@ def test_a_model_is_deployed_and_answers(vertex_emulator, tmp_path):
     raw = endpoint.raw_predict(b'{"instances": [[0]]}', {"Content-Type": "application/json"})
     assert (raw.json(), raw.headers["X-Vertex-AI-Model-Version-Id"]) == ({"predictions": [0]}, "1")
     assert endpoint.predict([[1]], use_raw_predict=True).predictions == [1]
+    lines = endpoint.stream_raw_predict(b'{"instances": [[0]]}', {"Content-Type": "application/json"})
+    assert list(lines) == [b'{"predictions":[0]}']
 
 
 def test_a_program_that_the_test_starts_sees_the_same(vertex_emulator):

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import logging
 import sqlite3
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from edge_tasks.emulator.errors import ApiError, Code, invalid, no_space, unimplemented
 from edge_tasks.emulator.http import guard
-from edge_tasks.emulator.http.exchange import Reply, Request, error_reply
+from edge_tasks.emulator.http.exchange import Reply, Request, StreamedReply, error_reply
 from edge_tasks.emulator.http.routing import Route, Router
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from edge_tasks.emulator.schema.surface import Message, Surface
 
 Handler: TypeAlias = Callable[["Message"], Awaitable["Message"]]
-Door: TypeAlias = Callable[[Request], Awaitable[Reply]]
+Door: TypeAlias = Callable[[Request], Awaitable[Reply | StreamedReply]]
 
 LARGEST_BODY = 32 * 1024 * 1024
 LOG = logging.getLogger(__name__)
@@ -63,9 +64,12 @@ class Application:
             headers=headers,
         )
         reply = await self._answer(request, receive)
-        await _send(reply, send, head_only=request.method == "HEAD")
+        if isinstance(reply, StreamedReply):
+            await _stream(reply, receive, send)
+        else:
+            await _send(reply, send, head_only=request.method == "HEAD")
 
-    async def _answer(self, request: Request, receive: Any) -> Reply:
+    async def _answer(self, request: Request, receive: Any) -> Reply | StreamedReply:
         try:
             guard.check(request.headers)
             request.body = await _read_body(request.headers, receive)
@@ -81,7 +85,7 @@ class Application:
             LOG.exception("%s %s", request.method, request.path)
             return error_reply(ApiError(Code.INTERNAL, "Internal error encountered; see the emulator's log."))
 
-    async def _dispatch(self, request: Request) -> Reply:
+    async def _dispatch(self, request: Request) -> Reply | StreamedReply:
         door = self._doors.get((request.method, request.path))
         if door is not None:
             return await door(request)
@@ -127,6 +131,40 @@ async def _read_body(headers: Mapping[str, str], receive: Any) -> bytes:
         chunks.append(chunk)
         if not message.get("more_body"):
             return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+async def _stream(reply: StreamedReply, receive: Any, send: Any) -> None:
+    """Write a reply chunk by chunk, until it ends, or breaks off, or the client goes away."""
+    await send({"type": "http.response.start", "status": 200, "headers": _headers(reply)})
+    # The body has been read, so that what comes now is the end of the connection.
+    gone = asyncio.ensure_future(receive())
+    writing = asyncio.ensure_future(_write(reply.chunks, send))
+    try:
+        await asyncio.wait([gone, writing], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        gone.cancel()
+        writing.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await writing
+
+
+async def _write(chunks: AsyncGenerator[bytes, None], send: Any) -> None:
+    try:
+        async with contextlib.aclosing(chunks):
+            async for chunk in chunks:
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+    except ApiError as error:
+        # Too late for an error: a reply without its end is all that can be said.
+        LOG.warning("a streamed prediction broke off: %s", error.message)
+    else:
+        await send({"type": "http.response.body", "body": b""})
+
+
+def _headers(reply: Reply | StreamedReply) -> list[tuple[bytes, bytes]]:
+    return [
+        (b"content-type", reply.content_type.encode("latin-1", "replace")),
+        *((name.encode("latin-1"), value.encode("latin-1", "replace")) for name, value in reply.headers.items()),
+    ]
 
 
 async def _send(reply: Reply, send: Any, *, head_only: bool) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl
@@ -64,6 +64,15 @@ class Reply:
     body: bytes
     status: int = 200
     content_type: str = "application/json; charset=UTF-8"
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class StreamedReply:
+    """A reply that is written as it comes; one that breaks off ends the connection, so that the client sees it."""
+
+    chunks: AsyncGenerator[bytes, None]
+    content_type: str
     headers: Mapping[str, str] = field(default_factory=dict)
 
 

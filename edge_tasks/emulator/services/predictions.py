@@ -13,20 +13,25 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
-from edge_tasks.emulator.errors import ApiError, Code, invalid, precondition
-from edge_tasks.emulator.http.exchange import Reply, json_reply
+from edge_tasks.emulator.errors import ApiError, Code, invalid, precondition, unimplemented
+from edge_tasks.emulator.http.exchange import Reply, StreamedReply, json_reply
+from edge_tasks.emulator.serving.connection import Answer, ServerGoneError
 from edge_tasks.emulator.serving.model_server import SECONDS_TO_PREDICT
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
     from edge_tasks.emulator.http.application import Door
     from edge_tasks.emulator.http.exchange import Request
     from edge_tasks.emulator.schema.surface import Message
     from edge_tasks.emulator.services.context import Context
     from edge_tasks.emulator.services.deployments import Deployments
-    from edge_tasks.emulator.serving.connection import Answer
+    from edge_tasks.emulator.serving.stream import Stream
 
 # https://cloud.google.com/vertex-ai/docs/predictions/get-online-predictions: 1.5 MB for a request.
 LARGEST_REQUEST = 1_572_864
+# By the docstring of the SDK's Endpoint.stream_raw_predict.
+LARGEST_STREAM_REQUEST = 10_485_760
 SERVICE = "google.cloud.aiplatform.v1.PredictionService"
 FIELDS = frozenset({"instances", "parameters", "labels"})
 
@@ -42,7 +47,11 @@ class Predictions:
 
     def direct(self) -> dict[str, Door]:
         """Return the handlers, by the names of their RPCs."""
-        return {f"{SERVICE}.Predict": self.predict, f"{SERVICE}.RawPredict": self.raw_predict}
+        return {
+            f"{SERVICE}.Predict": self.predict,
+            f"{SERVICE}.RawPredict": self.raw_predict,
+            f"{SERVICE}.StreamRawPredict": self.stream_raw_predict,
+        }
 
     async def predict(self, request: Request) -> Reply:
         """Answer `:predict`."""
@@ -83,12 +92,23 @@ class Predictions:
         if wrapped is not None:
             data = base64.b64encode(answer.body).decode()
             reply = json_reply({"contentType": answer.content_type, "data": data})
-        reply.headers = {
-            "X-Vertex-AI-Deployed-Model-Id": deployed.id,
-            "X-Vertex-AI-Model": deployed.model,
-            "X-Vertex-AI-Model-Version-Id": deployed.model_version_id,
-        }
+        reply.headers = _ids(deployed)
         return reply
+
+    async def stream_raw_predict(self, request: Request) -> StreamedReply:
+        """Answer `:streamRawPredict`: as rawPredict does, but the answer is passed on as it comes."""
+        _check(request, LARGEST_STREAM_REQUEST)
+        wrapped = _unwrap(request.body)
+        body, content_type = wrapped or (request.body, request.headers.get("content-type", "application/json"))
+        name = request.variables["endpoint"]
+        deployed, limit = self._choose(name)
+        stream = await self._deployments.server(name, deployed).stream(body, content_type, limit)
+        chunks = _whole(stream)
+        if stream.status != 200:
+            raise _failure(Answer(stream.status, stream.content_type, b"".join([chunk async for chunk in chunks])))
+        if wrapped is None:
+            return StreamedReply(chunks, stream.content_type, _ids(deployed))
+        return StreamedReply(_bodies(chunks, stream.content_type), "application/json; charset=UTF-8", _ids(deployed))
 
     def _choose(self, name: str) -> tuple[Message, float]:
         """Return one of an endpoint's models by chance, weighted as the traffic split says, and the seconds it has."""
@@ -103,6 +123,8 @@ class Predictions:
     def _read(self, name: str) -> _Targets:
         writes = self._context.database.writes
         self._targets.pop(name, None)
+        if "/publishers/" in name:
+            raise unimplemented(f"{SERVICE} with a model of a publisher ({name}) is not implemented by this emulator.")
         endpoint = self._context.database.get("Endpoint", name)
         split = {key: value for key, value in endpoint.traffic_split.items() if value}
         models = [deployed for deployed in endpoint.deployed_models if deployed.id in split]
@@ -122,11 +144,11 @@ class _Targets(NamedTuple):
     limit: float
 
 
-def _check(request: Request) -> None:
+def _check(request: Request, largest: int = LARGEST_REQUEST) -> None:
     for name, _ in request.parameters():
         raise invalid(f'Invalid JSON payload received. Unknown name "{name}": Cannot bind query parameter.')
-    if len(request.body) > LARGEST_REQUEST:
-        raise invalid(f"Request payload size exceeds the limit: {LARGEST_REQUEST} bytes.")
+    if len(request.body) > largest:
+        raise invalid(f"Request payload size exceeds the limit: {largest} bytes.")
 
 
 def read_answer(answer: Answer) -> dict[str, Any]:
@@ -153,6 +175,34 @@ def _failure(answer: Answer) -> ApiError:
         text = error["error"] if isinstance(error["error"], str) else orjson.dumps(error["error"]).decode()
     code = Code.UNAVAILABLE if answer.status == 503 else Code.FAILED_PRECONDITION
     return ApiError(code, f"Prediction failed: {text[:2000]}")
+
+
+def _ids(deployed: Message) -> dict[str, str]:
+    return {
+        "X-Vertex-AI-Deployed-Model-Id": deployed.id,
+        "X-Vertex-AI-Model": deployed.model,
+        "X-Vertex-AI-Model-Version-Id": deployed.model_version_id,
+    }
+
+
+async def _whole(stream: Stream) -> AsyncGenerator[bytes, None]:
+    """Yield what a model server answers, and close the connection; ApiError when it breaks off."""
+    try:
+        async for chunk in stream.chunks():
+            yield chunk
+    except ServerGoneError as error:
+        raise ApiError(Code.UNAVAILABLE, f"The model server ended while it predicted: {error}.") from error
+    finally:
+        stream.close()
+
+
+async def _bodies(chunks: AsyncGenerator[bytes, None], content_type: str) -> AsyncGenerator[bytes, None]:
+    """Yield the list of HttpBody that the SDK's PredictionServiceClient reads, one for each chunk."""
+    mark = b"["
+    async for chunk in chunks:
+        yield mark + orjson.dumps({"contentType": content_type, "data": base64.b64encode(chunk).decode()})
+        mark = b","
+    yield b"]" if mark == b"," else b"[]"
 
 
 def _unwrap(body: bytes) -> tuple[bytes, str] | None:

@@ -10,11 +10,12 @@ from edge_tasks.emulator.errors import ApiError, Code, precondition, stopping
 from edge_tasks.emulator.runtime import images
 from edge_tasks.emulator.serving.connection import Answer, Pool, ServerGoneError
 from edge_tasks.emulator.serving.launcher import Launcher
+from edge_tasks.emulator.serving.stream import Stream
 
 if TYPE_CHECKING:
     from edge_tasks.emulator.runtime import processes
     from edge_tasks.emulator.runtime.docker import Docker
-    from edge_tasks.emulator.serving.plan import ServerPlan
+    from edge_tasks.emulator.serving.plan import Address, ServerPlan
     from edge_tasks.emulator.store.database import Database
 
 SECONDS_TO_LOAD = 300.0
@@ -32,7 +33,8 @@ class ModelServer:
         self._child: processes.Child | None = None
         self._starting: asyncio.Task[None] | None = None
         # Where the server is, once it has been started.
-        self._pool = Pool(str(plan.socket))
+        self._address: Address = str(plan.socket)
+        self._pool = Pool(self._address)
         self._ended = False
 
     async def start(self) -> None:
@@ -86,6 +88,14 @@ class ModelServer:
                 await self._settle()
         raise AssertionError("unreachable")
 
+    async def stream(self, body: bytes, content_type: str, limit: float) -> Stream:
+        """Forward a request whose answer is passed on as it comes; `limit` is the seconds for each piece of it."""
+        await self.start()
+        try:
+            return await Stream.open(self._address, self.plan.predict_route, body, content_type, limit)
+        except ServerGoneError as error:
+            raise ApiError(Code.UNAVAILABLE, f"The model server ended while it predicted: {error}.") from error
+
     async def _end_if_stuck(self) -> None:
         """End a server that fails its health check, as Vertex AI does; the next prediction starts it again."""
         try:
@@ -111,8 +121,8 @@ class ModelServer:
         if self._child is not None:
             await self._child.stop(SECONDS_TO_STOP)
         with plan.log.open("wb") as output:
-            self._child, address = await self._launcher.start(plan, output.fileno())
-        self._pool = Pool(address)
+            self._child, self._address = await self._launcher.start(plan, output.fileno())
+        self._pool = Pool(self._address)
         try:
             await asyncio.wait_for(self._until_healthy(self._child), SECONDS_TO_LOAD)
         except asyncio.TimeoutError:
