@@ -30,6 +30,7 @@ from edge_tasks.emulator.services.batch_predictions import BatchPredictions
 from edge_tasks.emulator.services.context import Context
 from edge_tasks.emulator.services.deployments import Deployments
 from edge_tasks.emulator.services.endpoints import Endpoints
+from edge_tasks.emulator.services.iam_policies import IamPolicies
 from edge_tasks.emulator.services.jobs import Jobs
 from edge_tasks.emulator.services.locations import Locations
 from edge_tasks.emulator.services.logging import Logging
@@ -74,6 +75,7 @@ class Emulator:
         self.pipelines = TrainingPipelines(context, self.operations, self.jobs, models)
         self.tuning = TuningJobs(context, self.operations, self.jobs)
         services: list[registry.Service] = [self.operations, self.jobs, models, endpoints, Locations(context)]
+        services += [IamPolicies(context)]
         self.batches = BatchPredictions(context, self.operations, models, deployments)
         services += [self.pipelines, self.tuning, self.batches]
         services += [ModelCopies(context, self.operations, models), ModelEvaluations(context, models)]

@@ -31,6 +31,9 @@ LIMITS = {
     "PipelineService.CreateTrainingPipeline": f"custom training only; {_ONE_MACHINE}; no managed datasets",
     "EndpointService.CreateEndpoint": "shared public endpoints only",
     "EndpointService.DeployModel": "one process, no autoscaling; images other than prebuilt ones need Docker",
+    "IAMPolicy.SetIamPolicy": "of models and endpoints; kept, but nothing is forbidden to anyone",
+    "IAMPolicy.GetIamPolicy": "of models and endpoints",
+    "IAMPolicy.TestIamPermissions": "of models and endpoints; everything is permitted",
     "PredictionService.Predict": "shared public endpoints only; no request logging",
 }
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from edge_tasks.emulator.errors import ApiError, Code, invalid, not_found, precondition, unimplemented
+from edge_tasks.emulator.services import iam_policies
 from edge_tasks.emulator.services.names import (
     ENDPOINT_ID,
     check_display_name,
@@ -120,7 +121,9 @@ class Endpoints:
         if endpoint.deployed_models:
             ids = ", ".join(deployed.id for deployed in endpoint.deployed_models)
             raise precondition(f"Endpoint `{endpoint.name}` has deployed models ({ids}): undeploy them first.")
-        self._context.database.delete(endpoint.name)
+        with self._context.database.transaction():
+            self._context.database.delete(endpoint.name)
+            iam_policies.forget(self._context.database, endpoint.name)
         empty = self._context.surface.new("google.protobuf.Empty")
         return await self._operations.start("EndpointService.DeleteEndpoint", endpoint.name, _value(empty))
 

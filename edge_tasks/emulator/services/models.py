@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from edge_tasks.emulator.data_folder import remove_others
 from edge_tasks.emulator.errors import ApiError, Code, invalid, not_found, precondition
 from edge_tasks.emulator.runtime.bucket import parse_uri
+from edge_tasks.emulator.services import iam_policies
 from edge_tasks.emulator.services.names import (
     MODEL_ID,
     ModelName,
@@ -341,6 +342,7 @@ class Models:
                 self._context.database.delete(_key(row.message))
             if whole_model is not None:
                 self._context.database.end_sequence(whole_model)
+                iam_policies.forget(self._context.database, whole_model)
         for row in rows:
             await asyncio.to_thread(shutil.rmtree, self._context.data / self.artifacts(row), ignore_errors=True)
         return self._context.surface.new("google.protobuf.Empty")
