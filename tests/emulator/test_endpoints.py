@@ -181,7 +181,7 @@ def test_accelerators_have_a_type_and_a_count(emulator: Emulator, machine: dict[
     assert answer.error == (400, "INVALID_ARGUMENT")
 
 
-@pytest.mark.parametrize("fields", [{"dedicatedEndpointEnabled": True}, {"network": "projects/1/global/networks/n"}])
+@pytest.mark.parametrize("fields", [{"enablePrivateServiceConnect": True}, {"network": "projects/1/global/networks/n"}])
 def test_endpoints_that_are_reached_in_another_way_are_unimplemented(
     emulator: Emulator, fields: dict[str, object]
 ) -> None:

@@ -37,6 +37,11 @@ def test_a_model_is_deployed_and_answers(vertex_emulator, tmp_path):
     assert endpoint.predict([[1]], use_raw_predict=True).predictions == [1]
     lines = endpoint.stream_raw_predict(b'{"instances": [[0]]}', {"Content-Type": "application/json"})
     assert list(lines) == [b'{"predictions":[0]}']
+    # So do those of a dedicated endpoint.
+    dedicated = aiplatform.Endpoint.create(display_name="dedicated", dedicated_endpoint_enabled=True)
+    dedicated.deploy(model, machine_type="n1-standard-2")
+    assert dedicated.predict([[0], [1]]).predictions == [0, 1]
+    assert dedicated.raw_predict(b'{"instances": [[0]]}', {}).json() == {"predictions": [0]}
 
 
 def test_a_program_that_the_test_starts_sees_the_same(vertex_emulator):

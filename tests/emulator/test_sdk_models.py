@@ -169,5 +169,20 @@ def test_what_is_absent_says_so(aiplatform: Any) -> None:
         with pytest.raises(Exception, match=r"PredictionService.*is not implemented by this emulator"):
             call([[1]] if call == endpoint.explain else [{"dtype": "STRING"}])
     with pytest.raises(Exception, match="not implemented by this emulator"):
-        aiplatform.Endpoint.create(display_name="dedicated", dedicated_endpoint_enabled=True)
+        aiplatform.PrivateEndpoint.create(display_name="private", network="projects/1/global/networks/n")
     endpoint.delete()
+
+
+def test_a_dedicated_endpoint_is_this_machine(aiplatform: Any, emulator: Emulator, model: Any) -> None:
+    endpoint = aiplatform.Endpoint.create(
+        display_name="dedicated", dedicated_endpoint_enabled=True, inference_timeout=30
+    )
+    address = emulator.url.removeprefix("http://")
+    assert (endpoint.dedicated_endpoint_enabled, endpoint.dedicated_endpoint_dns) == (True, address)
+    (found,) = aiplatform.Endpoint.list(filter="dedicated_endpoint_enabled=true")
+    assert (found.name, found.dedicated_endpoint_dns) == (endpoint.name, address)
+    endpoint.deploy(model, machine_type="n1-standard-2")
+    # By HTTPS, which is not spoken here: the fixture of the pytest plugin shows the way.
+    with pytest.raises(Exception, match=r"(?i)ssl"):
+        endpoint.predict([[1]])
+    endpoint.delete(force=True)

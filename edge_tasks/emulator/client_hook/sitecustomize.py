@@ -9,7 +9,8 @@ survive a later `aiplatform.init(project=..., location=...)`, so they are set as
 The project is preset too: the SDK would otherwise ask Resource Manager at Google about CLOUD_ML_PROJECT_ID.
 
 A few methods, such as `Endpoint.raw_predict`, do not use the endpoint that was set: they post to Vertex AI's address in
-the location. What goes there by google-auth's sessions is sent to the emulator, so that no data leave the machine.
+the location. What goes there by google-auth's sessions is sent to the emulator, so that no data leave the machine. So
+are predictions of dedicated endpoints, which the SDK asks for by HTTPS.
 """
 
 from __future__ import annotations
@@ -39,13 +40,21 @@ def preset(config: Any) -> None:
     config._project = os.environ.get("CLOUD_ML_PROJECT_ID")
 
 
+def here(url: str) -> str:
+    """Return where the emulator answers what is asked of Vertex AI; any other address as it is."""
+    address = os.environ.get(ADDRESS)
+    if address is None:
+        return url
+    dedicated = f"https://{address.partition('://')[2]}/"
+    return f"{address}/{url[len(dedicated) :]}" if url.startswith(dedicated) else GOOGLE.sub(address, url)
+
+
 def redirect(session: Any) -> None:
     """Let requests to Vertex AI of a class of sessions go to the emulator."""
     request = session.request
 
     def redirected(self: Any, method: str, url: str, *arguments: Any, **options: Any) -> Any:
-        here = GOOGLE.sub(os.environ[ADDRESS], url) if ADDRESS in os.environ else url
-        return request(self, method, here, *arguments, **options)
+        return request(self, method, here(url), *arguments, **options)
 
     session.request = redirected
 

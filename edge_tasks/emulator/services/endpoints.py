@@ -78,13 +78,14 @@ class Endpoints:
         endpoint.ClearField("traffic_split")
         endpoint.create_time.GetCurrentTime()
         self._touch(endpoint)
+        self._shown(endpoint)
         # A name that is taken is refused at once, not by the operation.
         self._context.database.insert(KIND, endpoint.name, request.parent, endpoint)
         return await self._operations.start("EndpointService.CreateEndpoint", endpoint.name, _value(endpoint))
 
     async def get_endpoint(self, request: Message) -> Message:
         """Return an endpoint."""
-        return self._context.database.get(KIND, request.name)
+        return self._shown(self._context.database.get(KIND, request.name))
 
     async def list_endpoints(self, request: Message) -> Message:
         """Return the endpoints of a location."""
@@ -93,6 +94,7 @@ class Endpoints:
         descriptor = self._context.surface.new(KIND).DESCRIPTOR
         ids = {"endpoint": f"{request.parent}/endpoints/"}
         endpoints, token = page(rows, request, descriptor, ids, BASE_MODEL)
+        endpoints = [self._shown(endpoint) for endpoint in endpoints]
         return self._context.surface.new("ListEndpointsResponse", endpoints=endpoints, next_page_token=token)
 
     async def update_endpoint(self, request: Message) -> Message:
@@ -104,7 +106,7 @@ class Endpoints:
         check_labels(endpoint.labels)
         check_split(endpoint.traffic_split, [deployed.id for deployed in endpoint.deployed_models])
         self._save(endpoint)
-        return endpoint
+        return self._shown(endpoint)
 
     async def update_endpoint_long_running(self, request: Message) -> Message:
         """Change the client_connection_config of an endpoint: nothing else can be changed in this way."""
@@ -207,6 +209,16 @@ class Endpoints:
         await self._deployments.stop(request.endpoint, request.deployed_model_id)
         return self._context.surface.new("UndeployModelResponse")
 
+    def _shown(self, endpoint: Message) -> Message:
+        """Fill in where a dedicated endpoint answers: here, where another start may have another port.
+
+        The SDK goes there by HTTPS, which `client_hook` makes HTTP; without it the connection fails on this machine.
+        """
+        endpoint.ClearField("dedicated_endpoint_dns")
+        if endpoint.dedicated_endpoint_enabled:
+            endpoint.dedicated_endpoint_dns = self._context.servers.vertex_url.removeprefix("http://")
+        return endpoint
+
     def _save(self, endpoint: Message) -> None:
         self._touch(endpoint)
         self._context.database.update(endpoint.name, endpoint)
@@ -265,11 +277,11 @@ def _find(endpoint: Message, deployed_model_id: str) -> Message:
 
 
 def _check_reach(endpoint: Message) -> None:
-    """Refuse an endpoint that would be reached in another way than by the address of the API."""
+    """Refuse an endpoint that would be reached by a private network."""
     # https://cloud.google.com/vertex-ai/docs/predictions/choose-endpoint-type
     if endpoint.network and endpoint.enable_private_service_connect:
         raise invalid("Only one of network and enable_private_service_connect can be set.")
-    for field in ("dedicated_endpoint_enabled", "network", "enable_private_service_connect"):
+    for field in ("network", "enable_private_service_connect"):
         if getattr(endpoint, field):
             raise _private(field)
     if endpoint.HasField("private_service_connect_config"):
@@ -278,8 +290,8 @@ def _check_reach(endpoint: Message) -> None:
 
 def _private(field: str) -> ApiError:
     return unimplemented(
-        f"{SERVICE}.CreateEndpoint with {field} is not implemented by this emulator: its endpoints are the shared"
-        " public ones, which answer at the address of the API."
+        f"{SERVICE}.CreateEndpoint with {field} is not implemented by this emulator: its endpoints are public ones,"
+        " which answer at the address of the API."
     )
 
 
