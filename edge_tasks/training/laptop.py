@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_tasks import console
-from edge_tasks.adapters import dvc, git, jobs, storage, vertex
+from edge_tasks.adapters import dvc, git, jobs, registry, storage
 from edge_tasks.adapters.claim import claimed
 from edge_tasks.adapters.cloud import Cloud, connect
 from edge_tasks.adapters.joblog import JobLog
@@ -232,13 +232,13 @@ class Training:
         progress.step(f"trained `{self.model_name}`: version {version.version} in the registry")
         return trained
 
-    def _registered(self, connection: Connection, job: Job, order: Order, progress: Progress) -> vertex.ModelVersion:
+    def _registered(self, connection: Connection, job: Job, order: Order, progress: Progress) -> registry.ModelVersion:
         """Return the version of this run in the registry; it is put there unless an interrupted training did so."""
         cloud = connection.cloud
         model_id = lineage.registry_model_id(cloud.bucket_name, self.model_name)
 
-        def find() -> vertex.ModelVersion | None:
-            return connection.ask(lambda cloud: vertex.find_version(cloud, model_id, "edge-run", order.run_id))
+        def find() -> registry.ModelVersion | None:
+            return connection.ask(lambda cloud: registry.find_version(cloud, model_id, "edge-run", order.run_id))
 
         if (found := find()) is not None:
             return found
@@ -248,7 +248,7 @@ class Training:
             if (found := find()) is not None:  # another training that follows the same job was faster
                 return found
             progress.step("uploading the model to the registry")
-            return vertex.upload_model(
+            return registry.upload_model(
                 connection.cloud,
                 model_id=model_id,
                 display_name=self.model_name,
