@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edge_tasks.adapters.cloud import CALL_TIMEOUT, Cloud, sdk_errors
-from edge_tasks.adapters.operations import OPERATION_LIMIT, take_away, wait
+from edge_tasks.adapters.operations import OPERATION_LIMIT, begun, take_away, wait
 from edge_tasks.errors import CloudError, NotFoundError
 from edge_tasks.values.config import ModelConfig
 
@@ -135,17 +135,12 @@ def same_resource(one: str, other: str) -> bool:
 
 
 def _deployment(cloud: Cloud, operation: str) -> Any:
-    from google.api_core.operation import from_gapic
     from google.cloud import aiplatform_v1
 
     with sdk_errors(f"look at the deployment {operation}"):
-        message = cloud.endpoints.get_operation(request={"name": operation}, timeout=CALL_TIMEOUT)
-    return from_gapic(
-        message,
-        cloud.endpoints.transport.operations_client,
-        aiplatform_v1.DeployModelResponse,
-        metadata_type=aiplatform_v1.DeployModelOperationMetadata,
-    )
+        return begun(
+            cloud.endpoints, operation, aiplatform_v1.DeployModelResponse, aiplatform_v1.DeployModelOperationMetadata
+        )
 
 
 def undeploy_model(

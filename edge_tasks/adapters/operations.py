@@ -14,6 +14,17 @@ OPERATION_LIMIT = 900.0
 _FIRST_POLL, _LONGEST_POLL = 0.1, 5.0
 
 
+def begun(client: Any, operation: str, response: Any, metadata: Any) -> Any:
+    """Return an operation that was started, here or anywhere, by its name, as the call that starts it does.
+
+    `client` is that of its service, `response` and `metadata` are the types that the operation holds.
+    """
+    from google.api_core.operation import from_gapic
+
+    message = client.get_operation(request={"name": operation}, timeout=CALL_TIMEOUT)
+    return from_gapic(message, client.transport.operations_client, response, metadata_type=metadata)
+
+
 def wait(
     operation: Any, waiting_for: str, limit: float, on_wait: Callable[[float], None] = lambda elapsed: None
 ) -> Any:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from edge_tasks.adapters.cloud import CALL_TIMEOUT, Cloud, sdk_errors
-from edge_tasks.adapters.operations import OPERATION_LIMIT, take_away, wait
-from edge_tasks.errors import ConflictError
+from edge_tasks.adapters.operations import OPERATION_LIMIT, begun, take_away, wait
+from edge_tasks.errors import NotFoundError
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class ModelVersion:
         return f"{self.name}@{self.version}"
 
 
-def upload_model(
+def start_upload(
     cloud: Cloud,
     *,
     model_id: str,
@@ -35,9 +35,10 @@ def upload_model(
     image: str,
     labels: Mapping[str, str],
     description: str = "",
-) -> ModelVersion:
-    """Put the artifact at `artifact_uri` into the registry: the first version of `model_id`, or a further one.
+) -> str:
+    """Begin to put the artifact at `artifact_uri` into the registry; return the operation's name, which Google runs.
 
+    It becomes the first version of `model_id`, or a further one.
     https://cloud.google.com/vertex-ai/docs/model-registry/versioning
     """
     model = {
@@ -48,21 +49,41 @@ def upload_model(
         "version_description": description,
     }
     name = f"{cloud.parent}/models/{model_id}"
-    with sdk_errors(f"put `{display_name}` into the model registry"):
-        request: dict[str, Any] = {"parent": cloud.parent, "model": model, "model_id": model_id}
-        if model_exists(cloud, name):
-            request = {"parent": cloud.parent, "model": model, "parent_model": name}
-        try:
-            response = _upload(cloud, request, display_name)
-        except ConflictError:  # somebody's first version came between the look and the upload
-            response = _upload(cloud, {"parent": cloud.parent, "model": model, "parent_model": name}, display_name)
-    return ModelVersion(response.model, response.model_version_id, artifact_uri, dict(labels))
-
-
-def _upload(cloud: Cloud, request: Mapping[str, Any], display_name: str) -> Any:
+    request: dict[str, Any] = {"parent": cloud.parent, "model": model}
+    request |= {"parent_model": name} if model_exists(cloud, name) else {"model_id": model_id}
     with sdk_errors(f"put `{display_name}` into the model registry"):
         operation = cloud.models.upload_model(request=request, timeout=CALL_TIMEOUT)
-    return wait(operation, f"`{display_name}` to be in the model registry", OPERATION_LIMIT)
+    return str(operation.operation.name)
+
+
+def upload_runs(cloud: Cloud, operation: str) -> bool:
+    """Say whether an upload that was started still goes on."""
+    try:
+        return not _upload(cloud, operation).operation.done
+    except NotFoundError:
+        return False
+
+
+def finish_upload(
+    cloud: Cloud, operation: str, display_name: str, on_wait: Callable[[float], None] = lambda elapsed: None
+) -> ModelVersion:
+    """Wait until an upload that was started, here or anywhere, has ended; return the version.
+
+    Raises ConflictError when somebody else's first version of the model was faster, CloudError with Google's reason
+    when it failed for another.
+    """
+    waiting_for = f"`{display_name}` to be in the model registry"
+    response = wait(_upload(cloud, operation), waiting_for, OPERATION_LIMIT, on_wait)
+    return get_model(cloud, f"{response.model}@{response.model_version_id}")
+
+
+def _upload(cloud: Cloud, operation: str) -> Any:
+    from google.cloud import aiplatform_v1
+
+    with sdk_errors(f"look at the upload {operation}"):
+        return begun(
+            cloud.models, operation, aiplatform_v1.UploadModelResponse, aiplatform_v1.UploadModelOperationMetadata
+        )
 
 
 def model_exists(cloud: Cloud, name: str) -> bool:
