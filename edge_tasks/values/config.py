@@ -54,7 +54,8 @@ def default_serving_image(region: str) -> str:
 def _checked_region(value: str) -> str:
     if value not in REGIONS:
         near = difflib.get_close_matches(value, REGIONS, n=1)
-        raise ValueError(f"is not a Vertex AI region{f'; did you mean `{near[0]}`?' if near else ''}")
+        others = f"did you mean `{near[0]}`?" if near else "https://cloud.google.com/vertex-ai/docs/general/locations"
+        raise ValueError(f"is not a Vertex AI region; {others}")
     return value
 
 
