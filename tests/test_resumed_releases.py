@@ -221,6 +221,19 @@ def test_teardown_removes_what_was_made_after_showing_it_and_nothing_else(team: 
         endpoints.delete_endpoint(team.cloud, other.name)
 
 
+def test_a_teardown_that_was_cut_off_before_its_last_note_is_completed(team: Team) -> None:
+    team.train()
+    team.deploy()
+    before = StateStore(team.cloud).load()
+    team.repository.run("invoke", "teardown", "--yes")
+    with StateStore(team.cloud).locked() as locked:
+        locked.save(before)
+    team.repository.run("invoke", "teardown", "--dry-run")
+    assert StateStore(team.cloud).load().models == before.models
+    team.repository.run("invoke", "teardown")
+    assert StateStore(team.cloud).load().models == {}
+
+
 def test_teardown_with_the_bucket_leaves_nothing(hello_world: Repository) -> None:
     hello_world.run("invoke", "init")
     output = hello_world.run("invoke", "teardown", "--bucket", "--yes").stderr

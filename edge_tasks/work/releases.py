@@ -52,6 +52,7 @@ def deploy(release: Release, traffic: int = 100) -> Outcome:
         raise ReleaseError(f"{traffic} % of the traffic is not possible", "--traffic takes a number from 1 to 100")
     trained = load_trained_model(release.folder, name)
     preflight.check(release.config, trained)
+    preflight.check_region(release.cloud, f"models.{name}.serving_machine_type", release.settings.serving_machine_type)
     with _rollout(release) as rollout:
         if traffic < 100 and rollout.state.deployed is None:
             raise ReleaseError(f"nothing serves beside which `{name}` could get {traffic} %", "invoke model.deploy")

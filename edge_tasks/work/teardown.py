@@ -85,3 +85,9 @@ def remove(cloud: Cloud, config: EdgeConfig, shown: list[Thing], progress: Progr
             storage.delete_bucket(cloud)
         else:
             locked.save(locked.state.without_models())
+
+
+def forget(cloud: Cloud, config: EdgeConfig, progress: Progress, wait: float) -> None:
+    """Write into the state that nothing is there, which a teardown that was cut off did not come to do."""
+    if StateStore(cloud).load().models:
+        remove(cloud, config, [], progress, wait)
