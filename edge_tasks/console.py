@@ -6,7 +6,10 @@ lines appear, and a long wait says so now and then.
 
 from __future__ import annotations
 
+import itertools
+import shutil
 import sys
+import textwrap
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -81,16 +84,41 @@ def print_result(text: str) -> None:
 
 
 def print_table(columns: list[str], rows: list[list[str]]) -> None:
-    """Print a table to stdout: aligned columns for people; tab-separated when it is piped into a program."""
-    if sys.stdout.isatty():
-        widths = [max(len(str(row[i])) for row in [columns, *rows]) for i in range(len(columns))]
-        lines = [
-            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-            for row in [columns, *rows]
-        ]
-    else:
-        lines = ["\t".join(row) for row in [columns, *rows]]
-    sys.stdout.write("\n".join(lines) + "\n")
+    """Print a table to stdout: for people aligned, without empty columns, and no wider than their terminal.
+
+    It is tab-separated and whole when it is piped into a program.
+    """
+    if not sys.stdout.isatty():
+        sys.stdout.write("".join("\t".join(row) + "\n" for row in [columns, *rows]))
+        return
+    filled = [i for i in range(len(columns)) if not rows or any(row[i] for row in rows)]
+    table = [[row[i] for i in filled] for row in [columns, *rows]]
+    widths = _widths(table, shutil.get_terminal_size().columns)
+    for row in table:
+        cells = [textwrap.wrap(cell, width, break_on_hyphens=False) for cell, width in zip(row, widths, strict=True)]
+        for line in itertools.zip_longest(*cells, fillvalue=""):
+            padded = (part.ljust(width) for part, width in zip(line, widths, strict=True))
+            sys.stdout.write("  ".join(padded).rstrip() + "\n")
+
+
+# Characters. Shorter words are not cut for a narrow terminal: names, numbers, dates.
+_LONG_WORD = 26
+
+
+def _widths(table: list[list[str]], limit: int) -> list[int]:
+    """Return the width of each column: what it needs, or where that is too much in all, less for the widest."""
+    columns = list(zip(*table, strict=True))
+    widths = [max(1, *(len(cell) for cell in column)) for column in columns]
+    least = [
+        min(width, max(1, *(min(len(word), _LONG_WORD) for cell in column for word in cell.split() or [""])))
+        for width, column in zip(widths, columns, strict=True)
+    ]
+    while sum(widths) + 2 * (len(widths) - 1) > limit:
+        spare = [i for i in range(len(widths)) if widths[i] > least[i]]
+        if not spare:
+            break
+        widths[max(spare, key=lambda i: widths[i])] -= 1
+    return widths
 
 
 def print_json(value: Any) -> None:

@@ -21,18 +21,21 @@ from __future__ import annotations
 
 import errno
 
+from edge_tasks.values.secrecy import without_logins
+
 
 class EdgeError(Exception):
     """Something went wrong that the user can understand and mend.
 
     `problem` is the fact with the names in it, `hint` what to do about it (usually a command to type). Neither
-    ends in a full stop unless it holds several sentences.
+    ends in a full stop unless it holds several sentences. Words of other programs, such as git's, come into it, so
+    who logs in to an address is left out.
     """
 
     def __init__(self, problem: str, hint: str | None = None):
-        super().__init__(problem)
-        self.problem = problem
-        self.hint = hint
+        self.problem = without_logins(problem)
+        self.hint = without_logins(hint) if hint else hint
+        super().__init__(self.problem)
 
     def __str__(self) -> str:
         """Return both lines as the user sees them."""

@@ -107,9 +107,21 @@ def test_any_garbage_gives_a_config_error_or_a_config(tmp_path_factory: pytest.T
         assert error.problem
 
 
-def test_a_secret_address_is_not_accepted_where_its_name_belongs(root: Path) -> None:
-    found, _ = problem(root, GOOD + "experiments:\n  mongo_uri_secret: mongodb://user:word@host\n")
-    assert "write the name of the secret" in found
+@pytest.mark.parametrize("written", ["mongodb://user:pa55word@host", "pa55word!", "../other/secrets/pa55word"])
+def test_a_secret_is_not_accepted_where_its_name_belongs_nor_shown(root: Path, written: str) -> None:
+    found, _ = problem(root, f"{GOOD}experiments:\n  mongo_uri_secret: {written}\n")
+    assert "is not the name of a secret" in found
+    assert "pa55word" not in found
+
+
+@pytest.mark.parametrize(
+    "written", ["mine @ git+https://ada:pa55word@host/mine.git", "git+https://ada:pa55word@host/x"]
+)
+def test_a_login_is_not_accepted_among_the_requirements_nor_shown(root: Path, written: str) -> None:
+    found, _ = problem(root, f"{GOOD}    training_requirements: ['{written}']\n")
+    assert "training_requirements" in found
+    assert "https://***@host" in found
+    assert "pa55word" not in found
 
 
 def test_the_repository_is_found_from_below(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+import edge_tasks
 from edge_tasks.tasks import namespace
 from tests.repositories import ROOT, clean_environment
 
@@ -102,7 +103,10 @@ def test_the_reference_is_what_the_code_says() -> None:
 def messages() -> list[str]:
     """Return every text in the package as a user may see it, with `...` for what stands in braces."""
     found = []
-    for path in (ROOT / "edge_tasks").rglob("*.py"):
+    package = Path(edge_tasks.__file__).parent
+    for path in package.rglob("*.py"):
+        if path.is_relative_to(package / "_template"):
+            continue
         for node in ast.walk(ast.parse(read(path))):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
                 found.append(node.value)

@@ -41,6 +41,8 @@ def tracked() -> list[str]:
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of this checkout, in which something lies about that must not be published."""
+    if not (ROOT / "edge_tasks").is_dir():
+        pytest.skip("the package lies elsewhere: these are the tests that run against its wheel")
     copy = tmp_path_factory.mktemp("checkout") / "vertex-edge"
     for name in tracked():
         (copy / name).parent.mkdir(parents=True, exist_ok=True)

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from sklearn.dummy import DummyClassifier
 
-from edge_tasks.adapters import vertex
+from edge_tasks.adapters import endpoints
 from edge_tasks.adapters.cloud import Cloud, connect
 from edge_tasks.adapters.store import StateStore
 from edge_tasks.errors import ConfigError
@@ -72,8 +72,8 @@ class Team:
         return StateStore(self.cloud).load().model(NAME)
 
     @property
-    def endpoint(self) -> vertex.Endpoint:
-        endpoint = vertex.get_endpoint(self.cloud, str(self.state.endpoint))
+    def endpoint(self) -> endpoints.Endpoint:
+        endpoint = endpoints.get_endpoint(self.cloud, str(self.state.endpoint))
         assert endpoint is not None
         return endpoint
 
@@ -150,7 +150,9 @@ def team(shared: Team) -> Iterator[Team]:
 
 
 def test_a_first_version_serves_and_a_second_replaces_it(team: Team) -> None:
-    assert team.deploy() == Outcome("1", vertex.predict_url(team.cloud, endpoint_name(team.cloud, NAME)), changed=True)
+    assert team.deploy() == Outcome(
+        "1", endpoints.predict_url(team.cloud, endpoint_name(team.cloud, NAME)), changed=True
+    )
     assert team.deploy().changed is False
     team.train()
     assert team.deploy().version == "2"
@@ -229,7 +231,7 @@ def test_a_first_version_that_does_not_answer_is_taken_off(team: Team) -> None:
 
 def test_what_an_interrupted_trial_left_is_removed_by_the_next_release(team: Team) -> None:
     team.deploy()
-    trial = vertex.create_endpoint(team.cloud, "left-over", {})
+    trial = endpoints.create_endpoint(team.cloud, "left-over", {})
     with StateStore(team.cloud).locked() as locked:
         locked.save(locked.state.with_trial_endpoint(NAME, trial.name))
     team.train()
@@ -322,8 +324,8 @@ def test_an_endpoint_that_somebody_deleted_is_made_anew(team: Team) -> None:
     team.deploy()
     endpoint = team.endpoint
     for deployed_model_id in endpoint.deployed:
-        vertex.undeploy_model(team.cloud, endpoint.name, deployed_model_id)
-    vertex.delete_endpoint(team.cloud, endpoint.name)
+        endpoints.undeploy_model(team.cloud, endpoint.name, deployed_model_id)
+    endpoints.delete_endpoint(team.cloud, endpoint.name)
     team.deploy()
     assert team.endpoint.name != endpoint.name
     assert set(team.traffic.values()) == {100}

@@ -194,9 +194,9 @@ def test_the_history_of_the_state_tells_who_did_what(team: Team) -> None:
 
 
 def test_teardown_removes_what_was_made_after_showing_it_and_nothing_else(team: Team) -> None:
-    from edge_tasks.adapters import vertex
+    from edge_tasks.adapters import endpoints, registry
 
-    other = vertex.create_endpoint(team.cloud, "somebody-elses", {"edge-model": NAME})
+    other = endpoints.create_endpoint(team.cloud, "somebody-elses", {"edge-model": NAME})
     try:
         team.train()
         version = team.deploy().version
@@ -213,12 +213,25 @@ def test_teardown_removes_what_was_made_after_showing_it_and_nothing_else(team: 
         assert team.traffic == {version: 100}
         assert run("invoke", "teardown", "--yes").stderr.splitlines()[:2] == listed
         assert team.all_endpoints() == ["somebody-elses"]
-        assert not vertex.model_exists(team.cloud, model)
+        assert not registry.model_exists(team.cloud, model)
         assert StateStore(team.cloud).load().models == {}
         assert "there is nothing to remove (local)" in run("invoke", "teardown", "--yes").stderr
         assert team.cloud.bucket.exists()
     finally:
-        vertex.delete_endpoint(team.cloud, other.name)
+        endpoints.delete_endpoint(team.cloud, other.name)
+
+
+def test_a_teardown_that_was_cut_off_before_its_last_note_is_completed(team: Team) -> None:
+    team.train()
+    team.deploy()
+    before = StateStore(team.cloud).load()
+    team.repository.run("invoke", "teardown", "--yes")
+    with StateStore(team.cloud).locked() as locked:
+        locked.save(before)
+    team.repository.run("invoke", "teardown", "--dry-run")
+    assert StateStore(team.cloud).load().models == before.models
+    team.repository.run("invoke", "teardown")
+    assert StateStore(team.cloud).load().models == {}
 
 
 def test_teardown_with_the_bucket_leaves_nothing(hello_world: Repository) -> None:

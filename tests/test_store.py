@@ -20,7 +20,7 @@ from edge_tasks.adapters.cloud import Cloud, connect
 from edge_tasks.adapters.store import LOCK_OBJECT, STATE_OBJECT, StateStore
 from edge_tasks.errors import StateError, StateLockedError
 from edge_tasks.values.edge_yaml import load_config
-from edge_tasks.values.state import KEPT_CHANGES, Deployment, EdgeState
+from edge_tasks.values.state import KEPT_CHANGES, KEPT_DEPLOYMENTS, Deployment, EdgeState
 from tests.buckets import bucket, emptied
 
 
@@ -43,14 +43,25 @@ def store(cloud: Cloud) -> StateStore:
 
 
 def one_more(state: EdgeState) -> EdgeState:
-    """Return `state` with one more deployment in its history: an increment that cannot hide a lost one."""
+    """Return `state` with one more deployment, which has the next number: a lost one is missing at the end."""
     deployment = Deployment(
         model="projects/p/locations/l/models/m@1",
-        deployed_model_id=str(len(state.model("m").history)),
+        deployed_model_id=str(made(state)),
         deployed_at=datetime.now(timezone.utc),
         deployed_by="ada",
     )
     return state.with_deployment("m", deployment)
+
+
+def made(state: EdgeState) -> int:
+    """Return how many deployments `one_more` has made."""
+    deployed = state.model("m").deployed
+    return int(deployed.deployed_model_id) + 1 if deployed else 0
+
+
+def numbers(state: EdgeState) -> list[int]:
+    """Return the numbers of the deployments that are remembered."""
+    return [int(item.deployed_model_id) for item in state.model("m").history]
 
 
 def test_the_state_is_empty_before_it_is_made_and_made_once(store: StateStore) -> None:
@@ -119,8 +130,7 @@ def test_changes_by_several_processes_are_never_lost_and_never_two_hold_the_lock
     for process in processes:
         process.communicate(timeout=1500)
     assert [process.returncode for process in processes] == [0] * PROCESSES
-    history = store.load().model("m").history
-    assert [item.deployed_model_id for item in history] == [str(number) for number in range(INCREMENTS)]
+    assert numbers(store.load()) == list(range(INCREMENTS))[-KEPT_DEPLOYMENTS:]
 
 
 def test_holders_that_are_killed_at_random_lose_nothing_that_was_told(
@@ -140,13 +150,13 @@ def test_holders_that_are_killed_at_random_lose_nothing_that_was_told(
         if held is not None:
             assert held[0].pid == process.pid
             assert store.unlock() == held[0]
-        made = len(store.load().model("m").history)
+        saved = made(store.load())
         # The change that was saved when its process was killed may not have been told.
-        assert made in (told, told + 1)
-        told = made
+        assert saved in (told, told + 1)
+        told = saved
     with store.locked() as locked:
         locked.save(one_more(locked.state))
-    assert [item.deployed_model_id for item in store.load().model("m").history] == [str(n) for n in range(told + 1)]
+    assert numbers(store.load()) == list(range(told + 1))[-KEPT_DEPLOYMENTS:]
 
 
 def test_a_change_costs_six_requests(store: StateStore, cloud: Cloud) -> None:

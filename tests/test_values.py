@@ -15,7 +15,7 @@ from edge_tasks.errors import StateError, TrainingError
 from edge_tasks.values.files import folder_sha256, replace_folder, write_atomically
 from edge_tasks.values.lineage import Commit, data_version, labels, new_run_id, registry_model_id
 from edge_tasks.values.payloads import PayloadError, read_payload
-from edge_tasks.values.state import Deployment, EdgeState, dump_state, parse_state
+from edge_tasks.values.state import KEPT_DEPLOYMENTS, Deployment, EdgeState, dump_state, parse_state
 from edge_tasks.values.trained_model import TrainedModel, find_trained_model, load_trained_model, save_trained_model
 
 NOW = datetime(2026, 11, 22, 20, 46, 55, tzinfo=timezone.utc)
@@ -40,6 +40,16 @@ class TestState:
         state = EdgeState().with_deployment("m", deployment(1)).with_deployment("m", deployment(2))
         assert state.without_deployment("m").model("m").deployed is None
         assert [item.version for item in state.without_deployment("m").model("m").history] == ["1", "2"]
+
+    def test_the_oldest_deployments_are_forgotten_and_the_last_can_be_gone_back_to(self) -> None:
+        state = EdgeState()
+        for version in range(1, KEPT_DEPLOYMENTS + 11):
+            state = state.with_deployment("m", deployment(version))
+        model = state.model("m")
+        assert len(model.history) == KEPT_DEPLOYMENTS
+        assert (model.served("10"), model.served("11")) == (None, deployment(11))
+        assert model.before(str(KEPT_DEPLOYMENTS + 10)) == deployment(KEPT_DEPLOYMENTS + 9)
+        assert parse_state(dump_state(state)) == state
 
     def test_changes_leave_the_old_value_as_it_was(self) -> None:
         state = EdgeState()

@@ -46,6 +46,7 @@ class Cloud:
     credentials: Any
     console_url: str | None
     secrets_url: str | None = None
+    compute_url: str | None = None
 
     @property
     def parent(self) -> str:
@@ -186,6 +187,7 @@ def _google_cloud(config: EdgeConfig) -> Cloud:
         credentials=_no_credentials() if os.environ.get("STORAGE_EMULATOR_HOST") else default_credentials(),
         console_url=None if vertex_url else CONSOLE_URL,
         secrets_url=None if vertex_url else "https://secretmanager.googleapis.com",
+        compute_url=None if vertex_url else "https://compute.googleapis.com",
     )
 
 

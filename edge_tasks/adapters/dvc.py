@@ -222,6 +222,7 @@ def remote_url(config_file: Path, remote: str) -> str | None:
     try:
         parser.read(config_file, encoding="utf-8")
     except configparser.Error as error:
-        raise DataError(f"`{config_file}` is broken: {error}", f"mend `{config_file}`") from None
+        # Its further lines are those of the file, which may hold a password.
+        raise DataError(f"`{config_file}` is broken: {str(error).splitlines()[0]}", f"mend `{config_file}`") from None
     section = f"'remote \"{remote}\"'"
     return parser.get(section, "url", raw=True, fallback=None)

@@ -13,7 +13,6 @@ import getpass
 import json
 import os
 import random
-import re
 import secrets
 import socket
 import sys
@@ -27,6 +26,7 @@ from typing import Any
 from edge_tasks.adapters.cloud import Cloud, sdk_errors
 from edge_tasks.errors import EdgeError, StateError, StateLockedError
 from edge_tasks.values.interrupts import put_off
+from edge_tasks.values.secrecy import without_secrets
 from edge_tasks.values.state import Change, EdgeState, differences, dump_state, parse_state
 
 STATE_OBJECT = ".edge_state/edge_state.yaml"
@@ -304,19 +304,10 @@ def _myself() -> LockHolder:
         owner=user_name(),
         host=socket.gethostname(),
         pid=os.getpid(),
-        command=_without_secrets(" ".join([os.path.basename(sys.argv[0]), *sys.argv[1:]]))[:200],  # noqa: PTH119
+        command=without_secrets(" ".join([os.path.basename(sys.argv[0]), *sys.argv[1:]]))[:200],  # noqa: PTH119
         created=_now(),
         token=secrets.token_hex(8),
     )
-
-
-# What follows such a word in a command is not for everybody who may read the bucket, nor is who logs in to an address.
-_SECRET = re.compile(r"(?i)((?:password|passwd|secret|token|api[_-]?key|credential)\w*[= ])\S+")
-_LOGIN = re.compile(r"://[^/@\s]+@")
-
-
-def _without_secrets(command: str) -> str:
-    return _LOGIN.sub("://***@", _SECRET.sub(r"\1***", command))
 
 
 def user_name() -> str:

@@ -57,6 +57,7 @@ def init(
     root = repository().root
     given = {"target": target, "project": project, "region": region, "bucket": bucket}
     wanted = {_KEYS[name]: value for name, value in given.items() if value is not None}
+    _check_flags(root, wanted)
     asking = can_ask() and not yes
     if asking and _moves_to_google_cloud(root, wanted):
         _ask(root, wanted, list(_QUESTIONS))
@@ -77,6 +78,24 @@ def init(
         models = list(repository().config.models)
         training = f"train: dvc repro models/{models[0]}/dvc.yaml" if models else "add a model: invoke model.init NAME"
         console.step(f"ready; now {training}")
+
+
+def _check_flags(root: Path, wanted: Mapping[str, str]) -> None:
+    """Raise ConfigError for a flag whose value edge.yaml could not hold, in words about the flag."""
+    from edge_tasks.errors import ConfigError
+    from edge_tasks.values import edge_yaml
+    from edge_tasks.values.config import FILE_NAME
+
+    try:
+        edge_yaml.config_with(root, wanted)
+    except ConfigError as error:
+        for name, key in _KEYS.items():
+            place = f"`{FILE_NAME}`: {key}"
+            if key in wanted and error.problem.startswith(place):
+                mend = (error.hint or "mend").startswith("mend")
+                hint = f"invoke init --{name} ANOTHER" if mend else error.hint
+                raise ConfigError(error.problem.replace(place, f"`--{name}`", 1), hint) from None
+        raise
 
 
 def _plan(root: Path, wanted: dict[str, str], console: Console, asking: bool) -> Plan:

@@ -201,14 +201,14 @@ def remove(_context: Any, name: str | None = None, wait: int = 0, yes: bool = Fa
 @task(name="get-endpoint", help={"name": NAME_HELP, "url": "print the address for predict requests instead"})
 def get_endpoint(_context: Any, name: str | None = None, url: bool = False) -> None:
     """Print the endpoint's resource name, alone, for scripts."""
-    from edge_tasks.adapters import vertex
+    from edge_tasks.adapters import endpoints
     from edge_tasks.console import print_result
     from edge_tasks.work import models
 
     here = repository()
     name, _ = here.config.model(name)
     endpoint = models.endpoint_name(here.cloud, name)
-    print_result(vertex.predict_url(here.cloud, endpoint) if url else endpoint)
+    print_result(endpoints.predict_url(here.cloud, endpoint) if url else endpoint)
 
 
 @task(

@@ -26,6 +26,8 @@ def teardown(_context: Any, bucket: bool = False, yes: bool = False, dry_run: bo
     with Console() as console:
         things = work.find(here.cloud, here.config, bucket)
         if not things:
+            if not dry_run:
+                work.forget(here.cloud, here.config, console, wait)
             console.step(f"there is nothing to remove ({here.config.target})")
             return
         for thing in things:

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from edge_tasks import console
-from edge_tasks.adapters import dvc, git, jobs, storage, vertex
+from edge_tasks.adapters import dvc, git, jobs, storage
 from edge_tasks.adapters.claim import claimed
 from edge_tasks.adapters.cloud import Cloud, connect
 from edge_tasks.adapters.joblog import JobLog
 from edge_tasks.adapters.jobs import Job
+from edge_tasks.adapters.registry import ModelVersion
 from edge_tasks.adapters.store import user_name
 from edge_tasks.errors import EdgeError, NoAnswerError, NotFoundError, TrainingError
 from edge_tasks.training.context import Order
@@ -30,7 +31,9 @@ from edge_tasks.values.files import folder_sha256
 from edge_tasks.values.interrupts import ASK
 from edge_tasks.values.progress import Progress
 from edge_tasks.values.trained_model import ARTIFACT_FOLDER, TrainedModel
+from edge_tasks.work import registration
 from edge_tasks.work.following import Connection, Follower, JobKind
+from edge_tasks.work.registration import Registration
 
 CUSTOM_JOB = JobKind("training job", jobs.get_job, jobs.cancel_job)
 
@@ -232,31 +235,22 @@ class Training:
         progress.step(f"trained `{self.model_name}`: version {version.version} in the registry")
         return trained
 
-    def _registered(self, connection: Connection, job: Job, order: Order, progress: Progress) -> vertex.ModelVersion:
+    def _registered(self, connection: Connection, job: Job, order: Order, progress: Progress) -> ModelVersion:
         """Return the version of this run in the registry; it is put there unless an interrupted training did so."""
-        cloud = connection.cloud
-        model_id = lineage.registry_model_id(cloud.bucket_name, self.model_name)
-
-        def find() -> vertex.ModelVersion | None:
-            return connection.ask(lambda cloud: vertex.find_version(cloud, model_id, "edge-run", order.run_id))
-
-        if (found := find()) is not None:
+        found = connection.ask(lambda cloud: registration.find(cloud, self.model_name, order.run_id))
+        if found is not None:
             return found
         commit = lineage.Commit(order.commit, bool(order.dirty)) if order.commit else None
         hashes = {path: dvc.hash_of(url) for path, url in order.data.items()}
-        with claimed(connection.cloud, self._submission().claim(order.run_id)):
-            if (found := find()) is not None:  # another training that follows the same job was faster
-                return found
-            progress.step("uploading the model to the registry")
-            return vertex.upload_model(
-                connection.cloud,
-                model_id=model_id,
-                display_name=self.model_name,
-                artifact_uri=f"{order.output_uri}/{ARTIFACT_FOLDER}",
-                image=self.config.serving_image(self.config.models[self.model_name]),
-                labels=job.labels,
-                description=lineage.description(commit, hashes, order.parameters),
-            )
+        wanted = Registration(
+            model_name=self.model_name,
+            run_id=order.run_id,
+            artifact_uri=f"{order.output_uri}/{ARTIFACT_FOLDER}",
+            labels=job.labels,
+            description=lineage.description(commit, hashes, order.parameters),
+        )
+        progress.step("uploading the model to the registry")
+        return connection.ask(lambda cloud: registration.register(cloud, self.config, wanted, progress))
 
     def _labels(self, data: Mapping[str, str]) -> dict[str, str]:
         return lineage.labels(self.model_name, self.run_id, self.commit, data, self.chosen)

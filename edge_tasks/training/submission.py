@@ -83,9 +83,9 @@ class Submission:
         """Return where the order of a job lies in the bucket."""
         return f"gs://{bucket}/{self._prefix(run_id)}/{ORDER_FILE}"
 
-    def claim(self, what: str) -> str:
-        """Return the name of the claim on `what`: creating the job with a fingerprint, or the version of a run."""
-        return f"{self._config.storage_bucket.vertex_jobs_directory}/{self._model_name}/claims/{what}"
+    def claim(self, fingerprint: str) -> str:
+        """Return the name of the claim on creating the job with that fingerprint."""
+        return f"{self._config.storage_bucket.vertex_jobs_directory}/{self._model_name}/claims/{fingerprint}"
 
     def send(self, cloud: Cloud, order: Order, progress: Progress) -> JobPlan:
         """Push the data and upload the packages; return the plan of a job that uses them."""

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from edge_tasks.errors import ConfigError
+from edge_tasks.values.secrecy import holds_login
 
 FILE_NAME = "edge.yaml"
 
@@ -53,7 +54,8 @@ def default_serving_image(region: str) -> str:
 def _checked_region(value: str) -> str:
     if value not in REGIONS:
         near = difflib.get_close_matches(value, REGIONS, n=1)
-        raise ValueError(f"is not a Vertex AI region{f'; did you mean `{near[0]}`?' if near else ''}")
+        others = f"did you mean `{near[0]}`?" if near else "https://cloud.google.com/vertex-ai/docs/general/locations"
+        raise ValueError(f"is not a Vertex AI region; {others}")
     return value
 
 
@@ -87,8 +89,11 @@ def _checked_directory(value: str) -> str:
 
 
 def _checked_mongo_secret(value: str | None) -> str | None:
-    if value is not None and "://" in value:
-        raise ValueError("holds an address; write the name of the secret that holds it, never the secret itself")
+    if value is not None and not re.fullmatch(r"[A-Za-z0-9_-]{1,255}", value):
+        raise ValueError(
+            "is not the name of a secret (letters, digits, hyphens and underscores); "
+            "never write the secret itself, such as an address"
+        )
     return value
 
 
@@ -99,6 +104,8 @@ def _checked_requirement(value: str) -> str:
         Requirement(value)
     except InvalidRequirement as error:
         raise ValueError(f"is not a requirement of pip: {str(error).splitlines()[0]}") from None
+    if holds_login(value):
+        raise ValueError("holds a login, which everybody who reads the repository or the bucket would see")
     return value
 
 

@@ -130,7 +130,8 @@ def _explain(error: ValidationError) -> tuple[str, str]:
             f"did you mean `{near[0]}`?" if near else f"known keys here: {', '.join(known)}",
         )
     value = first.get("input")
-    shown = f"`{value}`" if isinstance(value, str | int | float | bool) else "its value"
+    is_plain = isinstance(value, str | int | float | bool) and "secret" not in key
+    shown = f"`{value}`" if is_plain else "its value"
     if kind == "value_error":
         return (
             f"`{FILE_NAME}`: {key}: {shown} {first['ctx']['error']}{more}",

@@ -14,8 +14,10 @@ from edge_tasks.errors import StateError
 
 FORMAT_VERSION = 1
 
-# The state is one object that every change reads and writes, so what it remembers of itself is bounded.
+# The state is one object that every change reads and writes, so what it remembers of itself is bounded:
+# the last changes, and of each model the last deployments (up to about a kilobyte each).
 KEPT_CHANGES = 200
+KEPT_DEPLOYMENTS = 200
 
 
 class _Value(BaseModel):
@@ -71,17 +73,19 @@ class Change(_Value):
 
 
 class ModelState(_Value):
-    """What exists of one model: its endpoint, what serves now, and everything that served before (oldest first)."""
+    """What exists of one model: its endpoint, what serves now, and what served before."""
 
     endpoint: str | None = None
     deployed: Deployment | None = None
     candidate: Deployment | None = Field(default=None, description="a newer version that gets a part of the traffic")
     trial_endpoint: str | None = Field(default=None, description="where a version is tried before it gets traffic")
     operation: Operation | None = Field(default=None, description="a deployment that may still be running")
-    history: tuple[Deployment, ...] = ()
+    history: tuple[Deployment, ...] = Field(
+        default=(), description=f"the last {KEPT_DEPLOYMENTS} that got all the traffic, oldest first"
+    )
 
     def before(self, version: str) -> Deployment | None:
-        """Return what served before `version` first did, or None when nothing did."""
+        """Return what served before `version` first did, as far as is remembered, or None when nothing did."""
         versions = [deployment.version for deployment in self.history]
         place = versions.index(version) if version in versions else len(versions)
         return self.history[place - 1] if place > 0 else None
@@ -109,7 +113,7 @@ class EdgeState(_Value):
     def with_deployment(self, name: str, deployment: Deployment) -> EdgeState:
         """Return the state after `deployment` took over the endpoint of the model `name`."""
         model = self.model(name)
-        history = (*model.history, deployment)
+        history = (*model.history, deployment)[-KEPT_DEPLOYMENTS:]
         update = {"deployed": deployment, "candidate": None, "operation": None, "history": history}
         return self._with(name, model.model_copy(update=update))
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edge_tasks.adapters import batch_jobs, storage, vertex
+from edge_tasks.adapters import batch_jobs, registry, storage
 from edge_tasks.adapters.batch_jobs import BatchJob
 from edge_tasks.adapters.claim import claimed
 from edge_tasks.adapters.cloud import Cloud
@@ -75,7 +75,7 @@ def predict_batch(
     _format_of(output)
     connection = Connection(connect, progress)
     cloud, settings = connection.cloud, config.models[name]
-    model = vertex.get_model(cloud, _version(cloud, config, root, name))
+    model = registry.get_model(cloud, _version(cloud, config, root, name))
     fingerprint = _fingerprint(source, model, settings)
     job = None if force else _earlier(cloud, fingerprint, progress)
     if job is None:
@@ -98,7 +98,7 @@ def predict_batch(
     return _bring_back(connection, job, source, output)
 
 
-def _fingerprint(source: Path, model: vertex.ModelVersion, settings: ModelConfig) -> str:
+def _fingerprint(source: Path, model: registry.ModelVersion, settings: ModelConfig) -> str:
     """Return one hash (32 hex digits) over all that decides what a job gives, and on what it runs."""
     what = {
         "instances": hashlib.sha256(source.read_bytes()).hexdigest(),
@@ -126,7 +126,7 @@ def _submit(
     cloud: Cloud,
     config: EdgeConfig,
     name: str,
-    model: vertex.ModelVersion,
+    model: registry.ModelVersion,
     source: Path,
     fingerprint: str,
     progress: Progress,

@@ -6,7 +6,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from edge_tasks.adapters import vertex
+from edge_tasks.adapters import endpoints
 from edge_tasks.adapters.cloud import Cloud
 from edge_tasks.adapters.store import StateStore
 from edge_tasks.errors import NotFoundError
@@ -42,7 +42,7 @@ def describe(root: Path, config: EdgeConfig, cloud: Cloud, name: str) -> dict[st
     """Return all that is known of the model `name`, as plain values."""
     state = StateStore(cloud).load().model(name)
     trained = find_trained_model(root / "models" / name, name)
-    endpoint = vertex.get_endpoint(cloud, state.endpoint) if state.endpoint else None
+    endpoint = endpoints.get_endpoint(cloud, state.endpoint) if state.endpoint else None
     return {
         "model": name,
         "target": config.target,
@@ -50,7 +50,7 @@ def describe(root: Path, config: EdgeConfig, cloud: Cloud, name: str) -> dict[st
         "trained": trained.model_dump(mode="json", exclude={"format_version", "model_name"}) if trained else None,
         "endpoint": {
             "name": endpoint.name,
-            "url": vertex.predict_url(cloud, endpoint.name),
+            "url": endpoints.predict_url(cloud, endpoint.name),
             "deployed": dict(endpoint.deployed),
             "traffic": dict(endpoint.traffic),
         }
@@ -68,7 +68,7 @@ def why(cloud: Cloud, name: str) -> dict[str, Any]:
     Raises NotFoundError when nothing is deployed.
     """
     state = StateStore(cloud).load().model(name)
-    endpoint = vertex.get_endpoint(cloud, state.endpoint) if state.endpoint else None
+    endpoint = endpoints.get_endpoint(cloud, state.endpoint) if state.endpoint else None
     if endpoint is None or state.deployed is None:
         raise NotFoundError(f"the model `{name}` is not deployed", f"invoke model.deploy --name {name}")
     serving = [item for item in (state.deployed, state.candidate) if item]

@@ -69,7 +69,7 @@ def examine(checks: Sequence[Check]) -> list[Result]:
     for check in checks:
         missing = next((name for name in check.after if name in lost), None)
         if missing:
-            result = Result(check.name, State.UNKNOWN, f"not looked at: {missing} comes first")
+            result = Result(check.name, State.UNKNOWN, f"not looked at: it takes {missing}")
             lost.add(check.name)
         else:
             try:

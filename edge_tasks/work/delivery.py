@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from edge_tasks.adapters import dvc, git, vertex
+from edge_tasks.adapters import dvc, endpoints, git
 from edge_tasks.adapters.cloud import Cloud
 from edge_tasks.adapters.store import StateStore
 from edge_tasks.errors import CloudError, GitError
@@ -124,7 +124,7 @@ def smoke_test(cloud: Cloud, config: EdgeConfig, root: Path, progress: Progress,
         payload = payloads.read_payload(root / "models" / name / payloads.FILE_NAME)
         answers: Counter[str] = Counter()
         for _ in range(requests):
-            answer = vertex.predict(cloud, state.endpoint, payload)
+            answer = endpoints.predict(cloud, state.endpoint, payload)
             if not answer.get("predictions"):
                 raise CloudError(f"`{name}` answered without predictions", f"invoke model.predict --name {name}")
             answers[str(answer.get("modelVersionId", "?"))] += 1

@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from edge_tasks.adapters import vertex
+from edge_tasks.adapters import endpoints
 from edge_tasks.adapters.cloud import Cloud
 from edge_tasks.adapters.store import StateStore
 from edge_tasks.errors import ConfigError, NotFoundError
@@ -83,4 +83,4 @@ def endpoint_name(cloud: Cloud, name: str) -> str:
 
 def predict(cloud: Cloud, name: str, payload: bytes) -> Any:
     """Ask the endpoint of the model `name` for predictions; `payload` is JSON: {"instances": [...]}."""
-    return vertex.predict(cloud, endpoint_name(cloud, name), payload)
+    return endpoints.predict(cloud, endpoint_name(cloud, name), payload)

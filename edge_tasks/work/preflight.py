@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import date, datetime, timezone
 from pathlib import Path
 
-from edge_tasks.adapters.cloud import on_google_cloud
+from edge_tasks.adapters import compute
+from edge_tasks.adapters.cloud import Cloud, on_google_cloud
 from edge_tasks.errors import ConfigError, TrainingError
 from edge_tasks.values import images
 from edge_tasks.values.config import EdgeConfig
@@ -26,6 +27,23 @@ def check(config: EdgeConfig, trained: TrainedModel) -> None:
         settings.serving_machine_type,
         settings.serving_accelerator_type,
         settings.serving_accelerator_count,
+    )
+
+
+def check_region(cloud: Cloud, key: str, machine_type: str) -> None:
+    """Raise ConfigError when Google says that the region has no such machine; where it says nothing, so do we.
+
+    `key` is where the machine type is written. Vertex AI may have fewer machines in a region than Compute Engine, not
+    others.
+    """
+    regions = compute.regions_with(cloud, machine_type)
+    if regions is None or cloud.region in regions:
+        return
+    continent = cloud.region.partition("-")[0]
+    near = sorted(region for region in regions if region.startswith(f"{continent}-")) or sorted(regions)
+    raise ConfigError(
+        f"`{key}` is `{machine_type}`, which the region {cloud.region} does not have",
+        f"choose another machine type; {machine_type} is in {', '.join(near[:5])}" if near else "choose another one",
     )
 
 

@@ -10,13 +10,14 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-from edge_tasks.adapters import storage, vertex
+from edge_tasks.adapters import registry, storage
 from edge_tasks.adapters.store import StateStore
 from edge_tasks.errors import NotFoundError
 from edge_tasks.values import lineage
 from edge_tasks.values.state import Origin
 from edge_tasks.values.trained_model import ARTIFACT_FOLDER, TrainedModel, load_trained_model
-from edge_tasks.work import preflight
+from edge_tasks.work import preflight, registration
+from edge_tasks.work.registration import Registration
 from edge_tasks.work.rollout import (
     Options,
     Outcome,
@@ -51,6 +52,7 @@ def deploy(release: Release, traffic: int = 100) -> Outcome:
         raise ReleaseError(f"{traffic} % of the traffic is not possible", "--traffic takes a number from 1 to 100")
     trained = load_trained_model(release.folder, name)
     preflight.check(release.config, trained)
+    preflight.check_region(release.cloud, f"models.{name}.serving_machine_type", release.settings.serving_machine_type)
     with _rollout(release) as rollout:
         if traffic < 100 and rollout.state.deployed is None:
             raise ReleaseError(f"nothing serves beside which `{name}` could get {traffic} %", "invoke model.deploy")
@@ -131,7 +133,7 @@ def remove(release: Release) -> None:
         if endpoint:
             rollout.plan(f"delete the endpoint {endpoint}", lambda: delete_endpoint(cloud, endpoint))
         model = registered_model(release)
-        rollout.plan(f"delete the registered versions of `{name}`", lambda: vertex.delete_model(cloud, model))
+        rollout.plan(f"delete the registered versions of `{name}`", lambda: registry.delete_model(cloud, model))
         if name in rollout.locked.state.models:
             rollout.plan(
                 "record that it is gone", lambda: rollout.locked.save(rollout.locked.state.without_model(name))
@@ -158,9 +160,8 @@ def _find_registered(release: Release, trained: TrainedModel) -> str | None:
     if trained.model and trained.target == release.config.target:
         # It may have been removed since, or the registry was reset.
         with contextlib.suppress(NotFoundError):
-            return vertex.get_model(cloud, trained.model).versioned_name
-    model_id = lineage.registry_model_id(cloud.bucket_name, trained.model_name)
-    found = vertex.find_version(cloud, model_id, "edge-run", trained.run_id)
+            return registry.get_model(cloud, trained.model).versioned_name
+    found = registration.find(cloud, trained.model_name, trained.run_id)
     return found.versioned_name if found else None
 
 
@@ -168,15 +169,14 @@ def _register(rollout: Rollout, trained: TrainedModel) -> None:
     release, name = rollout.release, trained.model_name
     config, cloud = release.config, release.cloud
     prefix = f"{config.storage_bucket.vertex_jobs_directory}/{name}/{trained.run_id}/output/{ARTIFACT_FOLDER}"
-    rollout.model = vertex.upload_model(
-        cloud,
-        model_id=lineage.registry_model_id(cloud.bucket_name, name),
-        display_name=name,
+    wanted = Registration(
+        model_name=name,
+        run_id=trained.run_id,
         artifact_uri=storage.upload_folder(cloud, release.folder / ARTIFACT_FOLDER, prefix),
-        image=config.serving_image(release.settings),
         labels={**release.settings.labels, **trained.labels},
         description=lineage.description(_commit(trained), trained.data, trained.parameters),
-    ).versioned_name
+    )
+    rollout.model = registration.register(cloud, config, wanted, release.progress).versioned_name
 
 
 def _commit(trained: TrainedModel) -> lineage.Commit | None:

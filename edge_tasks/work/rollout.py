@@ -12,7 +12,7 @@ from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
 
-from edge_tasks.adapters import vertex
+from edge_tasks.adapters import endpoints
 from edge_tasks.adapters.cloud import Cloud
 from edge_tasks.adapters.store import LockedState, user_name
 from edge_tasks.errors import CloudError, EdgeError
@@ -101,7 +101,7 @@ class Rollout:
 
     release: Release
     locked: LockedState
-    endpoint: vertex.Endpoint | None = None
+    endpoint: endpoints.Endpoint | None = None
     model: str | None = None
     origin: Origin = field(default_factory=Origin)
     deployed_id: str = ""
@@ -125,7 +125,7 @@ class Rollout:
     def read_world(self) -> None:
         """Look at what there is."""
         if self.state.endpoint:
-            self.endpoint = vertex.get_endpoint(self.release.cloud, self.state.endpoint)
+            self.endpoint = endpoints.get_endpoint(self.release.cloud, self.state.endpoint)
 
     def plan(self, text: str, do: Callable[[], None]) -> None:
         """Add a step; `text` completes the sentence "it would ..."."""
@@ -142,7 +142,7 @@ class Rollout:
                     step.do()
         except _StillRunningError:
             finished = False
-        url = vertex.predict_url(self.release.cloud, self.endpoint.name) if self.endpoint else ""
+        url = endpoints.predict_url(self.release.cloud, self.endpoint.name) if self.endpoint else ""
         return Outcome(self.version.removeprefix("version "), url, changed=bool(self.steps), finished=finished)
 
     def _save(self, change: Callable[[EdgeState], EdgeState]) -> None:
@@ -153,7 +153,7 @@ class Rollout:
     def deployed_under(self, model: str | None) -> str | None:
         """Return the deployed model id of `model` on the endpoint, or None."""
         deployed = self.endpoint.deployed if self.endpoint else {}
-        return next((key for key, value in deployed.items() if model and vertex.same_resource(value, model)), None)
+        return next((key for key, value in deployed.items() if model and endpoints.same_resource(value, model)), None)
 
     def traffic_of(self, deployed_model_id: str | None) -> int:
         """Return the percentage of the traffic that a deployed model gets."""
@@ -169,7 +169,7 @@ class Rollout:
             operation
             and self.model
             and operation.endpoint == endpoint
-            and vertex.same_resource(operation.model, self.model)
+            and endpoints.same_resource(operation.model, self.model)
         )
 
     # -- the plan --
@@ -228,8 +228,10 @@ class Rollout:
     def _create_endpoint(self) -> None:
         cloud, name = self.release.cloud, self.release.name
         # One that was made while the connection was lost carries our labels.
-        found = vertex.find_endpoint(cloud, {key: self.release.labels[key] for key in ("edge-model", "edge-bucket")})
-        self.endpoint = found or vertex.create_endpoint(cloud, self.release.settings.endpoint_name, self.release.labels)
+        found = endpoints.find_endpoint(cloud, {key: self.release.labels[key] for key in ("edge-model", "edge-bucket")})
+        self.endpoint = found or endpoints.create_endpoint(
+            cloud, self.release.settings.endpoint_name, self.release.labels
+        )
         made = self.endpoint.name
         self._save(lambda state: state.without_deployment(name).with_endpoint(name, made))
 
@@ -242,14 +244,14 @@ class Rollout:
         beside = {self.serving_id: 100 - percent} if percent < 100 and self.serving_id else {}
         return {deployed_model_id: percent, **beside}
 
-    def _deploy_on(self, endpoint: vertex.Endpoint, traffic: Mapping[str, int]) -> str:
+    def _deploy_on(self, endpoint: endpoints.Endpoint, traffic: Mapping[str, int]) -> str:
         """Deploy the model on any endpoint, or go on with a deployment that was begun; return the deployed model id."""
         cloud, name, progress = self.release.cloud, self.release.name, self.release.progress
         try:
             operation = self._operation_on(endpoint, traffic)
-            if not self.release.options.to_the_end and vertex.deployment_runs(cloud, operation):
+            if not self.release.options.to_the_end and endpoints.deployment_runs(cloud, operation):
                 raise _StillRunningError
-            deployed_id = vertex.finish_deployment(
+            deployed_id = endpoints.finish_deployment(
                 cloud,
                 operation,
                 name,
@@ -261,20 +263,20 @@ class Rollout:
         except CloudError:
             # Whether it failed, or the connection did, is told by asking once more.
             begun = self._begun_on(endpoint)
-            if begun and not vertex.deployment_runs(cloud, begun.name):
+            if begun and not endpoints.deployment_runs(cloud, begun.name):
                 self._forget_operation()
             raise
         self._forget_operation()
         return deployed_id
 
-    def _operation_on(self, endpoint: vertex.Endpoint, traffic: Mapping[str, int]) -> str:
+    def _operation_on(self, endpoint: endpoints.Endpoint, traffic: Mapping[str, int]) -> str:
         """Begin to deploy the model on `endpoint`, unless that was begun before; return the operation's name."""
         cloud, name = self.release.cloud, self.release.name
         if self.state.operation and self._resumes(endpoint.name):
             return self.state.operation.name
         assert self.model is not None, "a step before this one registered it"
         with put_off():
-            started = vertex.start_deployment(
+            started = endpoints.start_deployment(
                 cloud,
                 endpoint.name,
                 model=self.model,
@@ -286,17 +288,17 @@ class Rollout:
             self._save(lambda state: state.with_operation(name, operation))
         return started
 
-    def _begun_on(self, endpoint: vertex.Endpoint) -> Operation | None:
+    def _begun_on(self, endpoint: endpoints.Endpoint) -> Operation | None:
         """Return the deployment on `endpoint` that was begun and did not end yet, as far as is known."""
         operation = self.state.operation
         return operation if operation and operation.endpoint == endpoint.name else None
 
-    def _cancel_on(self, endpoint: vertex.Endpoint) -> None:
+    def _cancel_on(self, endpoint: endpoints.Endpoint) -> None:
         """Cancel what was begun on `endpoint`."""
         begun = self._begun_on(endpoint)
         if begun:
             self.release.progress.step("cancelling the deployment")
-            if vertex.cancel_deployment(self.release.cloud, begun.name, endpoint, begun.model):
+            if endpoints.cancel_deployment(self.release.cloud, begun.name, endpoint, begun.model):
                 self._forget_operation()
 
     def _forget_operation(self) -> None:
@@ -319,11 +321,11 @@ class Rollout:
 
     def _deploy_aside(self) -> str:
         cloud, name = self.release.cloud, self.release.name
-        trial = vertex.get_endpoint(cloud, self.state.trial_endpoint) if self.state.trial_endpoint else None
+        trial = endpoints.get_endpoint(cloud, self.state.trial_endpoint) if self.state.trial_endpoint else None
         if trial is None:
             labels = {**self.release.settings.labels, "edge-model": name}
             with put_off():
-                trial = vertex.create_endpoint(cloud, f"{name}-trial", labels)
+                trial = endpoints.create_endpoint(cloud, f"{name}-trial", labels)
                 made = trial.name
                 self._save(lambda state: state.with_trial_endpoint(name, made))
         self._deploy_on(trial, {"0": 100})
@@ -342,14 +344,14 @@ class Rollout:
         try:
             self.ask(self.endpoint.name)
         except ReleaseError:
-            vertex.undeploy_model(self.release.cloud, self.endpoint.name, self.deployed_id)
+            endpoints.undeploy_model(self.release.cloud, self.endpoint.name, self.deployed_id)
             raise
 
     def ask(self, endpoint: str) -> None:
         """Raise ReleaseError unless the endpoint answers the payload with one prediction for each instance."""
         payload = read_payload(self.release.folder / PAYLOAD_FILE)
         try:
-            answer = vertex.predict(self.release.cloud, endpoint, payload)
+            answer = endpoints.predict(self.release.cloud, endpoint, payload)
         except CloudError as error:
             raise self._no_answer(error.problem) from error
         predictions = answer.get("predictions") if isinstance(answer, dict) else None
@@ -368,7 +370,7 @@ class Rollout:
     def _move_traffic(self, percent: int) -> None:
         """Give a model that is deployed already another part of the traffic."""
         assert self.endpoint is not None, "the model is deployed on it"
-        vertex.set_traffic(self.release.cloud, self.endpoint.name, self._split(self.deployed_id, percent))
+        endpoints.set_traffic(self.release.cloud, self.endpoint.name, self._split(self.deployed_id, percent))
         self._record(percent)
 
     def _record(self, percent: int) -> None:
@@ -387,15 +389,15 @@ class Rollout:
     def _take_off(self, deployed_model_id: str) -> None:
         """Undeploy what has no traffic any more."""
         assert self.endpoint is not None, "the model is deployed on it"
-        vertex.undeploy_model(self.release.cloud, self.endpoint.name, deployed_model_id)
+        endpoints.undeploy_model(self.release.cloud, self.endpoint.name, deployed_model_id)
 
 
 def end_operation(cloud: Cloud, operation: Operation) -> None:
     """Cancel a deployment that was begun, and undo what came of it; raise ReleaseError when that cannot be done now."""
-    before = vertex.get_endpoint(cloud, operation.endpoint)
-    if before is None or not vertex.deployment_runs(cloud, operation.name):
+    before = endpoints.get_endpoint(cloud, operation.endpoint)
+    if before is None or not endpoints.deployment_runs(cloud, operation.name):
         return
-    if not vertex.cancel_deployment(cloud, operation.name, before, operation.model):
+    if not endpoints.cancel_deployment(cloud, operation.name, before, operation.model):
         raise ReleaseError(
             f"the deployment of {version_of(operation.model)} cannot be cancelled now", "try again in some minutes"
         )
@@ -403,7 +405,7 @@ def end_operation(cloud: Cloud, operation: Operation) -> None:
 
 def take_all_off(cloud: Cloud, name: str) -> None:
     """Undeploy everything on an endpoint; it is no error when there is none."""
-    endpoint = vertex.get_endpoint(cloud, name)
+    endpoint = endpoints.get_endpoint(cloud, name)
     if endpoint is None:
         return
     # Those without traffic first: a model that has some may only go when it is the last, or its share goes elsewhere.
@@ -411,13 +413,13 @@ def take_all_off(cloud: Cloud, name: str) -> None:
     while left:
         deployed_model_id = left.pop(0)
         moved = {left[-1]: 100} if left and endpoint.traffic.get(deployed_model_id) else None
-        vertex.undeploy_model(cloud, endpoint.name, deployed_model_id, traffic=moved)
+        endpoints.undeploy_model(cloud, endpoint.name, deployed_model_id, traffic=moved)
 
 
 def delete_endpoint(cloud: Cloud, name: str) -> None:
     """Delete an endpoint with everything on it; it is no error when there is none."""
     take_all_off(cloud, name)
-    vertex.delete_endpoint(cloud, name)
+    endpoints.delete_endpoint(cloud, name)
 
 
 def version_of(model: str) -> str:

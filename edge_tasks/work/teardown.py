@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from edge_tasks.adapters import storage, vertex
+from edge_tasks.adapters import endpoints, registry, storage
 from edge_tasks.adapters.cloud import Cloud
 from edge_tasks.adapters.store import StateStore
 from edge_tasks.values.config import EdgeConfig
@@ -39,7 +39,7 @@ def _find(cloud: Cloud, config: EdgeConfig, state: EdgeState, bucket: bool) -> l
     # A training registers versions before anything is in the state, under an id that holds a hash of the bucket's name.
     for name in dict.fromkeys((*state.models, *config.models)):
         resource = f"{cloud.parent}/models/{registry_model_id(cloud.bucket_name, name)}"
-        if vertex.model_exists(cloud, resource):
+        if registry.model_exists(cloud, resource):
             things.append(Thing(REGISTERED_MODEL, resource))
     if bucket and storage.bucket_exists(cloud):
         things.append(Thing(BUCKET, f"gs://{cloud.bucket_name}"))
@@ -50,14 +50,14 @@ def _endpoints(cloud: Cloud, state: EdgeState) -> list[Thing]:
     things = []
     for model in state.models.values():
         for resource in (model.endpoint, model.trial_endpoint):
-            endpoint = vertex.get_endpoint(cloud, resource) if resource else None
+            endpoint = endpoints.get_endpoint(cloud, resource) if resource else None
             if endpoint is not None:
                 serving = ", ".join(_share(endpoint, deployed_id) for deployed_id in endpoint.deployed)
                 things.append(Thing(f"endpoint with {serving or 'nothing on it'}:", endpoint.name))
     return things
 
 
-def _share(endpoint: vertex.Endpoint, deployed_model_id: str) -> str:
+def _share(endpoint: endpoints.Endpoint, deployed_model_id: str) -> str:
     version = endpoint.deployed[deployed_model_id].rpartition("@")[2]
     return f"version {version} ({endpoint.traffic.get(deployed_model_id, 0)} % of the traffic)"
 
@@ -78,10 +78,16 @@ def remove(cloud: Cloud, config: EdgeConfig, shown: list[Thing], progress: Progr
             locked.check()
             progress.step(f"delete the {thing}")
             if thing.kind == REGISTERED_MODEL:
-                vertex.delete_model(cloud, thing.name)
+                registry.delete_model(cloud, thing.name)
             elif thing.kind != BUCKET:
                 delete_endpoint(cloud, thing.name)
         if bucket:
             storage.delete_bucket(cloud)
         else:
             locked.save(locked.state.without_models())
+
+
+def forget(cloud: Cloud, config: EdgeConfig, progress: Progress, wait: float) -> None:
+    """Write into the state that nothing is there, which a teardown that was cut off did not come to do."""
+    if StateStore(cloud).load().models:
+        remove(cloud, config, [], progress, wait)

@@ -60,7 +60,7 @@ def test_servers_that_hang_are_found(laptop: Repository) -> None:
     finally:
         psutil.Process(pid).resume()
     assert found["local servers"][:2] == ("broken", f"they run (process {pid}) but do not answer")
-    assert found["state"] == ("unknown", "not looked at: bucket comes first", "")
+    assert found["state"] == ("unknown", "not looked at: it takes bucket", "")
 
 
 PYTHON_IMAGE = "mirror.gcr.io/library/python:3.10-slim"
@@ -141,5 +141,5 @@ def test_without_an_account_nothing_behind_it_is_looked_at(google: Google) -> No
     google.change(account=None)
     found = results(google.repository, EDGE_TARGET="gcp")
     assert found["account"] == ("broken", "gcloud has no account on this machine", "gcloud auth login")
-    assert found["project"] == ("unknown", "not looked at: account comes first", "")
-    assert found["billing"] == ("unknown", "not looked at: project comes first", "")
+    assert found["project"] == ("unknown", "not looked at: it takes account", "")
+    assert found["billing"] == ("unknown", "not looked at: it takes project", "")

@@ -10,6 +10,7 @@ import pytest
 from edge_tasks.adapters import gcloud
 from edge_tasks.errors import CloudError
 from tests.google_cloud.conftest import BUCKET, CREDENTIALS, PROJECT, Google
+from tests.repositories import Repository
 
 SECRETS = (CREDENTIALS["refresh_token"], CREDENTIALS["client_secret"], "mongo-pa55word", "env-pa55word")
 
@@ -73,6 +74,57 @@ def tracked_or_new(root: Path) -> list[Path]:
     command = ["git", "-C", str(root), "ls-files", "--cached", "--others", "--exclude-standard"]
     names = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
     return [root / name for name in names if (root / name).is_file()]
+
+
+# Where a person's secrets may lie: each is looked for in all that was written and printed.
+CANARIES = ("env-canary", "url-canary", "mongo-canary", "git-canary", "dvc-canary", "file-canary", "cmd-canary")
+
+
+def test_no_secret_gets_into_what_the_local_servers_keep_or_any_log(hello_world: Repository) -> None:
+    """Train as a job that prints its environment, deploy, fail, and search every file but those that held them."""
+    root = hello_world.root
+    hello_world.environment.update(
+        DATABASE_PASSWORD="env-canary",
+        DATABASE_URL="postgres://ada:url-canary@host/db",
+        MONGO_URI="mongodb://ada:mongo-canary@127.0.0.1:9/db?serverSelectionTimeoutMS=200",
+    )
+    hello_world.run("git", "remote", "add", "origin", "https://ada:git-canary@127.0.0.1:9/ada/x.git")
+    (root / "models" / "hello-world" / ".env").write_text("PASSWORD=file-canary\n")
+    script = root / "models" / "hello-world" / "train.py"
+    told = "    import os; print(sorted(os.environ.items()))\n    X = np.array"
+    script.write_text(script.read_text().replace("    X = np.array", told, 1))
+    hello_world.run("invoke", "init")
+    with (root / ".dvc" / "config.local").open("a") as config:
+        config.write("['remote \"other\"']\n    url = https://ada:dvc-canary@host/x\n    password = dvc-canary\n")
+    printed = ""
+    for command in (
+        ["python", str(script), "with", "is_vertex=True"],
+        ["invoke", "model.deploy"],
+        ["invoke", "model.deploy", "--name", "https://ada:cmd-canary@host"],
+        ["invoke", "model.why"],
+        ["invoke", "state.show", "--history"],
+        ["invoke", "experiments.show"],
+        ["invoke", "doctor"],
+        ["invoke", "template.update"],
+        ["invoke", "ci.setup", "--ci", "github", "--dry-run"],
+        ["invoke", "local.logs"],
+    ):
+        result = hello_world.run(*command, check=False)
+        printed += result.stdout + result.stderr
+    assert "('CLOUD_ML_JOB_ID', " in printed, "the job did not print its environment"
+    places = {root / ".git" / "config", root / ".dvc" / "config.local", script.parent / ".env"}
+    files = [path for path in root.rglob("*") if path.is_file() and path not in places]
+    left = {str(path): path.read_bytes() for path in files} | {"printed": printed.encode()}
+    assert any("sqlite" in name for name in left)
+    found = [
+        (name, canary) for name, content in left.items() for canary in CANARIES if canary.encode() in unpack(content)
+    ]
+    assert found == []
+
+
+def unpack(content: bytes) -> bytes:
+    """Return the content with that of the files in it, when it is an archive."""
+    return b"\n".join([content, *archive(content)])
 
 
 @pytest.mark.parametrize("word", ["; touch owned", "$(touch owned)", "`touch owned`", "--help", "a b'c\"d"])

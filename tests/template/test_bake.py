@@ -63,6 +63,7 @@ OF_EXAMPLE = {
         "models/{model}/data.yaml",
         "models/{model}/get_data.py",
         "models/{model}/prepare.py",
+        "models/{model}/tune.yaml",
         "services/fashion-web/.dockerignore",
         "services/fashion-web/Dockerfile",
         "services/fashion-web/README.md",

@@ -1,8 +1,4 @@
-"""Every call to Vertex AI's models and endpoints; those to its jobs are in `jobs`, `tuning_jobs` and `batch_jobs`.
-
-Values in, values out: the SDK's classes stay inside this module, and its errors become EdgeError here. Waiting is our
-own, because the SDK has no limits.
-"""
+"""Every call to Vertex AI's endpoints, and to what is deployed on them: values in, values out."""
 
 from __future__ import annotations
 
@@ -12,29 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from edge_tasks.adapters.cloud import CALL_TIMEOUT, Cloud, sdk_errors
-from edge_tasks.errors import CloudError, ConflictError, NotFoundError
+from edge_tasks.adapters.operations import OPERATION_LIMIT, begun, take_away, wait
+from edge_tasks.errors import CloudError, NotFoundError
 from edge_tasks.values.config import ModelConfig
 
 # Seconds. Google takes many minutes to deploy; a local deploy takes one second.
 DEPLOY_LIMIT = 3600.0
-OPERATION_LIMIT = 900.0
 CANCEL_LIMIT = 30.0
-_FIRST_POLL, _LONGEST_POLL = 0.1, 5.0
-
-
-@dataclass(frozen=True)
-class ModelVersion:
-    """A version in the model registry."""
-
-    name: str
-    version: str
-    artifact_uri: str
-    labels: Mapping[str, str]
-
-    @property
-    def versioned_name(self) -> str:
-        """The resource name with its version: projects/P/locations/L/models/M@V."""
-        return f"{self.name}@{self.version}"
 
 
 @dataclass(frozen=True)
@@ -48,93 +28,6 @@ class Endpoint:
     display_name: str
     deployed: Mapping[str, str]
     traffic: Mapping[str, int]
-
-
-# --- models -----------------------------------------------------------------------------------------------------
-
-
-def upload_model(
-    cloud: Cloud,
-    *,
-    model_id: str,
-    display_name: str,
-    artifact_uri: str,
-    image: str,
-    labels: Mapping[str, str],
-    description: str = "",
-) -> ModelVersion:
-    """Put the artifact at `artifact_uri` into the registry: the first version of `model_id`, or a further one.
-
-    https://cloud.google.com/vertex-ai/docs/model-registry/versioning
-    """
-    model = {
-        "display_name": display_name,
-        "artifact_uri": artifact_uri,
-        "container_spec": {"image_uri": image},
-        "labels": dict(labels),
-        "version_description": description,
-    }
-    name = f"{cloud.parent}/models/{model_id}"
-    with sdk_errors(f"put `{display_name}` into the model registry"):
-        request: dict[str, Any] = {"parent": cloud.parent, "model": model, "model_id": model_id}
-        if model_exists(cloud, name):
-            request = {"parent": cloud.parent, "model": model, "parent_model": name}
-        try:
-            response = _upload(cloud, request, display_name)
-        except ConflictError:  # somebody's first version came between the look and the upload
-            response = _upload(cloud, {"parent": cloud.parent, "model": model, "parent_model": name}, display_name)
-    return ModelVersion(response.model, response.model_version_id, artifact_uri, dict(labels))
-
-
-def _upload(cloud: Cloud, request: Mapping[str, Any], display_name: str) -> Any:
-    with sdk_errors(f"put `{display_name}` into the model registry"):
-        operation = cloud.models.upload_model(request=request, timeout=CALL_TIMEOUT)
-    return wait(operation, f"`{display_name}` to be in the model registry", OPERATION_LIMIT)
-
-
-def model_exists(cloud: Cloud, name: str) -> bool:
-    """Say whether the registry has the model `name`."""
-    from google.api_core.exceptions import NotFound
-
-    with sdk_errors(f"find the model {name}"):
-        try:
-            cloud.models.get_model(name=name, timeout=CALL_TIMEOUT)
-        except NotFound:
-            return False
-    return True
-
-
-def get_model(cloud: Cloud, name: str) -> ModelVersion:
-    """Return the model version `name` (projects/P/locations/L/models/M@V; without @V the default version)."""
-    with sdk_errors(f"find the model {name}"):
-        return _version(cloud.models.get_model(name=name, timeout=CALL_TIMEOUT))
-
-
-def _version(message: Any) -> ModelVersion:
-    name = message.name.partition("@")[0]
-    return ModelVersion(name, message.version_id, message.artifact_uri, dict(message.labels))
-
-
-def find_version(cloud: Cloud, model_id: str, label: str, value: str) -> ModelVersion | None:
-    """Return the version of `model_id` that carries the label, or None when no version does."""
-    from google.api_core.exceptions import NotFound
-
-    request = {"name": f"{cloud.parent}/models/{model_id}", "filter": f'labels.{label}="{value}"'}
-    with sdk_errors(f"look through the versions of `{model_id}`"):
-        try:
-            for model in cloud.models.list_model_versions(request=request, timeout=CALL_TIMEOUT):
-                return _version(model)
-        except NotFound:
-            pass
-    return None
-
-
-def delete_model(cloud: Cloud, name: str) -> None:
-    """Delete the model `name` with all its versions; it is no error when there is none."""
-    _take_away(f"the model {name} to be deleted", lambda: cloud.models.delete_model(name=name, timeout=CALL_TIMEOUT))
-
-
-# --- endpoints --------------------------------------------------------------------------------------------------
 
 
 def create_endpoint(cloud: Cloud, display_name: str, labels: Mapping[str, str]) -> Endpoint:
@@ -242,17 +135,12 @@ def same_resource(one: str, other: str) -> bool:
 
 
 def _deployment(cloud: Cloud, operation: str) -> Any:
-    from google.api_core.operation import from_gapic
     from google.cloud import aiplatform_v1
 
     with sdk_errors(f"look at the deployment {operation}"):
-        message = cloud.endpoints.get_operation(request={"name": operation}, timeout=CALL_TIMEOUT)
-    return from_gapic(
-        message,
-        cloud.endpoints.transport.operations_client,
-        aiplatform_v1.DeployModelResponse,
-        metadata_type=aiplatform_v1.DeployModelOperationMetadata,
-    )
+        return begun(
+            cloud.endpoints, operation, aiplatform_v1.DeployModelResponse, aiplatform_v1.DeployModelOperationMetadata
+        )
 
 
 def undeploy_model(
@@ -265,7 +153,7 @@ def undeploy_model(
     request: dict[str, Any] = {"endpoint": endpoint, "deployed_model_id": deployed_model_id}
     if traffic:
         request["traffic_split"] = dict(traffic)
-    _take_away(
+    take_away(
         f"{deployed_model_id} to be undeployed from {endpoint}",
         lambda: cloud.endpoints.undeploy_model(request=request, timeout=CALL_TIMEOUT),
     )
@@ -283,7 +171,7 @@ def set_traffic(cloud: Cloud, endpoint: str, traffic: Mapping[str, int]) -> None
 
 def delete_endpoint(cloud: Cloud, name: str) -> None:
     """Delete the endpoint `name`, which must have no model on it; it is no error when it is gone already."""
-    _take_away(
+    take_away(
         f"the endpoint {name} to be deleted", lambda: cloud.endpoints.delete_endpoint(name=name, timeout=CALL_TIMEOUT)
     )
 
@@ -331,53 +219,3 @@ def _endpoint(message: Any) -> Endpoint:
         },
         traffic=dict(message.traffic_split),
     )
-
-
-# --- operations -------------------------------------------------------------------------------------------------
-
-
-def wait(
-    operation: Any, waiting_for: str, limit: float, on_wait: Callable[[float], None] = lambda elapsed: None
-) -> Any:
-    """Wait until the long-running `operation` ends and return its result.
-
-    `on_wait` is called between looks with the seconds that passed. Raises CloudError with the operation's own error, or
-    when `limit` seconds have passed.
-    """
-    started = time.monotonic()
-    pause = _FIRST_POLL
-    with sdk_errors(f"wait for {waiting_for}"):
-        while not operation.done():
-            elapsed = time.monotonic() - started
-            if elapsed > limit:
-                raise CloudError(
-                    f"waited {limit:.0f} s for {waiting_for}",
-                    f"it goes on: {operation.operation.name}; look again later",
-                )
-            on_wait(elapsed)
-            time.sleep(pause)
-            pause = min(pause * 1.5, _LONGEST_POLL)
-    return _result(operation, waiting_for)
-
-
-def _take_away(waiting_for: str, start: Callable[[], Any]) -> None:
-    """Start the operation that takes something away, and wait for its end; it is no error when that is gone already."""
-    from google.api_core.exceptions import NotFound
-
-    with sdk_errors(f"wait for {waiting_for}"):
-        try:
-            operation = start()
-        except NotFound:
-            return
-    wait(operation, waiting_for, OPERATION_LIMIT)
-
-
-def _result(operation: Any, waiting_for: str) -> Any:
-    from google.api_core.exceptions import AlreadyExists, GoogleAPICallError
-
-    try:
-        return operation.result(timeout=CALL_TIMEOUT)
-    except AlreadyExists as error:
-        raise ConflictError(f"waited for {waiting_for}, but it exists already: {error.message}") from error
-    except GoogleAPICallError as error:
-        raise CloudError(f"waited for {waiting_for}, but it failed: {error.message}") from error
