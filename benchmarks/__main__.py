@@ -41,14 +41,20 @@ def main() -> int:
         with laboratory() as here:
             for name in arguments.names or BENCHMARKS:
                 print(f"> measuring {name}", file=sys.stderr, flush=True)
-                measured[name] = list(BENCHMARKS[name](here))
+                rows = measured.setdefault(name, [])
+                for row in BENCHMARKS[name](here):
+                    rows.append(row)
+                    print(f"  {row.what}: {row.sample}", file=sys.stderr, flush=True)
     except CommandError as error:
         print(f"error: {error}\n\nhint: run this command by hand in a repository of its own", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
-    table.show([row for rows in measured.values() for row in rows])
+    finally:
+        # Also what was measured before something failed: it took minutes.
+        if any(measured.values()):
+            table.show([row for rows in measured.values() for row in rows])
     if arguments.json:
         table.write(arguments.json, measured)
     return 0
