@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import psutil
 import pytest
@@ -161,3 +163,18 @@ def test_a_container_that_ends_fails_its_deploy_with_what_it_said(running: Emula
     operation = running.finish(running.deploy(running.create_endpoint(), model))
     assert operation["error"]["code"] == 9
     assert "no weights" in operation["error"]["message"]
+
+
+def test_containers_of_two_emulators_that_start_together_get_ports_of_their_own(
+    running: Emulator, own_emulator: Callable[..., Emulator], engine: Engine, tmp_path: Path
+) -> None:
+    emulators = [running, own_emulator(tmp_path / "other", environment=engine.environment)]
+    # One that takes its time until it listens: meanwhile its port looks free.
+    command = ["python3", "-c", f"import time; time.sleep(1)\n{SERVER}"]
+    models = [container_model(emulator, command=command) for emulator in emulators]
+    endpoints = [emulator.create_endpoint() for emulator in emulators]
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(Emulator.deployed, emulators, endpoints, models))
+    answers = [emulator.predict(endpoint, ["a"]) for emulator, endpoint in zip(emulators, endpoints, strict=True)]
+    assert len({answer.body["predictions"][0][2]["AIP_HTTP_PORT"] for answer in answers}) == 2
+    emulators[1].stop()

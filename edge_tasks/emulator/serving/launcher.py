@@ -11,6 +11,7 @@ import secrets
 import socket
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,8 +26,11 @@ if TYPE_CHECKING:
 
 # macOS's own libraries do not survive a fork: https://github.com/python/cpython/issues/77906.
 CAN_FORK = sys.platform == "linux"
+# https://man7.org/linux/man-pages/man7/unix.7.html: the abstract socket namespace is Linux's own.
+HAS_NAMES_WITHOUT_FILES = sys.platform == "linux"
 SECONDS_TO_IMPORT = 120.0
 SECONDS_TO_FORK = 10.0
+ATTEMPTS_TO_GET_A_PORT = 100
 LOG = logging.getLogger(__name__)
 
 
@@ -86,7 +90,11 @@ class Launcher:
         )
         # A container that was ended may take a moment to be gone, with its name.
         name = f"vertex-emulator-{plan.key}-{secrets.token_hex(4)}"
-        child = await self._engine.start(name, run, role=plan.role, stdout=output, stderr=subprocess.STDOUT)
+        try:
+            child = await self._engine.start(name, run, role=plan.role, stdout=output, stderr=subprocess.STDOUT)
+        except BaseException:
+            self._ports.give_back(port)
+            raise
         self._ports.keep(port, child)
         return child, port
 
@@ -232,21 +240,51 @@ class _Ports:
     """The ports that containers were given: one may take its time until it listens."""
 
     def __init__(self) -> None:
-        self._given: dict[int, processes.Child | None] = {}
+        self._given: dict[int, _Given] = {}
 
     def take(self, wanted: int) -> int:
         """Return the wanted port if nobody has it, else one that is free."""
-        self._given = {port: child for port, child in self._given.items() if child is None or child.running}
-        for port in (0,) if wanted in self._given else (wanted, 0):
-            with contextlib.suppress(OSError), bind(port) as listener:
-                taken = int(listener.getsockname()[1])
-                self._given[taken] = None
-                return taken
-        raise AssertionError("unreachable")
+        for port, given in list(self._given.items()):
+            if given.child is not None and not given.child.running:
+                self.give_back(port)
+        for _ in range(ATTEMPTS_TO_GET_A_PORT):
+            for port in (wanted, 0):
+                with contextlib.suppress(OSError), bind(port) as listener:
+                    taken = int(listener.getsockname()[1])
+                    self._given[taken] = _Given(_claim(taken))
+                    return taken
+        raise precondition("There is no free port for the container.")
 
     def keep(self, port: int, child: processes.Child) -> None:
         """Leave a port to a container for as long as it runs."""
-        self._given[port] = child
+        self._given[port].child = child
+
+    def give_back(self, port: int) -> None:
+        """Let others have a port."""
+        self._given.pop(port).claim.close()
+
+
+@dataclass
+class _Given:
+    """A port that was given away, and what keeps the emulators from giving it again."""
+
+    claim: socket.socket
+    child: processes.Child | None = None
+
+
+def _claim(port: int) -> socket.socket:
+    """Claim a port among all emulators of this machine until the socket is closed; OSError when another has it.
+
+    A name that no file stands for lasts as long as its process, and has the scope of the ports: the network namespace.
+    """
+    claim = socket.socket(socket.AF_UNIX)
+    try:
+        if HAS_NAMES_WITHOUT_FILES:
+            claim.bind(f"\0vertex-emulator-port-{port}")
+    except OSError:
+        claim.close()
+        raise
+    return claim
 
 
 def _arguments(plan: ServerPlan) -> list[str]:

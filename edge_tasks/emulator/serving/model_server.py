@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from edge_tasks.emulator.errors import ApiError, Code, precondition, stopping
 from edge_tasks.emulator.runtime import images
@@ -13,10 +13,14 @@ from edge_tasks.emulator.serving.launcher import Launcher
 from edge_tasks.emulator.serving.stream import Stream
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from edge_tasks.emulator.runtime import processes
     from edge_tasks.emulator.runtime.docker import Docker
     from edge_tasks.emulator.serving.plan import Address, ServerPlan
     from edge_tasks.emulator.store.database import Database
+
+T = TypeVar("T")
 
 SECONDS_TO_LOAD = 300.0
 SECONDS_TO_PREDICT = 60.0
@@ -78,23 +82,23 @@ class ModelServer:
             raise ApiError(Code.DEADLINE_EXCEEDED, f"The model did not answer within {limit:g} s.") from None
 
     async def _predict(self, body: bytes, content_type: str) -> Answer:
+        return await self._twice(lambda: self._pool.request("POST", self.plan.predict_route, body, content_type))
+
+    async def stream(self, body: bytes, content_type: str, limit: float) -> Stream:
+        """Forward a request whose answer is passed on as it comes; `limit` is the seconds for each piece of it."""
+        return await self._twice(lambda: Stream.open(self._address, self.plan.predict_route, body, content_type, limit))
+
+    async def _twice(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """Ask the server; one that has died is started again, once."""
         for last_try in (False, True):
             await self.start()
             try:
-                return await self._pool.request("POST", self.plan.predict_route, body, content_type)
+                return await ask()
             except ServerGoneError as error:
                 if last_try:
                     raise ApiError(Code.UNAVAILABLE, f"The model server ended while it predicted: {error}.") from error
                 await self._settle()
         raise AssertionError("unreachable")
-
-    async def stream(self, body: bytes, content_type: str, limit: float) -> Stream:
-        """Forward a request whose answer is passed on as it comes; `limit` is the seconds for each piece of it."""
-        await self.start()
-        try:
-            return await Stream.open(self._address, self.plan.predict_route, body, content_type, limit)
-        except ServerGoneError as error:
-            raise ApiError(Code.UNAVAILABLE, f"The model server ended while it predicted: {error}.") from error
 
     async def _end_if_stuck(self) -> None:
         """End a server that fails its health check, as Vertex AI does; the next prediction starts it again."""

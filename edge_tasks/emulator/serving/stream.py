@@ -75,13 +75,17 @@ class Stream:
         self._writer.close()
 
     async def _read(self) -> None:
+        # Not wait_for: before Python 3.12 it forgets a cancellation when data came in that moment, as they often do.
+        reading = asyncio.ensure_future(self._reader.read(PIECE))
         try:
-            data = await asyncio.wait_for(self._reader.read(PIECE), self._limit)
-            self._answer.feed(data)
-        except asyncio.TimeoutError:
-            raise ApiError(Code.DEADLINE_EXCEEDED, f"The model did not answer within {self._limit:g} s.") from None
+            await asyncio.wait([reading], timeout=self._limit)
+            if not reading.done():
+                raise ApiError(Code.DEADLINE_EXCEEDED, f"The model did not answer within {self._limit:g} s.")
+            self._answer.feed(reading.result())
         except (OSError, httptools.HttpParserError) as error:
             raise ServerGoneError(str(error)) from error
+        finally:
+            reading.cancel()
 
 
 class _Answer:
