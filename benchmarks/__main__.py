@@ -44,7 +44,8 @@ def main() -> int:
                 rows = measured.setdefault(name, [])
                 for row in BENCHMARKS[name](here):
                     rows.append(row)
-                    print(f"  {row.what}: {row.sample}", file=sys.stderr, flush=True)
+                    what, measured_as, *_ = row.cells()
+                    print(f"  {what}: {measured_as}", file=sys.stderr, flush=True)
     except CommandError as error:
         print(f"error: {error}\n\nhint: run this command by hand in a repository of its own", file=sys.stderr)
         return 1

@@ -75,7 +75,7 @@ def measure(laboratory: Laboratory) -> Iterator[Row]:
     laboratory.trained()
     yield from _recording(laboratory)
     # The trainings that were measured have left artifacts of theirs, which nothing can serve.
-    laboratory.run("dvc", "checkout", "--force", "models/digits/dvc.yaml")
+    laboratory.run("dvc", "repro", "models/digits/dvc.yaml")
     yield from _listing(laboratory)
 
 

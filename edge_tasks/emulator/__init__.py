@@ -22,8 +22,8 @@ What is not as on Vertex AI, on purpose or so far:
   search is a Bayesian optimization of its own;
 - prebuilt serving images are never run: the local Python environment loads their artifacts by the images' rules
   (sklearn, xgboost, and tensorflow and pytorch where they are installed; pytorch archives by their own handlers);
-- endpoints are public ones, private ones are refused; a dedicated one has this address for its DNS name, without TLS, so
-  that the SDK gets there only with `client_hook`: in jobs, with the pytest fixture, in a shell with `edge local.env`;
+- endpoints are public ones, private ones are refused; a dedicated one has this address for its DNS name, without TLS,
+  so that the SDK gets there only with `client_hook`: in jobs, with the pytest fixture, in a shell with `local.env`;
 - batch predictions read jsonl and csv and write jsonl, one file of results and one of errors for each input
   file; a batch that fails is asked again instance by instance, so that only the bad ones fail;
 - metadata stores keep artifacts, executions and contexts of any schema title, not the schemas; tensorboards keep

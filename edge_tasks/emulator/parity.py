@@ -29,7 +29,7 @@ LIMITS = {
     "JobService.CreateHyperparameterTuningJob": f"{_ONE_MACHINE}; no early stopping, no transfer learning",
     "JobService.CreateBatchPredictionJob": "jsonl and csv in, jsonl out, on Cloud Storage",
     "PipelineService.CreateTrainingPipeline": f"custom training only; {_ONE_MACHINE}; no managed datasets",
-    "EndpointService.CreateEndpoint": "no private endpoints; dedicated ones answer at the address of the API, without TLS",
+    "EndpointService.CreateEndpoint": "no private endpoints; dedicated ones answer at the API's address, without TLS",
     "EndpointService.DeployModel": "one process, no autoscaling; images other than prebuilt ones need Docker",
     "IAMPolicy.SetIamPolicy": "of models and endpoints; kept, but nothing is forbidden to anyone",
     "IAMPolicy.GetIamPolicy": "of models and endpoints",

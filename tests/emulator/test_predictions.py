@@ -67,6 +67,16 @@ def test_raw_predict_passes_bodies_through_and_names_the_model_in_headers(emulat
     assert base64.b64decode(wrapped["data"]) == b'{"predictions":[2]}'
 
 
+@pytest.mark.parametrize("verb", ["rawPredict", "streamRawPredict"])
+def test_the_content_type_of_a_body_cannot_carry_a_second_request(emulator: Emulator, endpoint: str, verb: str) -> None:
+    second = "text/plain\r\nContent-Length: 2\r\n\r\n{}POST /predict HTTP/1.1\r\nHost: model\r\nX: "
+    for content_type in (second, 1):
+        body = {"httpBody": {"contentType": content_type, "data": ""}}
+        answer = emulator.session.post(f"{emulator.url}/v1/{endpoint}:{verb}", json=body, timeout=30)
+        assert answer.json()["error"]["status"] == "INVALID_ARGUMENT"
+    assert emulator.post(f"{endpoint}:predict", {"instances": [3]}).body["predictions"] == [3]
+
+
 def test_stream_raw_predict_takes_bodies_of_ten_megabytes(emulator: Emulator, endpoint: str) -> None:
     def ask(size: int) -> int:
         body = b'{"instances": ["' + b"x" * (size - 19) + b'"]}'

@@ -214,6 +214,10 @@ def _unwrap(body: bytes) -> tuple[bytes, str] | None:
         inner = value["httpBody"] if set(value) <= {"httpBody", "endpoint"} else None
         if not isinstance(inner, dict):
             return None
-        return base64.b64decode(inner.get("data", "")), str(inner.get("contentType", "application/json"))
+        data, content_type = base64.b64decode(inner.get("data", "")), inner.get("contentType", "application/json")
     except (orjson.JSONDecodeError, binascii.Error, TypeError, KeyError):
         return None
+    # It becomes a header of the request to the model server: a line break in it would be a second request.
+    if not isinstance(content_type, str) or not content_type.isprintable():
+        raise invalid("Invalid value at 'http_body.content_type'.")
+    return data, content_type
