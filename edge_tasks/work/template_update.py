@@ -111,8 +111,10 @@ def _recorded(root: Path) -> dict[str, Any]:
 
 def _in_history(root: Path) -> str | None:
     """Return the newest commit in history that holds what a template gave, and nothing else."""
-    form = f"%H %T %(trailers:key={_TREE},valueonly,separator=%x20)"
-    log = git.run(root, "log", f"--grep=^{_TREE}: ", f"--format={form}", "HEAD", doing="search git's history")
+    form = f"--format=%H %T %(trailers:key={_TREE},valueonly,separator=%x20)"
+    # By ancestry, not by the clock: two updates may fall into one second, and clocks are put back.
+    search = ("log", "--topo-order", f"--grep=^{_TREE}: ", form, "HEAD")
+    log = git.run(root, *search, doing="search git's history")
     for line in log.splitlines():
         commit, tree, *named = line.split()
         if named == [tree]:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
-
 from tests.emulator.harness import ECHO, PARENT, Answer, Emulator
 
 EUROPE = PARENT.replace("us-central1", "europe-west4")
@@ -86,8 +84,3 @@ def test_the_connection_of_an_endpoint_is_changed_by_an_operation(emulator: Emul
     changed = emulator.response(emulator.post(f"{endpoint}:update", body))
     assert changed["clientConnectionConfig"] == {"inferenceTimeout": "30s"}
     assert emulator.get(endpoint).body["displayName"] == "an endpoint"
-
-
-@pytest.mark.parametrize("path", [f"/ui/{PARENT}/models/1:getIamPolicy", f"/ui/{PARENT}/endpoints/1:setIamPolicy"])
-def test_iam_is_not_implemented(emulator: Emulator, path: str) -> None:
-    assert emulator.post(path).error == (501, "UNIMPLEMENTED")

@@ -147,16 +147,22 @@ def test_changes_of_the_user_and_of_the_template_meet_on_a_branch(generated: Gen
     assert "CODEOWNERS" not in generated.git("ls-tree", "--name-only", "main")
 
 
-def test_the_next_update_starts_from_the_last_one(generated: Generated, newer: Template) -> None:
+@pytest.mark.parametrize("clock", ["right", "goes back"])
+def test_the_next_update_starts_from_the_last_one(
+    generated: Generated, newer: Template, monkeypatch: pytest.MonkeyPatch, clock: str
+) -> None:
+    if clock == "goes back":
+        monkeypatch.setenv("GIT_COMMITTER_DATE", "2001-01-01T00:00:00Z")
     newer.edit(".gitignore", ".DS_Store\n", ".DS_Store\nThumbs.db\n")
-    assert generated.update("--to", str(newer.root))[0] == 0
+    status, said = generated.update("--to", str(newer.root))
+    assert status == 0, said
     generated.git("switch", "--quiet", "main")
     generated.git("merge", "--quiet", "edge-template-0.9.0")
     generated.edit(".gitignore", "Thumbs.db\n", "")  # the user does not want it
     newer.set_version("0.10.0")
     newer.add("NEWS.md", "News\n")
     status, said = generated.update("--to", str(newer.root))
-    assert status == 0
+    assert status == 0, said
     assert "0.10.0 (it was 0.9.0)" in said
     assert "Thumbs.db" not in generated.read(".gitignore")
     assert generated.read("NEWS.md") == "News\n"
