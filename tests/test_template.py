@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import ast
 import json
 from pathlib import Path
 
 import pytest
 
 from edge_tasks.errors import ConfigError
-from edge_tasks.values.config import REGIONS
 from edge_tasks.work.template import JINJA_SETTINGS, check_example, examples, render_model
 from tests.repositories import ROOT
 
@@ -36,15 +34,3 @@ def test_an_example_that_is_none_is_answered_with_the_nearest() -> None:
     with pytest.raises(ConfigError) as caught:
         check_example("digit")
     assert caught.value.hint == "did you mean `digits`?"
-
-
-def test_the_hook_knows_the_regions_that_the_package_knows() -> None:
-    """The hook runs where the package may not be installed, so it has a list of its own."""
-    tree = ast.parse((ROOT / "hooks" / "pre_gen_project.py").read_text())
-    assignment = next(
-        node
-        for node in tree.body
-        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id == "REGIONS"
-    )
-    names = [node.value for node in ast.walk(assignment.value) if isinstance(node, ast.Constant)]
-    assert sorted(map(str, names)) == sorted(REGIONS)

@@ -202,7 +202,10 @@ class _Renderer:
         command += ["--output-dir", str(output / "made"), str(source)]
         command += [f"{question}={answer}" for question, answer in self.answers.items()]
         try:
-            done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_RENDER_LIMIT)
+            # Started in the repository, Python would take a folder `hooks` of the user's for the template's.
+            done = subprocess.run(
+                command, cwd=output, capture_output=True, text=True, check=False, timeout=_RENDER_LIMIT
+            )
         except subprocess.TimeoutExpired:
             raise UpdateError(f"rendering the template took more than {_RENDER_LIMIT:.0f} s", "try again") from None
         made = list((output / "made").glob("*/.git"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import itertools
 import json
 import os
@@ -13,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from cookiecutter.environment import StrictEnvironment
 from cookiecutter.main import cookiecutter
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -43,6 +43,7 @@ def clean_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path
         patch.delenv("EMAIL", raising=False)
         patch.setenv("HOME", str(home))
         patch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+        patch.syspath_prepend(str(REPOSITORY))  # for the template's own extension of Jinja
         patch.setenv("DVC_NO_ANALYTICS", "1")
         patch.setenv("DVC_SITE_CACHE_DIR", str(home / "dvc-site"))
         patch.setenv("PATH", os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
@@ -116,16 +117,9 @@ def combination(
 
 
 @pytest.fixture(scope="session")
-def pre_gen() -> types.ModuleType:
-    """The functions of hooks/pre_gen_project.py, rendered with answers that nobody looks at."""
-    questions = json.loads((REPOSITORY / "cookiecutter.json").read_text())
-    source = (REPOSITORY / "hooks" / "pre_gen_project.py").read_text()
-    context = {"cookiecutter": {"_jinja2_env_vars": questions["_jinja2_env_vars"]}}
-    environment = StrictEnvironment(context=context, **questions["_jinja2_env_vars"])
-    module = types.ModuleType("pre_gen_project")
-    code = compile(environment.from_string(source).render(cookiecutter={}), "pre_gen_project.py", "exec")
-    exec(code, module.__dict__)
-    return module
+def answers_module() -> types.ModuleType:
+    """hooks/answers.py, imported as cookiecutter imports it."""
+    return importlib.import_module("hooks.answers")
 
 
 @pytest.fixture(scope="session")

@@ -1,21 +1,24 @@
-"""Refuse answers that would make a repository that does not work, before any file is written.
+"""Refuse an answer that would make a repository that does not work, as soon as it is given.
 
-cookiecutter renders this file, then runs it alone from a temporary folder in the new, empty project folder:
-it can import nothing but the standard library.
+cookiecutter.json names `Answers` as an extension of Jinja, and puts each answer through its filter `checked` right
+after the question. A pre_gen hook would see the answers only when all are given, and cookiecutter prints a traceback
+when one of its hooks refuses. https://cookiecutter.readthedocs.io/en/stable/advanced/local_extensions.html
+
+cookiecutter imports this file where nothing else of this project may be installed: it can import only what
+cookiecutter itself needs.
 """
 
 from __future__ import annotations
 
 import difflib
-import json
 import re
-import sys
 import unicodedata
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from typing import IO, Any, NamedTuple
 
-# JSON escapes every quote inside a string, so three in a row never occur in it.
-ANSWERS: dict[str, str] = json.loads(r"""<< cookiecutter | jsonify >>""")
+import click
+from jinja2 import Environment
+from jinja2.ext import Extension
 
 NAME = re.compile(r"[a-z][a-z0-9-]{0,48}[a-z0-9]")
 PROJECT_ID = re.compile(r"[a-z][a-z0-9-]{4,28}[a-z0-9]")
@@ -119,21 +122,38 @@ def bucket_name_problems(name: str) -> Iterator[Problem]:
         )
 
 
-def problems(answers: dict[str, str]) -> Iterator[Problem]:
-    yield from project_name_problems(answers["project_name"])
-    yield from name_problems("project slug", answers["project_slug"])
-    yield from name_problems("model name", answers["model_name"])
-    yield from project_id_problems(answers["google_cloud_project_id"])
-    yield from region_problems(answers["region"])
-    yield from bucket_name_problems(answers["bucket_name"])
+CHECKS: dict[str, Callable[[str], Iterator[Problem]]] = {
+    "project_name": project_name_problems,
+    "project_slug": lambda name: name_problems("project slug", name),
+    "model_name": lambda name: name_problems("model name", name),
+    "google_cloud_project_id": project_id_problems,
+    "region": region_problems,
+    "bucket_name": bucket_name_problems,
+}
 
 
-def main() -> int:
-    found = list(problems(ANSWERS))
-    for fact, hint in found:
-        print(f"error: {fact}\n\nhint: {hint}\n", file=sys.stderr)
-    return 1 if found else 0
+class BadAnswer(click.ClickException):
+    """An answer is refused. cookiecutter's command shows it as one of its own errors, and ends with status 1."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.fact)
+        self.hint = problem.hint
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """Print the fact, then what to type instead."""
+        click.echo(f"error: {self.message}\n\nhint: {self.hint}", file=file, err=True)
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def checked(answer: str, question: str) -> str:
+    """Return the answer. Raises BadAnswer when it is no legal answer to the question."""
+    for problem in CHECKS[question](answer):
+        raise BadAnswer(problem)
+    return answer
+
+
+class Answers(Extension):
+    """Gives Jinja the filter `checked`."""
+
+    def __init__(self, environment: Environment) -> None:
+        super().__init__(environment)
+        environment.filters["checked"] = checked
