@@ -6,6 +6,7 @@ trouble with it becomes the training's.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -28,6 +29,9 @@ _LONGEST_END = END_LIMIT + 15.0
 # Seconds that it has after Ctrl-C.
 _HURRY = 5.0
 
+# Recorders that one training starts because another was killed.
+_MOST_RESTARTS = 3
+
 # Characters of what a main function returned.
 _LONGEST_RESULT = 10_000
 
@@ -42,6 +46,7 @@ class Journal:
         self._file = (self._folder / JOURNAL_FILE).open("ab", buffering=0)
         self._unwritten = b""
         self._full = False
+        self._restarts = 0
         self._lock = threading.Lock()
         self._process_id = os.getpid()
         self._put(
@@ -77,6 +82,14 @@ class Journal:
         if series:
             self._put({"log": series})
 
+    def keep_recorded(self) -> None:
+        """Start another recorder if the last one was killed, so that the run goes on showing signs of life."""
+        if os.getpid() == self._process_id and self._recorder.poll() and self._restarts < _MOST_RESTARTS:
+            self._restarts += 1
+            # What it cannot do now is done at the end.
+            with contextlib.suppress(OSError):
+                self._restart()
+
     def end(self) -> None:
         """Have the last of it written; waits for a limited time."""
         if os.getpid() != self._process_id:
@@ -84,8 +97,7 @@ class Journal:
         try:
             self._finish()
             if self._recorder.returncode:
-                # It was killed. The journal is still whole.
-                self._recorder = self._started()
+                self._restart()
                 self._finish()
             if self._recorder.returncode:
                 tell(f"the run {self._run_id} is recorded in part only: its recorder was killed")
@@ -102,6 +114,12 @@ class Journal:
         except KeyboardInterrupt:
             self._recorder.send_signal(signal.SIGINT)
             self._recorder.wait(_HURRY)
+
+    def _restart(self) -> None:
+        """Put another recorder in the place of one that was killed. The journal is still whole."""
+        if self._recorder.stdin:
+            self._recorder.stdin.close()
+        self._recorder = self._started()
 
     def _started(self) -> subprocess.Popen[bytes]:
         # In a session of its own: Ctrl-C is meant for the training, whose last words are still to be written.

@@ -44,6 +44,11 @@ class BucketObserver(RunObserver):  # type: ignore[misc]
         del info
         self._journal.log(metrics_by_name)
 
+    def heartbeat_event(self, info: Any, captured_out: str, beat_time: datetime, result: Any) -> None:
+        """See to it that somebody records the run."""
+        del info, captured_out, beat_time, result
+        self._journal.keep_recorded()
+
     def completed_event(self, stop_time: datetime, result: Any) -> None:
         """Write the end of a run that went well."""
         self._end(stop_time, status=COMPLETED, result=short_result(result))

@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import psutil
@@ -20,7 +20,7 @@ from edge_tasks.adapters import local, storage
 from edge_tasks.adapters.cloud import connect
 from edge_tasks.adapters.run_store import RunStore
 from edge_tasks.values.edge_yaml import load_config
-from edge_tasks.values.run_record import COMPLETED, DIED, FAILED, INTERRUPTED, utc_now
+from edge_tasks.values.run_record import COMPLETED, DIED, FAILED, INTERRUPTED, RUNNING, utc_now
 from edge_tasks.work.experiments import Run, list_runs, load_run
 from tests.repositories import Repository, clean_environment
 
@@ -256,6 +256,29 @@ def test_a_killed_recorder_is_followed_by_another_one(repository: Repository) ->
     recorder_of(process).kill()
     os.killpg(process.pid, signal.SIGINT)
     printed, _ = process.communicate(timeout=60)
+    assert "warning" not in printed
+    run = only(repository)
+    assert run.record.status == INTERRUPTED
+    assert b"ready" in run.output
+    assert len(run.series["loss"].steps) == 5
+
+
+def seen_alive_after(moment: datetime, repository: Repository) -> None:
+    eventually(lambda: (only(repository).record.heartbeat or moment) > moment)
+
+
+def test_a_recorder_killed_again_and_again_is_followed_by_others_while_the_training_goes_on(
+    repository: Repository,
+) -> None:
+    process = started(repository)
+    try:
+        for _ in range(2):
+            recorder_of(process).kill()
+            seen_alive_after(utc_now(), repository)
+            assert only(repository).record.status == RUNNING
+    finally:
+        os.killpg(process.pid, signal.SIGINT)
+        printed, _ = process.communicate(timeout=60)
     assert "warning" not in printed
     run = only(repository)
     assert run.record.status == INTERRUPTED
