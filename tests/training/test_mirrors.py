@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import json
 import math
@@ -226,30 +225,12 @@ def test_a_database_that_is_away_is_told_and_its_password_is_not(
     assert "password" not in told
 
 
-@pytest.fixture
-def database() -> Iterator[str]:
-    """The address of a server that speaks MongoDB's protocol."""
-    pytest.importorskip("mongoeco")
-    from mongoeco.wire.proxy import AsyncMongoEcoProxyServer
-
-    loop = asyncio.new_event_loop()
-    server = AsyncMongoEcoProxyServer()
-    address = loop.run_until_complete(server.start())
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-    yield address.uri
-    asyncio.run_coroutine_threadsafe(server.close(), loop).result(30)
-    loop.call_soon_threadsafe(loop.stop)
-    thread.join()
-    loop.close()
-
-
-def test_a_run_is_in_mongodb_as_omniboard_shows_it(tmp_path: Path, database: str) -> None:
+def test_a_run_is_in_mongodb_as_omniboard_shows_it(tmp_path: Path, mongodb: str) -> None:
     import pymongo
 
     for _ in range(2):  # Vertex AI may run a job twice
-        assert observe(tmp_path, database) == []
-    with pymongo.MongoClient[dict[str, Any]](database) as client:
+        assert observe(tmp_path, mongodb) == []
+    with pymongo.MongoClient[dict[str, Any]](mongodb) as client:
         (entry,) = client["sacred"]["runs"].find()
         metrics = list(client["sacred"]["metrics"].find({"name": "loss"}))
     assert (entry["_id"], entry["status"]) == ("20261122-204655-1a2b3c4d", "COMPLETED")

@@ -3,17 +3,39 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from edge_tasks.adapters.cloud import Cloud, connect
+from edge_tasks.adapters.jobs import find_jobs
 from edge_tasks.values.edge_yaml import load_config
-from edge_tasks.values.run_record import COMPLETED, FAILED, RunRecord
+from edge_tasks.values.run_record import COMPLETED, FAILED, INTERRUPTED, QUEUED, RunRecord
 from edge_tasks.work.experiments import list_runs, load_run
 from tests.repositories import Repository
 
 TRAIN = ("python", "models/hello-world/train.py", "with", "is_vertex=True")
+
+IN_JOB = 'import os\nif "EDGE_TRAINING_ORDER" in os.environ:\n    '
+
+# As Vertex AI does it with a worker: all its processes end without a word, then its command is run again.
+RESTARTED = """\
+    from pathlib import Path
+    print("attempt", flush=True)
+    _run.log_scalar("attempts", 1)
+    mark = Path(os.environ["ATTEMPTED"])
+    if not mark.exists():
+        import sys, time, psutil
+        mark.touch()
+        time.sleep(13)
+        for child in psutil.Process().children(recursive=True):
+            child.kill()
+        os.execv(sys.executable, [sys.executable, "-m", "edge_tasks.training.job"])
+"""
 
 
 @pytest.fixture
@@ -58,6 +80,65 @@ def test_a_job_is_one_run_in_the_bucket_and_in_vertex_ai_experiments_also_when_i
     assert metadata["_state"] == "COMPLETE"
     assert metadata["_metrics"] == record.metrics
     assert metadata["_params"]["strategy"] == record.parameters["strategy"]
+
+
+def change_training(repository: Repository, text: str, before: str) -> None:
+    """Put `text` into the train.py, before the first `before`."""
+    script = repository.root / "models/hello-world/train.py"
+    script.write_text(script.read_text().replace(before, text + before, 1))
+
+
+def test_a_job_that_is_cancelled_before_it_began_is_recorded_as_interrupted(repository: Repository) -> None:
+    change_training(repository, f"{IN_JOB}import time\n    time.sleep(600)\n", "from edge_tasks")
+    process = repository.start("env", "EDGE_ON_INTERRUPT=cancel", *TRAIN)
+    try:
+        deadline = time.monotonic() + 120
+        while not (found := recorded(repository.root)):
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        assert [record.status for record in found] == [QUEUED]
+    finally:
+        os.killpg(process.pid, signal.SIGINT)
+        printed, _ = process.communicate(timeout=60)
+    (record,) = recorded(repository.root)
+    assert (record.status, record.started) == (INTERRUPTED, None), printed
+    assert record.ended
+    (job,) = find_jobs(cloud_of(repository.root), "edge-model", "hello-world")
+    assert (job.name, job.state) == (record.job, "CANCELLED")
+    listed = repository.run("invoke", "experiments.list", "--status", "interrupted").stdout
+    assert record.run_id in listed
+
+
+def test_a_job_whose_worker_is_restarted_is_one_run_and_says_what_the_last_attempt_did(
+    repository: Repository, tmp_path: Path
+) -> None:
+    change_training(repository, RESTARTED.replace('os.environ["ATTEMPTED"]', repr(str(tmp_path / "once"))), "    X = ")
+    change_training(repository, "import os\n", "from edge_tasks")
+    repository.run(*TRAIN)
+    (record,) = recorded(repository.root)
+    assert record.status == COMPLETED
+    assert (record.error, record.trace) == (None, None)
+    assert record.started
+    assert record.ended
+    assert record.ended > record.started
+    assert (record.ended - record.started).total_seconds() < 13
+    config, cloud = load_config(repository.root, {}), cloud_of(repository.root)
+    run = load_run(cloud, config, record.model_name, record.run_id)
+    assert run.series["attempts"].values == [1]
+    assert run.output.count(b"attempt\n") == 1
+
+
+def test_a_job_is_in_mongodb_too(repository: Repository, mongodb: str) -> None:
+    import pymongo
+
+    change_training(repository, f"{IN_JOB}os.environ['EDGE_MONGO_URI'] = {mongodb!r}\n", "from edge_tasks")
+    result = repository.run(*TRAIN)
+    assert "MongoDB" not in result.stderr
+    (record,) = recorded(repository.root)
+    with pymongo.MongoClient[dict[str, Any]](mongodb) as client:
+        (entry,) = client["sacred"]["runs"].find()
+    assert (entry["_id"], entry["status"]) == (record.run_id, "COMPLETED")
+    assert entry["config"]["strategy"] == record.parameters["strategy"]
 
 
 def test_each_trial_of_a_tuning_job_is_a_run_that_names_it(repository: Repository) -> None:
