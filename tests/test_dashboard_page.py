@@ -10,13 +10,14 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser
 
 from edge_tasks.errors import CloudError
 from edge_tasks.values.progress import Silence
 from edge_tasks.work.dashboard.export import export_page
 from edge_tasks.work.dashboard.records import Row
 from edge_tasks.work.dashboard.server import DashboardServer
-from tests.browser import CHROMIUM, Page, browser
+from tests.browser import CHROMIUM, Page, chromium
 from tests.invented_runs import InventedRuns, invented_row
 
 pytestmark = [
@@ -28,20 +29,19 @@ ROWS = "document.querySelectorAll('.grid-row:not([hidden])')"
 
 
 @pytest.fixture(scope="module")
-def chromium() -> Iterator[Page]:
-    with browser() as page:
-        yield page
+def browser() -> Iterator[Browser]:
+    with chromium() as browser:
+        yield browser
 
 
 @pytest.fixture
-def page(chromium: Page) -> Iterator[Page]:
-    """A page as a new user has it; what goes wrong in it fails the test."""
-    chromium.problems.clear()
-    chromium.look()
-    yield chromium
-    assert chromium.problems == []
-    chromium.evaluate("location.protocol === 'http:' && localStorage.clear()")
-    chromium.open("data:text/html,")
+def page(browser: Browser) -> Iterator[Page]:
+    """A page; what goes wrong in it fails the test."""
+    page = Page(browser)
+    yield page
+    page.evaluate("0")  # what has gone wrong until now has been heard of
+    assert page.problems == []
+    page.close()
 
 
 def serving(runs: InventedRuns) -> DashboardServer:

@@ -12,18 +12,18 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import pytest
 import requests
 from PIL import Image
+from playwright.sync_api import Browser, Page
 
 from edge_tasks.adapters.cloud import client_environment
 from edge_tasks.values.edge_yaml import load_config
+from tests.browser import CHROMIUM, LIMIT, chromium
 from tests.fashion_mnist import bar, use_made_up_data
 from tests.repositories import Repository, copy
-
-BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 # Seconds. A service loads Google's SDK before it listens.
 START_LIMIT = 120.0
@@ -235,26 +235,22 @@ CONTRASTS = """() => {
 }"""
 
 
-@pytest.mark.skipif(BROWSER is None, reason="needs Chromium: apt-get install chromium")
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium")
 class TestInABrowser:
     @pytest.fixture
-    def browser(self) -> Iterator[Any]:
-        from playwright.sync_api import sync_playwright
-
-        with sync_playwright() as playwright:
-            # No sandbox: CI runs as root in a container, and the pages are our own.
-            browser = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"], timeout=120_000)
-            yield browser
-            browser.close()
-
-    @pytest.fixture
-    def page(self, browser: Any, service: Service) -> Any:
+    def page(self, browser: Browser, service: Service) -> Page:
         page = browser.new_page()
-        page.set_default_timeout(60_000)
+        page.set_default_timeout(LIMIT)
         page.goto(service.url)
         return page
 
-    def test_a_picture_is_uploaded_with_the_keyboard_alone(self, page: Any, tmp_path: Path) -> None:
+    def test_a_picture_is_uploaded_with_the_keyboard_alone(self, page: Page, tmp_path: Path) -> None:
         (tmp_path / "boot.png").write_bytes(png(9))
         # The browser is told to hand choosers over, which must have happened before the key is pressed.
         page.on("filechooser", lambda _: None)
@@ -269,8 +265,9 @@ class TestInABrowser:
         page.get_by_role("heading", name="The model says Ankle boot").wait_for()
         assert page.evaluate("document.activeElement.className") == "answer"
 
-    def test_a_drawing_is_answered(self, page: Any) -> None:
+    def test_a_drawing_is_answered(self, page: Page) -> None:
         box = page.locator("canvas").bounding_box()
+        assert box
         for x in (12, 268):  # one bar from side to side near the top, and the sides
             page.mouse.move(box["x"] + x, box["y"] + 45)
             page.mouse.down()
@@ -284,15 +281,17 @@ class TestInABrowser:
         page.locator(".answer").wait_for()
         assert " %" in page.locator(".answer").inner_text()
 
-    def test_a_cleared_drawing_is_told_to_be_empty(self, page: Any) -> None:
+    def test_a_cleared_drawing_is_told_to_be_empty(self, page: Page) -> None:
         page.locator("canvas").click()
         page.get_by_role("button", name="Clear").click()
         page.get_by_role("button", name="Ask about the drawing").click()
         assert "one colour only" in page.get_by_role("alert").inner_text()
 
-    def test_without_javascript_uploading_works_and_drawing_is_not_shown(self, browser: Any, service: Service) -> None:
+    def test_without_javascript_uploading_works_and_drawing_is_not_shown(
+        self, browser: Browser, service: Service
+    ) -> None:
         page = browser.new_context(java_script_enabled=False).new_page()
-        page.set_default_timeout(60_000)
+        page.set_default_timeout(LIMIT)
         page.goto(service.url)
         assert not page.get_by_role("button", name="Ask about the drawing").is_visible()
         page.get_by_label("Picture of one piece of clothing").set_input_files(
@@ -301,7 +300,7 @@ class TestInABrowser:
         page.get_by_role("button", name="Ask about the picture").click()
         page.get_by_role("heading", name="Trouser").wait_for()
 
-    def test_50_mb_are_answered_with_the_reason(self, page: Any, tmp_path: Path) -> None:
+    def test_50_mb_are_answered_with_the_reason(self, page: Page, tmp_path: Path) -> None:
         with (tmp_path / "large.png").open("wb") as file:
             file.truncate(50_000_000)
         page.get_by_label("Picture of one piece of clothing").set_input_files(tmp_path / "large.png")
@@ -310,10 +309,10 @@ class TestInABrowser:
 
     @pytest.mark.parametrize("scheme", ["light", "dark"])
     def test_text_can_be_read_and_nothing_comes_from_elsewhere(
-        self, browser: Any, service: Service, scheme: str
+        self, browser: Browser, service: Service, scheme: Literal["light", "dark"]
     ) -> None:
         page = browser.new_page(color_scheme=scheme, viewport={"width": 320, "height": 640})
-        page.set_default_timeout(60_000)
+        page.set_default_timeout(LIMIT)
         asked: list[str] = []
         page.on("request", lambda request: asked.append(request.url))
         for content in (png(9), b"no picture"):
