@@ -91,7 +91,7 @@ def copy(baked: Path, folder: Path) -> Repository:
     """Copy a baked repository into `folder`, beside a home of its own."""
     home = folder / "home"
     home.mkdir(parents=True, exist_ok=True)
-    root = folder / "repository"
+    root = folder / "dépôt de Zoé"  # a path as people have them: with spaces, and not only of ASCII
     shutil.copytree(baked, root, symlinks=True)
     return Repository(root, clean_environment(home))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -121,6 +122,9 @@ def test_a_run_is_done_again(repository: Repository, ids: list[str], number: int
     assert "the metrics are the same" in result.stderr
     assert ("its recorded source files are taken (train.py)" in result.stderr) == (number == 1)
     assert {line.split("\t")[-1] for line in result.stdout.splitlines()[1:]} == {"same"}
+    folder = repository.root / ".edge" / "reproductions" / ids[number]
+    cache = repository.run("dvc", "--cd", str(folder), "cache", "dir").stdout.strip()
+    assert Path(os.path.realpath(cache)) == repository.root / ".dvc" / "cache"
     newest = json.loads(
         repository.run("invoke", "experiments.show", str(listed(repository)[0]["run_id"]), "--json").stdout
     )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -185,6 +186,14 @@ def record(root: Path, path: str) -> None:
     run(root, "commit", "--quiet", "--force", address, doing=f"record `{path}`")
 
 
+def share_cache(root: Path, there: Path) -> None:
+    """Let the repository at `there` have its data in the cache of that at `root`."""
+    with _repository(root) as repo:
+        cache = repo.cache.local_cache_dir
+    # Relative to `there`: DVC cannot write its config when a path in it is not ASCII.
+    run(there, "cache", "dir", "--local", os.path.relpath(cache, there), doing="use the repository's DVC cache")
+
+
 def run(root: Path, *arguments: str, doing: str) -> str:
     """Run `dvc ARGUMENTS` in `root` and return its output. Raises DataError with DVC's own words."""
     result = subprocess.run(
@@ -198,7 +207,7 @@ def run(root: Path, *arguments: str, doing: str) -> str:
     if result.returncode != 0:
         words = [line for line in result.stderr.splitlines() if line.strip()]
         problem = next((line.removeprefix("ERROR: ") for line in words if line.startswith("ERROR")), "it failed")
-        raise DataError(f"cannot {doing}: {problem}", f"dvc {' '.join(arguments)}")
+        raise DataError(f"cannot {doing}: {problem}", f"dvc {shlex.join(arguments)}")
     return result.stdout
 
 
@@ -211,7 +220,9 @@ def stream(root: Path, *arguments: str, doing: str) -> None:
         [sys.executable, "-m", "dvc", *arguments], cwd=root, env={**_QUIET, **os.environ}, stdout=2, check=False
     )
     if result.returncode != 0:
-        raise DataError(f"cannot {doing}: DVC ended with {result.returncode}, see above", f"dvc {' '.join(arguments)}")
+        raise DataError(
+            f"cannot {doing}: DVC ended with {result.returncode}, see above", f"dvc {shlex.join(arguments)}"
+        )
 
 
 def remote_url(config_file: Path, remote: str) -> str | None:

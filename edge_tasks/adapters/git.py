@@ -6,6 +6,7 @@ A repository without git, or a machine without it, is no error where only a ques
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
 from collections.abc import Mapping
@@ -75,7 +76,7 @@ def run(root: Path, *arguments: str, doing: str, hint: str | None = None, env: M
     """Run `git ARGUMENTS` in `root` and return its output. Raises GitError with git's own words."""
     done = attempt(root, *arguments, env=env)
     if done.returncode != 0:
-        raise GitError(f"cannot {doing}: {words(done)}", hint or f"git {' '.join(arguments)}")
+        raise GitError(f"cannot {doing}: {words(done)}", hint or f"git {shlex.join(arguments)}")
     return done.stdout
 
 

@@ -93,7 +93,7 @@ def _share(root: Path, there: Path) -> None:
     local_config = root / ".dvc" / "config.local"
     if local_config.exists():
         shutil.copy(local_config, there / ".dvc" / "config.local")
-    dvc.run(there, "cache", "dir", "--local", str(root / ".dvc" / "cache"), doing="use the repository's DVC cache")
+    dvc.share_cache(root, there)
 
 
 def _restore_sources(there: Path, record: RunRecord, store: RunStore, progress: Progress) -> None:
