@@ -30,6 +30,9 @@ def repository(baked: dict[str, Path], tmp_path_factory: pytest.TempPathFactory)
         assert empty.stdout == ""
         assert "no run is recorded yet" in empty.stderr
         repository.run("invoke", "model.train", "--local", "--set", "strategy=uniform", "--set", "seed=1")
+        # The further trainings change what this one wrote, which is no change of what is trained.
+        repository.run("git", "add", "--all")
+        repository.run("git", "-c", "user.name=a", "-c", "user.email=a@b", "commit", "--quiet", "--message", "Train")
         train = repository.root / "models" / "hello-world" / "train.py"
         train.write_text(train.read_text() + "\n# changed\n")
         repository.run("invoke", "model.train", "--local", "--set", "strategy=prior", "--set", "seed=2")
@@ -58,7 +61,9 @@ def test_every_kind_of_training_is_listed(repository: Repository) -> None:
     assert first["job"] is None
     assert "customJobs" in str(job["job"])
     assert "models/hello-world-" in str(job["model_version"])
-    assert first["commit"] == repository.run("git", "rev-parse", "HEAD").stdout.strip()
+    assert [run["commit"] for run in (first, changed, job)] == [
+        repository.run("git", "rev-parse", commit).stdout.strip() for commit in ("HEAD~1", "HEAD", "HEAD")
+    ]
 
 
 def test_runs_are_chosen_and_ordered_by_flags(repository: Repository, ids: list[str]) -> None:
@@ -118,6 +123,7 @@ def test_a_run_gets_tags_and_loses_them(repository: Repository, ids: list[str]) 
 
 @pytest.mark.parametrize("number", [0, 1, 2])
 def test_a_run_is_done_again(repository: Repository, ids: list[str], number: int) -> None:
+    before = repository.run("git", "status", "--short", "--untracked-files=no").stdout
     result = repository.run("invoke", "experiments.reproduce", ids[number])
     assert "the metrics are the same" in result.stderr
     assert ("its recorded source files are taken (train.py)" in result.stderr) == (number == 1)
@@ -130,7 +136,7 @@ def test_a_run_is_done_again(repository: Repository, ids: list[str], number: int
     )
     assert newest["reproduced_from"] == ids[number]
     assert newest["status"] == "COMPLETED"
-    assert repository.run("git", "status", "--short", "--untracked-files=no").stdout == ""
+    assert repository.run("git", "status", "--short", "--untracked-files=no").stdout == before
     repository.run("invoke", "experiments.remove", newest["run_id"], "--yes")
 
 

@@ -73,21 +73,45 @@ def tracked_paths(root: Path) -> set[Path]:
         return {Path(out.fs_path) for out in repo.index.outs if out.use_cache}
 
 
+def outputs(root: Path) -> list[Path]:
+    """Return what the stages of the repository write, and the dvc.lock files in which DVC records it.
+
+    A dvc.yaml that is broken has none.
+    """
+    found = []
+    for file in (root / "dvc.yaml", *sorted(root.glob("models/*/dvc.yaml"))):
+        found.append(file.with_name("dvc.lock"))
+        with contextlib.suppress(DataError):
+            for stage in _stages(file):
+                found += _paths(file, stage, "outs", "metrics", "plots")
+    return found
+
+
 def _stage_dependencies(dvc_yaml: Path, stage: str) -> list[Path]:
+    return _paths(dvc_yaml, stage, "deps")
+
+
+def _paths(dvc_yaml: Path, stage: str, *kinds: str) -> list[Path]:
+    """Return the paths that a stage lists under `kinds`; none when there is no such stage, or no such list."""
+    try:
+        lists = [_stages(dvc_yaml)[stage].get(kind) or [] for kind in kinds]
+        items = [next(iter(item)) if isinstance(item, dict) else str(item) for one in lists for item in one]
+    except (TypeError, KeyError, AttributeError):
+        return []
+    return [Path(os.path.normpath(dvc_yaml.parent / item)) for item in items]
+
+
+def _stages(dvc_yaml: Path) -> dict[str, Any]:
     import yaml
 
     try:
         document: Any = yaml.safe_load(dvc_yaml.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        return []
+        return {}
     except yaml.YAMLError as error:
         raise DataError(f"`{dvc_yaml}` is not valid YAML: {error}", "dvc status") from None
-    try:
-        dependencies = document["stages"][stage].get("deps") or []
-    except (TypeError, KeyError, AttributeError):
-        return []
-    paths = [next(iter(item)) if isinstance(item, dict) else str(item) for item in dependencies]
-    return [Path(os.path.normpath(dvc_yaml.parent / path)) for path in paths]
+    stages = document.get("stages") if isinstance(document, dict) else None
+    return stages if isinstance(stages, dict) else {}
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ import os
 import shlex
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from edge_tasks.errors import GitError
@@ -23,12 +23,16 @@ _NETWORK_LIMIT = 300.0
 _AUTHOR = {"user.name": "vertex-edge", "user.email": "vertex-edge@localhost"}
 
 
-def head(root: Path) -> Commit | None:
-    """Return the commit checked out at `root`, or None without git, without a repository or before a first commit."""
+def head(root: Path, besides: Sequence[Path] = ()) -> Commit | None:
+    """Return the commit checked out at `root`, or None without git, without a repository or before a first commit.
+
+    Changes of the files and folders `besides` do not make it dirty.
+    """
     sha = resolve(root, "HEAD")
     if not sha:
         return None
-    status = _ask(root, "status", "--porcelain", "--untracked-files=no")
+    excluded = [f":(exclude,literal){path.relative_to(root)}" for path in besides if path.is_relative_to(root)]
+    status = _ask(root, "status", "--porcelain", "--untracked-files=no", "--", ":/", *excluded)
     return Commit(sha=sha, dirty=bool(status and status.strip()))
 
 

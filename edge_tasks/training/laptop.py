@@ -69,7 +69,7 @@ class Training:
         self.parameters = dict(parameters)
         self.chosen = dict(chosen)
         self.run_id = lineage.new_run_id()
-        self.commit = git.head(root)
+        self.commit = git.head(root, besides=dvc.outputs(root))
         self.model_folder = root / "models" / model_name
         self.staging = root / ".edge" / "training" / self.run_id
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_tasks import console
-from edge_tasks.adapters import git, storage, tuning_jobs
+from edge_tasks.adapters import dvc, git, storage, tuning_jobs
 from edge_tasks.adapters.claim import claimed
 from edge_tasks.adapters.cloud import Cloud, connect
 from edge_tasks.adapters.jobs import console_page
@@ -51,7 +51,7 @@ class Tuning:
         self._folder = root / "models" / model_name
         self._parameters = read_parameters(self._folder)
         self._ranges: Ranges = read_ranges(self._folder, self._parameters)
-        self._commit = git.head(root)
+        self._commit = git.head(root, besides=dvc.outputs(root))
 
     def run(self, progress: Progress, on_interrupt: str, *, force: bool = False) -> list[Trial]:
         """Run the trials and return those that succeeded, the best one first, then the others.
