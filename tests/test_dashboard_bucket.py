@@ -133,6 +133,14 @@ def test_the_details_of_a_run(store: RunStore, records: BucketRecords, tmp_path:
     assert records.file("digits", run.run_id, "train.py") == "a = \ufffd"
 
 
+@pytest.mark.parametrize(("result", "shown"), [(42, 42), ({"accuracy": 0.5}, None), (None, None)])
+def test_a_result_that_is_the_metrics_is_not_shown_twice(
+    store: RunStore, records: BucketRecords, result: object, shown: object
+) -> None:
+    run = write(store, record(1, metrics={"accuracy": 0.5}, result=result))
+    assert details_document(records.details("digits", run.run_id, 0))["result"] == shown
+
+
 def test_a_broken_run_is_exported_without_a_page_of_its_own(
     store: RunStore, records: BucketRecords, cloud: Cloud, tmp_path: Path
 ) -> None:

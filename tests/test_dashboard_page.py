@@ -337,6 +337,17 @@ def test_a_part_of_an_axis_chooses_runs(page: Page, url: str, runs: InventedRuns
     page.wait("!document.querySelector('main').innerText.includes(' inside')")
 
 
+def test_numbers_stand_in_order_on_an_axis_with_words(page: Page) -> None:
+    few = InventedRuns(4)
+    for row, value in zip(list(few.rows()), (10, "auto", 0.5, 2), strict=True):
+        few.change(row, parameters={"C": value})
+    server = serving(few)
+    with server.running():
+        page.open(f"{server.url}#/compare")
+        page.wait("document.querySelector('.axis')")
+        assert page.texts('.axis[data-key="parameters.C"] .tick') == ["0.5", "2", "10", "auto"]
+
+
 # --- foreign text -----------------------------------------------------------------------------------------------
 
 

@@ -104,6 +104,11 @@ class RunRecord(RunSummary):
     environment: dict[str, str] = Field(default_factory=dict, description="Python and library versions")
     reproduced_from: str | None = Field(default=None, description="the id of the run that this one repeats")
 
+    @property
+    def own_result(self) -> Any:
+        """What the main function returned, or None when that says no more than the metrics."""
+        return None if self.result == self.metrics else self.result
+
     def summary(self) -> RunSummary:
         """Return the part that a table shows."""
         values = {name: getattr(self, name) for name in RunSummary.model_fields}

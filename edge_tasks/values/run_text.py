@@ -90,7 +90,7 @@ def described(record: RunRecord, series: Mapping[str, Series], now: datetime) ->
         "artifact": record.artifact_uri,
         "sha256": record.artifact_sha256,
         "repeats": record.reproduced_from,
-        "result": "" if record.result in (None, record.metrics) else short(record.result),
+        "result": "" if record.own_result is None else short(record.own_result),
     }
     width = max(len(name) for name in facts)
     lines = [f"{name:<{width}}  {value}" for name, value in facts.items() if value]

@@ -102,7 +102,7 @@ def details_document(details: Details) -> dict[str, Any]:
             "output": {"text": output.text, "from": output.from_, "to": output.to},
             "files": [{"name": name, "size": size} for name, size in sorted(record.sources.items())],
             "data_files": record.data,
-            "result": record.result,
+            "result": record.own_result,
             "trace": record.trace,
             "model_version": record.model_version,
             "artifact": record.artifact_uri,

@@ -14,6 +14,12 @@ const parallel = (() => {
   // Milliseconds of drawing in one frame.
   const FRAME = 8;
 
+  function numbersFirst(one, other) {
+    if (typeof one === "number" && typeof other === "number") return one - other;
+    if (typeof one === "number" || typeof other === "number") return typeof one === "number" ? -1 : 1;
+    return String(one) < String(other) ? -1 : 1;
+  }
+
   // `on` has over(run or null), open(run) and brushed(runs).
   function create(on) {
     const canvas = dom.make("canvas", { role: "img" });
@@ -76,7 +82,7 @@ const parallel = (() => {
         }));
         return { column, part, ticks, logarithmic };
       }
-      const words = [...new Set(values.map((value) => format.short(value)))].sort();
+      const words = [...new Set(values.sort(numbersFirst).map((value) => format.short(value)))];
       if (words.length > MOST_WORDS) return null;
       const places = new Map(words.map((word, place) => [word, words.length > 1 ? place / (words.length - 1) : 0.5]));
       const ticks = words.map((text) => ({ share: places.get(text), text }));
