@@ -223,7 +223,7 @@ def _send_kept(here: Repository) -> None:
         return
     if sent:
         with Console() as console:
-            console.step(f"sent {len(sent)} run(s) that the bucket did not take before: {', '.join(sent)}")
+            console.step(f"sent runs that the bucket did not take before: {', '.join(sent)}")
 
 
 def _found(here: Repository, text: str) -> RunSummary:

@@ -161,7 +161,7 @@ def _state(cloud: Cloud) -> Finding:
         raise StateError("there is no shared state", "invoke init")
     state = store.load()
     held = store.holder()
-    fact = f"{len(state.models)} model(s) in the cloud"
+    fact = f"knows of {', '.join(state.models)}" if state.models else "knows of no model yet"
     if held is not None and held[1] > STALE_AGE:
         return Finding(f"{fact}; locked by {held[0].describe(held[1])}", advice="invoke state.unlock")
     return Finding(f"{fact}; locked by {held[0].describe(held[1])}" if held else fact)

@@ -110,7 +110,7 @@ def check_bucket(cloud: Cloud) -> Finding:
 
 
 def _settings(root: Path, config: EdgeConfig, settings: Mapping[str, str]) -> Finding:
-    fact = f"target {config.target}, {len(config.models)} model(s)"
+    fact = f"target {config.target}, models: {', '.join(config.models) or 'none'}"
     if not settings:
         return Finding(fact)
     values = ", ".join(f"{key} = {value}" for key, value in settings.items())

@@ -73,7 +73,7 @@ def test_a_second_time_nothing_is_to_be_done(google: Google) -> None:
         "billing: billing is on",
         "APIs: aiplatform, logging, storage",
         f"bucket: gs://{BUCKET} in {REGION}, with uniform access and no public access",
-        "edge.yaml: target gcp, 1 model(s)",
+        "edge.yaml: target gcp, models: hello-world",
         f"DVC: remote gs://{BUCKET}/dvcstore",
         "state: the shared state is there",
     ):
