@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import pickle
+import socket
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +15,8 @@ from typing import Any
 import psutil
 import pytest
 
+from edge_tasks.emulator.serving import launcher
+from edge_tasks.emulator.time_limit import time_limit
 from tests.emulator.harness import ECHO, Emulator, eventually, model_of
 from tests.emulator.test_lifecycle import all_gone
 
@@ -195,3 +200,25 @@ def test_many_models_are_light(own_emulator: Start, tmp_path: Path) -> None:
         assert running.predict(endpoint, features[:3]).body["predictions"] == labels[:3]
     memory = proportional_memory(running.tree())
     assert memory < 150 + 10 * count, f"{memory:.0f} MB"
+
+
+def test_the_end_of_a_server_is_seen_while_somebody_else_holds_its_connection_open() -> None:
+    """As a fork server does that was stopped in the moment in which it had forked."""
+
+    async def scene() -> None:
+        ours, theirs = socket.socketpair()
+        server = subprocess.Popen(["sleep", "60"])
+        with theirs:
+            _, forked = await asyncio.get_running_loop().create_connection(launcher._Forked, sock=ours)
+            theirs.sendall(b"%d" % server.pid)
+            await forked.started
+            waiting = asyncio.ensure_future(forked.wait())
+            await asyncio.sleep(1.5)
+            assert not waiting.done()
+            server.kill()
+            server.wait()
+            async with time_limit(30):
+                await waiting
+            assert forked.returncode == 0
+
+    asyncio.run(scene())

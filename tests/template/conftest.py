@@ -94,7 +94,7 @@ def baked(
 CHOICES = {
     question: [str(choice) for choice in choices]
     for question, choices in json.loads((REPOSITORY / "cookiecutter.json").read_text()).items()
-    if isinstance(choices, list)
+    if isinstance(choices, list) and not question.startswith("_")
 }
 COMBINATIONS = [dict(zip(CHOICES, answers, strict=True)) for answers in itertools.product(*CHOICES.values())]
 

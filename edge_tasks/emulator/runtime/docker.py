@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edge_tasks.emulator.runtime import processes
+from edge_tasks.emulator.time_limit import time_limit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -154,7 +155,8 @@ class Docker:
         except OSError as error:
             raise DockerError(str(error)) from error
         try:
-            output, errors = await asyncio.wait_for(process.communicate(), seconds)
+            async with time_limit(seconds):
+                output, errors = await process.communicate()
         except asyncio.TimeoutError:
             raise DockerError(f"`docker {arguments[0]}` has not ended within {seconds:g} s") from None
         finally:

@@ -14,6 +14,7 @@ from edge_tasks.emulator.runtime.cluster import PRIMARY, Cluster, Replica, repli
 from edge_tasks.emulator.runtime.job_environment import JobFolder, variables
 from edge_tasks.emulator.runtime.job_log import JobLog, LineReader
 from edge_tasks.emulator.runtime.programs import Program, ProgramError, Programs
+from edge_tasks.emulator.time_limit import time_limit
 
 if TYPE_CHECKING:
     from edge_tasks.emulator.runtime import processes
@@ -111,7 +112,8 @@ async def _execute(job: Job, programs: dict[Replica, Program], log: JobLog, on_r
             running.append(await _Running.start(job.job_id, replica, program, log))
         on_running()
         try:
-            failed = await asyncio.wait_for(_first_failure(running), job.timeout)
+            async with time_limit(job.timeout):
+                failed = await _first_failure(running)
         except asyncio.TimeoutError:
             raise JobFailedError(
                 f"The job has exceeded its timeout of {job.timeout:g} s and was stopped.", Code.DEADLINE_EXCEEDED
@@ -220,7 +222,8 @@ class _Output:
     async def close(self) -> None:
         """Read to the end: it comes at once, unless a process of the job lives on outside of its group."""
         with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(self._ended.wait(), SECONDS_TO_READ)
+            async with time_limit(SECONDS_TO_READ):
+                await self._ended.wait()
         self.stop()
 
     def stop(self) -> None:

@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import psutil
 
+from edge_tasks.emulator.time_limit import time_limit
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
@@ -93,7 +95,8 @@ class Child:
         if self.running:
             self._signal(signal.SIGTERM)
             with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(asyncio.shield(self.process.wait()), grace)
+                async with time_limit(grace):
+                    await self.process.wait()
         self.kill_tree()
         for stray in strays:
             # psutil compares start times before it signals: a pid that was given anew is safe.

@@ -15,10 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psutil
+
 from edge_tasks.emulator.errors import precondition
 from edge_tasks.emulator.http.server import bind
 from edge_tasks.emulator.runtime import docker, processes
 from edge_tasks.emulator.runtime.job_environment import expand
+from edge_tasks.emulator.time_limit import time_limit
 
 if TYPE_CHECKING:
     from edge_tasks.emulator.serving.plan import Address, CustomContainer, ServerPlan
@@ -30,6 +33,7 @@ CAN_FORK = sys.platform == "linux"
 HAS_NAMES_WITHOUT_FILES = sys.platform == "linux"
 SECONDS_TO_IMPORT = 120.0
 SECONDS_TO_FORK = 10.0
+SECONDS_BETWEEN_LOOKS = 1.0
 ATTEMPTS_TO_GET_A_PORT = 100
 LOG = logging.getLogger(__name__)
 
@@ -133,7 +137,8 @@ class ForkServer:
             await asyncio.shield(self.prepare())
             child = self._child
             try:
-                return await asyncio.wait_for(self._fork(plan, output), SECONDS_TO_FORK)
+                async with time_limit(SECONDS_TO_FORK):
+                    return await self._fork(plan, output)
             except (ForkError, asyncio.TimeoutError) as error:
                 if last_try:
                     raise ForkError(f"the fork server of {self._framework} does not answer: {error}") from error
@@ -220,8 +225,17 @@ class _Forked(asyncio.Protocol):
         self._ended = asyncio.Event()
 
     async def wait(self) -> int:
-        """Wait for the end."""
-        await self._ended.wait()
+        """Wait for the end.
+
+        The fork server may have been stopped just when it had forked, and then holds the connection open, too: so the
+        process itself is looked at as well.
+        """
+        while not self._ended.is_set():
+            with contextlib.suppress(asyncio.TimeoutError):
+                async with time_limit(SECONDS_BETWEEN_LOOKS):
+                    await self._ended.wait()
+            if not psutil.pid_exists(self.pid):
+                self._end()
         return 0
 
     def data_received(self, data: bytes) -> None:
@@ -230,9 +244,12 @@ class _Forked(asyncio.Protocol):
             self.started.set_result(None)
 
     def connection_lost(self, _: Exception | None) -> None:
-        self.returncode = 0
         if not self.started.done():
             self.started.set_exception(ForkError("it closed the connection"))
+        self._end()
+
+    def _end(self) -> None:
+        self.returncode = 0
         self._ended.set()
 
 

@@ -11,6 +11,7 @@ from edge_tasks.emulator.runtime import images
 from edge_tasks.emulator.serving.connection import Answer, Pool, ServerGoneError
 from edge_tasks.emulator.serving.launcher import Launcher
 from edge_tasks.emulator.serving.stream import Stream
+from edge_tasks.emulator.time_limit import time_limit
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -76,7 +77,8 @@ class ModelServer:
     ) -> Answer:
         """Forward a prediction request; a server that has died is started again, once. `limit` is in seconds."""
         try:
-            return await asyncio.wait_for(self._predict(body, content_type), limit)
+            async with time_limit(limit):
+                return await self._predict(body, content_type)
         except asyncio.TimeoutError:
             await self._end_if_stuck()
             raise ApiError(Code.DEADLINE_EXCEEDED, f"The model did not answer within {limit:g} s.") from None
@@ -103,9 +105,8 @@ class ModelServer:
     async def _end_if_stuck(self) -> None:
         """End a server that fails its health check, as Vertex AI does; the next prediction starts it again."""
         try:
-            await asyncio.wait_for(
-                self._pool.request("GET", self.plan.health_route, b"", "text/plain"), SECONDS_TO_BE_HEALTHY
-            )
+            async with time_limit(SECONDS_TO_BE_HEALTHY):
+                await self._pool.request("GET", self.plan.health_route, b"", "text/plain")
         except (asyncio.TimeoutError, ServerGoneError):
             if self._child is not None and self._starting is None:
                 await self._child.stop(SECONDS_TO_STOP)
@@ -114,7 +115,8 @@ class ModelServer:
         """Wait a moment for a dying process to be dead, so that the next start sees it."""
         if self._child is not None:
             with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(asyncio.shield(self._child.process.wait()), 0.2)
+                async with time_limit(0.2):
+                    await self._child.process.wait()
 
     async def _start(self) -> None:
         plan = self.plan
@@ -128,7 +130,8 @@ class ModelServer:
             self._child, self._address = await self._launcher.start(plan, output.fileno())
         self._pool = Pool(self._address)
         try:
-            await asyncio.wait_for(self._until_healthy(self._child), SECONDS_TO_LOAD)
+            async with time_limit(SECONDS_TO_LOAD):
+                await self._until_healthy(self._child)
         except asyncio.TimeoutError:
             await self._child.stop(0)
             raise precondition(f"Model server did not become healthy within {SECONDS_TO_LOAD:g} s.") from None

@@ -9,6 +9,7 @@ import httptools
 
 from edge_tasks.emulator.errors import ApiError, Code
 from edge_tasks.emulator.serving.connection import ServerGoneError
+from edge_tasks.emulator.time_limit import time_limit
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -75,17 +76,15 @@ class Stream:
         self._writer.close()
 
     async def _read(self) -> None:
-        # Not wait_for: before Python 3.12 it forgets a cancellation when data came in that moment, as they often do.
-        reading = asyncio.ensure_future(self._reader.read(PIECE))
         try:
-            await asyncio.wait([reading], timeout=self._limit)
-            if not reading.done():
-                raise ApiError(Code.DEADLINE_EXCEEDED, f"The model did not answer within {self._limit:g} s.")
-            self._answer.feed(reading.result())
+            async with time_limit(self._limit):
+                data = await self._reader.read(PIECE)
+            self._answer.feed(data)
+        except asyncio.TimeoutError:
+            problem = f"The model did not answer within {self._limit:g} s."
+            raise ApiError(Code.DEADLINE_EXCEEDED, problem) from None
         except (OSError, httptools.HttpParserError) as error:
             raise ServerGoneError(str(error)) from error
-        finally:
-            reading.cancel()
 
 
 class _Answer:

@@ -1,0 +1,16 @@
+"""`async with time_limit(seconds)`: what takes longer is cancelled, and ends in asyncio.TimeoutError.
+
+asyncio.wait_for is no substitute: before Python 3.12 it forgets that it was itself cancelled when what it waits for is
+done in that moment, and whoever was to be stopped goes on. https://github.com/python/cpython/issues/86296
+"""
+
+from __future__ import annotations
+
+import sys
+
+if sys.version_info >= (3, 11):
+    from asyncio import timeout as time_limit
+else:
+    from async_timeout import timeout as time_limit
+
+__all__ = ["time_limit"]

@@ -1,0 +1,36 @@
+"""What is waited for with a limit: too long is an error, and whoever is cancelled stops."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from edge_tasks.emulator.time_limit import time_limit
+
+
+async def limited(seconds: float, event: asyncio.Future[None]) -> str:
+    async with time_limit(seconds):
+        await event
+    return "went on"
+
+
+def test_what_takes_too_long_is_an_error() -> None:
+    async def scene() -> None:
+        with pytest.raises(asyncio.TimeoutError):
+            await limited(0.01, asyncio.get_running_loop().create_future())
+
+    asyncio.run(scene())
+
+
+def test_a_cancellation_in_the_moment_of_the_end_is_not_forgotten() -> None:
+    async def scene() -> None:
+        event = asyncio.get_running_loop().create_future()
+        waiting = asyncio.ensure_future(limited(60, event))
+        await asyncio.sleep(0)
+        event.set_result(None)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+
+    asyncio.run(scene())
