@@ -90,10 +90,11 @@ def project_id_problems(project_id: str) -> Iterator[Problem]:
 
 def region_problems(region: str) -> Iterator[Problem]:
     if region not in REGIONS:
-        near = difflib.get_close_matches(region.lower(), REGIONS, n=1, cutoff=0.0)[0]
+        near = difflib.get_close_matches(region.lower(), REGIONS, n=1)
+        hint = f"Did you mean `{near[0]}`?" if near else "Type one such as `us-central1`."
         yield Problem(
             f"`{region}` is not a region of Vertex AI",
-            f"Did you mean `{near}`? All regions: https://cloud.google.com/vertex-ai/docs/general/locations",
+            f"{hint} All regions: https://cloud.google.com/vertex-ai/docs/general/locations",
         )
 
 

@@ -93,7 +93,7 @@ def defaults(repository: Path, **answers: str) -> dict[str, str]:
         ),
         ({"google_cloud_project_id": "123456789012"}, "`123456789012` cannot be the id", "not its name or number"),
         ({"region": "us-centrall"}, "`us-centrall` is not a region of Vertex AI", "Did you mean `us-central1`?"),
-        ({"region": "London"}, "`London` is not a region of Vertex AI", "Did you mean `"),
+        ({"region": "London"}, "`London` is not a region of Vertex AI", "Type one such as `us-central1`"),
         ({"region": ""}, "`` is not a region of Vertex AI", "All regions: https://"),
         ({"bucket_name": "Data"}, "The bucket name `Data` is against the rules", "lower-case"),
         ({"bucket_name": "gs://data"}, "it holds something other than lower-case letters", "3 to 63"),
