@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import pytest
 import yaml
@@ -107,7 +108,7 @@ class TestMadeUpData:
     def test_dvc_shows_metrics_and_plots(self, made_up: Repository) -> None:
         metrics = json.loads(made_up.run("dvc", "metrics", "show", "--json").stdout)
         assert metrics[""]["data"][f"{MODEL}/metrics.json"]["data"].keys() == {"accuracy", "precision", "recall", "f1"}
-        page = Path(made_up.run("dvc", "plots", "show").stdout.strip().removeprefix("file://"))
+        page = Path(unquote(urlsplit(made_up.run("dvc", "plots", "show").stdout.strip()).path))
         assert "Ankle boot" in page.read_text()
 
 
