@@ -9,6 +9,7 @@ as two people's would, and the next update finds its base in history.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
 import subprocess
@@ -165,6 +166,11 @@ class _Renderer:
         )
 
     def _downloaded(self, version: str) -> Path:
+        if importlib.util.find_spec("pip") is None:
+            raise UpdateError(
+                "pip is not installed in this environment, so it cannot fetch a version",
+                f"python -m ensurepip, or name a checkout or a wheel of version {version}",
+            )
         target = Path(tempfile.mkdtemp(dir=self.folder))
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--retries", "1"]
         command += ["--only-binary", ":all:", "--dest", str(target), f"vertex-edge=={version}"]

@@ -267,6 +267,19 @@ def test_a_wheel_is_as_good_as_a_checkout(generated: Generated, wheel: Path) -> 
     assert os.access(generated.root / "test_endpoint.sh", os.X_OK)
 
 
+def test_an_environment_without_pip_says_so(
+    generated: Generated, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As uv makes them."""
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text("import sys\nsys.modules['pip'] = None\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"))
+    status, said = generated.update("--to", "0.8.0")
+    assert status == 1
+    assert "pip is not installed in this environment" in said
+    assert "python -m ensurepip" in said
+
+
 def test_pip_fetches_a_version(generated: Generated, wheel: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(wheel.parent))
