@@ -46,7 +46,8 @@ def test_a_release_that_is_ended_at_any_moment_is_put_right_by_the_next(shared: 
         shared.repository.run("invoke", "state.unlock", "--yes", check=False)
     elif output.startswith(">"):  # else Python was still starting
         assert "Traceback" not in output
-        assert process.returncode in {0, 130, 143}, output
+        # Below zero: it had done everything, and Python was ending.
+        assert process.returncode in {0, 130, 143, -signal.SIGINT, -signal.SIGTERM}, output
     assert StateStore(shared.cloud).holder() is None
     if command not in AWAY:
         assert sum(shared.traffic.values()) == 100

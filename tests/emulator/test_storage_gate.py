@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import socket
+import time
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
@@ -167,3 +169,37 @@ def test_bytes_that_are_no_request_end_the_connection_and_harm_nobody(emulator: 
             pass
     with urllib.request.urlopen(f"{emulator.storage_url}/storage/v1/b?project=p") as answer:
         assert answer.status == 200
+
+
+@pytest.mark.parametrize("request_line", ["GET {} HTTP/1.1\r\nConnection: close", "GET {} HTTP/1.0"])
+def test_slow_readers_that_want_the_connection_closed_get_everything(
+    emulator: Emulator, bucket: str, request_line: str
+) -> None:
+    """The server has sent the last bytes long before they are read, each time at another moment of the reading."""
+    content = os.urandom(9_636_317)
+    emulator.put(bucket, "large", content)
+    host, port = emulator.storage_url.removeprefix("http://").split(":")
+    line = request_line.format(f"/storage/v1/b/{bucket}/o/large?alt=media")
+
+    def missing(seed: int) -> int:
+        chance = random.Random(seed)
+        pauses, rest_at = chance.choice([0, 0.0005, 0.002]), chance.uniform(0.5, 1) * len(content)
+        received = bytearray()
+        with socket.socket() as reader:
+            reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, chance.choice([1 << 16, 1 << 18, 1 << 20]))
+            reader.connect((host, int(port)))
+            reader.settimeout(60)
+            reader.sendall(f"{line}\r\nHost: {host}:{port}\r\n\r\n".encode())
+            _, _, body = reader.recv(1 << 16).partition(b"\r\n\r\n")
+            received += body
+            while len(received) < len(content) and (piece := reader.recv(chance.choice([1 << 14, 1 << 16, 1 << 20]))):
+                if len(received) < rest_at <= len(received) + len(piece):
+                    time.sleep(0.5)
+                received += piece
+                if pauses and chance.random() < 0.3:
+                    time.sleep(pauses)
+        assert content.startswith(bytes(received))
+        return len(content) - len(received)
+
+    with ThreadPoolExecutor(4) as pool:
+        assert [seed for seed, bytes_lost in enumerate(pool.map(missing, range(24))) if bytes_lost] == []

@@ -85,6 +85,7 @@ class _Client(asyncio.Protocol):
         # Whether a request has begun since the last one that was passed on, and whether one is going on.
         self._begun = False
         self._going_on = False
+        self._stays_open = True
 
     # asyncio.Protocol
 
@@ -117,11 +118,13 @@ class _Client(asyncio.Protocol):
             self._pass_on()
 
     def pause_writing(self) -> None:
-        if self._server is not None:
+        # Bytes that have come when a TLS connection ends while it is not read are lost. So the server is not to end it
+        # (see _head), and where it does, as HTTP/1.0 wants it, a slow client's answer waits in memory.
+        if self._server is not None and self._stays_open:
             self._server.pause_reading()
 
     def resume_writing(self) -> None:
-        if self._server is not None:
+        if self._server is not None and self._stays_open:
             self._server.resume_reading()
 
     # httptools: a request is passed on when its head, and the metadata of an upload, have been looked at
@@ -140,6 +143,7 @@ class _Client(asyncio.Protocol):
         self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
 
     def on_headers_complete(self) -> None:
+        self._stays_open = self._parser.get_http_version() == "1.1"
         try:
             guard.check(self._headers)
             named = _check_url(self._url)
@@ -197,9 +201,7 @@ class _Client(asyncio.Protocol):
     def _pass_on(self) -> None:
         if self._server is not None and not self._looking and self._waiting:
             if self._begun:
-                # Without it the server would name addresses of its own kind, https, in its answers.
-                line, _, rest = bytes(self._waiting).partition(b"\r\n")
-                self._waiting[:] = line + b"\r\nX-Forwarded-Proto: http\r\n" + rest
+                self._waiting[:] = _head(bytes(self._waiting), stays_open=self._stays_open)
                 self._begun = False
             self._server.write(bytes(self._waiting))
             self._waiting.clear()
@@ -253,6 +255,20 @@ def _tell_exception(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) ->
     of_tls = context.get("message") == "Fatal error on SSL protocol"
     if not (of_tls and isinstance(context.get("exception"), RuntimeError)):
         loop.default_exception_handler(context)
+
+
+def _head(request: bytes, *, stays_open: bool) -> bytes:
+    """Return the beginning of a request with the head that the server is to see.
+
+    Without X-Forwarded-Proto it would name addresses of its own kind, https, in its answers. A client that has asked
+    for the connection to be closed closes it by itself, when it has read the answer to its end.
+    """
+    line, _, rest = request.partition(b"\r\n")
+    fields, end, body = rest.partition(b"\r\n\r\n")
+    if end and stays_open:
+        kept = [field for field in fields.split(b"\r\n") if not field.lower().startswith(b"connection:")]
+        rest = b"\r\n".join(kept) + end + body
+    return line + b"\r\nX-Forwarded-Proto: http\r\n" + rest
 
 
 def _check_url(url: bytes) -> bool:

@@ -77,6 +77,11 @@ class Storage:
         with response, target.open("wb") as output:
             while piece := _read(response, PIECE):
                 output.write(piece)
+            # Read piece by piece, http.client takes a connection that breaks off for the end of the answer.
+            if response.length:
+                raise _unavailable(
+                    ConnectionError(f"the last {response.length} bytes of gs://{bucket}/{name} are missing")
+                )
         return True
 
     def download_folder(self, location: Location, target: Path) -> int:
@@ -120,10 +125,14 @@ class Storage:
         connection = http.client.HTTPConnection(self._netloc, timeout=TIMEOUT)
         try:
             connection.request(method, path, body, {**headers, "Connection": "close"})
-            return connection.getresponse()
+            response = connection.getresponse()
         except (OSError, http.client.HTTPException) as error:
             connection.close()
             raise _unavailable(error) from error
+        if connection.sock is not None:
+            # The response holds it open until it is closed itself.
+            connection.sock.close()
+        return response
 
 
 def _read(response: http.client.HTTPResponse, size: int | None = None) -> bytes:
