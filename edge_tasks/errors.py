@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import errno
 
-from edge_tasks.values.secrecy import without_logins
+from edge_tasks.redaction import without_logins
 
 
 class EdgeError(Exception):

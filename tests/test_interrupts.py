@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from edge_tasks.values.interrupts import TerminatedError, put_off, take_sigterm_like_ctrl_c
+from edge_tasks.tools.signals import TerminatedError, put_off, take_sigterm_like_ctrl_c
 
 
 @pytest.fixture(autouse=True)

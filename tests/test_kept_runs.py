@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from edge_tasks.adapters.cloud import Cloud
-from edge_tasks.adapters.run_store import RunStore
+from edge_tasks.cloud.client import Cloud
+from edge_tasks.cloud.run_store import RunStore
+from edge_tasks.domain.config import EdgeConfig
+from edge_tasks.domain.runs import COMPLETED, RUNNING, RunRecord, Series, utc_now
 from edge_tasks.errors import EdgeError
-from edge_tasks.values.config import EdgeConfig
-from edge_tasks.values.run_record import COMPLETED, RUNNING, RunRecord, Series, utc_now
-from edge_tasks.work.experiments import list_runs, load_run
-from edge_tasks.work.kept_runs import KeptRuns
+from edge_tasks.experiments.listing import list_runs, load_run
+from edge_tasks.tracking.outbox import KeptRuns
 
 SERIES = {"loss": Series(steps=[0], values=[0.5], timestamps=["2026-11-22T00:00:00Z"])}
 

@@ -18,12 +18,12 @@ from urllib.parse import parse_qs, unquote
 
 import pytest
 
-from edge_tasks.adapters.cloud import Cloud, connect
+from edge_tasks.cloud.client import Cloud, connect
+from edge_tasks.domain.config import EdgeConfig
+from edge_tasks.domain.progress import Silence
 from edge_tasks.errors import CloudError
-from edge_tasks.values.config import EdgeConfig
-from edge_tasks.values.edge_yaml import load_config
-from edge_tasks.values.progress import Silence
-from edge_tasks.work.registration import Registration, register
+from edge_tasks.releases.model_upload import Registration, register
+from edge_tasks.repo.edge_yaml import load_config
 from tests.buckets import bucket, emptied
 
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from edge_tasks.domain.run_query import Comparison, Query, check_names, checked_status, ordered
+from edge_tasks.domain.runs import COMPLETED, RUNNING, RunRecord, Series
 from edge_tasks.errors import EdgeError
-from edge_tasks.values.run_query import Comparison, Query, check_names, checked_status, ordered
-from edge_tasks.values.run_record import COMPLETED, RUNNING, RunRecord, Series
-from edge_tasks.values.run_text import comparison, csv_table, curve, described, differing, document, last_lines, table
+from edge_tasks.experiments.text import comparison, csv_table, curve, described, differing, document, last_lines, table
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=timezone.utc)
 

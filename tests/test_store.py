@@ -15,12 +15,12 @@ from pathlib import Path
 
 import pytest
 
-from edge_tasks.adapters import store as store_module
-from edge_tasks.adapters.cloud import Cloud, connect
-from edge_tasks.adapters.store import LOCK_OBJECT, STATE_OBJECT, StateStore
+from edge_tasks.cloud import state_store as store_module
+from edge_tasks.cloud.client import Cloud, connect
+from edge_tasks.cloud.state_store import LOCK_OBJECT, STATE_OBJECT, StateStore
+from edge_tasks.domain.state import KEPT_CHANGES, KEPT_DEPLOYMENTS, Deployment, EdgeState
 from edge_tasks.errors import StateError, StateLockedError
-from edge_tasks.values.edge_yaml import load_config
-from edge_tasks.values.state import KEPT_CHANGES, KEPT_DEPLOYMENTS, Deployment, EdgeState
+from edge_tasks.repo.edge_yaml import load_config
 from tests.buckets import bucket, emptied
 
 
@@ -97,9 +97,9 @@ def test_only_one_holds_the_lock_and_the_other_learns_who(store: StateStore, clo
 INCREMENT = """
 import os, sys
 from pathlib import Path
-from edge_tasks.adapters.cloud import connect
-from edge_tasks.values.edge_yaml import load_config
-from edge_tasks.adapters.store import StateStore
+from edge_tasks.cloud.client import connect
+from edge_tasks.repo.edge_yaml import load_config
+from edge_tasks.cloud.state_store import StateStore
 from tests.test_store import one_more
 
 root = Path(sys.argv[1])

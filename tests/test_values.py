@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edge_tasks.domain.provenance import Commit, data_version, labels, new_run_id, registry_model_id
+from edge_tasks.domain.state import KEPT_DEPLOYMENTS, Deployment, EdgeState, dump_state, parse_state
 from edge_tasks.errors import StateError, TrainingError
-from edge_tasks.values.files import folder_sha256, replace_folder, write_atomically
-from edge_tasks.values.lineage import Commit, data_version, labels, new_run_id, registry_model_id
-from edge_tasks.values.payloads import PayloadError, read_payload
-from edge_tasks.values.state import KEPT_DEPLOYMENTS, Deployment, EdgeState, dump_state, parse_state
-from edge_tasks.values.trained_model import TrainedModel, find_trained_model, load_trained_model, save_trained_model
+from edge_tasks.repo.files import folder_sha256, replace_folder, write_atomically
+from edge_tasks.repo.payloads import PayloadError, read_payload
+from edge_tasks.repo.trained_model import TrainedModel, find_trained_model, load_trained_model, save_trained_model
 
 NOW = datetime(2026, 11, 22, 20, 46, 55, tzinfo=timezone.utc)
 

@@ -9,10 +9,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from edge_tasks.adapters.cloud import connect, connect_from_job
-from edge_tasks.values.config import EdgeConfig
-from edge_tasks.values.edge_yaml import find_root, load_config
-from edge_tasks.values.state import EdgeState
+from edge_tasks.cloud.client import connect, connect_from_job
+from edge_tasks.domain.config import EdgeConfig
+from edge_tasks.domain.state import EdgeState
+from edge_tasks.repo.edge_yaml import find_root, load_config
 
 # Set by `edge_tasks.training.job` inside a job: the file with the job's order.
 ORDER_VARIABLE = "EDGE_TRAINING_ORDER"
@@ -84,7 +84,7 @@ class TrainingState:
     @cached_property
     def value(self) -> EdgeState:
         """The state as it was when it was first looked at."""
-        from edge_tasks.adapters.store import StateStore
+        from edge_tasks.cloud.state_store import StateStore
 
         cloud = connect_from_job(self._config) if current_order() else connect(self._config, self._root)
         return StateStore(cloud).load()

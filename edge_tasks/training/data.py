@@ -15,10 +15,10 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
-from edge_tasks.adapters import dvc
 from edge_tasks.errors import DataError
+from edge_tasks.repo.edge_yaml import find_root, load_config
+from edge_tasks.tools import dvc
 from edge_tasks.training.context import Order, current_order, job_root
-from edge_tasks.values.edge_yaml import find_root, load_config
 
 # What this process has asked for on a laptop: path to DVC hash.
 _used: dict[str, str] = {}
@@ -132,8 +132,8 @@ def _fetch(files: Mapping[Path, str]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     remote = {path: url for path, url in files.items() if url.startswith("gs://")}
     if remote:
-        from edge_tasks.adapters.cloud import connect_from_job
-        from edge_tasks.adapters.storage import download_many
+        from edge_tasks.cloud.client import connect_from_job
+        from edge_tasks.cloud.storage import download_many
 
         download_many(connect_from_job(load_config(job_root())), remote)
     for path, url in files.items():

@@ -1,6 +1,6 @@
 """What runs inside a training job: `python -m edge_tasks.training.job`.
 
-The job's packages hold the model's folder and the order (see `edge_tasks.training.packages`). They are laid out as in
+The job's packages hold the model's folder and the order (see `edge_tasks.jobs.package`). They are laid out as in
 the repository, and the script runs as it does on a laptop, with the same parameters; a trial of a tuning job has some
 of them from its arguments. Vertex AI may restart a worker, so everything here may run more than once: outputs that are
 complete are kept, others are overwritten, metrics last.
@@ -20,12 +20,12 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from edge_tasks.domain.config import EdgeConfig
 from edge_tasks.errors import CloudError
+from edge_tasks.repo.results import METRICS_FILE, read_results
+from edge_tasks.repo.trained_model import ARTIFACT_FOLDER
 from edge_tasks.training.context import MODEL_PACKAGE, ORDER_FILE, ORDER_VARIABLE, Order, Search, job_root
-from edge_tasks.training.results import METRICS_FILE, read_results
-from edge_tasks.training.trial import TRIAL_VARIABLE, trial_parameters
-from edge_tasks.values.config import EdgeConfig
-from edge_tasks.values.trained_model import ARTIFACT_FOLDER
+from edge_tasks.training.hypertune import TRIAL_VARIABLE, trial_parameters
 
 
 def main() -> None:
@@ -77,9 +77,9 @@ def _order_of_trial(order: Order, search: Search, arguments: Sequence[str]) -> O
 
 def _is_delivered(order: Order) -> bool:
     """Say whether the results are complete in the bucket; those of a trial must be made again to be reported again."""
-    from edge_tasks.adapters.cloud import connect_from_job
-    from edge_tasks.adapters.storage import read
-    from edge_tasks.values.edge_yaml import load_config
+    from edge_tasks.cloud.client import connect_from_job
+    from edge_tasks.cloud.storage import read
+    from edge_tasks.repo.edge_yaml import load_config
 
     if order.search is not None:
         return False
@@ -104,8 +104,8 @@ def deliver(config: EdgeConfig, order: Order, folder: Path) -> dict[str, Any]:
 
     The metrics go last: a folder with metrics is complete. Of several replicas only the primary one delivers.
     """
-    from edge_tasks.adapters.cloud import connect_from_job
-    from edge_tasks.adapters.storage import split_uri, upload
+    from edge_tasks.cloud.client import connect_from_job
+    from edge_tasks.cloud.storage import split_uri, upload
 
     if not is_primary():
         return {}

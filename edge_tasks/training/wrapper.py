@@ -9,15 +9,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from edge_tasks.domain.config import EdgeConfig
 from edge_tasks.errors import EdgeError, TrainingError, full_disk
+from edge_tasks.repo.edge_yaml import find_root
+from edge_tasks.tools.signals import take_sigterm_like_ctrl_c
+from edge_tasks.tracking.backend import Place
+from edge_tasks.tracking.sacred_observer import recorded, recorded_job, silence_sacred
 from edge_tasks.training.context import Order, TrainingState, current_order
 from edge_tasks.training.failure import TrainingFailedError, TrainingInterruptedError
-from edge_tasks.training.observer import recorded, recorded_job, silence_sacred
-from edge_tasks.training.wishes import Wishes, take_wishes, with_wishes, without_wishes
-from edge_tasks.values.config import EdgeConfig
-from edge_tasks.values.edge_yaml import find_root
-from edge_tasks.values.interrupts import take_sigterm_like_ctrl_c
-from edge_tasks.work.place import Place
+from edge_tasks.training.run_options import Wishes, take_wishes, with_wishes, without_wishes
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -32,8 +32,8 @@ def vertex_wrapper(config: EdgeConfig, state: TrainingState) -> Callable[[_Funct
     only when, the training succeeded, and the metrics are recorded in the Sacred run.
 
     The experiment's config must hold `model_name`; the function must take `model_output_dir`. Three more values are
-    understood in `with`: `force`, `on_interrupt` and `dry_run` (see `edge_tasks.training.wishes`). Called directly,
-    outside a Sacred run, the function is just itself: that is how tests use it.
+    understood in `with`: `force`, `on_interrupt` and `dry_run` (see `edge_tasks.training.run_options`). Called
+    directly, outside a Sacred run, the function is just itself: that is how tests use it.
     """
     del state  # part of the interface; a training that needs it takes it from get_config_and_state
 
@@ -82,7 +82,7 @@ def _train(
     order = current_order()
     if order is not None:
         return _train_in_job(config, run, order, function, arguments)
-    from edge_tasks.training.laptop import Training
+    from edge_tasks.jobs.training import Training
 
     parameters = without_wishes(_plain(run.config), inspect.signature(function))
     name = parameters.get("model_name")
@@ -108,8 +108,8 @@ def _train(
 def _train_in_job(
     config: EdgeConfig, run: Any, order: Order, function: Callable[..., Any], arguments: Mapping[str, Any]
 ) -> Any:
+    from edge_tasks.training.hypertune import TrialReport
     from edge_tasks.training.job import deliver
-    from edge_tasks.training.trial import TrialReport
 
     report = TrialReport(order.search.metric) if order.search else None
     if report:

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from edge_tasks.adapters import dvc
 from edge_tasks.errors import DataError
+from edge_tasks.tools import dvc
 from edge_tasks.training import data
 from edge_tasks.training.context import ORDER_VARIABLE, Order
 from edge_tasks.training.data import data_uri, open_data, used_data

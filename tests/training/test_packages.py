@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from edge_tasks.errors import TrainingError
+from edge_tasks.jobs.package import Contents, model_files, read_contents
 from edge_tasks.training.context import Order
-from edge_tasks.training.packages import Contents, model_files, read_contents
 
 ORDER = Order(
     run_id="20261122-204655-00000000",

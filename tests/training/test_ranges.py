@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
+from edge_tasks.domain.search_space import read_ranges
 from edge_tasks.errors import ConfigError
+from edge_tasks.repo.params_yaml import read_parameters, write_parameters
 from edge_tasks.training.context import Search
-from edge_tasks.training.parameters import read_parameters, write_parameters
-from edge_tasks.training.ranges import read_ranges
-from edge_tasks.training.trial import trial_parameters
+from edge_tasks.training.hypertune import trial_parameters
 
 PARAMETERS = {"C": 10.0, "depth": 3, "kernel": "rbf", "size": 32, "shuffle": True, "rate": 0.5}
 
