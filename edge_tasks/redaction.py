@@ -9,12 +9,12 @@ _SECRET = re.compile(r"(?i)((?:password|passwd|secret|token|api[_-]?key|credenti
 _LOGIN = re.compile(r"://[^/@\s]+@")
 
 
-def without_secrets(text: str) -> str:
+def redact_secrets(text: str) -> str:
     """Return `text` with `***` for what looks like a secret."""
-    return without_logins(_SECRET.sub(r"\1***", text))
+    return redact_logins(_SECRET.sub(r"\1***", text))
 
 
-def without_logins(text: str) -> str:
+def redact_logins(text: str) -> str:
     """Return `text` with `***` for who logs in to the addresses in it."""
     return _LOGIN.sub("://***@", text)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,18 +15,19 @@ import edge_tasks
 
 PACKAGE = Path(edge_tasks.__file__).parent
 
-# Lowest first. What is in a layer may import what is in it and in those below, never in those above.
-LAYERS = {
-    "ground": {"errors", "redaction", "__init__"},
-    "domain": {"domain"},
-    "repo": {"repo"},
-    "tools": {"tools"},
-    "cloud": {"cloud"},
-    "console": {"console"},
-    "work": {"tracking", "releases", "models", "setup", "experiments", "jobs", "training"},
-    "tasks": {"tasks", "main"},
-}
 ALONE = "emulator"
+# Those that every part may import.
+GROUND = {"errors", "redaction", "__init__"}
+
+
+def table() -> dict[str, set[str]]:
+    """Return the table of docs/architecture.md: each part, highest first, and the parts that it may import."""
+    text = (PACKAGE.parent / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \|([^|]*)\|[^|]*\|$", text, flags=re.MULTILINE)
+    return {part: set(re.findall(r"`(\w+)`", imports)) for part, imports in rows}
+
+
+TABLE = table()
 
 
 def modules() -> Iterator[tuple[str, Path]]:
@@ -47,23 +49,68 @@ def imported(path: Path) -> set[str]:
     return names
 
 
+def name(path: Path) -> str:
+    """Return a module's dotted name below edge_tasks; a package has that of its folder."""
+    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
+
+
+def owned(path: Path) -> set[str]:
+    """Return the modules of ours that a file imports, below edge_tasks; of a package, what of it is imported."""
+    found = set()
+    for dotted in imported(path):
+        parts = dotted.split(".")
+        for end in range(len(parts), 1, -1):
+            place = PACKAGE.joinpath(*parts[1:end])
+            if parts[0] == "edge_tasks" and (place.with_suffix(".py").exists() or (place / "__init__.py").exists()):
+                found.add(".".join(parts[1:end]))
+                break
+    return found - {name(path)}
+
+
 def own(names: set[str]) -> set[str]:
     tops = {name.split(".")[1] if "." in name else "__init__" for name in names if name.split(".")[0] == "edge_tasks"}
     return {top if (PACKAGE / f"{top}.py").exists() or (PACKAGE / top).is_dir() else "__init__" for top in tops}
 
 
-def test_every_module_belongs_to_a_layer() -> None:
-    known = {ALONE}.union(*LAYERS.values())
-    assert {top for top, _ in modules()} <= known
+def test_the_table_has_every_part_and_nothing_else() -> None:
+    assert {top for top, _ in modules()} == {*TABLE, ALONE, "__init__"}
 
 
-@pytest.mark.parametrize("layer", LAYERS)
-def test_imports_never_go_upwards(layer: str) -> None:
-    order = list(LAYERS)
-    allowed = set().union(*(LAYERS[name] for name in order[: order.index(layer) + 1]))
-    for top, path in modules():
-        if top in LAYERS[layer]:
-            assert own(imported(path)) <= allowed, path
+def test_the_table_lets_imports_go_downwards_only() -> None:
+    parts = list(TABLE)
+    for number, part in enumerate(parts):
+        assert TABLE[part] <= set(parts[number + 1 :]), part
+
+
+@pytest.mark.parametrize("part", TABLE)
+def test_a_part_imports_what_the_table_says_and_all_of_it(part: str) -> None:
+    imports = {path: own(imported(path)) - GROUND - {part} for top, path in modules() if top == part}
+    for path, parts in imports.items():
+        assert parts <= TABLE[part], path
+    assert set().union(*imports.values()) == TABLE[part] - GROUND
+
+
+def test_errors_import_nothing_of_ours_but_redaction() -> None:
+    assert own(imported(PACKAGE / "redaction.py")) == set()
+    assert own(imported(PACKAGE / "errors.py")) == {"redaction"}
+
+
+def test_no_module_imports_itself_through_others() -> None:
+    graph = {name(path): owned(path) for _, path in modules()}
+    open_: list[str] = []
+    done: set[str] = set()
+
+    def visit(module: str) -> None:
+        assert module not in open_, " -> ".join([*open_[open_.index(module) :], module])
+        if module in done:
+            return
+        open_.append(module)
+        for other in graph.get(module, ()):
+            visit(other)
+        done.add(open_.pop())
+
+    for module in graph:
+        visit(module)
 
 
 def test_the_emulator_imports_nothing_of_the_rest() -> None:
@@ -80,7 +127,7 @@ def test_nothing_imports_the_emulator() -> None:
 
 def test_only_tasks_know_invoke() -> None:
     for top, path in modules():
-        if top not in LAYERS["tasks"]:
+        if top not in ("tasks", "main"):
             assert not any(name.split(".")[0] == "invoke" for name in imported(path)), path
 
 

@@ -20,7 +20,7 @@ from edge_tasks.domain.config import EdgeConfig
 from edge_tasks.domain.progress import Silence
 from edge_tasks.domain.state import ModelState
 from edge_tasks.errors import ConfigError
-from edge_tasks.jobs.training import Training
+from edge_tasks.jobs.training import TrainingJob
 from edge_tasks.models.predictions import endpoint_name
 from edge_tasks.releases.operations import (
     Options,
@@ -104,7 +104,7 @@ class Team:
 
         script = f"models/{NAME}/train.py"
         chosen = {"strategy": "most_frequent"}
-        Training(self.config, self.root, NAME, script, chosen, chosen).in_process(fit, lambda **_: None)
+        TrainingJob(self.config, self.root, NAME, script, chosen, chosen).in_process(fit, dict, lambda **_: None)
 
     def release(self, **options: Any) -> Release:
         return Release(self.cloud, self.config, self.root, NAME, Silence(), Options(**options))

@@ -21,6 +21,7 @@ from edge_tasks.cloud.state_store import LOCK_OBJECT, STATE_OBJECT, StateStore
 from edge_tasks.domain.state import KEPT_CHANGES, KEPT_DEPLOYMENTS, Deployment, EdgeState
 from edge_tasks.errors import StateError, StateLockedError
 from edge_tasks.repo.edge_yaml import load_config
+from edge_tasks.tools.user import user_name
 from tests.buckets import bucket, emptied
 
 
@@ -182,7 +183,7 @@ def test_the_state_remembers_who_changed_what_and_forgets_the_oldest(
         ("m: deployed version 1 -> none",),
     ]
     assert {change.command for change in changes} == {"invoke model.deploy --name m"}
-    assert {change.by for change in changes} == {store_module.user_name()}
+    assert {change.by for change in changes} == {user_name()}
     state = store.load()
     for _ in range(KEPT_CHANGES):
         state = state.with_change(changes[0])

@@ -9,7 +9,6 @@ https://cloud.google.com/storage/docs/request-preconditions
 from __future__ import annotations
 
 import contextlib
-import getpass
 import json
 import os
 import random
@@ -26,8 +25,9 @@ from typing import Any
 from edge_tasks.cloud.client import Cloud, sdk_errors
 from edge_tasks.domain.state import Change, EdgeState, differences, dump_state, parse_state
 from edge_tasks.errors import EdgeError, StateError, StateLockedError
-from edge_tasks.redaction import without_secrets
-from edge_tasks.tools.signals import put_off
+from edge_tasks.redaction import redact_secrets
+from edge_tasks.tools.signals import defer_signals
+from edge_tasks.tools.user import user_name
 
 STATE_OBJECT = ".edge_state/edge_state.yaml"
 LOCK_OBJECT = ".edge_state/lock"
@@ -100,7 +100,7 @@ class StateStore:
             state, generation = self._load()
             yield LockedState(self, renewal, mine, state, generation)
         finally:
-            with put_off():
+            with defer_signals():
                 renewal.stop()
                 self._release(mine)
 
@@ -265,7 +265,7 @@ class LockedState:
         if what:
             now = datetime.now(timezone.utc).replace(microsecond=0)
             state = state.with_change(Change(at=now, by=self._mine.owner, command=self._mine.command, what=what))
-        with put_off():  # a state that was written, but not known to be, would look like somebody else's
+        with defer_signals():  # a state that was written, but not known to be, would look like somebody else's
             self._generation = self._store._save(state, self._generation)  # noqa: SLF001  the two halves of one thing
             self.state = state
 
@@ -304,18 +304,10 @@ def _myself() -> LockHolder:
         owner=user_name(),
         host=socket.gethostname(),
         pid=os.getpid(),
-        command=without_secrets(" ".join([os.path.basename(sys.argv[0]), *sys.argv[1:]]))[:200],  # noqa: PTH119
+        command=redact_secrets(" ".join([os.path.basename(sys.argv[0]), *sys.argv[1:]]))[:200],  # noqa: PTH119
         created=_now(),
         token=secrets.token_hex(8),
     )
-
-
-def user_name() -> str:
-    """Return the login name, or `unknown` where the machine has none for this user (as in some containers)."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return "unknown"
 
 
 def _now() -> str:

@@ -8,11 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_tasks.cloud.client import CALL_TIMEOUT, Cloud, sdk_errors
-from edge_tasks.errors import CloudError, ConflictError, NotFoundError
-
-
-class BucketTakenError(ConflictError):
-    """The bucket's name belongs to somebody else: names are unique in the world."""
+from edge_tasks.errors import BucketTakenError, CloudError, NotFoundError
 
 
 @dataclass(frozen=True)

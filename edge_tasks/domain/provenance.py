@@ -36,6 +36,12 @@ def new_run_id(now: datetime | None = None) -> str:
     return f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(4)}"
 
 
+def hash_of(url: str) -> str:
+    """Return the hash in the address of a version: .../files/md5/26/ab0db9... is 26ab0db9..."""
+    folder, _, name = url.rpartition("/")
+    return folder.rpartition("/")[2] + name
+
+
 def data_version(data: Mapping[str, str]) -> str:
     """Return one short hash over the DVC hashes of all data (path to hash); empty when there is none."""
     if not data:

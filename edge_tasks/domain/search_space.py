@@ -11,18 +11,12 @@ It is a file of its own because a range is no parameter: DVC is not to train aga
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from typing_extensions import Self
-
-from edge_tasks.errors import ConfigError
-
-FILE_NAME = "tune.yaml"
 
 # https://cloud.google.com/vertex-ai/docs/reference/rest/v1/StudySpec#ScaleType
 _SCALES = {"linear": "UNIT_LINEAR_SCALE", "log": "UNIT_LOG_SCALE", "reverse-log": "UNIT_REVERSE_LOG_SCALE"}
@@ -43,7 +37,7 @@ class Range(BaseModel):
         if self.values is not None:
             if self.min is not None or self.max is not None or not self.values:
                 raise ValueError("needs either `min` and `max`, or a list of `values`")
-            if len({_is_number(value) for value in self.values}) > 1:
+            if len({is_number(value) for value in self.values}) > 1:
                 raise ValueError("has numbers and words among its `values`")
         elif self.min is None or self.max is None or self.min >= self.max:
             raise ValueError("needs either a `min` and a larger `max`, or a list of `values`")
@@ -54,7 +48,7 @@ class Range(BaseModel):
     def kind(self, current: Any) -> str:
         """Return the Vertex AI type for a parameter whose value in params.yaml is `current`."""
         if self.values is not None:
-            return "DISCRETE" if _is_number(self.values[0]) else "CATEGORICAL"
+            return "DISCRETE" if is_number(self.values[0]) else "CATEGORICAL"
         whole = all(isinstance(value, int) for value in (self.min, self.max, current))
         return "INTEGER" if whole else "DOUBLE"
 
@@ -69,7 +63,9 @@ class Range(BaseModel):
         return {"parameter_id": name, "discrete_value_spec": {"values": sorted(set(self.values))}}
 
 
-class _File(BaseModel):
+class SearchSpace(BaseModel):
+    """What tune.yaml holds: the metric that is compared, whether more of it is better, and what may vary."""
+
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     metric: str = Field(min_length=1, pattern=r"^\S+$")
@@ -95,43 +91,8 @@ class Ranges:
         return {name: _restored(value, self.types[name]) for name, value in values.items()}
 
 
-def read_ranges(model_folder: Path, parameters: Mapping[str, Any]) -> Ranges:
-    """Read MODEL_FOLDER/tune.yaml; `parameters` are the values of params.yaml, each of which it may name.
-
-    Raises ConfigError that tells what is wrong, or how to write the file when there is none.
-    """
-    import yaml
-
-    where = f"models/{model_folder.name}/{FILE_NAME}"
-    example = next((name for name, value in parameters.items() if _is_number(value)), "C")
-    try:
-        document = yaml.safe_load((model_folder / FILE_NAME).read_text(encoding="utf-8"))
-        file = _File.model_validate(document)
-    except FileNotFoundError:
-        raise ConfigError(
-            f"there is no `{where}`, which says what to try",
-            f"write it, with lines such as\n\nmetric: accuracy\ngoal: maximize\nparameters:\n"
-            f"  {example}: {{min: 0.1, max: 100, scale: log}}",
-        ) from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"`{where}` is not valid YAML: {' '.join(str(error).split())}", f"mend `{where}`") from None
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        key = ".".join(str(part) for part in first["loc"] if part not in ("bool", "int", "float", "str"))
-        words = str(first["ctx"]["error"]) if first["type"] == "value_error" else first["msg"]
-        raise ConfigError(f"`{where}`: `{key}`: {words[0].lower()}{words[1:]}", f"mend `{where}`") from None
-    for name in file.parameters:
-        if name not in parameters:
-            near = difflib.get_close_matches(name, parameters, n=1)
-            raise ConfigError(
-                f"`{where}` names `{name}`, which is not in params.yaml",
-                f"did you mean `{near[0]}`?" if near else f"add `{name}` with its usual value to params.yaml",
-            )
-    types = {name: parameter.kind(parameters[name]) for name, parameter in file.parameters.items()}
-    return Ranges(file.metric, file.goal == "maximize", file.parameters, types)
-
-
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
+    """Say whether `value` is a number; for Python True is 1, here it is not."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 

@@ -24,7 +24,7 @@ from edge_tasks.domain import provenance
 from edge_tasks.domain.config import EdgeConfig, ModelConfig
 from edge_tasks.domain.progress import Progress
 from edge_tasks.errors import CloudError, DataError, NotFoundError
-from edge_tasks.jobs.waiter import Choose, Connection, Follower, JobKind
+from edge_tasks.jobs.waiter import Choose, JobKind, JobWaiter, ReconnectingCloud
 from edge_tasks.repo.files import write_atomically
 from edge_tasks.repo.trained_model import find_trained_model
 
@@ -73,7 +73,7 @@ def predict_batch(
     """
     count = check_input(source)
     _format_of(output)
-    connection = Connection(connect, progress)
+    connection = ReconnectingCloud(connect, progress)
     cloud, settings = connection.cloud, config.models[name]
     model = model_registry.get_model(cloud, _version(cloud, config, root, name))
     fingerprint = _fingerprint(source, model, settings)
@@ -81,7 +81,7 @@ def predict_batch(
     if job is None:
         progress.step(f"uploading {count} instances of {source.name}")
         job = _submit(cloud, config, name, model, source, fingerprint, progress, force=force)
-    job = Follower(
+    job = JobWaiter(
         kind=BATCH_JOB,
         connection=connection,
         progress=progress,
@@ -216,7 +216,7 @@ def _version(cloud: Cloud, config: EdgeConfig, root: Path, name: str) -> str:
     )
 
 
-def _bring_back(connection: Connection, job: BatchJob, source: Path, output: Path) -> Outcome:
+def _bring_back(connection: ReconnectingCloud, job: BatchJob, source: Path, output: Path) -> Outcome:
     with tempfile.TemporaryDirectory(prefix="edge-batch-") as temporary:
         folder = Path(temporary)
         connection.ask(lambda cloud: storage.download_folder(cloud, job.output_uri, folder))

@@ -14,27 +14,26 @@ from edge_tasks.cloud.jobs import Job
 from edge_tasks.cloud.run_store import RunStore
 from edge_tasks.cloud.vertex_experiments import show_run
 from edge_tasks.domain.config import EdgeConfig
+from edge_tasks.domain.job_spec import TrainingSpec
 from edge_tasks.domain.progress import Progress
 from edge_tasks.domain.runs import COMPLETED, FAILED, INTERRUPTED, QUEUED, RunRecord, utc_now
 from edge_tasks.errors import EdgeError
 from edge_tasks.repo.trained_model import TrainedModel
-from edge_tasks.tracking.sacred_observer import order_facts
-from edge_tasks.training.context import Order
 
 
 class JobRecord:
     """The record of one job's run."""
 
-    def __init__(self, cloud: Cloud, config: EdgeConfig, order: Order, job: Job, progress: Progress):
+    def __init__(self, cloud: Cloud, config: EdgeConfig, spec: TrainingSpec, job: Job, progress: Progress):
         self._cloud = cloud
         self._config = config
-        self._order = order
+        self._spec = spec
         self._job = job
         self._progress = progress
 
     def submitted(self) -> None:
         """Record the job as queued, unless it has begun to record itself."""
-        self._update(lambda record: record.changed(job=self._job.name, user=record.user or self._order.user))
+        self._update(lambda record: record.changed(job=self._job.name, user=record.user or self._spec.user))
 
     def interrupted(self) -> None:
         """Record that the job was cancelled, if it was, and does not say so itself."""
@@ -87,20 +86,20 @@ class JobRecord:
             self._progress.step(f"the end of the run {record.run_id} is not shown in Vertex AI Experiments: {error}")
 
     def _update(self, change: Callable[[RunRecord], RunRecord]) -> RunRecord | None:
-        order = self._order
+        spec = self._spec
         store = RunStore(self._cloud, self._config)
         try:
-            return store.update(order.model_name, order.run_id, lambda record: change(record or self._queued())).record
+            return store.update(spec.model_name, spec.run_id, lambda record: change(record or self._queued())).record
         except EdgeError as error:
-            self._progress.step(f"the run {order.run_id} is recorded in part only: {error}")
+            self._progress.step(f"the run {spec.run_id} is recorded in part only: {error}")
             return None
 
     def _queued(self) -> RunRecord:
         return RunRecord(
-            run_id=self._order.run_id,
-            model_name=self._order.model_name,
+            run_id=self._spec.run_id,
+            model_name=self._spec.model_name,
             status=QUEUED,
             created=self._job.created,
             job=self._job.name,
-            **order_facts(self._order, self._config),
+            **self._spec.facts(self._config.target),
         )

@@ -23,9 +23,9 @@ from packaging.requirements import InvalidRequirement, Requirement
 import edge_tasks
 from edge_tasks.domain.config import FILE_NAME as CONFIG_FILE
 from edge_tasks.domain.config import EdgeConfig
+from edge_tasks.domain.job_spec import MODEL_PACKAGE, SPEC_FILE, TrainingSpec
 from edge_tasks.errors import TrainingError
 from edge_tasks.tools import dvc
-from edge_tasks.training.context import MODEL_PACKAGE, ORDER_FILE, Order
 
 # What a training imports of this package's dependencies; the rest (DVC, the Vertex AI SDK, ...) stays at home.
 TRAINING_REQUIREMENTS = (
@@ -116,11 +116,11 @@ class Contents:
         text = json.dumps({"code": code, "requirements": list(self.requirements), **more}, sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
-    def packages(self, order: Order) -> dict[str, bytes]:
+    def packages(self, spec: TrainingSpec) -> dict[str, bytes]:
         """Return the source distributions of a job: file name to content."""
         version = edge_tasks.__version__
         own = _sdist("vertex_edge", version, self.own, TRAINING_REQUIREMENTS)
-        files = {**self.model, f"{MODEL_PACKAGE}/{ORDER_FILE}": order.to_json().encode()}
+        files = {**self.model, f"{MODEL_PACKAGE}/{SPEC_FILE}": spec.to_json().encode()}
         model = _sdist(MODEL_PACKAGE, "0", files, self.requirements)
         return {f"vertex_edge-{version}.tar.gz": own, f"{MODEL_PACKAGE}-0.tar.gz": model}
 

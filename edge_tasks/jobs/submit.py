@@ -10,13 +10,13 @@ from typing import Any
 from edge_tasks.cloud import storage
 from edge_tasks.cloud.client import Cloud
 from edge_tasks.cloud.jobs import JobPlan
-from edge_tasks.cloud.state_store import user_name
 from edge_tasks.domain.config import EdgeConfig
+from edge_tasks.domain.job_spec import SPEC_FILE, TrainingSpec, TuningTarget
 from edge_tasks.domain.progress import Progress
 from edge_tasks.domain.provenance import Commit
 from edge_tasks.jobs.package import Contents, ModelFiles, mirror_requirements, model_files, read_contents
 from edge_tasks.tools import dvc
-from edge_tasks.training.context import ORDER_FILE, Order, Search
+from edge_tasks.tools.user import user_name
 
 JOB_MODULE = "edge_tasks.training.job"
 
@@ -50,7 +50,7 @@ class Submission:
 
     @cached_property
     def contents(self) -> Contents:
-        """What is in the job's packages, but for its order."""
+        """What is in the job's packages, but for its spec."""
         return read_contents(
             self._root, self.files, [*self.settings.training_requirements, *mirror_requirements(self._config)]
         )
@@ -65,9 +65,11 @@ class Submission:
             **more,
         )
 
-    def order(self, run_id: str, parameters: Mapping[str, Any], bucket: str, search: Search | None = None) -> Order:
-        """Return the order of a job with this code and data."""
-        return Order(
+    def spec(
+        self, run_id: str, parameters: Mapping[str, Any], bucket: str, search: TuningTarget | None = None
+    ) -> TrainingSpec:
+        """Return the spec of a job with this code and data."""
+        return TrainingSpec(
             run_id=run_id,
             model_name=self._model_name,
             script=self._script,
@@ -80,15 +82,15 @@ class Submission:
             search=search,
         )
 
-    def order_uri(self, run_id: str, bucket: str) -> str:
-        """Return where the order of a job lies in the bucket."""
-        return f"gs://{bucket}/{self._prefix(run_id)}/{ORDER_FILE}"
+    def spec_uri(self, run_id: str, bucket: str) -> str:
+        """Return where the spec of a job lies in the bucket."""
+        return f"gs://{bucket}/{self._prefix(run_id)}/{SPEC_FILE}"
 
     def claim(self, fingerprint: str) -> str:
         """Return the name of the claim on creating the job with that fingerprint."""
         return f"{self._config.storage_bucket.vertex_jobs_directory}/{self._model_name}/claims/{fingerprint}"
 
-    def send(self, cloud: Cloud, order: Order, progress: Progress) -> JobPlan:
+    def send(self, cloud: Cloud, spec: TrainingSpec, progress: Progress) -> JobPlan:
         """Push the data and upload the packages; return the plan of a job that uses them."""
         if self.data:
             progress.step(f"pushing {', '.join(version.path for version in self.data)}")
@@ -96,18 +98,18 @@ class Submission:
         progress.step("packaging the model's folder")
         for line in self._left_out():
             progress.step(line)
-        prefix = self._prefix(order.run_id)
-        storage.upload(cloud, order.to_json().encode(), f"{prefix}/{ORDER_FILE}")
+        prefix = self._prefix(spec.run_id)
+        storage.upload(cloud, spec.to_json().encode(), f"{prefix}/{SPEC_FILE}")
         packages = [
             storage.upload(cloud, content, f"{prefix}/packages/{name}")
-            for name, content in self.contents.packages(order).items()
+            for name, content in self.contents.packages(spec).items()
         ]
         settings = self.settings
         return JobPlan(
             image=settings.training_container_image_uri,
             packages=packages,
             module=JOB_MODULE,
-            output_uri=order.output_uri,
+            output_uri=spec.output_uri,
             timeout_seconds=settings.training_timeout_seconds,
             machine_type=settings.training_machine_type,
             accelerator_type=settings.training_accelerator_type,

@@ -16,25 +16,24 @@ from edge_tasks.cloud.job_logs import JobLog
 from edge_tasks.cloud.jobs import Job
 from edge_tasks.cloud.model_registry import ModelVersion
 from edge_tasks.cloud.object_lock import claimed
-from edge_tasks.cloud.state_store import user_name
 from edge_tasks.domain import provenance
 from edge_tasks.domain.config import EdgeConfig
+from edge_tasks.domain.job_spec import TrainingSpec
+from edge_tasks.domain.json_values import plain
 from edge_tasks.domain.progress import Progress
 from edge_tasks.errors import EdgeError, NoAnswerError, NotFoundError, TrainingError
 from edge_tasks.jobs.job_record import JobRecord
 from edge_tasks.jobs.output_dir import staging_folder
 from edge_tasks.jobs.submit import Submission
-from edge_tasks.jobs.waiter import Connection, Follower, JobKind
+from edge_tasks.jobs.waiter import JobKind, JobWaiter, ReconnectingCloud
 from edge_tasks.releases import model_upload
-from edge_tasks.releases.model_upload import Registration
+from edge_tasks.releases.model_upload import ModelUpload
 from edge_tasks.repo.files import folder_sha256
 from edge_tasks.repo.results import METRICS_FILE, Results, publish, read_results
 from edge_tasks.repo.trained_model import ARTIFACT_FOLDER, TrainedModel
 from edge_tasks.tools import dvc, git
 from edge_tasks.tools.signals import ASK
-from edge_tasks.tracking.event_log import plain
-from edge_tasks.training.context import Order
-from edge_tasks.training.data import used_data
+from edge_tasks.tools.user import user_name
 
 CUSTOM_JOB = JobKind("training job", jobs.get_job, jobs.cancel_job)
 
@@ -47,7 +46,7 @@ _LAST_LINES = 20
 _LOG_DELAY, _LOG_DELAY_LIMIT = 1.0, 15.0
 
 
-class Training:
+class TrainingJob:
     """One training of one model.
 
     `parameters` is all that the training gets; `chosen` is the part that somebody decided on, which with code and data
@@ -76,10 +75,13 @@ class Training:
 
     # --- in this process ---
 
-    def in_process(self, function: Callable[[Path], Any], note: Callable[..., None]) -> tuple[Any, dict[str, Any]]:
+    def in_process(
+        self, function: Callable[[Path], Any], used_data: Callable[[], Mapping[str, str]], note: Callable[..., None]
+    ) -> tuple[Any, dict[str, Any]]:
         """Call `function` with a folder to save results in; return what it returned, and the metrics.
 
-        `note` is told what is to stand in the run's record.
+        `used_data` tells which data it has asked for (path to DVC hash), `note` is told what is to stand in the run's
+        record.
         """
         data = {version.path: version.hash for version in dvc.stage_data(self.root, self.model_folder)}
         note(data=data)
@@ -140,18 +142,18 @@ class Training:
 
     def _as_job(self, progress: Progress, *, force: bool, on_interrupt: str) -> dict[str, Any]:
         submission = self._submission()
-        connection = Connection(lambda: connect(self.config, self.root), progress)
+        connection = ReconnectingCloud(lambda: connect(self.config, self.root), progress)
         if not storage.bucket_exists(connection.cloud):
             raise TrainingError(f"the bucket `{connection.cloud.bucket_name}` does not exist", "invoke init")
         fingerprint = submission.fingerprint(parameters=self.chosen)
         earlier = None if force else self._earlier(connection.cloud, submission, fingerprint, progress)
-        job, order = earlier or self._submit(connection.cloud, submission, fingerprint, progress, force=force)
-        self.run_id = order.run_id
-        record = JobRecord(connection.cloud, self.config, order, job, progress)
+        job, spec = earlier or self._submit(connection.cloud, submission, fingerprint, progress, force=force)
+        self.run_id = spec.run_id
+        record = JobRecord(connection.cloud, self.config, spec, job, progress)
         record.submitted()
 
         log = _Log(connection, job, progress)
-        follower = Follower(
+        follower = JobWaiter(
             kind=CUSTOM_JOB,
             connection=connection,
             progress=progress,
@@ -171,35 +173,35 @@ class Training:
             last_lines = log.rest()
             record.failed(job, last_lines)
             raise _failure(job, last_lines)
-        trained = self._take(connection, job, order, progress)
+        trained = self._take(connection, job, spec, progress)
         record.succeeded(trained)
         return trained.metrics
 
     def _earlier(
         self, cloud: Cloud, submission: Submission, fingerprint: str, progress: Progress
-    ) -> tuple[Job, Order] | None:
-        """Return the newest job that is this very training and whose result can be had, with its order; else None."""
+    ) -> tuple[Job, TrainingSpec] | None:
+        """Return the newest job that is this very training and whose result can be had, with its spec; else None."""
         for job in jobs.find_jobs(cloud, FINGERPRINT_LABEL, fingerprint):
             if job.state == "CANCELLING" or (job.done and job.state != "SUCCEEDED"):
                 continue
             try:
-                uri = submission.order_uri(job.labels["edge-run"], cloud.bucket_name)
-                order = Order.from_json(storage.read(cloud, uri).decode())
+                uri = submission.spec_uri(job.labels["edge-run"], cloud.bucket_name)
+                spec = TrainingSpec.from_json(storage.read(cloud, uri).decode())
                 if job.done:
-                    storage.read(cloud, f"{order.output_uri}/{METRICS_FILE}")
+                    storage.read(cloud, f"{spec.output_uri}/{METRICS_FILE}")
             except (NotFoundError, KeyError):
                 continue  # somebody has removed its files
             what = "has trained this already: taking its result" if job.done else "trains this already: following it"
             progress.step(f"{CUSTOM_JOB.noun} {job.job_id} {what} (to train anew: with force=True, or EDGE_FORCE=1)")
-            return job, order
+            return job, spec
         return None
 
     def _submit(
         self, cloud: Cloud, submission: Submission, fingerprint: str, progress: Progress, *, force: bool
-    ) -> tuple[Job, Order]:
-        """Create the job and return it with its order; or the earlier one, when another process was faster."""
-        order = submission.order(self.run_id, self.parameters, cloud.bucket_name)
-        plan = submission.send(cloud, order, progress)
+    ) -> tuple[Job, TrainingSpec]:
+        """Create the job and return it with its spec; or the earlier one, when another process was faster."""
+        spec = submission.spec(self.run_id, self.parameters, cloud.bucket_name)
+        plan = submission.send(cloud, spec, progress)
         labels = {
             **submission.settings.labels,
             **self._labels(submission.hashes),
@@ -213,42 +215,44 @@ class Training:
         progress.step(f"submitted {CUSTOM_JOB.noun} {job.job_id} for {submission.machines} ({cloud.vertex_url})")
         if page := jobs.console_page(cloud, job):
             progress.step(page)
-        return job, order
+        return job, spec
 
-    def _take(self, connection: Connection, job: Job, order: Order, progress: Progress) -> TrainedModel:
+    def _take(self, connection: ReconnectingCloud, job: Job, spec: TrainingSpec, progress: Progress) -> TrainedModel:
         """Bring the results of a job that succeeded into the model's folder, and its model into the registry."""
         progress.step("fetching artifact and metrics")
-        connection.ask(lambda cloud: storage.download_folder(cloud, order.output_uri, self.staging))
+        connection.ask(lambda cloud: storage.download_folder(cloud, spec.output_uri, self.staging))
         results = read_results(self.staging)
-        version = self._registered(connection, job, order, progress)
+        version = self._registered(connection, job, spec, progress)
         trained = self._trained(
             results,
             job=job.name,
             model=version.versioned_name,
             artifact_uri=version.artifact_uri,
-            data={path: dvc.hash_of(url) for path, url in order.data.items()},
-            parameters=order.parameters,
-            commit=order.commit,
-            dirty=order.dirty,
+            data=spec.hashes,
+            parameters=spec.parameters,
+            commit=spec.commit,
+            dirty=spec.dirty,
             labels=dict(job.labels),
         )
         publish(results, self.model_folder, trained)
         progress.step(f"trained `{self.model_name}`: version {version.version} in the registry")
         return trained
 
-    def _registered(self, connection: Connection, job: Job, order: Order, progress: Progress) -> ModelVersion:
+    def _registered(
+        self, connection: ReconnectingCloud, job: Job, spec: TrainingSpec, progress: Progress
+    ) -> ModelVersion:
         """Return the version of this run in the registry; it is put there unless an interrupted training did so."""
-        found = connection.ask(lambda cloud: model_upload.find(cloud, self.model_name, order.run_id))
+        found = connection.ask(lambda cloud: model_upload.find(cloud, self.model_name, spec.run_id))
         if found is not None:
             return found
-        commit = provenance.Commit(order.commit, bool(order.dirty)) if order.commit else None
-        hashes = {path: dvc.hash_of(url) for path, url in order.data.items()}
-        wanted = Registration(
+        commit = provenance.Commit(spec.commit, bool(spec.dirty)) if spec.commit else None
+        hashes = spec.hashes
+        wanted = ModelUpload(
             model_name=self.model_name,
-            run_id=order.run_id,
-            artifact_uri=f"{order.output_uri}/{ARTIFACT_FOLDER}",
+            run_id=spec.run_id,
+            artifact_uri=f"{spec.output_uri}/{ARTIFACT_FOLDER}",
             labels=job.labels,
-            description=provenance.description(commit, hashes, order.parameters),
+            description=provenance.description(commit, hashes, spec.parameters),
         )
         progress.step("uploading the model to the registry")
         return connection.ask(lambda cloud: model_upload.register(cloud, self.config, wanted, progress))
@@ -273,7 +277,7 @@ class Training:
 class _Log:
     """Passes on what a job prints, and keeps the last lines for its error."""
 
-    def __init__(self, connection: Connection, job: Job, progress: Progress):
+    def __init__(self, connection: ReconnectingCloud, job: Job, progress: Progress):
         self._connection = connection
         self._log = JobLog(job.job_id)
         self._progress = progress

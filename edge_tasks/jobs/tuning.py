@@ -15,15 +15,16 @@ from edge_tasks.cloud.object_lock import claimed
 from edge_tasks.cloud.tuning_jobs import Trial, TuningJob
 from edge_tasks.domain import provenance
 from edge_tasks.domain.config import EdgeConfig
+from edge_tasks.domain.job_spec import TuningTarget
 from edge_tasks.domain.progress import Progress
-from edge_tasks.domain.search_space import Ranges, read_ranges
+from edge_tasks.domain.search_space import Ranges
 from edge_tasks.errors import ConfigError, TrainingError
 from edge_tasks.jobs.run_script import SCRIPT
 from edge_tasks.jobs.submit import Submission
-from edge_tasks.jobs.waiter import Connection, Follower, JobKind
+from edge_tasks.jobs.waiter import JobKind, JobWaiter, ReconnectingCloud
 from edge_tasks.repo.params_yaml import read_parameters, write_parameters
+from edge_tasks.repo.tune_yaml import read_ranges
 from edge_tasks.tools import dvc, git
-from edge_tasks.training.context import Search
 
 TUNING_JOB = JobKind("tuning job", tuning_jobs.get_tuning_job, tuning_jobs.cancel_tuning_job)
 
@@ -60,7 +61,7 @@ class Tuning:
         The very same search is followed when it runs already, and not repeated when it has ended, unless `force` is
         set. Raises TrainingError when the job fails.
         """
-        connection = Connection(lambda: connect(self._config, self._root), progress)
+        connection = ReconnectingCloud(lambda: connect(self._config, self._root), progress)
         if not storage.bucket_exists(connection.cloud):
             raise TrainingError(f"the bucket `{connection.cloud.bucket_name}` does not exist", "invoke init")
         submission = Submission(self._config, self._root, self._model_name, SCRIPT, self._commit)
@@ -70,7 +71,7 @@ class Tuning:
         job = None if force else self._earlier(connection.cloud, fingerprint, progress)
         job = job or self._submit(connection.cloud, submission, fingerprint, progress, force=force)
         told: set[str] = set()
-        follower = Follower(
+        follower = JobWaiter(
             kind=TUNING_JOB,
             connection=connection,
             progress=progress,
@@ -123,9 +124,9 @@ class Tuning:
         self, cloud: Cloud, submission: Submission, fingerprint: str, progress: Progress, *, force: bool
     ) -> TuningJob:
         run_id = provenance.new_run_id()
-        search = Search(metric=self._ranges.metric, types=dict(self._ranges.types))
-        order = submission.order(run_id, self._parameters, cloud.bucket_name, search)
-        plan = submission.send(cloud, order, progress)
+        search = TuningTarget(metric=self._ranges.metric, types=dict(self._ranges.types))
+        spec = submission.spec(run_id, self._parameters, cloud.bucket_name, search)
+        plan = submission.send(cloud, spec, progress)
         labels = provenance.labels(self._model_name, run_id, self._commit, submission.hashes, self._fixed())
         with claimed(cloud, submission.claim(fingerprint)):
             job = None if force else self._earlier(cloud, fingerprint, progress)

@@ -32,7 +32,7 @@ _Answer = TypeVar("_Answer")
 Choose: TypeAlias = Callable[[str, tuple[str, ...], float], "str | None"]
 
 
-class Connection:
+class ReconnectingCloud:
     """A Cloud that is connected anew when it does not answer: networks come back, and local servers are restarted."""
 
     def __init__(self, connect: Callable[[], Cloud], progress: Progress, patience: float = PATIENCE):
@@ -73,7 +73,7 @@ class JobKind(Generic[_Job]):
 
 
 @dataclass(frozen=True)
-class Follower(Generic[_Job]):
+class JobWaiter(Generic[_Job]):
     """Follows one job to its end.
 
     `timeout` is the job's own limit in seconds. `on_interrupt` is one of `interrupts`' words, `choose` asks a person
@@ -82,7 +82,7 @@ class Follower(Generic[_Job]):
     """
 
     kind: JobKind[_Job]
-    connection: Connection
+    connection: ReconnectingCloud
     progress: Progress
     timeout: float
     on_interrupt: str

@@ -18,13 +18,13 @@ from edge_tasks.domain import provenance
 from edge_tasks.domain.config import EdgeConfig
 from edge_tasks.domain.progress import Progress
 from edge_tasks.errors import ConflictError, NotFoundError
-from edge_tasks.tools.signals import put_off
+from edge_tasks.tools.signals import defer_signals
 
 RUN_LABEL = "edge-run"
 
 
 @dataclass(frozen=True)
-class Registration:
+class ModelUpload:
     """The model of one run, as it is to stand in the registry."""
 
     model_name: str
@@ -41,7 +41,7 @@ def find(cloud: Cloud, model_name: str, run_id: str) -> ModelVersion | None:
     )
 
 
-def register(cloud: Cloud, config: EdgeConfig, wanted: Registration, progress: Progress) -> ModelVersion:
+def register(cloud: Cloud, config: EdgeConfig, wanted: ModelUpload, progress: Progress) -> ModelVersion:
     """Return the version of the run in the registry; it is put there unless it is there, or on its way."""
     try:
         return _register(cloud, config, wanted, progress)
@@ -49,7 +49,7 @@ def register(cloud: Cloud, config: EdgeConfig, wanted: Registration, progress: P
         return _register(cloud, config, wanted, progress)
 
 
-def _register(cloud: Cloud, config: EdgeConfig, wanted: Registration, progress: Progress) -> ModelVersion:
+def _register(cloud: Cloud, config: EdgeConfig, wanted: ModelUpload, progress: Progress) -> ModelVersion:
     name, run_id = wanted.model_name, wanted.run_id
     folder = f"{config.storage_bucket.vertex_jobs_directory}/{name}"
     note = f"{folder}/{run_id}/upload"
@@ -58,7 +58,7 @@ def _register(cloud: Cloud, config: EdgeConfig, wanted: Registration, progress: 
         if upload is None or not model_registry.upload_runs(cloud, upload):
             if (found := find(cloud, name, run_id)) is not None:
                 return found
-            with put_off():  # an upload that nobody knows of would be made again
+            with defer_signals():  # an upload that nobody knows of would be made again
                 upload = _start(cloud, config, wanted)
                 storage.upload(cloud, upload.encode(), note)
     return model_registry.finish_upload(
@@ -66,7 +66,7 @@ def _register(cloud: Cloud, config: EdgeConfig, wanted: Registration, progress: 
     )
 
 
-def _start(cloud: Cloud, config: EdgeConfig, wanted: Registration) -> str:
+def _start(cloud: Cloud, config: EdgeConfig, wanted: ModelUpload) -> str:
     return model_registry.start_upload(
         cloud,
         model_id=provenance.registry_model_id(cloud.bucket_name, wanted.model_name),

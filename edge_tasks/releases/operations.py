@@ -16,7 +16,7 @@ from edge_tasks.domain import provenance
 from edge_tasks.domain.state import Origin
 from edge_tasks.errors import NotFoundError
 from edge_tasks.releases import model_upload, preflight
-from edge_tasks.releases.model_upload import Registration
+from edge_tasks.releases.model_upload import ModelUpload
 from edge_tasks.releases.plan import (
     Options,
     Outcome,
@@ -169,7 +169,7 @@ def _register(rollout: Rollout, trained: TrainedModel) -> None:
     release, name = rollout.release, trained.model_name
     config, cloud = release.config, release.cloud
     prefix = f"{config.storage_bucket.vertex_jobs_directory}/{name}/{trained.run_id}/output/{ARTIFACT_FOLDER}"
-    wanted = Registration(
+    wanted = ModelUpload(
         model_name=name,
         run_id=trained.run_id,
         artifact_uri=storage.upload_folder(cloud, release.folder / ARTIFACT_FOLDER, prefix),

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from edge_tasks.cloud import endpoints
 from edge_tasks.cloud.client import Cloud
-from edge_tasks.cloud.state_store import LockedState, user_name
+from edge_tasks.cloud.state_store import LockedState
 from edge_tasks.domain import provenance
 from edge_tasks.domain.config import EdgeConfig, ModelConfig
 from edge_tasks.domain.progress import Progress
@@ -22,7 +22,8 @@ from edge_tasks.domain.state import Deployment, EdgeState, ModelState, Operation
 from edge_tasks.errors import CloudError, EdgeError
 from edge_tasks.repo.payloads import FILE_NAME as PAYLOAD_FILE
 from edge_tasks.repo.payloads import read_payload
-from edge_tasks.tools.signals import put_off
+from edge_tasks.tools.signals import defer_signals
+from edge_tasks.tools.user import user_name
 
 
 class ReleaseError(EdgeError):
@@ -275,7 +276,7 @@ class Rollout:
         if self.state.operation and self._resumes(endpoint.name):
             return self.state.operation.name
         assert self.model is not None, "a step before this one registered it"
-        with put_off():
+        with defer_signals():
             started = endpoints.start_deployment(
                 cloud,
                 endpoint.name,
@@ -324,7 +325,7 @@ class Rollout:
         trial = endpoints.get_endpoint(cloud, self.state.trial_endpoint) if self.state.trial_endpoint else None
         if trial is None:
             labels = {**self.release.settings.labels, "edge-model": name}
-            with put_off():
+            with defer_signals():
                 trial = endpoints.create_endpoint(cloud, f"{name}-trial", labels)
                 made = trial.name
                 self._save(lambda state: state.with_trial_endpoint(name, made))

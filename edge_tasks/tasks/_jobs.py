@@ -39,8 +39,8 @@ def train(
     here = repository()
     name, _ = here.config.model(name)
     updates = [*(set or ()), *(["is_vertex=False"] if local else ())]
-    wishes = {"force": force or None, "dry_run": dry_run or None, "on_interrupt": on_interrupt}
-    status = run_script(here.root, name, [*updates, *(f"{key}={value}" for key, value in wishes.items() if value)])
+    options = {"force": force or None, "dry_run": dry_run or None, "on_interrupt": on_interrupt}
+    status = run_script(here.root, name, [*updates, *(f"{key}={value}" for key, value in options.items() if value)])
     if status != 0:
         raise Exit(code=abs(status))  # it has said why
     if not dry_run:

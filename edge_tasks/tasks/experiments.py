@@ -211,9 +211,9 @@ def _send_kept(here: Repository) -> None:
     from edge_tasks.cloud.run_store import RunStore
     from edge_tasks.console import Console, print_warning
     from edge_tasks.errors import EdgeError
-    from edge_tasks.tracking.outbox import KeptRuns
+    from edge_tasks.tracking.outbox import Outbox
 
-    kept = KeptRuns.of(here.config, here.root)
+    kept = Outbox.of(here.config, here.root)
     if not kept.folder.exists():
         return
     try:

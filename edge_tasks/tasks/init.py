@@ -100,7 +100,7 @@ def _check_flags(root: Path, wanted: Mapping[str, str]) -> None:
 
 def _plan(root: Path, wanted: dict[str, str], console: Console, asking: bool) -> Plan:
     """Read the world; a bucket's name that is taken is asked for again when somebody is there."""
-    from edge_tasks.cloud.storage import BucketTakenError
+    from edge_tasks.errors import BucketTakenError
     from edge_tasks.repo import edge_yaml
     from edge_tasks.setup import initialise
 

@@ -26,11 +26,11 @@ _NAME_AND_WAIT = {"name": NAME_HELP, "wait": WAIT_HELP}
 def init_(_context: Any, name: str, example: str = "hello-world") -> None:
     """Add a model: its folder from the template, edge.yaml, and the root's dvc.yaml."""
     from edge_tasks.console import Console
-    from edge_tasks.models import predictions
+    from edge_tasks.setup.new_model import init_model
 
     here = repository()
     with Console() as console:
-        folder = predictions.init_model(here.root, here.config, name, example)
+        folder = init_model(here.root, here.config, name, example)
         console.step(f"made {folder.relative_to(here.root)} from the example `{example}`")
         console.step(f"now train it: dvc repro {folder.relative_to(here.root)}/dvc.yaml")
 

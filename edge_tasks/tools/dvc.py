@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edge_tasks.domain.provenance import hash_of
 from edge_tasks.errors import DataError
 
 _QUIET = {"DVC_NO_ANALYTICS": "true", "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false"}
@@ -34,12 +35,6 @@ class DataVersion:
     def hash(self) -> str:
         """DVC's hash of the content, with `.dir` at its end for a folder."""
         return hash_of(self.url)
-
-
-def hash_of(url: str) -> str:
-    """Return the hash in the address of a version: .../files/md5/26/ab0db9... is 26ab0db9..."""
-    folder, _, name = url.rpartition("/")
-    return folder.rpartition("/")[2] + name
 
 
 def stage_data(root: Path, model_folder: Path, stage: str = "train") -> list[DataVersion]:

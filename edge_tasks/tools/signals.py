@@ -35,7 +35,7 @@ def _terminated(_number: int, _frame: FrameType | None) -> NoReturn:
 
 
 @contextlib.contextmanager
-def put_off() -> Iterator[None]:
+def defer_signals() -> Iterator[None]:
     """Let Ctrl-C or SIGTERM come after the block, not amid it. A second one does not wait.
 
     In other threads than the main one, which never get a signal, nothing changes.

@@ -12,12 +12,12 @@ from edge_tasks.cloud.storage import bucket_exists
 from edge_tasks.domain.config import EdgeConfig
 from edge_tasks.domain.runs import RunRecord
 from edge_tasks.errors import EdgeError
-from edge_tasks.tracking.outbox import KeptRuns
-from edge_tasks.tracking.sink import Mirror
+from edge_tasks.tracking.outbox import Outbox
+from edge_tasks.tracking.sink import BackgroundSink
 
 
 @dataclass(frozen=True)
-class Place:
+class TrackingBackend:
     """The repository's bucket and, when edge.yaml says so, Vertex AI Experiments. Nothing is connected early.
 
     `root` is the folder of edge.yaml, which travels with a job.
@@ -42,11 +42,11 @@ class Place:
             raise EdgeError(f"the bucket `{cloud.bucket_name}` does not exist", "invoke init")
         return RunStore(cloud, self.config)
 
-    def kept(self) -> KeptRuns | None:
+    def kept(self) -> Outbox | None:
         """Return where runs are kept that the bucket does not take; a job keeps nothing."""
-        return None if self.in_job else KeptRuns.of(self.config, self.root)
+        return None if self.in_job else Outbox.of(self.config, self.root)
 
-    def mirror(self, run_id: str, tell: Callable[[str], None]) -> Mirror | None:
+    def mirror(self, run_id: str, tell: Callable[[str], None]) -> BackgroundSink | None:
         """Return what shows the run in Vertex AI Experiments, if that is wanted."""
         experiment = self.config.experiments.vertex_experiment
         if experiment is None:
@@ -57,4 +57,4 @@ class Place:
 
             show_run(self.cloud(), experiment, record)
 
-        return Mirror(show, "Vertex AI Experiments", run_id, tell)
+        return BackgroundSink(show, "Vertex AI Experiments", run_id, tell)

@@ -20,7 +20,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from edge_tasks.tracking.backend import Place
+from edge_tasks.domain.json_values import plain
+from edge_tasks.tracking.backend import TrackingBackend
 from edge_tasks.tracking.uploader import END_LIMIT
 from edge_tasks.tracking.uploader_process import END, JOURNAL_FILE, tell
 
@@ -36,10 +37,10 @@ _MOST_RESTARTS = 3
 _LONGEST_RESULT = 10_000
 
 
-class Journal:
+class EventLog:
     """One run's journal, and the process that reads it. Raises OSError when one of them cannot be."""
 
-    def __init__(self, place: Place, model_name: str, run_id: str, begin: Mapping[str, Any]):
+    def __init__(self, place: TrackingBackend, model_name: str, run_id: str, begin: Mapping[str, Any]):
         self._run_id = run_id
         self._folder = Path(tempfile.mkdtemp(prefix="edge-run-"))
         self.output = self._folder / "output.txt"
@@ -143,24 +144,11 @@ class Journal:
                 self._full = True
 
 
-def plain(value: Any) -> Any:
-    """Return `value` as JSON knows it; what JSON has no word for becomes its text."""
-    try:
-        return json.loads(json.dumps(value, default=_plain_item))
-    except (TypeError, ValueError, RecursionError):
-        return str(value)
-
-
 def short_result(value: Any) -> Any:
     """Return what a main function returned, if it is not too long to keep."""
     result = plain(value)
     text = json.dumps(result)
     return result if len(text) <= _LONGEST_RESULT else f"{text[:_LONGEST_RESULT]}..."
-
-
-def _plain_item(value: Any) -> Any:
-    # numpy's numbers and arrays know themselves how to become Python's.
-    return value.tolist() if hasattr(value, "tolist") else str(value)
 
 
 def _number(value: Any) -> float | None:

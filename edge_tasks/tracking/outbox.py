@@ -21,13 +21,13 @@ _RECORD_FILE, _SERIES_FILE, _OUTPUT_FILE, _SOURCES_FOLDER = "record.json", "metr
 
 
 @dataclass(frozen=True)
-class KeptRuns:
+class Outbox:
     """The runs that wait in `folder` for one bucket."""
 
     folder: Path
 
     @classmethod
-    def of(cls, config: EdgeConfig, root: Path) -> KeptRuns:
+    def of(cls, config: EdgeConfig, root: Path) -> Outbox:
         """Return those of the repository in `root` for the bucket that its config names."""
         return cls(root / ".edge" / "unsent" / config.target / config.storage_bucket.bucket_name)
 

@@ -16,15 +16,13 @@ from sacred.observers import RunObserver
 from sacred.run import Run
 
 from edge_tasks.cloud.secret_manager import read_secret
-from edge_tasks.domain.config import EdgeConfig
+from edge_tasks.domain.json_values import plain
 from edge_tasks.domain.runs import COMPLETED, FAILED, RUNNING, utc_now
-from edge_tasks.tools.dvc import hash_of
-from edge_tasks.tracking.backend import Place
-from edge_tasks.tracking.event_log import Journal, plain, short_result
+from edge_tasks.tracking.backend import TrackingBackend
+from edge_tasks.tracking.event_log import EventLog, short_result
 from edge_tasks.tracking.mongo import URI_VARIABLE, BackgroundMongoObserver, wants_mongo
 from edge_tasks.tracking.output_capture import output_into
 from edge_tasks.tracking.uploader_process import tell
-from edge_tasks.training.context import Order, job_root
 
 # The id of the run that a training repeats; set by `experiments.reproduce`.
 REPRODUCED_VARIABLE = "EDGE_REPRODUCED_FROM"
@@ -33,10 +31,10 @@ REPRODUCED_VARIABLE = "EDGE_REPRODUCED_FROM"
 _LONGEST_INTERVAL = 30.0
 
 
-class BucketObserver(RunObserver):  # type: ignore[misc]
+class EventObserver(RunObserver):  # type: ignore[misc]
     """Writes what Sacred tells of a run into its journal."""
 
-    def __init__(self, journal: Journal):
+    def __init__(self, journal: EventLog):
         self._journal = journal
 
     def log_metrics(self, metrics_by_name: Mapping[str, Any], info: Any) -> None:
@@ -73,7 +71,7 @@ class BucketObserver(RunObserver):  # type: ignore[misc]
 
 @contextlib.contextmanager
 def recorded(
-    run: Run, run_id: str, model_name: str, place: Place, facts: Mapping[str, Any]
+    run: Run, run_id: str, model_name: str, place: TrackingBackend, facts: Mapping[str, Any]
 ) -> Iterator[Callable[..., None]]:
     """Record the Sacred `run`, whose main function is the block, with its output.
 
@@ -91,49 +89,16 @@ def recorded(
         "interval": interval,
     }
     try:
-        journal = Journal(place, model_name, run_id, begin)
+        journal = EventLog(place, model_name, run_id, begin)
     except OSError as error:
         tell(f"the run {run_id} is not recorded: {error}")
         yield lambda **_: None
         return
-    run.observers.append(BucketObserver(journal))
+    run.observers.append(EventObserver(journal))
     if wants_mongo(place.config):
         run.observers.append(BackgroundMongoObserver(run, run_id, _mongo_address(place), journal.output, tell))
     with _captured(run, journal.output):
         yield journal.note
-
-
-@contextlib.contextmanager
-def recorded_job(run: Run, config: EdgeConfig, order: Order) -> Iterator[Callable[..., None]]:
-    """Record the Sacred `run` of a job: one record for all its replicas, and for all attempts that Vertex AI makes."""
-    from edge_tasks.training.job import is_primary
-
-    if not is_primary():
-        yield lambda **_: None
-        return
-    job_id = os.environ.get("CLOUD_ML_JOB_ID")
-    place = config.google_cloud_project
-    parent = f"projects/{place.project_id}/locations/{place.region}"
-    facts = {
-        **order_facts(order, config),
-        "job": f"{parent}/customJobs/{job_id}" if job_id else None,
-        "tags": [f"tuning-{order.run_id.rpartition('-')[0]}"] if order.search else [],
-    }
-    with recorded(run, order.run_id, order.model_name, Place(config, job_root(), in_job=True), facts) as note:
-        yield note
-
-
-def order_facts(order: Order, config: EdgeConfig) -> dict[str, Any]:
-    """Return what the record of a job says because its order says so."""
-    return {
-        "script": order.script,
-        "user": order.user,
-        "target": config.target,
-        "commit": order.commit,
-        "dirty": order.dirty,
-        "data": {path: hash_of(url) for path, url in order.data.items()},
-        "parameters": plain(order.parameters),
-    }
 
 
 def silence_sacred(main: Callable[..., Any]) -> None:
@@ -164,7 +129,7 @@ def _captured(run: Run, output: Path) -> Iterator[None]:
         yield
 
 
-def _mongo_address(place: Place) -> Callable[[], str]:
+def _mongo_address(place: TrackingBackend) -> Callable[[], str]:
     """Return what gets the address of the MongoDB that runs are to be in, too."""
     secret = place.config.experiments.mongo_uri_secret or ""
     return lambda: os.environ.get(URI_VARIABLE) or read_secret(place.cloud(), secret)

@@ -11,7 +11,7 @@ from edge_tasks.errors import EdgeError
 from edge_tasks.tracking.waiting import wait_for
 
 
-class Mirror:
+class BackgroundSink:
     """Passes a run's record on whenever its status has changed.
 
     `show` may take its time and raise; when it has failed once, it is left at that. `who` is where the run is shown,

@@ -17,8 +17,8 @@ from typing import Any
 from edge_tasks.cloud.run_store import RunStore, Stored
 from edge_tasks.domain.runs import RunRecord, Series, utc_now
 from edge_tasks.errors import EdgeError, NoAnswerError
-from edge_tasks.tracking.outbox import KeptRuns
-from edge_tasks.tracking.sink import Mirror
+from edge_tasks.tracking.outbox import Outbox
+from edge_tasks.tracking.sink import BackgroundSink
 from edge_tasks.tracking.waiting import wait_for
 
 # Seconds that the end of a training waits for the bucket.
@@ -36,7 +36,7 @@ _MOST_SENT = 5
 _LONGEST_SOURCE = 1 << 20
 
 
-class Recording:
+class Uploader:
     """One run on its way into the bucket.
 
     `open_store` may take its time and raise EdgeError. `begin` makes the first record of this process of the one that
@@ -54,8 +54,8 @@ class Recording:
         begin: Callable[[RunRecord | None], RunRecord],
         tell: Callable[[str], None],
         interval: float,
-        mirror: Mirror | None = None,
-        kept: KeptRuns | None = None,
+        mirror: BackgroundSink | None = None,
+        kept: Outbox | None = None,
     ):
         self._run_id = run_id
         self._model_name = model_name
@@ -119,7 +119,7 @@ class Recording:
         if self._mirror:
             self._mirror.end(max(_SHORTEST_WAIT, deadline - time.monotonic()))
 
-    def _keep(self, kept: KeptRuns) -> None:
+    def _keep(self, kept: Outbox) -> None:
         """Keep the run on this machine; what the thread may still be busy with is not touched."""
         try:
             with self._lock:
@@ -187,7 +187,7 @@ class Recording:
             self._kept_sent = True
             self._send(self._kept, self._store)
 
-    def _send(self, kept: KeptRuns, store: RunStore) -> None:
+    def _send(self, kept: Outbox, store: RunStore) -> None:
         """Send earlier runs that the bucket did not take; when that fails, it is left to the next one."""
         try:
             kept.send(store, _MOST_SENT)

@@ -23,8 +23,8 @@ from typing import Any
 from edge_tasks.domain.runs import DIED, FINAL_STATUSES, RunRecord, Series, utc_now
 from edge_tasks.errors import EdgeError
 from edge_tasks.repo.edge_yaml import load_config
-from edge_tasks.tracking.backend import Place
-from edge_tasks.tracking.uploader import Recording
+from edge_tasks.tracking.backend import TrackingBackend
+from edge_tasks.tracking.uploader import Uploader
 
 JOURNAL_FILE = "journal.jsonl"
 
@@ -114,11 +114,11 @@ class _Journal:
         return not more or self._from_stdin.endswith(END)
 
 
-def _begun(begin: Mapping[str, Any]) -> Recording:
+def _begun(begin: Mapping[str, Any]) -> Uploader:
     """Return the recording that the first line of a journal asks for, which has begun."""
     root, run_id, model_name = Path(begin["root"]), begin["run_id"], begin["model_name"]
     begun, facts = begin["begun"], begin["facts"]
-    place = Place(load_config(root), root, in_job=begin["in_job"])
+    place = TrackingBackend(load_config(root), root, in_job=begin["in_job"])
 
     def first(before: RunRecord | None) -> RunRecord:
         if before is None:
@@ -126,7 +126,7 @@ def _begun(begin: Mapping[str, Any]) -> Recording:
         gaps = {name: value for name, value in facts.items() if not getattr(before, name)}
         return before.changed(**begun, **gaps)
 
-    recording = Recording(
+    recording = Uploader(
         model_name,
         run_id,
         Path(begin["output"]),

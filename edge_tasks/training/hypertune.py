@@ -17,8 +17,8 @@ from typing import Any
 
 from sacred.observers import RunObserver
 
+from edge_tasks.domain.job_spec import TuningTarget
 from edge_tasks.errors import TrainingError
-from edge_tasks.training.context import Search
 
 TRIAL_VARIABLE = "CLOUD_ML_TRIAL_ID"
 _FILE_VARIABLE = "CLOUD_ML_HP_METRIC_FILE"
@@ -29,7 +29,7 @@ _MOST_REPORTS = 100
 _TRUE, _FALSE = "true", "false"
 
 
-def trial_parameters(search: Search, arguments: Sequence[str]) -> dict[str, Any]:
+def trial_parameters(search: TuningTarget, arguments: Sequence[str]) -> dict[str, Any]:
     """Return the values of a trial's parameters, which are given as `--NAME=VALUE`."""
     values = {}
     for argument in arguments:

@@ -23,7 +23,7 @@ _YES, _NO = ("1", "true", "yes"), ("", "0", "false", "no")
 
 
 @dataclass(frozen=True)
-class Wishes:
+class RunOptions:
     """`force`: train anew; `on_interrupt`: what Ctrl-C does to the job; `dry_run`: only tell what would be sent."""
 
     force: bool
@@ -31,8 +31,8 @@ class Wishes:
     dry_run: bool
 
 
-def with_wishes(signature: inspect.Signature) -> inspect.Signature:
-    """Return `signature` with an argument for each wish that it does not have for a purpose of its own."""
+def with_options(signature: inspect.Signature) -> inspect.Signature:
+    """Return `signature` with an argument for each option that it does not have for a purpose of its own."""
     added = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None)
         for name in _NAMES
@@ -41,26 +41,26 @@ def with_wishes(signature: inspect.Signature) -> inspect.Signature:
     return signature.replace(parameters=[*signature.parameters.values(), *added])
 
 
-def take_wishes(
+def take_options(
     arguments: dict[str, Any], signature: inspect.Signature, environ: Mapping[str, str] = os.environ
-) -> Wishes:
-    """Take the wishes out of `arguments`, but for those that `signature` has for a purpose of its own."""
-    wished = {name: arguments.pop(name, None) for name in _NAMES if name not in signature.parameters}
-    return Wishes(
-        force=_flag(wished.get("force"), FORCE_VARIABLE, environ),
-        on_interrupt=on_interrupt(wished.get("on_interrupt"), environ),
-        dry_run=_flag(wished.get("dry_run"), DRY_RUN_VARIABLE, environ),
+) -> RunOptions:
+    """Take the options out of `arguments`, but for those that `signature` has for a purpose of its own."""
+    given = {name: arguments.pop(name, None) for name in _NAMES if name not in signature.parameters}
+    return RunOptions(
+        force=_flag(given.get("force"), FORCE_VARIABLE, environ),
+        on_interrupt=on_interrupt(given.get("on_interrupt"), environ),
+        dry_run=_flag(given.get("dry_run"), DRY_RUN_VARIABLE, environ),
     )
 
 
-def without_wishes(parameters: Mapping[str, Any], signature: inspect.Signature) -> dict[str, Any]:
-    """Return `parameters` without the wishes, which are no parameters of the model."""
+def without_options(parameters: Mapping[str, Any], signature: inspect.Signature) -> dict[str, Any]:
+    """Return `parameters` without the options, which are no parameters of the model."""
     return {name: value for name, value in parameters.items() if name not in _NAMES or name in signature.parameters}
 
 
-def _flag(wish: Any, variable: str, environ: Mapping[str, str]) -> bool:
-    if wish is not None:
-        return bool(wish)
+def _flag(option: Any, variable: str, environ: Mapping[str, str]) -> bool:
+    if option is not None:
+        return bool(option)
     word = environ.get(variable, "").lower()
     if word not in (*_YES, *_NO):
         raise ConfigError(f"the variable {variable} is `{word}`", "use 1 or 0")

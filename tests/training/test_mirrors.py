@@ -29,7 +29,7 @@ from edge_tasks.repo.edge_yaml import load_config
 from edge_tasks.tools import emulator_process
 from edge_tasks.tracking import mongo, uploader
 from edge_tasks.tracking.mongo import BackgroundMongoObserver
-from edge_tasks.tracking.sink import Mirror
+from edge_tasks.tracking.sink import BackgroundSink
 
 EDGE_YAML = """\
 google_cloud_project: {project_id: my-project, region: us-central1}
@@ -120,8 +120,8 @@ def test_a_mirror_that_hangs_or_fails_takes_nothing_from_the_record(
         def begin(before: RunRecord | None, run_id: str = run_id) -> RunRecord:
             return before or RunRecord(run_id=run_id, model_name="wine", status=RUNNING, created=utc_now())
 
-        mirror = Mirror(show, "the other place", run_id, told.append)
-        writing = uploader.Recording("wine", run_id, output, lambda: store, begin, told.append, 1.0, mirror)
+        mirror = BackgroundSink(show, "the other place", run_id, told.append)
+        writing = uploader.Uploader("wine", run_id, output, lambda: store, begin, told.append, 1.0, mirror)
         writing.start({})
         writing.note(status=COMPLETED, metrics={"score": 0.75})
         writing.end()

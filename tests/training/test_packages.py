@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from edge_tasks.domain.job_spec import TrainingSpec
 from edge_tasks.errors import TrainingError
 from edge_tasks.jobs.package import Contents, model_files, read_contents
-from edge_tasks.training.context import Order
 
-ORDER = Order(
+ORDER = TrainingSpec(
     run_id="20261122-204655-00000000",
     model_name="digits",
     script="train.py",
