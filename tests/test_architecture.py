@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import edge_tasks
+from edge_tasks.jobs.package import travelling_modules
 
 PACKAGE = Path(edge_tasks.__file__).parent
 
@@ -163,6 +164,21 @@ def test_no_program_is_started_through_a_shell() -> None:
 
 def test_no_module_has_a_name_that_says_nothing() -> None:
     assert not {path.stem for _, path in modules()} & {"utils", "util", "common", "helpers", "misc"}
+
+
+def test_what_travels_with_a_job_is_what_a_training_imports_there_and_no_more() -> None:
+    """Two processes run there. What they import on a laptop only, inside functions, leads out by these modules."""
+    on_a_laptop_only = {"console", "tools.dvc", "tools.emulator_process"}
+    reached: set[str] = set()
+    todo = {"training", "training.job", "training.sklearn", "tracking.uploader_process"}
+    while todo:
+        module = todo.pop()
+        reached.add(module)
+        path = PACKAGE.joinpath(*module.split("."))
+        found = owned(path.with_suffix(".py") if path.with_suffix(".py").exists() else path / "__init__.py")
+        todo |= {one for one in found if not one.startswith("jobs.")} - on_a_laptop_only - reached
+    travel = {name(PACKAGE / file) for file in travelling_modules() if not file.endswith("__init__.py")}
+    assert travel == {module for module in reached if not PACKAGE.joinpath(*module.split(".")).is_dir()}
 
 
 def loaded_after(statement: str) -> set[str]:

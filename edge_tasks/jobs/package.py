@@ -15,7 +15,7 @@ import tarfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from packaging.requirements import InvalidRequirement, Requirement
@@ -41,8 +41,17 @@ TRAINING_REQUIREMENTS = (
 # What a job needs beside them to show its run elsewhere, too.
 _VERTEX_REQUIREMENT, _MONGO_REQUIREMENT = "google-cloud-aiplatform>=2.7,<3", "pymongo>=4.2,<5"
 
-# Parts of edge_tasks that no job needs.
-_STAY_HOME = ("tasks", "experiments/dashboard", "emulator", "_template", "main.py")
+# Those modules of edge_tasks that a training imports inside a job, and no others: what is here stands in the job's
+# fingerprint, so that a change of it is another training. `tests/test_architecture.py` holds the list to the imports.
+_TRAVELS = {
+    "": "errors redaction",
+    "domain": "config job_spec json_values provenance run_query runs state",
+    "repo": "edge_yaml files results trained_model",
+    "tools": "signals user",
+    "cloud": "client run_store secret_manager state_store storage vertex_experiments",
+    "tracking": "backend event_log mongo outbox output_capture sacred_observer sink uploader uploader_process waiting",
+    "training": "context data failure hypertune job run_options sklearn wrapper",
+}
 
 # Outputs of a training, and what is about the model but not for its training.
 _NOT_SENT = (
@@ -146,12 +155,19 @@ def mirror_requirements(config: EdgeConfig) -> list[str]:
     return [*wanted, _MONGO_REQUIREMENT] if config.experiments.mongo_uri_secret else wanted
 
 
+def travelling_modules() -> list[str]:
+    """Return the files of this package that travel with a job, relative to it."""
+    return [
+        (PurePosixPath(folder) / f"{module}.py").as_posix()
+        for folder, modules in _TRAVELS.items()
+        for module in ("__init__", *modules.split())
+    ]
+
+
 def _own_files() -> Iterator[tuple[str, bytes]]:
     package = Path(edge_tasks.__file__).parent
-    for path in sorted(package.rglob("*.py")):
-        relative = path.relative_to(package)
-        if not any(relative.is_relative_to(part) for part in _STAY_HOME):
-            yield f"edge_tasks/{relative.as_posix()}", path.read_bytes()
+    for name in travelling_modules():
+        yield f"edge_tasks/{name}", (package / name).read_bytes()
 
 
 def _repository_requirements(path: Path) -> tuple[str, ...]:

@@ -19,7 +19,6 @@ from edge_tasks.domain.job_spec import TrainingSpec
 from edge_tasks.domain.provenance import hash_of
 from edge_tasks.errors import DataError
 from edge_tasks.repo.edge_yaml import find_root, load_config
-from edge_tasks.tools import dvc
 from edge_tasks.training.context import current_spec, job_root
 
 # What this process has asked for on a laptop: path to DVC hash.
@@ -61,6 +60,8 @@ def used_data() -> Mapping[str, str]:
 
 
 def _on_laptop(name: str) -> Path:
+    from edge_tasks.tools import dvc
+
     root = find_root()
     if name not in _used:
         version = dvc.data_version(root, name)
