@@ -153,6 +153,33 @@ def test_only_console_prints() -> None:
             )
 
 
+def spelled(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield texts that are not documentation, and attributes, with their lines: what names a place or a label."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    alone = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in alone:
+            yield node.lineno, node.value
+        elif isinstance(node, ast.Attribute):
+            yield node.lineno, node.attr
+
+
+def test_only_layout_spells_folders_objects_and_labels() -> None:
+    names = re.compile(
+        r"edge-(model|run|bucket|commit|dirty|data|parameters|fingerprint|tuning|batch)|\.edge|\.edge_state.*"
+        r"|vertex_jobs_directory|dvc_store_directory|.*/(claims|packages|batch|upload)/?"
+    )
+    for top, path in modules():
+        if top == ALONE or path == PACKAGE / "repo" / "layout.py":
+            continue
+        for line, text in spelled(path):
+            assert not names.fullmatch(text), f"{path}:{line}: {text}"
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            # The template's own checkout is not a repository of its users.
+            if isinstance(node, ast.BinOp) and path.name != "template.py":
+                assert not (isinstance(node.right, ast.Constant) and node.right.value in ("models", "services")), path
+
+
 def test_no_program_is_started_through_a_shell() -> None:
     """So no name out of edge.yaml can become a command."""
     for _, path in modules():

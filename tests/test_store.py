@@ -17,10 +17,11 @@ import pytest
 
 from edge_tasks.cloud import state_store as store_module
 from edge_tasks.cloud.client import Cloud, connect
-from edge_tasks.cloud.state_store import LOCK_OBJECT, STATE_OBJECT, StateStore
+from edge_tasks.cloud.state_store import StateStore
 from edge_tasks.domain.state import KEPT_CHANGES, KEPT_DEPLOYMENTS, Deployment, EdgeState
 from edge_tasks.errors import StateError, StateLockedError
 from edge_tasks.repo.edge_yaml import load_config
+from edge_tasks.repo.layout import LOCK_OBJECT, STATE_OBJECT
 from edge_tasks.tools.user import user_name
 from tests.buckets import bucket, emptied
 

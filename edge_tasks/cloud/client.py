@@ -19,6 +19,7 @@ from typing import Any
 
 from edge_tasks.domain.config import EdgeConfig
 from edge_tasks.errors import CloudError, ConflictError, EdgeError, ForbiddenError, NoAnswerError, NotFoundError
+from edge_tasks.repo.layout import LOCAL_DVC_STORE
 
 # google-api-core tells of every Python version that it will stop to support, at every start.
 warnings.filterwarnings("ignore", category=FutureWarning, module=r"google\.")
@@ -284,7 +285,7 @@ def dvc_remote_override(config: EdgeConfig) -> str | None:
     With target `local` it is one of the repository's (relative to its root), so that `dvc push`, `pull` and `repro`
     work with no server running.
     """
-    return ".edge/dvcstore" if config.target == "local" else None
+    return LOCAL_DVC_STORE if config.target == "local" else None
 
 
 def client_environment(config: EdgeConfig, root: Path) -> dict[str, str]:

@@ -32,8 +32,8 @@ from edge_tasks.domain.runs import (
     parse_summary,
 )
 from edge_tasks.errors import ConflictError, EdgeError, NoAnswerError, NotFoundError
+from edge_tasks.repo import layout
 
-_SUMMARY_KEY = "edge-run"
 _SERIES_FILE, _OUTPUT_FILE, _SOURCES_FOLDER = "metrics.json", "output.txt", "sources"
 
 # As many as the client keeps open.
@@ -63,8 +63,8 @@ class RunStore:
 
     def __init__(self, cloud: Cloud, config: EdgeConfig):
         self._cloud = cloud
-        self._runs = f"{config.experiments.directory}/runs"
-        self._files = f"{config.experiments.directory}/files"
+        self._runs = layout.run_records(config)
+        self._files = layout.run_files(config)
 
     # --- records ---
 
@@ -101,7 +101,7 @@ class RunStore:
 
     def _summary(self, blob: Any) -> RunSummary | str:
         """Return the summary of the record in `blob`, or why it is none."""
-        text = (blob.metadata or {}).get(_SUMMARY_KEY)
+        text = (blob.metadata or {}).get(layout.SUMMARY_METADATA)
         if text is None:
             return "it has no summary of a run"
         try:
@@ -138,7 +138,7 @@ class RunStore:
     def write(self, record: RunRecord, generation: int) -> Stored:
         """Write `record` over that generation of its object (0: over none). Raises ConflictError when it is another."""
         blob = self._cloud.bucket.blob(self._record_name(record.model_name, record.run_id))
-        blob.metadata = {_SUMMARY_KEY: dump_summary(record)}
+        blob.metadata = {layout.SUMMARY_METADATA: dump_summary(record)}
         with sdk_errors(f"write the record of the run {record.run_id}"):
             blob.upload_from_string(
                 dump_record(record),

@@ -26,11 +26,9 @@ from edge_tasks.cloud.client import Cloud, sdk_errors
 from edge_tasks.domain.state import Change, EdgeState, differences, dump_state, parse_state
 from edge_tasks.errors import EdgeError, StateError, StateLockedError
 from edge_tasks.redaction import redact_secrets
+from edge_tasks.repo.layout import LOCK_OBJECT, STATE_OBJECT
 from edge_tasks.tools.signals import defer_signals
 from edge_tasks.tools.user import user_name
-
-STATE_OBJECT = ".edge_state/edge_state.yaml"
-LOCK_OBJECT = ".edge_state/lock"
 
 # Seconds. A lock that was not renewed for STALE_AGE belongs to a holder that died or lost its network.
 RENEW_INTERVAL = 15.0

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from edge_tasks.domain.json_values import plain
-from edge_tasks.domain.provenance import hash_of
+from pydantic import ConfigDict, Field, model_validator
 
-# The package that carries the model's folder and the spec to a job, and the spec's file in it.
+from edge_tasks.domain.provenance import Provenance, hash_of
+
+# The package that carries the model's folder and the specification to a job, and the specification's file in it.
 MODEL_PACKAGE = "edge_model"
 SPEC_FILE = "order.json"
 
@@ -22,48 +24,32 @@ class TuningTarget:
     types: dict[str, str]
 
 
-@dataclass(frozen=True)
-class TrainingSpec:
-    """What a job is to do: written when it is submitted, read inside it. All values are plain JSON.
+class TrainingSpec(Provenance):
+    """What a job is to do, for which run. All values are plain JSON; only trials of a tuning job have a `search`."""
 
-    `data` is the address of the version of each path. `search` is there for the trials of a tuning job only.
-    """
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     run_id: str
     model_name: str
     script: str
     output_uri: str
-    parameters: dict[str, Any]
-    data: dict[str, str]
-    commit: str | None = None
-    dirty: bool | None = None
-    user: str | None = None
+    addresses: dict[str, str] = Field(default_factory=dict, description="of the version of each path of the data")
     search: TuningTarget | None = None
 
-    @property
-    def hashes(self) -> dict[str, str]:
-        """The DVC hash of each path of the data."""
-        return {path: hash_of(url) for path, url in self.data.items()}
-
-    def facts(self, target: str) -> dict[str, Any]:
-        """Return the fields of the run's record that the specification decides."""
-        return {
-            "script": self.script,
-            "user": self.user,
-            "target": target,
-            "commit": self.commit,
-            "dirty": self.dirty,
-            "data": self.hashes,
-            "parameters": plain(self.parameters),
-        }
+    @model_validator(mode="before")
+    @classmethod
+    def _hashed(cls, values: Any) -> Any:
+        """Take the hashes of the data from their addresses, which early specifications held under `data`."""
+        if not isinstance(values, Mapping):
+            return values
+        addresses = values.get("addresses", values.get("data", {}))
+        return {**values, "addresses": addresses, "data": {path: hash_of(url) for path, url in addresses.items()}}
 
     def to_json(self) -> str:
-        """Return the spec as the text that `from_json` reads."""
-        return json.dumps(asdict(self), indent=2)
+        """Return the specification as the text that `from_json` reads."""
+        return json.dumps(self.model_dump(), indent=2)
 
     @classmethod
     def from_json(cls, text: str) -> TrainingSpec:
-        """Return the spec that `to_json` wrote."""
-        values = json.loads(text)
-        search = values.pop("search", None)
-        return cls(**values, search=TuningTarget(**search) if search else None)
+        """Return the specification that `to_json` wrote."""
+        return cls.model_validate(json.loads(text))

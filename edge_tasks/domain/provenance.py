@@ -1,22 +1,21 @@
-"""Where a model comes from: run ids, and the labels that carry run, commit and data version into the registry."""
+"""Where a model comes from: the run that made it, and that run's code, data, parameters, person and libraries."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
-# https://cloud.google.com/resource-manager/docs/labels-overview
-_LABEL_VALUE = re.compile(r"[^a-z0-9_-]")
+from pydantic import BaseModel, ConfigDict, Field
 
 # Characters of a version's description. No limit is documented; this one is far below what any service of Google's has.
 _LONGEST_DESCRIPTION = 2000
+
+_Kind = TypeVar("_Kind", bound="Provenance")
 
 
 @dataclass(frozen=True)
@@ -25,6 +24,47 @@ class Commit:
 
     sha: str
     dirty: bool
+
+
+class Provenance(BaseModel):
+    """What everything that comes from a run says of it: a job's specification, a record, a trained model, a deployment.
+
+    Those are Provenances with more fields, so that their formats on disk and in the bucket stay flat, and a further
+    fact is a further field here and nowhere else.
+    """
+
+    model_config = ConfigDict(frozen=True, protected_namespaces=())
+
+    run_id: str | None = None
+    commit: str | None = None
+    dirty: bool | None = Field(default=None, description="whether files differed from the commit")
+    data: dict[str, str] = Field(default_factory=dict, description="path of each data file to its DVC hash")
+    parameters: dict[str, Any] = Field(default_factory=dict)
+    user: str | None = None
+    environment: dict[str, str] = Field(default_factory=dict, description="Python and library versions of the training")
+
+    @classmethod
+    def of_checkout(cls, run_id: str, commit: Commit | None, **more: Any) -> Provenance:
+        """Return the provenance of a run whose code is what git has checked out."""
+        return cls(run_id=run_id, commit=commit.sha if commit else None, dirty=commit.dirty if commit else None, **more)
+
+    @property
+    def provenance(self) -> Provenance:
+        """The provenance alone."""
+        return self.into(Provenance)
+
+    def into(self, kind: type[_Kind], **more: Any) -> _Kind:
+        """Return a `kind` with this provenance, and `more` fields of its own."""
+        return kind(**{name: getattr(self, name) for name in Provenance.model_fields}, **more)
+
+    def facts(self) -> dict[str, Any]:
+        """Return what is known, by field."""
+        return {name: value for name in Provenance.model_fields if (value := getattr(self, name)) not in (None, {})}
+
+    def description(self) -> str:
+        """Return for people, and whole, what labels hold as hashes: commit, data and parameters."""
+        values = {name: getattr(self, name) for name in ("commit", "dirty", "data", "parameters")}
+        return json.dumps(values, sort_keys=True, default=str)[:_LONGEST_DESCRIPTION]
 
 
 def new_run_id(now: datetime | None = None) -> str:
@@ -37,7 +77,7 @@ def new_run_id(now: datetime | None = None) -> str:
 
 
 def hash_of(url: str) -> str:
-    """Return the hash in the address of a version: .../files/md5/26/ab0db9... is 26ab0db9..."""
+    """Return the hash in DVC's address of a version: .../files/md5/26/ab0db9... is 26ab0db9..."""
     folder, _, name = url.rpartition("/")
     return folder.rpartition("/")[2] + name
 
@@ -56,47 +96,3 @@ def parameters_version(parameters: Mapping[str, Any]) -> str:
         return ""
     text = json.dumps(parameters, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def labels(
-    model_name: str,
-    run_id: str,
-    commit: Commit | None,
-    data: Mapping[str, str],
-    parameters: Mapping[str, Any] = MappingProxyType({}),
-) -> dict[str, str]:
-    """Return the labels of a job or a model version; values keep to what Google allows."""
-    values = {
-        "edge-model": model_name,
-        "edge-run": run_id,
-        "edge-commit": commit.sha[:12] if commit else "",
-        "edge-dirty": str(commit.dirty).lower() if commit else "",
-        "edge-data": data_version(data),
-        "edge-parameters": parameters_version(parameters),
-    }
-    return {key: label_value(value) for key, value in values.items() if value}
-
-
-def description(commit: Commit | None, data: Mapping[str, str], parameters: Mapping[str, Any]) -> str:
-    """Return for people, and whole, what the labels of a model version hold as hashes: commit, data and parameters."""
-    values = {
-        "commit": commit.sha if commit else None,
-        "dirty": commit.dirty if commit else None,
-        "data": dict(data),
-        "parameters": dict(parameters),
-    }
-    return json.dumps(values, sort_keys=True, default=str)[:_LONGEST_DESCRIPTION]
-
-
-def label_value(text: str) -> str:
-    """Return `text` as a label's value: other characters than Google allows become hyphens, the rest is cut off."""
-    return _LABEL_VALUE.sub("-", text.lower())[:63]
-
-
-def registry_model_id(bucket_name: str, model_name: str) -> str:
-    """Return the id under which all versions of a model lie in the registry.
-
-    It is fixed by the repository (whose bucket's name is unique in the world) and the model's name, so that two people
-    who train the first version at once meet in one model, and two repositories in one project do not.
-    """
-    return f"{model_name}-{hashlib.sha256(bucket_name.encode()).hexdigest()[:8]}"

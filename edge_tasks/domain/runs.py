@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from edge_tasks.domain.provenance import data_version
+from edge_tasks.domain.provenance import Provenance, data_version
 from edge_tasks.errors import EdgeError
 
 if TYPE_CHECKING:
@@ -40,13 +40,14 @@ _LONGEST_ERROR = 300
 _Run = TypeVar("_Run", bound="RunSummary")
 
 
-class _Value(BaseModel):
-    # Fields that a later version adds are no reason to refuse a record. Numbers that JSON has no word for are texts.
-    model_config = ConfigDict(extra="ignore", frozen=True, protected_namespaces=(), ser_json_inf_nan="strings")
+# Fields that a later version adds are no reason to refuse a record. Numbers that JSON has no word for are texts.
+_CONFIG = ConfigDict(extra="ignore", frozen=True, protected_namespaces=(), ser_json_inf_nan="strings")
 
 
-class RunSummary(_Value):
-    """What a table of runs shows of one. Times are UTC."""
+class RunSummary(Provenance):
+    """What a table of runs shows of one. Times are UTC. Of data and environment it has no more than a hash."""
+
+    model_config = _CONFIG
 
     run_id: str = Field(min_length=1)
     model_name: str = Field(min_length=1)
@@ -55,14 +56,12 @@ class RunSummary(_Value):
     started: datetime | None = Field(default=None, description="when the training began; null while it is queued")
     heartbeat: datetime | None = Field(default=None, description="the last sign of life")
     ended: datetime | None = None
-    user: str | None = None
     host: str | None = Field(default=None, description="the machine that it ran on")
     target: str | None = None
     job: str | None = Field(default=None, description="resource name of the job; null when trained in process")
-    commit: str | None = None
-    dirty: bool | None = Field(default=None, description="whether files differed from the commit")
     data_version: str = Field(default="", description="one hash over all data; empty without data")
-    parameters: dict[str, Any] = Field(default_factory=dict)
+    data: dict[str, str] = Field(default_factory=dict, exclude=True)
+    environment: dict[str, str] = Field(default_factory=dict, exclude=True)
     metrics: dict[str, Any] = Field(default_factory=dict, description="final ones; curves are in the series")
     error: str | None = Field(default=None, description="one line: why it did not complete")
     model_version: str | None = Field(default=None, description="versioned resource name in the registry")
@@ -112,11 +111,14 @@ class RunRecord(RunSummary):
     def summary(self) -> RunSummary:
         """Return the part that a table shows."""
         values = {name: getattr(self, name) for name in RunSummary.model_fields}
-        return RunSummary(**{**values, "data_version": data_version(self.data), "error": _first_line(self.error)})
+        shown = {"data": {}, "environment": {}, "data_version": data_version(self.data)}
+        return RunSummary(**{**values, **shown, "error": _first_line(self.error)})
 
 
-class Series(_Value):
+class Series(BaseModel):
     """One metric over the course of a training; the lists are of one length. A value that is no number is null."""
+
+    model_config = _CONFIG
 
     steps: list[float] = Field(default_factory=list)
     values: list[float | None] = Field(default_factory=list)

@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from edge_tasks.domain.provenance import Provenance
 from edge_tasks.errors import StateError
 
 FORMAT_VERSION = 1
@@ -24,15 +25,12 @@ class _Value(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Origin(_Value):
+class Origin(Provenance):
     """Where a model version comes from: what its training recorded."""
 
-    run_id: str | None = None
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
     job: str | None = Field(default=None, description="resource name of the custom job; null when trained in process")
-    commit: str | None = None
-    dirty: bool | None = Field(default=None, description="whether files differed from the commit")
-    data: dict[str, str] = Field(default_factory=dict, description="path to DVC hash")
-    parameters: dict[str, Any] = Field(default_factory=dict)
     metrics: dict[str, Any] = Field(default_factory=dict)
 
 

@@ -15,6 +15,12 @@ _BARS = "▁▂▃▄▅▆▇█"
 _CURVE_WIDTH = 40
 _LAST_LINES = 20
 
+# Those of a summary that are one value each.
+_CSV_FIELDS = (
+    *("run_id", "model_name", "status", "created", "started", "heartbeat", "ended", "user", "host", "target", "job"),
+    *("commit", "dirty", "data_version", "error", "model_version", "tags"),
+)
+
 # Parameters that say nothing in a table: its own column, where it ran, and what Sacred drew.
 _LEFT_OUT = ("model_name", "is_vertex", "seed")
 
@@ -49,11 +55,10 @@ def table(runs: Sequence[RunSummary], now: datetime) -> tuple[list[str], list[li
 def csv_table(runs: Sequence[RunSummary], now: datetime) -> tuple[list[str], list[list[Any]]]:
     """Return columns and rows with everything that a listing knows, for other programs."""
     documents = [document(run, now) for run in runs]
-    plain = [name for name in RunSummary.model_fields if name not in ("parameters", "metrics", "cut")]
     metrics = _names(flattened(one["metrics"]) for one in documents)
     parameters = _names(flattened(one["parameters"]) for one in documents)
     columns = [
-        *plain,
+        *_CSV_FIELDS,
         "seconds",
         *(f"metrics.{name}" for name in metrics),
         *(f"parameters.{name}" for name in parameters),
@@ -61,7 +66,7 @@ def csv_table(runs: Sequence[RunSummary], now: datetime) -> tuple[list[str], lis
     rows = []
     for one in documents:
         measured, chosen = flattened(one["metrics"]), flattened(one["parameters"])
-        values = [*(one[name] for name in plain), one["seconds"]]
+        values = [*(one[name] for name in _CSV_FIELDS), one["seconds"]]
         values += [measured.get(name) for name in metrics] + [chosen.get(name) for name in parameters]
         rows.append([json.dumps(value) if isinstance(value, list) else value for value in values])
     return columns, rows

@@ -20,18 +20,16 @@ from edge_tasks.cloud.batch_jobs import BatchJob
 from edge_tasks.cloud.client import Cloud
 from edge_tasks.cloud.object_lock import claimed
 from edge_tasks.cloud.state_store import StateStore
-from edge_tasks.domain import provenance
 from edge_tasks.domain.config import EdgeConfig, ModelConfig
 from edge_tasks.domain.progress import Progress
+from edge_tasks.domain.provenance import new_run_id
 from edge_tasks.errors import CloudError, DataError, NotFoundError
 from edge_tasks.jobs.waiter import Choose, JobKind, JobWaiter, ReconnectingCloud
+from edge_tasks.repo import layout
 from edge_tasks.repo.files import write_atomically
 from edge_tasks.repo.trained_model import find_trained_model
 
 BATCH_JOB = JobKind("batch prediction job", batch_jobs.get_batch_job, batch_jobs.cancel_batch_job)
-
-# The label by which the same prediction is found again.
-FINGERPRINT_LABEL = "edge-batch"
 
 FORMATS = ("jsonl", "csv")
 
@@ -111,7 +109,7 @@ def _fingerprint(source: Path, model: model_registry.ModelVersion, settings: Mod
 
 def _earlier(cloud: Cloud, fingerprint: str, progress: Progress) -> BatchJob | None:
     """Return the newest job that predicts the very same and whose results can be had; None without one."""
-    for job in batch_jobs.find_batch_jobs(cloud, FINGERPRINT_LABEL, fingerprint):
+    for job in batch_jobs.find_batch_jobs(cloud, layout.BATCH_LABEL, fingerprint):
         if job.state == "CANCELLING" or (job.done and job.state != "SUCCEEDED"):
             continue
         if job.done and not storage.has_objects(cloud, job.output_uri):
@@ -135,10 +133,9 @@ def _submit(
 ) -> BatchJob:
     """Upload the instances and create the job; or return the earlier one, when another process was faster."""
     settings = config.models[name]
-    folder = f"{config.storage_bucket.vertex_jobs_directory}/{name}/batch"
-    job_id = provenance.new_run_id()
-    input_uri = storage.upload(cloud, source, f"{folder}/{job_id}/{source.name}")
-    with claimed(cloud, f"{folder}/claims/{fingerprint}"):
+    job_id = new_run_id()
+    input_uri = storage.upload(cloud, source, layout.batch_input(config, name, job_id, source.name))
+    with claimed(cloud, layout.batch_claim(config, name, fingerprint)):
         earlier = None if force else _earlier(cloud, fingerprint, progress)
         if earlier is not None:
             return earlier
@@ -148,10 +145,10 @@ def _submit(
             model=model.versioned_name,
             input_uri=input_uri,
             instances_format=_format_of(source),
-            output_uri=f"gs://{cloud.bucket_name}/{folder}/{job_id}/output",
+            output_uri=f"gs://{cloud.bucket_name}/{layout.batch_output(config, name, job_id)}",
             machine=_machine(settings),
             replica_count=settings.min_replica_count,
-            labels={**settings.labels, "edge-model": name, FINGERPRINT_LABEL: fingerprint},
+            labels={**settings.labels, layout.MODEL_LABEL: name, layout.BATCH_LABEL: fingerprint},
         )
     progress.step(f"submitted {BATCH_JOB.noun} {job.job_id} for version {model.version} ({cloud.vertex_url})")
     return job
@@ -208,7 +205,7 @@ def _version(cloud: Cloud, config: EdgeConfig, root: Path, name: str) -> str:
     deployed = StateStore(cloud).load().model(name).deployed
     if deployed is not None:
         return deployed.model
-    trained = find_trained_model(root / "models" / name, name)
+    trained = find_trained_model(layout.model_folder(root, name), name)
     if trained is not None and trained.model and trained.target == config.target:
         return trained.model
     raise NotFoundError(

@@ -95,11 +95,12 @@ class JobRecord:
             return None
 
     def _queued(self) -> RunRecord:
-        return RunRecord(
-            run_id=self._spec.run_id,
+        return self._spec.into(
+            RunRecord,
             model_name=self._spec.model_name,
+            script=self._spec.script,
+            target=self._config.target,
             status=QUEUED,
             created=self._job.created,
             job=self._job.name,
-            **self._spec.facts(self._config.target),
         )

@@ -46,7 +46,7 @@ _VERTEX_REQUIREMENT, _MONGO_REQUIREMENT = "google-cloud-aiplatform>=2.7,<3", "py
 _TRAVELS = {
     "": "errors redaction",
     "domain": "config job_spec json_values provenance run_query runs state",
-    "repo": "edge_yaml files results trained_model",
+    "repo": "edge_yaml files layout results trained_model",
     "tools": "signals user",
     "cloud": "client run_store secret_manager state_store storage vertex_experiments",
     "tracking": "backend event_log mongo outbox output_capture sacred_observer sink uploader uploader_process waiting",

@@ -23,11 +23,10 @@ from edge_tasks.domain.run_query import flattened
 from edge_tasks.domain.runs import RunRecord
 from edge_tasks.errors import GitError, TrainingError
 from edge_tasks.jobs.run_script import run_script
+from edge_tasks.repo import layout
 from edge_tasks.repo.trained_model import load_trained_model
 from edge_tasks.tools import dvc, git
 from edge_tasks.tracking.sacred_observer import REPRODUCED_VARIABLE
-
-_FOLDER = Path(".edge") / "reproductions"
 
 # Computers do not add floating-point numbers in the same order.
 _TOLERANCE = 1e-9
@@ -70,7 +69,7 @@ def reproduce(root: Path, record: RunRecord, store: RunStore, progress: Progress
         )
     if git.resolve(root, record.commit) is None:
         raise GitError(f"the commit {record.commit} is not in this clone", "git fetch --all")
-    folder = root / _FOLDER / record.run_id
+    folder = layout.reproduction_folder(root, record.run_id)
     folder.parent.mkdir(parents=True, exist_ok=True)
     progress.step(f"checking out {record.commit[:12]} in {folder.relative_to(root)}")
     there = git.add_worktree(root, record.commit, folder)
@@ -83,13 +82,13 @@ def reproduce(root: Path, record: RunRecord, store: RunStore, progress: Progress
     for line in _other_versions(record.environment):
         progress.step(line)
     _train(there, record, progress)
-    trained = load_trained_model(there / "models" / record.model_name, record.model_name)
+    trained = load_trained_model(layout.model_folder(there, record.model_name), record.model_name)
     return Reproduction(folder, trained.run_id, flattened(record.metrics), flattened(trained.metrics))
 
 
 def _share(root: Path, there: Path) -> None:
     """Let the worktree use the repository's local servers, DVC remote and DVC cache."""
-    (there / ".edge").symlink_to(root / ".edge")
+    layout.machine_folder(there).symlink_to(layout.machine_folder(root))
     local_config = root / ".dvc" / "config.local"
     if local_config.exists():
         shutil.copy(local_config, there / ".dvc" / "config.local")
@@ -105,7 +104,7 @@ def _restore_sources(there: Path, record: RunRecord, store: RunStore, progress: 
         f"({', '.join(record.sources) or 'none'}); other files, such as edge.yaml, are those of the commit"
     )
     for name in record.sources:
-        path = there / "models" / record.model_name / name
+        path = layout.model_folder(there, record.model_name) / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(store.source(record.model_name, record.run_id, name))
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from edge_tasks.errors import TrainingError
+from edge_tasks.repo import layout
 from edge_tasks.repo.params_yaml import FILE_NAME as PARAMETERS_FILE
 from edge_tasks.tools.signals import TerminatedError
 
@@ -29,7 +30,7 @@ def run_script(
     Its parameters are those of the file `parameters`, without one those of its params.yaml.
     What it prints goes to stderr. Raises TrainingError when it cannot be run.
     """
-    folder = root / "models" / model_name
+    folder = layout.model_folder(root, model_name)
     if not (folder / script).is_file():
         raise TrainingError(f"there is no `models/{model_name}/{script}`", f"invoke model.init {model_name}")
     for update in updates:

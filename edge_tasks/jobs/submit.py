@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,12 +11,12 @@ from edge_tasks.cloud import storage
 from edge_tasks.cloud.client import Cloud
 from edge_tasks.cloud.jobs import JobPlan
 from edge_tasks.domain.config import EdgeConfig
-from edge_tasks.domain.job_spec import SPEC_FILE, TrainingSpec, TuningTarget
+from edge_tasks.domain.job_spec import TrainingSpec, TuningTarget
 from edge_tasks.domain.progress import Progress
-from edge_tasks.domain.provenance import Commit
+from edge_tasks.domain.provenance import Provenance
 from edge_tasks.jobs.package import Contents, ModelFiles, mirror_requirements, model_files, read_contents
+from edge_tasks.repo import layout
 from edge_tasks.tools import dvc
-from edge_tasks.tools.user import user_name
 
 JOB_MODULE = "edge_tasks.training.job"
 
@@ -24,14 +24,13 @@ JOB_MODULE = "edge_tasks.training.job"
 class Submission:
     """One model's code, data and machines, read from the repository; nothing is sent before `send`."""
 
-    def __init__(self, config: EdgeConfig, root: Path, model_name: str, script: str, commit: Commit | None):
+    def __init__(self, config: EdgeConfig, root: Path, model_name: str, script: str):
         self._config = config
         self._root = root
         self._model_name = model_name
         self._script = script
-        self._commit = commit
         self.settings = config.models[model_name]
-        self.model_folder = root / "models" / model_name
+        self.model_folder = layout.model_folder(root, model_name)
 
     @cached_property
     def data(self) -> list[dvc.DataVersion]:
@@ -65,30 +64,25 @@ class Submission:
             **more,
         )
 
-    def spec(
-        self, run_id: str, parameters: Mapping[str, Any], bucket: str, search: TuningTarget | None = None
-    ) -> TrainingSpec:
-        """Return the spec of a job with this code and data."""
-        return TrainingSpec(
-            run_id=run_id,
+    def spec(self, provenance: Provenance, bucket: str, search: TuningTarget | None = None) -> TrainingSpec:
+        """Return the specification of a job for this run, with this code and data."""
+        output = layout.run_output(self._config, self._model_name, provenance.run_id or "")
+        return provenance.into(
+            TrainingSpec,
             model_name=self._model_name,
             script=self._script,
-            output_uri=f"gs://{bucket}/{self._prefix(run_id)}/output",
-            parameters=dict(parameters),
-            data={version.path: version.url for version in self.data},
-            commit=self._commit.sha if self._commit else None,
-            dirty=self._commit.dirty if self._commit else None,
-            user=user_name(),
+            output_uri=f"gs://{bucket}/{output}",
+            addresses={version.path: version.url for version in self.data},
             search=search,
         )
 
     def spec_uri(self, run_id: str, bucket: str) -> str:
-        """Return where the spec of a job lies in the bucket."""
-        return f"gs://{bucket}/{self._prefix(run_id)}/{SPEC_FILE}"
+        """Return where the specification of a job lies in the bucket."""
+        return f"gs://{bucket}/{layout.job_spec(self._config, self._model_name, run_id)}"
 
     def claim(self, fingerprint: str) -> str:
         """Return the name of the claim on creating the job with that fingerprint."""
-        return f"{self._config.storage_bucket.vertex_jobs_directory}/{self._model_name}/claims/{fingerprint}"
+        return layout.claim(self._config, self._model_name, fingerprint)
 
     def send(self, cloud: Cloud, spec: TrainingSpec, progress: Progress) -> JobPlan:
         """Push the data and upload the packages; return the plan of a job that uses them."""
@@ -98,10 +92,10 @@ class Submission:
         progress.step("packaging the model's folder")
         for line in self._left_out():
             progress.step(line)
-        prefix = self._prefix(spec.run_id)
-        storage.upload(cloud, spec.to_json().encode(), f"{prefix}/{SPEC_FILE}")
+        run = (self._config, self._model_name, spec.run_id)
+        storage.upload(cloud, spec.to_json().encode(), layout.job_spec(*run))
         packages = [
-            storage.upload(cloud, content, f"{prefix}/packages/{name}")
+            storage.upload(cloud, content, layout.job_package(*run, name))
             for name, content in self.contents.packages(spec).items()
         ]
         settings = self.settings
@@ -151,6 +145,3 @@ class Submission:
 
     def _shown(self, path: Path) -> str:
         return path.relative_to(self._root).as_posix()
-
-    def _prefix(self, run_id: str) -> str:
-        return f"{self._config.storage_bucket.vertex_jobs_directory}/{self._model_name}/{run_id}"

@@ -16,11 +16,11 @@ from edge_tasks.cloud.job_logs import JobLog
 from edge_tasks.cloud.jobs import Job
 from edge_tasks.cloud.model_registry import ModelVersion
 from edge_tasks.cloud.object_lock import claimed
-from edge_tasks.domain import provenance
 from edge_tasks.domain.config import EdgeConfig
 from edge_tasks.domain.job_spec import TrainingSpec
 from edge_tasks.domain.json_values import plain
 from edge_tasks.domain.progress import Progress
+from edge_tasks.domain.provenance import Provenance, new_run_id
 from edge_tasks.errors import EdgeError, NoAnswerError, NotFoundError, TrainingError
 from edge_tasks.jobs.job_record import JobRecord
 from edge_tasks.jobs.output_dir import staging_folder
@@ -28,6 +28,7 @@ from edge_tasks.jobs.submit import Submission
 from edge_tasks.jobs.waiter import JobKind, JobWaiter, ReconnectingCloud
 from edge_tasks.releases import model_upload
 from edge_tasks.releases.model_upload import ModelUpload
+from edge_tasks.repo import layout
 from edge_tasks.repo.files import folder_sha256
 from edge_tasks.repo.results import METRICS_FILE, Results, publish, read_results
 from edge_tasks.repo.trained_model import ARTIFACT_FOLDER, TrainedModel
@@ -36,8 +37,6 @@ from edge_tasks.tools.signals import ASK
 from edge_tasks.tools.user import user_name
 
 CUSTOM_JOB = JobKind("training job", jobs.get_job, jobs.cancel_job)
-
-FINGERPRINT_LABEL = "edge-fingerprint"
 
 # Lines of a failed job's log that its error repeats.
 _LAST_LINES = 20
@@ -66,12 +65,12 @@ class TrainingJob:
         self.root = root
         self.model_name = model_name
         self.script = script
-        self.parameters = dict(parameters)
         self.chosen = dict(chosen)
-        self.run_id = provenance.new_run_id()
-        self.commit = git.head(root, besides=dvc.outputs(root))
-        self.model_folder = root / "models" / model_name
-        self.staging = root / ".edge" / "training" / self.run_id
+        self.run_id = new_run_id()
+        commit = git.head(root, besides=dvc.outputs(root))
+        self.provenance = Provenance.of_checkout(self.run_id, commit, parameters=plain(parameters), user=user_name())
+        self.model_folder = layout.model_folder(root, model_name)
+        self.staging = layout.output_dir(root, self.run_id)
 
     # --- in this process ---
 
@@ -89,7 +88,10 @@ class TrainingJob:
             result = function(self.staging)
             results = read_results(self.staging)
             data |= used_data()
-            trained = self._trained_here(results, data)
+            made_from = self.provenance.model_copy(update={"data": data})
+            trained = self._trained(
+                results, made_from, labels=layout.run_labels(self.model_name, made_from, self.chosen)
+            )
             note(
                 data=data,
                 metrics=results.metrics,
@@ -101,24 +103,7 @@ class TrainingJob:
 
     def facts(self) -> dict[str, Any]:
         """Return what the record of this run says from the start."""
-        return {
-            "script": self.script,
-            "user": user_name(),
-            "target": self.config.target,
-            "commit": self.commit.sha if self.commit else None,
-            "dirty": self.commit.dirty if self.commit else None,
-            "parameters": plain(self.parameters),
-        }
-
-    def _trained_here(self, results: Results, data: dict[str, str]) -> TrainedModel:
-        return self._trained(
-            results,
-            data=data,
-            parameters=self.parameters,
-            commit=self.commit.sha if self.commit else None,
-            dirty=self.commit.dirty if self.commit else None,
-            labels=self._labels(data),
-        )
+        return {**self.provenance.facts(), "script": self.script, "target": self.config.target}
 
     # --- as a custom job ---
 
@@ -138,7 +123,7 @@ class TrainingJob:
             return self._as_job(progress, force=force, on_interrupt=on_interrupt)
 
     def _submission(self) -> Submission:
-        return Submission(self.config, self.root, self.model_name, self.script, self.commit)
+        return Submission(self.config, self.root, self.model_name, self.script)
 
     def _as_job(self, progress: Progress, *, force: bool, on_interrupt: str) -> dict[str, Any]:
         submission = self._submission()
@@ -181,11 +166,11 @@ class TrainingJob:
         self, cloud: Cloud, submission: Submission, fingerprint: str, progress: Progress
     ) -> tuple[Job, TrainingSpec] | None:
         """Return the newest job that is this very training and whose result can be had, with its spec; else None."""
-        for job in jobs.find_jobs(cloud, FINGERPRINT_LABEL, fingerprint):
+        for job in jobs.find_jobs(cloud, layout.TRAINING_LABEL, fingerprint):
             if job.state == "CANCELLING" or (job.done and job.state != "SUCCEEDED"):
                 continue
             try:
-                uri = submission.spec_uri(job.labels["edge-run"], cloud.bucket_name)
+                uri = submission.spec_uri(job.labels[layout.RUN_LABEL], cloud.bucket_name)
                 spec = TrainingSpec.from_json(storage.read(cloud, uri).decode())
                 if job.done:
                     storage.read(cloud, f"{spec.output_uri}/{METRICS_FILE}")
@@ -200,12 +185,12 @@ class TrainingJob:
         self, cloud: Cloud, submission: Submission, fingerprint: str, progress: Progress, *, force: bool
     ) -> tuple[Job, TrainingSpec]:
         """Create the job and return it with its spec; or the earlier one, when another process was faster."""
-        spec = submission.spec(self.run_id, self.parameters, cloud.bucket_name)
+        spec = submission.spec(self.provenance, cloud.bucket_name)
         plan = submission.send(cloud, spec, progress)
         labels = {
             **submission.settings.labels,
-            **self._labels(submission.hashes),
-            FINGERPRINT_LABEL: fingerprint,
+            **layout.run_labels(self.model_name, spec, self.chosen),
+            layout.TRAINING_LABEL: fingerprint,
         }
         with claimed(cloud, submission.claim(fingerprint)):
             earlier = None if force else self._earlier(cloud, submission, fingerprint, progress)
@@ -225,13 +210,10 @@ class TrainingJob:
         version = self._registered(connection, job, spec, progress)
         trained = self._trained(
             results,
+            spec.provenance,
             job=job.name,
             model=version.versioned_name,
             artifact_uri=version.artifact_uri,
-            data=spec.hashes,
-            parameters=spec.parameters,
-            commit=spec.commit,
-            dirty=spec.dirty,
             labels=dict(job.labels),
         )
         publish(results, self.model_folder, trained)
@@ -245,31 +227,24 @@ class TrainingJob:
         found = connection.ask(lambda cloud: model_upload.find(cloud, self.model_name, spec.run_id))
         if found is not None:
             return found
-        commit = provenance.Commit(spec.commit, bool(spec.dirty)) if spec.commit else None
-        hashes = spec.hashes
         wanted = ModelUpload(
             model_name=self.model_name,
             run_id=spec.run_id,
             artifact_uri=f"{spec.output_uri}/{ARTIFACT_FOLDER}",
             labels=job.labels,
-            description=provenance.description(commit, hashes, spec.parameters),
+            description=spec.description(),
         )
         progress.step("uploading the model to the registry")
         return connection.ask(lambda cloud: model_upload.register(cloud, self.config, wanted, progress))
 
-    def _labels(self, data: Mapping[str, str]) -> dict[str, str]:
-        return provenance.labels(self.model_name, self.run_id, self.commit, data, self.chosen)
-
-    def _trained(self, results: Results, **more: Any) -> TrainedModel:
-        return TrainedModel(
+    def _trained(self, results: Results, made_from: Provenance, **more: Any) -> TrainedModel:
+        return made_from.model_copy(update={"environment": results.environment}).into(
+            TrainedModel,
             model_name=self.model_name,
-            run_id=self.run_id,
             target=self.config.target,
             trained_at=datetime.now(timezone.utc),
-            trained_by=user_name(),
             artifact_sha256=folder_sha256(results.artifact),
             metrics=results.metrics,
-            environment=results.environment,
             **more,
         )
 

@@ -13,23 +13,22 @@ from edge_tasks.cloud.client import Cloud, connect
 from edge_tasks.cloud.jobs import console_page
 from edge_tasks.cloud.object_lock import claimed
 from edge_tasks.cloud.tuning_jobs import Trial, TuningJob
-from edge_tasks.domain import provenance
 from edge_tasks.domain.config import EdgeConfig
 from edge_tasks.domain.job_spec import TuningTarget
 from edge_tasks.domain.progress import Progress
+from edge_tasks.domain.provenance import Provenance, new_run_id
 from edge_tasks.domain.search_space import Ranges
 from edge_tasks.errors import ConfigError, TrainingError
 from edge_tasks.jobs.run_script import SCRIPT
 from edge_tasks.jobs.submit import Submission
 from edge_tasks.jobs.waiter import JobKind, JobWaiter, ReconnectingCloud
+from edge_tasks.repo import layout
 from edge_tasks.repo.params_yaml import read_parameters, write_parameters
 from edge_tasks.repo.tune_yaml import read_ranges
 from edge_tasks.tools import dvc, git
+from edge_tasks.tools.user import user_name
 
 TUNING_JOB = JobKind("tuning job", tuning_jobs.get_tuning_job, tuning_jobs.cancel_tuning_job)
-
-# The label by which the same tuning is found again. Trials carry the labels of their job, so it is not a training's.
-LABEL = "edge-tuning"
 
 # https://cloud.google.com/vertex-ai/docs/quotas
 _MOST_TRIALS, _MOST_PARALLEL = 1000, 100
@@ -50,7 +49,7 @@ class Tuning:
         self._model_name = model_name
         self._trials = trials
         self._parallel = min(parallel, trials)
-        self._folder = root / "models" / model_name
+        self._folder = layout.model_folder(root, model_name)
         self._parameters = read_parameters(self._folder)
         self._ranges: Ranges = read_ranges(self._folder, self._parameters)
         self._commit = git.head(root, besides=dvc.outputs(root))
@@ -64,7 +63,7 @@ class Tuning:
         connection = ReconnectingCloud(lambda: connect(self._config, self._root), progress)
         if not storage.bucket_exists(connection.cloud):
             raise TrainingError(f"the bucket `{connection.cloud.bucket_name}` does not exist", "invoke init")
-        submission = Submission(self._config, self._root, self._model_name, SCRIPT, self._commit)
+        submission = Submission(self._config, self._root, self._model_name, SCRIPT)
         fingerprint = submission.fingerprint(
             parameters=self._fixed(), search=self._ranges.specs(), metric=self._ranges.metric, trials=self._trials
         )
@@ -113,7 +112,7 @@ class Tuning:
         return {name: value for name, value in self._parameters.items() if name not in varied}
 
     def _earlier(self, cloud: Cloud, fingerprint: str, progress: Progress) -> TuningJob | None:
-        for job in tuning_jobs.find_tuning_jobs(cloud, LABEL, fingerprint):
+        for job in tuning_jobs.find_tuning_jobs(cloud, layout.TUNING_LABEL, fingerprint):
             if job.state == "SUCCEEDED" or not (job.done or job.state == "CANCELLING"):
                 what = "has searched this already" if job.done else "searches this already: following it"
                 progress.step(f"{TUNING_JOB.noun} {job.job_id} {what} (to search anew: --force)")
@@ -123,11 +122,12 @@ class Tuning:
     def _submit(
         self, cloud: Cloud, submission: Submission, fingerprint: str, progress: Progress, *, force: bool
     ) -> TuningJob:
-        run_id = provenance.new_run_id()
+        run_id = new_run_id()
+        made_from = Provenance.of_checkout(run_id, self._commit, parameters=self._parameters, user=user_name())
         search = TuningTarget(metric=self._ranges.metric, types=dict(self._ranges.types))
-        spec = submission.spec(run_id, self._parameters, cloud.bucket_name, search)
+        spec = submission.spec(made_from, cloud.bucket_name, search)
         plan = submission.send(cloud, spec, progress)
-        labels = provenance.labels(self._model_name, run_id, self._commit, submission.hashes, self._fixed())
+        labels = layout.run_labels(self._model_name, spec, self._fixed())
         with claimed(cloud, submission.claim(fingerprint)):
             job = None if force else self._earlier(cloud, fingerprint, progress)
             if job is not None:
@@ -141,7 +141,7 @@ class Tuning:
                 parameters=self._ranges.specs(),
                 trials=self._trials,
                 parallel=self._parallel,
-                labels={**submission.settings.labels, **labels, LABEL: fingerprint},
+                labels={**submission.settings.labels, **labels, layout.TUNING_LABEL: fingerprint},
             )
         progress.step(
             f"submitted {TUNING_JOB.noun} {job.job_id}: {self._trials} trials, {self._parallel} at a time, each on "

@@ -13,6 +13,7 @@ from edge_tasks.domain.config import EdgeConfig
 from edge_tasks.domain.state import Deployment, ModelState
 from edge_tasks.errors import NotFoundError
 from edge_tasks.releases.plan import version_of
+from edge_tasks.repo import layout
 from edge_tasks.repo.trained_model import TrainedModel, find_trained_model
 
 COLUMNS = ["model", "trained", "metrics", "registered", "deployed", "since"]
@@ -23,7 +24,7 @@ def list_models(root: Path, config: EdgeConfig, cloud: Cloud) -> list[list[str]]
     state = StateStore(cloud).load()
     rows = []
     for name in config.models:
-        trained = find_trained_model(root / "models" / name, name)
+        trained = find_trained_model(layout.model_folder(root, name), name)
         deployed = state.model(name).deployed
         rows.append(
             [
@@ -41,13 +42,15 @@ def list_models(root: Path, config: EdgeConfig, cloud: Cloud) -> list[list[str]]
 def describe(root: Path, config: EdgeConfig, cloud: Cloud, name: str) -> dict[str, Any]:
     """Return all that is known of the model `name`, as plain values."""
     state = StateStore(cloud).load().model(name)
-    trained = find_trained_model(root / "models" / name, name)
+    trained = find_trained_model(layout.model_folder(root, name), name)
     endpoint = endpoints.get_endpoint(cloud, state.endpoint) if state.endpoint else None
     return {
         "model": name,
         "target": config.target,
         "config": config.models[name].model_dump(mode="json"),
-        "trained": trained.model_dump(mode="json", exclude={"format_version", "model_name"}) if trained else None,
+        "trained": trained.model_dump(mode="json", by_alias=True, exclude={"format_version", "model_name"})
+        if trained
+        else None,
         "endpoint": {
             "name": endpoint.name,
             "url": endpoints.predict_url(cloud, endpoint.name),

@@ -5,18 +5,12 @@ Serving them is the work of `edge_tasks.releases.operations`.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from edge_tasks.cloud import endpoints
 from edge_tasks.cloud.client import Cloud
 from edge_tasks.cloud.state_store import StateStore
 from edge_tasks.errors import NotFoundError
-
-
-def model_folder(root: Path, name: str) -> Path:
-    """Return the folder of the model `name`."""
-    return root / "models" / name
 
 
 def endpoint_name(cloud: Cloud, name: str) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from edge_tasks.domain.config import EdgeConfig
 from edge_tasks.errors import ConfigError
+from edge_tasks.repo import layout
 from edge_tasks.repo.files import write_atomically
 from edge_tasks.repo.trained_model import FILE_NAME as TRAINED_MODEL_FILE
 from edge_tasks.repo.trained_model import find_trained_model
@@ -37,7 +38,7 @@ def add_model_to_report(root: Path, name: str) -> None:
             "git checkout dvc.yaml, or add the stage again",
         ) from None
     for file in _REPORTED_FILES:
-        dependency = f"models/{name}/{file}"
+        dependency = (layout.model_folder(root, name) / file).relative_to(root).as_posix()
         if dependency not in dependencies:
             dependencies.append(dependency)
     stream = io.StringIO()
@@ -49,7 +50,7 @@ def report(root: Path, config: EdgeConfig) -> str:
     """Return a Markdown report on every trained model: version, commit and metrics."""
     lines = ["# Models", ""]
     for name in config.models:
-        trained = find_trained_model(root / "models" / name, name)
+        trained = find_trained_model(layout.model_folder(root, name), name)
         lines += [f"## {name}", ""]
         if trained is None:
             lines += ["Not trained yet.", ""]

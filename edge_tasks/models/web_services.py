@@ -20,6 +20,7 @@ from edge_tasks.cloud.client import Cloud, client_environment
 from edge_tasks.domain.config import EdgeConfig
 from edge_tasks.errors import ConfigError, ServerError
 from edge_tasks.models.predictions import endpoint_name
+from edge_tasks.repo import layout
 
 ENDPOINT_VARIABLE = "ENDPOINT_NAME"
 HOST = "127.0.0.1"
@@ -61,7 +62,7 @@ def prepare(root: Path, config: EdgeConfig, cloud: Cloud, name: str | None, mode
 
 
 def _folder(root: Path, name: str | None) -> Path:
-    names = sorted(path.parent.name for path in (root / "services").glob("*/app.py"))
+    names = sorted(path.parent.name for path in layout.services_folder(root).glob("*/app.py"))
     known = ", ".join(f"`{name}`" for name in names)
     if not names:
         raise ConfigError(
@@ -71,7 +72,7 @@ def _folder(root: Path, name: str | None) -> Path:
         raise ConfigError(f"there are several services: {known}", "add `--name NAME`")
     if name is not None and name not in names:
         raise ConfigError(f"there is no service `{name}`; there are {known}", f"--name {names[0]}")
-    return root / "services" / (name or names[0])
+    return layout.services_folder(root) / (name or names[0])
 
 
 def _check_model_is_told(config: EdgeConfig, model: str | None) -> None:

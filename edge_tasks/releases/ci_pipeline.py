@@ -20,14 +20,11 @@ from edge_tasks.domain.state import ModelState
 from edge_tasks.errors import CloudError, GitError
 from edge_tasks.releases import operations
 from edge_tasks.releases.plan import Release
-from edge_tasks.repo import payloads
+from edge_tasks.repo import layout, payloads
 from edge_tasks.repo.files import write_atomically
 from edge_tasks.repo.trained_model import FILE_NAME as TRAINED_MODEL_FILE
 from edge_tasks.repo.trained_model import find_trained_model, load_trained_model
 from edge_tasks.tools import dvc, git
-
-# What DVC and a training write and git keeps.
-RESULTS = ("dvc.lock", "models", "report.md")
 
 # Somebody else may push between our fetch and our push, but hardly so many times.
 _PUSH_TRIES = 5
@@ -40,9 +37,9 @@ def train(root: Path, config: EdgeConfig, progress: Progress) -> None:
     """
     elsewhere = {}
     for name in config.models:
-        trained = find_trained_model(root / "models" / name, name)
+        trained = find_trained_model(layout.model_folder(root, name), name)
         if trained is not None and trained.target != config.target:
-            path = root / "models" / name / TRAINED_MODEL_FILE
+            path = layout.model_folder(root, name) / TRAINED_MODEL_FILE
             elsewhere[path] = path.read_bytes()
             progress.step(f"`{name}` was trained for the target `{trained.target}`, and is trained again")
     with _missing(elsewhere):
@@ -69,7 +66,7 @@ def record(root: Path, branch: str, progress: Progress) -> bool:
 
     When others have pushed meanwhile, the commit is put on top of theirs. The message keeps CI from starting again.
     """
-    git.run(root, "add", "--all", "--", *(name for name in RESULTS if (root / name).exists()), doing="add the results")
+    git.run(root, "add", "--all", "--", *_results(root), doing="add the results")
     if git.attempt(root, "diff", "--cached", "--quiet").returncode == 0:
         progress.step("nothing was trained: there is nothing to commit")
         return False
@@ -78,6 +75,12 @@ def record(root: Path, branch: str, progress: Progress) -> bool:
     _push(root, branch)
     progress.step(f"committed the results to `{branch}`")
     return True
+
+
+def _results(root: Path) -> list[str]:
+    """Return what DVC and a training write and git keeps."""
+    files = (root / "dvc.lock", layout.model_folders(root), root / "report.md")
+    return [path.name for path in files if path.exists()]
 
 
 def _push(root: Path, branch: str) -> None:
@@ -122,7 +125,7 @@ def smoke_test(cloud: Cloud, config: EdgeConfig, root: Path, progress: Progress,
         state = _state(cloud, name)
         if state.deployed is None or state.endpoint is None:
             raise CloudError(f"the model `{name}` is not deployed", f"invoke model.deploy --name {name}")
-        payload = payloads.read_payload(root / "models" / name / payloads.FILE_NAME)
+        payload = payloads.read_payload(layout.model_folder(root, name) / payloads.FILE_NAME)
         answers: Counter[str] = Counter()
         for _ in range(requests):
             answer = endpoints.predict(cloud, state.endpoint, payload)

@@ -14,13 +14,11 @@ from edge_tasks.cloud import model_registry, storage
 from edge_tasks.cloud.client import Cloud
 from edge_tasks.cloud.model_registry import ModelVersion
 from edge_tasks.cloud.object_lock import claimed
-from edge_tasks.domain import provenance
 from edge_tasks.domain.config import EdgeConfig
 from edge_tasks.domain.progress import Progress
 from edge_tasks.errors import ConflictError, NotFoundError
+from edge_tasks.repo import layout
 from edge_tasks.tools.signals import defer_signals
-
-RUN_LABEL = "edge-run"
 
 
 @dataclass(frozen=True)
@@ -37,7 +35,7 @@ class ModelUpload:
 def find(cloud: Cloud, model_name: str, run_id: str) -> ModelVersion | None:
     """Return the version of the run in the registry, or None when there is none yet."""
     return model_registry.find_version(
-        cloud, provenance.registry_model_id(cloud.bucket_name, model_name), RUN_LABEL, run_id
+        cloud, layout.registry_model_id(cloud.bucket_name, model_name), layout.RUN_LABEL, run_id
     )
 
 
@@ -51,9 +49,8 @@ def register(cloud: Cloud, config: EdgeConfig, wanted: ModelUpload, progress: Pr
 
 def _register(cloud: Cloud, config: EdgeConfig, wanted: ModelUpload, progress: Progress) -> ModelVersion:
     name, run_id = wanted.model_name, wanted.run_id
-    folder = f"{config.storage_bucket.vertex_jobs_directory}/{name}"
-    note = f"{folder}/{run_id}/upload"
-    with claimed(cloud, f"{folder}/claims/{run_id}"):
+    note = layout.upload_note(config, name, run_id)
+    with claimed(cloud, layout.claim(config, name, run_id)):
         upload = _noted(cloud, note)
         if upload is None or not model_registry.upload_runs(cloud, upload):
             if (found := find(cloud, name, run_id)) is not None:
@@ -69,7 +66,7 @@ def _register(cloud: Cloud, config: EdgeConfig, wanted: ModelUpload, progress: P
 def _start(cloud: Cloud, config: EdgeConfig, wanted: ModelUpload) -> str:
     return model_registry.start_upload(
         cloud,
-        model_id=provenance.registry_model_id(cloud.bucket_name, wanted.model_name),
+        model_id=layout.registry_model_id(cloud.bucket_name, wanted.model_name),
         display_name=wanted.model_name,
         artifact_uri=wanted.artifact_uri,
         image=config.serving_image(config.models[wanted.model_name]),

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 
 from edge_tasks.cloud import model_registry, storage
 from edge_tasks.cloud.state_store import StateStore
-from edge_tasks.domain import provenance
 from edge_tasks.domain.state import Origin
 from edge_tasks.errors import NotFoundError
 from edge_tasks.releases import model_upload, preflight
@@ -27,6 +26,7 @@ from edge_tasks.releases.plan import (
     take_all_off,
     version_of,
 )
+from edge_tasks.repo import layout
 from edge_tasks.repo.trained_model import ARTIFACT_FOLDER, TrainedModel, load_trained_model
 
 __all__ = ["Options", "Outcome", "Release", "ReleaseError", "deploy", "promote", "remove", "rollback", "undeploy"]
@@ -143,7 +143,7 @@ def remove(release: Release) -> None:
 
 def registered_model(release: Release) -> str:
     """Return the resource name under which all versions of the model lie in this cloud's registry."""
-    model_id = provenance.registry_model_id(release.cloud.bucket_name, release.name)
+    model_id = layout.registry_model_id(release.cloud.bucket_name, release.name)
     return f"{release.cloud.parent}/models/{model_id}"
 
 
@@ -168,20 +168,16 @@ def _find_registered(release: Release, trained: TrainedModel) -> str | None:
 def _register(rollout: Rollout, trained: TrainedModel) -> None:
     release, name = rollout.release, trained.model_name
     config, cloud = release.config, release.cloud
-    prefix = f"{config.storage_bucket.vertex_jobs_directory}/{name}/{trained.run_id}/output/{ARTIFACT_FOLDER}"
+    prefix = f"{layout.run_output(config, name, trained.run_id)}/{ARTIFACT_FOLDER}"
     wanted = ModelUpload(
         model_name=name,
         run_id=trained.run_id,
         artifact_uri=storage.upload_folder(cloud, release.folder / ARTIFACT_FOLDER, prefix),
         labels={**release.settings.labels, **trained.labels},
-        description=provenance.description(_commit(trained), trained.data, trained.parameters),
+        description=trained.description(),
     )
     rollout.model = model_upload.register(cloud, config, wanted, release.progress).versioned_name
 
 
-def _commit(trained: TrainedModel) -> provenance.Commit | None:
-    return provenance.Commit(trained.commit, bool(trained.dirty)) if trained.commit else None
-
-
 def _origin(trained: TrainedModel) -> Origin:
-    return Origin.model_validate(trained.model_dump(include=set(Origin.model_fields)))
+    return trained.into(Origin, job=trained.job, metrics=trained.metrics)

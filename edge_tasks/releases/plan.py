@@ -15,11 +15,11 @@ from pathlib import Path
 from edge_tasks.cloud import endpoints
 from edge_tasks.cloud.client import Cloud
 from edge_tasks.cloud.state_store import LockedState
-from edge_tasks.domain import provenance
 from edge_tasks.domain.config import EdgeConfig, ModelConfig
 from edge_tasks.domain.progress import Progress
 from edge_tasks.domain.state import Deployment, EdgeState, ModelState, Operation, Origin
 from edge_tasks.errors import CloudError, EdgeError
+from edge_tasks.repo import layout
 from edge_tasks.repo.payloads import FILE_NAME as PAYLOAD_FILE
 from edge_tasks.repo.payloads import read_payload
 from edge_tasks.tools.signals import defer_signals
@@ -57,7 +57,7 @@ class Release:
     @property
     def folder(self) -> Path:
         """The model's folder."""
-        return self.root / "models" / self.name
+        return layout.model_folder(self.root, self.name)
 
     @property
     def settings(self) -> ModelConfig:
@@ -67,8 +67,7 @@ class Release:
     @property
     def labels(self) -> dict[str, str]:
         """The labels of the model's endpoint: the user's, and those by which it is found."""
-        bucket = provenance.label_value(self.cloud.bucket_name)
-        return {**self.settings.labels, "edge-model": self.name, "edge-bucket": bucket}
+        return {**self.settings.labels, **layout.endpoint_labels(self.name, self.cloud.bucket_name)}
 
 
 @dataclass(frozen=True)
@@ -229,7 +228,7 @@ class Rollout:
     def _create_endpoint(self) -> None:
         cloud, name = self.release.cloud, self.release.name
         # One that was made while the connection was lost carries our labels.
-        found = endpoints.find_endpoint(cloud, {key: self.release.labels[key] for key in ("edge-model", "edge-bucket")})
+        found = endpoints.find_endpoint(cloud, layout.endpoint_labels(name, cloud.bucket_name))
         self.endpoint = found or endpoints.create_endpoint(
             cloud, self.release.settings.endpoint_name, self.release.labels
         )
@@ -324,7 +323,7 @@ class Rollout:
         cloud, name = self.release.cloud, self.release.name
         trial = endpoints.get_endpoint(cloud, self.state.trial_endpoint) if self.state.trial_endpoint else None
         if trial is None:
-            labels = {**self.release.settings.labels, "edge-model": name}
+            labels = {**self.release.settings.labels, layout.MODEL_LABEL: name}
             with defer_signals():
                 trial = endpoints.create_endpoint(cloud, f"{name}-trial", labels)
                 made = trial.name

@@ -9,9 +9,9 @@ from edge_tasks.cloud.client import Cloud
 from edge_tasks.cloud.state_store import StateStore
 from edge_tasks.domain.config import EdgeConfig
 from edge_tasks.domain.progress import Progress
-from edge_tasks.domain.provenance import registry_model_id
 from edge_tasks.domain.state import EdgeState
 from edge_tasks.releases.plan import ReleaseError, delete_endpoint, end_operation
+from edge_tasks.repo.layout import registry_model_id
 
 REGISTERED_MODEL = "registered model"
 BUCKET = "bucket, with all data, models and state in it:"

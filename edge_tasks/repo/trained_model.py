@@ -7,8 +7,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field, ValidationError
 
+from edge_tasks.domain.provenance import Provenance
 from edge_tasks.errors import TrainingError
 from edge_tasks.repo.files import write_atomically
 
@@ -18,33 +19,29 @@ ARTIFACT_FOLDER = "model"
 FORMAT_VERSION = 1
 
 
-class TrainedModel(BaseModel):
+class TrainedModel(Provenance):
     """One finished training of one model."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), populate_by_name=True)
 
     format_version: int = FORMAT_VERSION
     model_name: str
     run_id: str
     target: str
     trained_at: datetime
-    trained_by: str
+    user: str | None = Field(default=None, alias="trained_by")
     job: str | None = Field(default=None, description="resource name of the custom job; null when trained in process")
     model: str | None = Field(default=None, description="versioned resource name in the registry; null when not there")
     artifact_uri: str | None = Field(default=None, description="gs:// folder of the artifact; null when only on disk")
     artifact_sha256: str = Field(description="over the files of model/, names and contents")
-    commit: str | None = None
-    dirty: bool | None = Field(default=None, description="whether files differed from the commit")
-    data: dict[str, str] = Field(default_factory=dict, description="path of each data file to its DVC hash")
-    parameters: dict[str, Any] = Field(default_factory=dict)
     metrics: dict[str, Any] = Field(default_factory=dict)
-    environment: dict[str, str] = Field(default_factory=dict, description="Python and library versions of the training")
     labels: dict[str, str] = Field(default_factory=dict)
 
 
 def save_trained_model(folder: Path, trained: TrainedModel) -> None:
     """Write FOLDER/trained_model.json."""
-    text = json.dumps(trained.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n"
+    values = {"format_version": FORMAT_VERSION, "model_name": "", **trained.model_dump(mode="json", by_alias=True)}
+    text = json.dumps(values, indent=2, ensure_ascii=False) + "\n"
     write_atomically(folder / FILE_NAME, text.encode())
 
 

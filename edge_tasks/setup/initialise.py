@@ -16,7 +16,7 @@ from edge_tasks.cloud.client import Cloud, connect, dvc_remote_override, on_goog
 from edge_tasks.cloud.state_store import StateStore
 from edge_tasks.domain.config import EdgeConfig
 from edge_tasks.domain.progress import Progress
-from edge_tasks.repo import edge_yaml
+from edge_tasks.repo import edge_yaml, layout
 from edge_tasks.setup import google_cloud
 from edge_tasks.setup.checks import Check, Finding, Repair
 from edge_tasks.tools import dvc
@@ -124,8 +124,7 @@ def check_dvc(root: Path, config: EdgeConfig) -> Finding:
     if not (root / ".dvc").is_dir():
         arguments = ["init", "--quiet"] if (root / ".git").exists() else ["init", "--quiet", "--no-scm"]
         repairs.append(_dvc_repair(root, "initialise DVC", *arguments))
-    bucket = config.storage_bucket
-    url = f"gs://{bucket.bucket_name}/{bucket.dvc_store_directory}"
+    url = layout.dvc_remote(config)
     if dvc.remote_url(root / ".dvc" / "config", REMOTE) != url:
         repairs.append(_dvc_repair(root, f"set DVC's remote to {url}", "remote", "add", "-f", "-d", REMOTE, url))
     override = dvc_remote_override(config)

@@ -9,9 +9,9 @@ from typing import Any
 
 from edge_tasks.domain.config import EdgeConfig, ModelConfig, check_model_name, default_serving_image
 from edge_tasks.errors import ConfigError
-from edge_tasks.models.predictions import model_folder
 from edge_tasks.models.report import add_model_to_report
 from edge_tasks.repo.edge_yaml import add_model
+from edge_tasks.repo.layout import model_folder
 from edge_tasks.setup import template
 
 # Those of a model that edge.yaml shows from the start; the others have defaults that suit most.

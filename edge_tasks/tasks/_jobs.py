@@ -35,6 +35,7 @@ def train(
     """Train a model now with its params.yaml; `dvc repro` does so when something has changed, and records it."""
     from edge_tasks.console import print_result
     from edge_tasks.jobs.run_script import run_script
+    from edge_tasks.repo.layout import model_folder
 
     here = repository()
     name, _ = here.config.model(name)
@@ -44,7 +45,7 @@ def train(
     if status != 0:
         raise Exit(code=abs(status))  # it has said why
     if not dry_run:
-        print_result(str((here.root / "models" / name / "trained_model.json").relative_to(here.root)))
+        print_result(str((model_folder(here.root, name) / "trained_model.json").relative_to(here.root)))
 
 
 @task(

@@ -226,11 +226,11 @@ def predict(_context: Any, name: str | None = None, file: str | None = None) -> 
 
     from edge_tasks.console import print_result
     from edge_tasks.models import predictions
-    from edge_tasks.repo import payloads
+    from edge_tasks.repo import layout, payloads
 
     here = repository()
     name, _ = here.config.model(name)
-    payload = payloads.read_payload(file or predictions.model_folder(here.root, name) / payloads.FILE_NAME)
+    payload = payloads.read_payload(file or layout.model_folder(here.root, name) / payloads.FILE_NAME)
     print_result(json.dumps(predictions.predict(here.cloud, name, payload), indent=2, ensure_ascii=False))
 
 

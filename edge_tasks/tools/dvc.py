@@ -17,6 +17,7 @@ from typing import Any
 
 from edge_tasks.domain.provenance import hash_of
 from edge_tasks.errors import DataError
+from edge_tasks.repo import layout
 
 _QUIET = {"DVC_NO_ANALYTICS": "true", "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false"}
 
@@ -74,7 +75,7 @@ def outputs(root: Path) -> list[Path]:
     A dvc.yaml that is broken has none.
     """
     found = []
-    for file in (root / "dvc.yaml", *sorted(root.glob("models/*/dvc.yaml"))):
+    for file in (root / "dvc.yaml", *sorted(layout.model_folders(root).glob("*/dvc.yaml"))):
         found.append(file.with_name("dvc.lock"))
         with contextlib.suppress(DataError):
             for stage in _stages(file):

@@ -21,10 +21,7 @@ from typing import IO, Any
 
 import edge_tasks
 from edge_tasks.errors import ServerError
-
-DATA_DIRECTORY = Path(".edge") / "emulator"
-LOG_FILE = Path(".edge") / "emulator.log"
-_START_LOCK = Path(".edge") / "start.lock"
+from edge_tasks.repo import layout
 
 # Seconds. A cold start on a slow disk without bytecode takes several; an answer takes milliseconds.
 START_LIMIT = 60.0
@@ -43,12 +40,12 @@ class Servers:
 
 def data_directory(root: Path) -> Path:
     """Return the folder that holds all the emulator's data of the repository at `root`."""
-    return root / DATA_DIRECTORY
+    return layout.emulator_data(root)
 
 
 def log_file(root: Path) -> Path:
     """Return the file that the servers write their own log to."""
-    return root / LOG_FILE
+    return layout.emulator_log(root)
 
 
 def running(root: Path) -> Servers | None:
@@ -207,7 +204,7 @@ def parity() -> str:
 def _start_lock(root: Path) -> Iterator[None]:
     import fcntl
 
-    with (root / _START_LOCK).open("w") as file:
+    with layout.emulator_start_lock(root).open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 

@@ -16,6 +16,7 @@ from edge_tasks.domain.config import EdgeConfig
 from edge_tasks.domain.runs import RunRecord, Series, dump_record, dump_series, parse_record, parse_series
 from edge_tasks.errors import EdgeError
 from edge_tasks.repo.files import replace_folder
+from edge_tasks.repo.layout import outbox_folder
 
 _RECORD_FILE, _SERIES_FILE, _OUTPUT_FILE, _SOURCES_FOLDER = "record.json", "metrics.json", "output.txt", "sources"
 
@@ -29,7 +30,7 @@ class Outbox:
     @classmethod
     def of(cls, config: EdgeConfig, root: Path) -> Outbox:
         """Return those of the repository in `root` for the bucket that its config names."""
-        return cls(root / ".edge" / "unsent" / config.target / config.storage_bucket.bucket_name)
+        return cls(outbox_folder(config, root))
 
     def keep(self, record: RunRecord, series: Mapping[str, Series], output: Path, sources: Mapping[str, Path]) -> Path:
         """Keep a run with what it has printed and its source files; return the folder. Raises OSError."""

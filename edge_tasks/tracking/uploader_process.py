@@ -122,7 +122,9 @@ def _begun(begin: Mapping[str, Any]) -> Uploader:
 
     def first(before: RunRecord | None) -> RunRecord:
         if before is None:
-            return RunRecord(run_id=run_id, model_name=model_name, created=begun["started"], **begun, **facts)
+            return RunRecord(
+                **{**facts, **begun, "run_id": run_id, "model_name": model_name, "created": begun["started"]}
+            )
         gaps = {name: value for name, value in facts.items() if not getattr(before, name)}
         return before.changed(**begun, **gaps)
 

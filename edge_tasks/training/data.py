@@ -19,6 +19,7 @@ from edge_tasks.domain.job_spec import TrainingSpec
 from edge_tasks.domain.provenance import hash_of
 from edge_tasks.errors import DataError
 from edge_tasks.repo.edge_yaml import find_root, load_config
+from edge_tasks.repo.layout import FETCHED_DATA
 from edge_tasks.training.context import current_spec, job_root
 
 # What this process has asked for on a laptop: path to DVC hash.
@@ -82,8 +83,8 @@ def _on_laptop(name: str) -> Path:
 def _in_job(spec: TrainingSpec, name: str) -> Path:
     """Return the fetched copy of `name`, which is among the spec's data or lies in a folder of them."""
     for known in (name, *(parent.as_posix() for parent in PurePosixPath(name).parents)):
-        if known in spec.data:
-            path = _fetched(known, spec.data[known]) / PurePosixPath(name).relative_to(known)
+        if known in spec.addresses:
+            path = _fetched(known, spec.addresses[known]) / PurePosixPath(name).relative_to(known)
             if not path.exists():
                 raise DataError(f"there is no `{name}` in the version of `{known}` that this job got")
             return path
@@ -95,7 +96,7 @@ def _in_job(spec: TrainingSpec, name: str) -> Path:
 
 def _fetched(name: str, url: str) -> Path:
     """Return a copy on this machine of the version at `url`, under its own name; it is made once for each machine."""
-    place = Path(tempfile.gettempdir()) / "edge-data" / hash_of(url) / PurePosixPath(name).name
+    place = Path(tempfile.gettempdir()) / FETCHED_DATA / hash_of(url) / PurePosixPath(name).name
     if not place.exists():
         place.parent.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=place.parent))

@@ -16,7 +16,6 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from sacred.run import Run
 from edge_tasks.domain.config import EdgeConfig
 from edge_tasks.domain.job_spec import MODEL_PACKAGE, SPEC_FILE, TrainingSpec, TuningTarget
 from edge_tasks.errors import CloudError
+from edge_tasks.repo import layout
 from edge_tasks.repo.results import METRICS_FILE, read_results
 from edge_tasks.repo.trained_model import ARTIFACT_FOLDER
 from edge_tasks.tracking.backend import TrackingBackend
@@ -41,7 +41,7 @@ def main() -> None:
         if _is_delivered(spec):
             sys.stderr.write("an earlier attempt has delivered the results of this job: there is nothing left to do\n")
             return
-        model_folder = Path(folder) / "models" / spec.model_name
+        model_folder = layout.model_folder(Path(folder), spec.model_name)
         parameters = Path(folder) / "parameters.json"
         parameters.write_text(json.dumps(spec.parameters), encoding="utf-8")
         os.chdir(model_folder)
@@ -73,11 +73,12 @@ def lay_out(folder: Path, arguments: Sequence[str]) -> TrainingSpec:
 def _spec_of_trial(spec: TrainingSpec, search: TuningTarget, arguments: Sequence[str]) -> TrainingSpec:
     """Return the spec of one trial: with its parameters, and with an id and an output folder of its own."""
     trial = os.environ.get(TRIAL_VARIABLE, "0")
-    return replace(
-        spec,
-        run_id=f"{spec.run_id}-{trial}",
-        output_uri=f"{spec.output_uri}/{trial}",
-        parameters={**spec.parameters, **trial_parameters(search, arguments)},
+    return spec.model_copy(
+        update={
+            "run_id": f"{spec.run_id}-{trial}",
+            "output_uri": f"{spec.output_uri}/{trial}",
+            "parameters": {**spec.parameters, **trial_parameters(search, arguments)},
+        }
     )
 
 
@@ -140,7 +141,9 @@ def recorded_job(run: Run, config: EdgeConfig, spec: TrainingSpec) -> Iterator[C
     place = config.google_cloud_project
     parent = f"projects/{place.project_id}/locations/{place.region}"
     facts = {
-        **spec.facts(config.target),
+        **spec.facts(),
+        "script": spec.script,
+        "target": config.target,
         "job": f"{parent}/customJobs/{job_id}" if job_id else None,
         "tags": [f"tuning-{spec.run_id.rpartition('-')[0]}"] if spec.search else [],
     }

@@ -119,7 +119,7 @@ class TestOnALaptop:
 
 
 class TestInAJob:
-    """The process is made a job by its order; DVC's files are not where it looks."""
+    """The process is made a job by its specification; DVC's files are not where it looks."""
 
     @pytest.fixture
     def versions(self, root: Path, tmp_path: Path) -> dict[str, str]:
@@ -131,8 +131,10 @@ class TestInAJob:
         folder = tmp_path / "job"
         folder.mkdir()
         (folder / "edge.yaml").write_text(EDGE_YAML)
-        order = TrainingSpec("run", "m", "train.py", "gs://my-bucket/output", parameters={}, data=versions)
-        (folder / "order.json").write_text(order.to_json())
+        spec = TrainingSpec(
+            run_id="run", model_name="m", script="train.py", output_uri="gs://my-bucket/output", addresses=versions
+        )
+        (folder / "order.json").write_text(spec.to_json())
         monkeypatch.setenv(SPEC_VARIABLE, str(folder / "order.json"))
         monkeypatch.chdir(folder)
 

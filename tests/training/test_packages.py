@@ -23,7 +23,7 @@ SPEC = TrainingSpec(
     script="train.py",
     output_uri="gs://bucket/vertex/digits/run/output",
     parameters={"C": 10.0},
-    data={},
+    addresses={},
 )
 
 
