@@ -47,13 +47,14 @@ def download(
         headers["x-guploader-response-body-transformations"] = "gunzipped"
         return Streamed(source, 0, row.size, 200, headers, unzipped=True)
     try:
-        start, end = _range(call.headers.get("range"), row.size)
+        wanted = _range(call.headers.get("range"), row.size)
     except StorageError:
         source.close()
         raise
+    start, end = wanted or (0, row.size)
     headers["accept-ranges"] = "bytes"
     headers["content-length"] = str(end - start)
-    if (start, end) == (0, row.size) and not RANGE.fullmatch(call.headers.get("range", "").strip()):
+    if wanted is None:
         return Streamed(source, 0, row.size, 200, headers)
     headers["content-range"] = f"bytes {start}-{end - 1}/{row.size}"
     return Streamed(source, start, end, 206, headers)
@@ -102,18 +103,18 @@ def _is_unzipped(row: Object, call: Call) -> bool:
     return "gzip" not in call.headers.get("accept-encoding", "")
 
 
-def _range(header: str | None, size: int) -> tuple[int, int]:
-    """Return the wanted bytes, from and up to (exclusive); a header that is none, or wants several, wants all."""
+def _range(header: str | None, size: int) -> tuple[int, int] | None:
+    """Return the wanted bytes, from and up to (exclusive); None is all, as for a header that wants several parts."""
     found = RANGE.fullmatch((header or "").strip())
     if found is None or found.groups() == ("", ""):
-        return 0, size
+        return None
     first, last = found.groups()
     if not first:
         start, end = max(0, size - int(last)), size
     else:
         start, end = int(first), min(size, int(last) + 1) if last else size
         if last and int(last) < int(first):
-            return 0, size
+            return None
     if start >= size:
         raise StorageError(
             416, "requestedRangeNotSatisfiable", "Request range not satisfiable", location=("header", "Range")

@@ -81,7 +81,7 @@ def read_page(tables: Tables, wanted: Wanted, place: Place | None) -> Page:
         for row in found:
             if row.name == at.name and row.generation <= at.generation:
                 continue
-            if len(rows) + len(prefixes) == wanted.limit:
+            if len(rows) + len(prefixes) >= wanted.limit:
                 return Page(rows, prefixes, Place(row.name, row.generation - 1))
             folder = _folder(row.name, wanted)
             if folder is not None and (folder != row.name or not wanted.with_folders):

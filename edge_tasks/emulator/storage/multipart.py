@@ -30,15 +30,19 @@ class Parts:
 
     def __init__(self, body: Body, content_type: str) -> None:
         self._pieces = body.pieces()
-        self._delimiter = b"\r\n--" + boundary_of(content_type)
-        # The first delimiter has no line before it.
-        self._waiting = b"\r\n"
+        self._delimiter = b"--" + boundary_of(content_type)
+        self._waiting = b""
 
     async def first(self) -> bytes:
         """Return the content of the first part."""
         before = await self._until(self._delimiter)
         if before is None:
             raise invalid("The body has no parts.")
+        while b"\n" not in self._waiting and await self._more():
+            pass
+        # Lines end with CRLF; gcsfs ends them with LF. The one before a delimiter belongs to it.
+        ending = b"\n" if self._waiting.partition(b"\n")[0].rstrip(b" \t") == b"" else b"\r\n"
+        self._delimiter = ending + self._delimiter
         await self._header()
         content = await self._until(self._delimiter)
         if content is None:
@@ -69,7 +73,7 @@ class Parts:
             pass
 
     async def _header(self) -> bytes:
-        """Return the header of a part. Its lines end with CRLF; some clients leave out the CR."""
+        """Return the header of a part."""
         while True:
             for end in (b"\r\n\r\n", b"\n\n"):
                 at = self._waiting.find(end)

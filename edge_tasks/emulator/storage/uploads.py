@@ -28,6 +28,8 @@ from edge_tasks.emulator.storage.request import Answer, Call, GoneError, json_ob
 # All requests of an upload but the last carry a multiple of this.
 GRAIN = 256 * 1024
 SECONDS_TO_LIVE = 7 * 24 * 3600
+# So long a new request waits for what has come by the connection before; seconds.
+PATIENCE = 1.0
 CONTENT_RANGE = re.compile(r"bytes (?:(\d+)-(\d+|\*)|\*)/(\d+|\*)")
 
 
@@ -52,7 +54,10 @@ class Uploads:
 
     async def insert(self, call: Call) -> Answer:
         """POST /upload/storage/v1/b/BUCKET/o: a media or a multipart upload, or the begin of a resumable one."""
-        kind = call.query.get("uploadType") or ("resumable" if "upload_id" in call.query else "media")
+        if "upload_id" in call.query:
+            # gcsfs sends the bytes of a resumable upload with POST.
+            return await self.resume(call)
+        kind = call.query.get("uploadType", "media")
         if kind == "media":
             return await self._media(call)
         if kind == "multipart":
@@ -152,10 +157,9 @@ class Uploads:
         """PUT to the address of a resumable upload: bytes, or the question how many have arrived."""
         upload_id = call.query.get("upload_id", "")
         session = self._session(upload_id)
-        turn = session.begin_turn()
-        async with session.lock:
+        async with session.turn():
             try:
-                return await self._resume(call, session, turn)
+                return await self._resume(call, session)
             except OSError:
                 session.forget()
                 raise
@@ -167,8 +171,7 @@ class Uploads:
         """DELETE the address of a resumable upload."""
         upload_id = call.query.get("upload_id", "")
         session = self._session(upload_id)
-        session.begin_turn()
-        async with session.lock:
+        async with session.turn():
             session.end()
             await self._index.change(lambda tables: tables.delete_upload(upload_id))
         self._sessions.pop(upload_id, None)
@@ -182,7 +185,7 @@ class Uploads:
             raise StorageError(410, "uploadExpired", "The resumable upload has expired: begin a new one.")
         return self._sessions.setdefault(upload_id, _Session(upload, self._contents))
 
-    async def _resume(self, call: Call, session: _Session, turn: int) -> Answer:
+    async def _resume(self, call: Call, session: _Session) -> Answer:
         upload = self._index.tables.upload(session.upload.id)
         if upload is None:
             raise StorageError(404, "notFound", "The resumable upload does not exist, or was cancelled.")
@@ -197,7 +200,7 @@ class Uploads:
             if total != held:
                 return _so_far(held)
         else:
-            await self._receive(call, session, turn, first, last)
+            await self._receive(call, session, first, last)
             held = session.size
             if total is None and last is None:
                 # The request had all that was left, however much that was to be.
@@ -210,7 +213,7 @@ class Uploads:
                 return _so_far(held)
         return await self._end(call, session)
 
-    async def _receive(self, call: Call, session: _Session, turn: int, first: int, last: int | None) -> None:
+    async def _receive(self, call: Call, session: _Session, first: int, last: int | None) -> None:
         """Take the bytes of one request; of a request that breaks off, those that came in whole grains."""
         if first > session.size:
             message = (
@@ -224,7 +227,6 @@ class Uploads:
         limit = None if last is None else last + 1
         try:
             async for piece in ahead(call.body.pieces(), session.wait_for):
-                session.check_turn(turn)
                 fresh = piece[known:] if known > 0 else piece
                 known = max(0, known - len(piece))
                 if limit is not None and session.size + len(fresh) > limit:
@@ -305,8 +307,7 @@ class _Session:
 
     def __init__(self, upload: Upload, contents: Contents) -> None:
         self.upload = upload
-        self.lock = asyncio.Lock()
-        self.turn = 0
+        self._lock = asyncio.Lock()
         self.ended = False
         self._contents = contents
         self._descriptor: int | None = None
@@ -318,18 +319,21 @@ class _Session:
         """How many bytes have arrived."""
         return self._sums.size
 
-    def begin_turn(self) -> int:
-        """Say that a new request has come: the one before is left by its client."""
-        self.turn += 1
-        if self._coming is not None:
-            # Nothing may ever come by the old connection, not even its end.
-            self._coming.cancel()
-        return self.turn
-
-    def check_turn(self, turn: int) -> None:
-        """End a request that its client has left."""
-        if self.turn != turn:
-            raise GoneError
+    @contextlib.asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Wait until the request before has ended; its client has come back, so that it ends soon, or is ended."""
+        try:
+            await asyncio.wait_for(self._lock.acquire(), PATIENCE)
+        except asyncio.TimeoutError:
+            if self._coming is not None:
+                # Nothing may ever come by the old connection, not even its end.
+                self._coming.cancel()
+            await self._lock.acquire()
+        try:
+            yield
+        finally:
+            self._coming = None
+            self._lock.release()
 
     def wait_for(self, coming: asyncio.Future[bytes]) -> None:
         """Say what the present request waits for."""
