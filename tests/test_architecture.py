@@ -180,6 +180,15 @@ def test_only_layout_spells_folders_objects_and_labels() -> None:
                 assert not (isinstance(node.right, ast.Constant) and node.right.value in ("models", "services")), path
 
 
+def test_only_the_bucket_calls_google_for_objects() -> None:
+    """So each of these calls has the limits that `Cloud` gives the bucket."""
+    calls = {"blob", "get_blob", "list_blobs", "upload_from_string", "upload_from_filename", "download_as_bytes"}
+    for top, path in modules():
+        if top != ALONE and path != PACKAGE / "cloud" / "bucket.py":
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                assert not (isinstance(node, ast.Attribute) and node.attr in calls), f"{path}:{node.lineno}"
+
+
 def test_no_program_is_started_through_a_shell() -> None:
     """So no name out of edge.yaml can become a command."""
     for _, path in modules():

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from edge_tasks.cloud.client import CALL_TIMEOUT, Cloud, sdk_errors
+from edge_tasks.cloud.client import Cloud, sdk_errors
 from edge_tasks.cloud.jobs import Job, job_fields
 
 
@@ -51,29 +51,27 @@ def create_batch_job(
         },
     }
     with sdk_errors("start the batch prediction job"):
-        return _job(
-            cloud.jobs.create_batch_prediction_job(parent=cloud.parent, batch_prediction_job=job, timeout=CALL_TIMEOUT)
-        )
+        return _job(cloud.jobs.create_batch_prediction_job(parent=cloud.parent, batch_prediction_job=job))
 
 
 def get_batch_job(cloud: Cloud, name: str) -> BatchJob:
     """Return the batch prediction job `name` as it is now."""
     with sdk_errors(f"look at the batch prediction job {name}"):
-        return _job(cloud.jobs.get_batch_prediction_job(name=name, timeout=CALL_TIMEOUT))
+        return _job(cloud.jobs.get_batch_prediction_job(name=name))
 
 
 def find_batch_jobs(cloud: Cloud, label: str, value: str) -> list[BatchJob]:
     """Return the batch prediction jobs that carry the label, newest first."""
     request = {"parent": cloud.parent, "filter": f'labels.{label}="{value}"'}
     with sdk_errors("look for earlier batch prediction jobs"):
-        found = cloud.jobs.list_batch_prediction_jobs(request=request, timeout=CALL_TIMEOUT)
+        found = cloud.jobs.list_batch_prediction_jobs(request=request)
         return sorted((_job(message) for message in found), key=lambda job: job.created, reverse=True)
 
 
 def cancel_batch_job(cloud: Cloud, name: str) -> None:
     """Ask for the end of the batch prediction job `name`, which comes some time later."""
     with sdk_errors(f"cancel the batch prediction job {name}"):
-        cloud.jobs.cancel_batch_prediction_job(name=name, timeout=CALL_TIMEOUT)
+        cloud.jobs.cancel_batch_prediction_job(name=name)
 
 
 def _job(message: Any) -> BatchJob:

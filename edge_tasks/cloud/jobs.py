@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from edge_tasks.cloud.client import CALL_TIMEOUT, Cloud, sdk_errors
+from edge_tasks.cloud.client import Cloud, sdk_errors
 
 DONE_STATES = frozenset({"SUCCEEDED", "FAILED", "CANCELLED", "PAUSED", "EXPIRED", "PARTIALLY_SUCCEEDED"})
 
@@ -114,27 +114,27 @@ def create_job(cloud: Cloud, display_name: str, plan: JobPlan, labels: Mapping[s
     """Create a custom job that runs `plan`."""
     job = {"display_name": display_name, "labels": dict(labels), "job_spec": job_spec(plan)}
     with sdk_errors("start the training job"):
-        return _job(cloud.jobs.create_custom_job(parent=cloud.parent, custom_job=job, timeout=CALL_TIMEOUT))
+        return _job(cloud.jobs.create_custom_job(parent=cloud.parent, custom_job=job))
 
 
 def get_job(cloud: Cloud, name: str) -> Job:
     """Return the custom job `name` as it is now."""
     with sdk_errors(f"look at the training job {name}"):
-        return _job(cloud.jobs.get_custom_job(name=name, timeout=CALL_TIMEOUT))
+        return _job(cloud.jobs.get_custom_job(name=name))
 
 
 def find_jobs(cloud: Cloud, label: str, value: str) -> list[Job]:
     """Return the custom jobs that carry the label, newest first."""
     request = {"parent": cloud.parent, "filter": f'labels.{label}="{value}"'}
     with sdk_errors("look for earlier training jobs"):
-        jobs = [_job(message) for message in cloud.jobs.list_custom_jobs(request=request, timeout=CALL_TIMEOUT)]
+        jobs = [_job(message) for message in cloud.jobs.list_custom_jobs(request=request)]
     return sorted(jobs, key=lambda job: job.created, reverse=True)
 
 
 def cancel_job(cloud: Cloud, name: str) -> None:
     """Ask for the end of the custom job `name`, which comes some time later."""
     with sdk_errors(f"cancel the training job {name}"):
-        cloud.jobs.cancel_custom_job(name=name, timeout=CALL_TIMEOUT)
+        cloud.jobs.cancel_custom_job(name=name)
 
 
 def console_page(cloud: Cloud, job: Job) -> str | None:
