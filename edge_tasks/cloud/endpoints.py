@@ -10,6 +10,7 @@ from typing import Any
 from edge_tasks.cloud.client import Cloud, sdk_errors
 from edge_tasks.cloud.operations import OPERATION_LIMIT, begun, take_away, wait
 from edge_tasks.domain.config import ModelConfig
+from edge_tasks.domain.machines import machine_spec
 from edge_tasks.errors import CloudError, NotFoundError
 
 # Seconds. Google takes many minutes to deploy; a local deploy takes one second.
@@ -68,10 +69,9 @@ def start_deployment(
     serves; what served before stays deployed until it is undeployed.
     https://cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations.endpoints/deployModel
     """
-    machine: dict[str, Any] = {"machine_type": settings.serving_machine_type}
-    if settings.serving_accelerator_type:
-        machine["accelerator_type"] = settings.serving_accelerator_type
-        machine["accelerator_count"] = settings.serving_accelerator_count
+    machine = machine_spec(
+        settings.serving_machine_type, settings.serving_accelerator_type, settings.serving_accelerator_count
+    )
     deployed_model: dict[str, Any] = {
         "model": model,
         "display_name": display_name,
