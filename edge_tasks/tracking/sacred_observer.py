@@ -101,20 +101,21 @@ def recorded(
         yield journal.note
 
 
-def silence_sacred(main: Callable[..., Any]) -> None:
-    """Keep Sacred from warning that nobody observes the runs of `main`: their observer comes when they have begun."""
-    main.observed_later = True  # type: ignore[attr-defined]
-
-
 _warn_if_unobserved = Run.warn_if_unobserved
+
+
+def silence_sacred(main: Callable[..., Any]) -> None:
+    """Keep Sacred from warning that nobody observes the runs of `main`: their observer comes when they have begun.
+
+    Only a script asks for that; a train.py that is imported leaves Sacred as it is.
+    """
+    main.observed_later = True  # type: ignore[attr-defined]
+    Run.warn_if_unobserved = _warn_if_never_observed
 
 
 def _warn_if_never_observed(run: Run) -> None:
     if not getattr(run.main_function, "observed_later", False):
         _warn_if_unobserved(run)
-
-
-Run.warn_if_unobserved = _warn_if_never_observed
 
 
 @contextlib.contextmanager
