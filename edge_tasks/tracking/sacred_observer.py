@@ -20,8 +20,8 @@ from edge_tasks.domain.json_values import plain
 from edge_tasks.domain.runs import COMPLETED, FAILED, RUNNING, utc_now
 from edge_tasks.tracking.backend import TrackingBackend
 from edge_tasks.tracking.event_log import EventLog, short_result
-from edge_tasks.tracking.mongo import URI_VARIABLE, BackgroundMongoObserver, wants_mongo
 from edge_tasks.tracking.output_capture import output_into
+from edge_tasks.tracking.sinks.mongo import URI_VARIABLE, MongoEvents, wants_mongo
 from edge_tasks.tracking.uploader_process import tell
 
 # The id of the run that a training repeats; set by `experiments.reproduce`.
@@ -96,7 +96,7 @@ def recorded(
         return
     run.observers.append(EventObserver(journal))
     if wants_mongo(place.config):
-        run.observers.append(BackgroundMongoObserver(run, run_id, _mongo_address(place), journal.output, tell))
+        run.observers.append(MongoEvents(run, run_id, _mongo_address(place), journal.output, tell))
     with _captured(run, journal.output):
         yield journal.note
 
