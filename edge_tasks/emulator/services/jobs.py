@@ -38,6 +38,9 @@ MOST_POOLS = 4
 # Of one job; one machine does not run more.
 MOST_REPLICAS = 32
 
+# https://cloud.google.com/vertex-ai/docs/reference/rest/v1/DiskSpec
+DEFAULT_DISK, DEFAULT_DISK_SIZE = "pd-ssd", 100
+
 
 class Jobs:
     """Custom jobs: kept in the store, run by the job runner, several side by side."""
@@ -95,6 +98,9 @@ class Jobs:
         """
         job.name = f"{parent}/customJobs/{new_id()}"
         job.ClearField("web_access_uris")
+        for pool in job.job_spec.worker_pool_specs:
+            pool.disk_spec.boot_disk_type = pool.disk_spec.boot_disk_type or DEFAULT_DISK
+            pool.disk_spec.boot_disk_size_gb = pool.disk_spec.boot_disk_size_gb or DEFAULT_DISK_SIZE
         return self._runs.start(job, parent, lambda name: self._run(name, trial_id))
 
     async def ended(self, name: str) -> Message:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from edge_tasks.emulator.errors import invalid
 from edge_tasks.emulator.http.exchange import Reply, json_reply
+from edge_tasks.emulator.projects import project_id, project_number
 from edge_tasks.emulator.runtime import job_log
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class Logging:
         if not isinstance(size, int) or size < 0:
             raise invalid("pageSize must be a positive number.")
         offset = _read_token(body.get("pageToken") or "", job_id)
-        path = self._jobs.log_of(project, job_id)
+        path = self._jobs.log_of(str(project_number(project)), job_id)
         if path is None:
             return json_reply({})
         entries, following = job_log.read(path, offset=offset, since=since, limit=min(size, LARGEST_PAGE))
@@ -63,7 +64,7 @@ def _project(names: Any) -> str:
     kind, _, project = names[0].partition("/")
     if kind != "projects" or not re.fullmatch(r"[\w.:-]+", project):
         raise invalid(f'Invalid resource name {names[0]!r}: this emulator knows logs of "projects/PROJECT" only.')
-    return project
+    return project_id(project)
 
 
 def _read_filter(text: Any) -> tuple[str, int]:

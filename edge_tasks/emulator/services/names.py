@@ -7,13 +7,14 @@ import secrets
 from typing import TYPE_CHECKING, NamedTuple
 
 from edge_tasks.emulator.errors import ApiError, Code, invalid
+from edge_tasks.emulator.projects import PROJECT_ID
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from edge_tasks.emulator.schema.surface import Message
 
-PROJECT = r"[a-z0-9][a-z0-9:.-]{0,62}"
+PROJECT = PROJECT_ID
 LOCATION = r"[a-z0-9-]{1,40}"
 PARENT = re.compile(rf"projects/({PROJECT})/locations/({LOCATION})")
 MODEL = re.compile(rf"(projects/{PROJECT}/locations/{LOCATION})/models/([\w-]{{1,63}})(?:@([\w-]{{1,128}}))?")
@@ -46,6 +47,12 @@ def check_parent(parent: str) -> None:
     """Refuse a parent that is no `projects/P/locations/L`."""
     if not PARENT.fullmatch(parent):
         raise invalid(f"Invalid parent {parent!r}: it must be projects/PROJECT/locations/LOCATION.")
+
+
+def check_numeric_name(kind: str, name: str) -> None:
+    """Refuse the name of a resource whose id is no number, where Vertex AI gives numbers only, in its own words."""
+    if not name.rpartition("/")[2].isdecimal():
+        raise invalid(f"List of found errors:\t1.Field: name; Message: Invalid {kind} resource name.\t")
 
 
 def project_and_location(name: str) -> tuple[str, str]:

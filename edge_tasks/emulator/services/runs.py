@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from edge_tasks.emulator.errors import ApiError, Code, precondition, stopping
 from edge_tasks.emulator.runtime.job_runner import JobFailedError
+from edge_tasks.emulator.services.names import check_numeric_name
 from edge_tasks.emulator.services.registry import snake_case
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ class Runs:
 
     def get(self, name: str) -> Message:
         """Return a resource as it is now."""
+        check_numeric_name(self._kind, name)
         return self._context.database.get(self._kind, name)
 
     def save(self, resource: Message) -> None:
