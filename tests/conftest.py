@@ -2,17 +2,41 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from edge_tasks.adapters.cloud import Cloud, connect
-from edge_tasks.adapters.run_store import RunStore
-from edge_tasks.values.config import EdgeConfig
-from edge_tasks.values.edge_yaml import load_config
+from edge_tasks.cloud.client import Cloud, connect
+from edge_tasks.cloud.run_store import RunStore
+from edge_tasks.domain.config import EdgeConfig
+from edge_tasks.repo.edge_yaml import load_config
+from tests import needs, seeds
 from tests.buckets import bucket, emptied
 from tests.repositories import Repository, bake, copy
+
+# A shell starts what stands before `&` with Ctrl-C ignored, and every child would inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+seeds.draw()
+seeds.set_up_hypothesis()
+
+
+def pytest_configure() -> None:
+    """Refuse a misspelt EDGE_TESTS_REQUIRE before anything runs."""
+    needs.required()
+
+
+def pytest_report_header() -> str:
+    """Say what repeats this run."""
+    return f"EDGE_TESTS_SEED={seeds.first()} EDGE_TESTS_REQUIRE={','.join(sorted(needs.required()))}"
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Look at the marks `needs`, before any fixture of the test is made."""
+    needs.check(item)
 
 
 @pytest.fixture(scope="session")

@@ -8,16 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import pytest
 
 from tests.repositories import Repository
 
 MODEL = Path("models", "fashion-mnist")
-
-# Where Debian's package dataset-fashion-mnist puts the real ones.
-REAL = Path("/usr/share/datasets/fashion-mnist")
-
-with_real_data = pytest.mark.skipif(not REAL.is_dir(), reason="needs Debian's package dataset-fashion-mnist")
 
 
 def bar(label: int) -> npt.NDArray[np.uint8]:

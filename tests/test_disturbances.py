@@ -1,6 +1,6 @@
 """Trainings as jobs that are disturbed at random moments: no model is lost, and none is recorded that is not good.
 
-EDGE_DISTURBANCES is how many are tried (default 3), EDGE_DISTURBANCES_SEED the first one's seed, to repeat what failed.
+EDGE_DISTURBANCES is how many are tried (default 3), EDGE_TESTS_SEED the first one's seed, to repeat what failed.
 """
 
 from __future__ import annotations
@@ -20,16 +20,17 @@ from typing import Any
 import psutil
 import pytest
 
-from edge_tasks.adapters import jobs
-from edge_tasks.adapters.cloud import Cloud, connect
-from edge_tasks.values import lineage
-from edge_tasks.values.edge_yaml import load_config
-from edge_tasks.values.files import folder_sha256
+from edge_tasks.cloud import jobs
+from edge_tasks.cloud.client import Cloud, connect
+from edge_tasks.repo import layout
+from edge_tasks.repo.edge_yaml import load_config
+from edge_tasks.repo.files import folder_sha256
+from tests import seeds
 from tests.repositories import Repository
 from tests.tcp_proxy import TcpProxy
 
 COUNT = int(os.environ.get("EDGE_DISTURBANCES", "3"))
-FIRST_SEED = int(os.environ.get("EDGE_DISTURBANCES_SEED") or random.SystemRandom().randrange(10**6))
+FIRST_SEED = seeds.first()
 
 TRAIN = ("python", "models/hello-world/train.py", "with", "is_vertex=True")
 
@@ -82,7 +83,7 @@ class Laboratory:
 
     def versions(self, cloud: Cloud) -> list[str]:
         """Return the run of each registered version; none has two."""
-        model_id = lineage.registry_model_id(cloud.bucket_name, "hello-world")
+        model_id = layout.registry_model_id(cloud.bucket_name, "hello-world")
         try:
             listed = list(cloud.models.list_model_versions(name=f"{cloud.parent}/models/{model_id}"))
         except Exception as error:  # none is registered yet
@@ -169,7 +170,7 @@ def disturb(laboratory: Laboratory, seed: int) -> None:
     random.seed(seed)
     disturbance = DISTURBANCES[seed % len(DISTURBANCES)]
     moment = random.uniform(0.0, laboratory.duration)
-    say(f"--- EDGE_DISTURBANCES_SEED={seed}: {disturbance.__name__} after {moment:.2f} s\n")
+    say(f"--- EDGE_TESTS_SEED={seed}: {disturbance.__name__} after {moment:.2f} s\n")
     laboratory.change_training(seed)
     earlier = {job.name for job in laboratory.jobs()}
     before = laboratory.trained()

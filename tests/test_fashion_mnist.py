@@ -11,7 +11,8 @@ from urllib.parse import unquote, urlsplit
 import pytest
 import yaml
 
-from tests.fashion_mnist import MODEL, REAL, lead_to, use_made_up_data, with_real_data, write_data
+from tests.fashion_mnist import MODEL, lead_to, use_made_up_data, write_data
+from tests.needs import FASHION_MNIST
 from tests.repositories import Repository, copy
 
 PIPELINE = f"{MODEL}/dvc.yaml"
@@ -39,7 +40,7 @@ def made_up(baked: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) ->
 @pytest.fixture(scope="module")
 def real(baked: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Repository]:
     repository = copy(baked["fashion-mnist"], tmp_path_factory.mktemp("fashion"))
-    lead_to(repository, REAL)
+    lead_to(repository, FASHION_MNIST)
     try:
         repository.run("invoke", "init")
         repository.run("dvc", "repro", PIPELINE)  # 45 s on two cores that do nothing else
@@ -112,7 +113,7 @@ class TestMadeUpData:
         assert "Ankle boot" in page.read_text()
 
 
-@with_real_data
+@pytest.mark.needs("fashion-mnist")
 @pytest.mark.timeout(900)
 class TestRealData:
     def test_the_classifier_is_good_and_small(self, real: Repository) -> None:

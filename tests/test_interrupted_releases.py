@@ -1,6 +1,6 @@
 """Releases that are ended at random moments: nothing is forgotten, and the next release puts everything right.
 
-EDGE_INTERRUPTIONS says how often, EDGE_INTERRUPTIONS_SEED where the random moments begin.
+EDGE_INTERRUPTIONS says how often, EDGE_TESTS_SEED where the random moments begin.
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ from typing import Any
 
 import pytest
 
-from edge_tasks.adapters.store import StateStore
+from edge_tasks.cloud.state_store import StateStore
+from tests import seeds
 from tests.test_releases import NAME, Team, shared
 
 __all__ = ["shared"]
 
 COUNT = int(os.environ.get("EDGE_INTERRUPTIONS", "8"))
-FIRST_SEED = int(os.environ.get("EDGE_INTERRUPTIONS_SEED", "0"))
+FIRST_SEED = seeds.first()
 
 AWAY = [["model.undeploy"], ["model.remove", "--yes"]]
 COMMANDS = [["model.deploy"], ["model.deploy", "--traffic", "20"], ["model.promote"], ["model.rollback"], *AWAY]

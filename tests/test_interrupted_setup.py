@@ -1,6 +1,6 @@
 """`init` and `teardown` that are ended at random moments: the same again does the rest.
 
-EDGE_INTERRUPTIONS says how often, EDGE_INTERRUPTIONS_SEED where the random moments begin.
+EDGE_INTERRUPTIONS says how often, EDGE_TESTS_SEED where the random moments begin.
 """
 
 from __future__ import annotations
@@ -13,16 +13,17 @@ from pathlib import Path
 
 import pytest
 
-from edge_tasks.adapters.store import StateStore
-from edge_tasks.values.state import ModelState
-from edge_tasks.work import teardown
+from edge_tasks.cloud.state_store import StateStore
+from edge_tasks.domain.state import ModelState
+from edge_tasks.releases import teardown
+from tests import seeds
 from tests.repositories import Repository, copy
 from tests.test_releases import Team, shared
 
 __all__ = ["shared"]
 
 COUNT = int(os.environ.get("EDGE_INTERRUPTIONS", "3"))
-FIRST_SEED = int(os.environ.get("EDGE_INTERRUPTIONS_SEED", "0"))
+FIRST_SEED = seeds.first()
 SEEDS = range(FIRST_SEED, FIRST_SEED + COUNT)
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
 

@@ -19,9 +19,9 @@ import requests
 from PIL import Image
 from playwright.sync_api import Browser, Page
 
-from edge_tasks.adapters.cloud import client_environment
-from edge_tasks.values.edge_yaml import load_config
-from tests.browser import CHROMIUM, LIMIT, chromium
+from edge_tasks.cloud.client import client_environment
+from edge_tasks.repo.edge_yaml import load_config
+from tests.browser import LIMIT, chromium
 from tests.fashion_mnist import bar, use_made_up_data
 from tests.repositories import Repository, copy
 
@@ -241,7 +241,7 @@ def browser() -> Iterator[Browser]:
         yield browser
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium")
+@pytest.mark.needs("chromium")
 class TestInABrowser:
     @pytest.fixture
     def page(self, browser: Browser, service: Service) -> Page:

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from edge_tasks.emulator.schema.surface import Message
 
+# Who acts in an emulator, where nobody says who they are.
+ACCOUNT = "local@vertex-ai-emulator.iam.gserviceaccount.com"
 # The forms of https://cloud.google.com/resource-manager/reference/rest/v3/projects, and shorter ones, which tests like.
 PROJECT_ID = r"[a-z0-9][a-z0-9:.-]{0,62}"
 SMALLEST, COUNT = 100_000_000_000, 900_000_000_000
