@@ -22,7 +22,6 @@ from edge_tasks.emulator.services.names import (
     project_and_location,
 )
 from edge_tasks.emulator.services.runs import Runs
-from edge_tasks.emulator.store.listing import page
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,9 +48,8 @@ class Jobs:
 
     def __init__(self, context: Context, operations: Operations, runner: JobRunner) -> None:
         self._context = context
-        self._operations = operations
         self._runner = runner
-        self._runs = Runs(context, KIND, "JobState")
+        self._runs = Runs(context, operations, KIND, "JobState")
 
     async def create_custom_job(self, request: Message) -> Message:
         """Store a job and start it."""
@@ -70,26 +68,15 @@ class Jobs:
 
     async def list_custom_jobs(self, request: Message) -> Message:
         """Return the jobs of a location, newest first."""
-        check_parent(request.parent)
-        rows = self._context.database.children(KIND, request.parent)
-        jobs, token = page(rows, request, self._context.surface.new(KIND).DESCRIPTOR)
-        return self._context.surface.new("ListCustomJobsResponse", custom_jobs=jobs, next_page_token=token)
+        return self._runs.listed(request)
 
     async def cancel_custom_job(self, request: Message) -> Message:
         """End a job's processes; a job that has ended stays as it is."""
-        self._runs.cancel(request.name)
-        return self._context.surface.new("google.protobuf.Empty")
+        return self._runs.cancel(request.name)
 
     async def delete_custom_job(self, request: Message) -> Message:
         """Forget a job that has ended, and its log."""
-        job = self._runs.get(request.name)
-        self._runs.check_final(job)
-
-        async def work() -> Message:
-            await self.delete(job.name)
-            return self._context.surface.new("google.protobuf.Empty")
-
-        return await self._operations.start("JobService.DeleteCustomJob", job.name, work())
+        return await self._runs.delete(request, lambda job: self._remove_folder(job.name))
 
     def start(self, parent: str, job: Message, trial_id: str = "") -> Message:
         """Store a checked job and start it, for a client or for a job of another kind.
@@ -110,7 +97,7 @@ class Jobs:
     async def delete(self, name: str) -> None:
         """Forget a job, and its log."""
         self._context.database.delete(name)
-        await asyncio.to_thread(shutil.rmtree, self.folder(name).path, ignore_errors=True)
+        await self._remove_folder(name)
 
     def folder(self, name: str) -> JobFolder:
         """Return the folder of a job."""
@@ -121,6 +108,9 @@ class Jobs:
         folder = self.folder(job_id)
         owner = folder.path / "project"
         return folder.log if owner.is_file() and owner.read_text() == project else None
+
+    async def _remove_folder(self, name: str) -> None:
+        await asyncio.to_thread(shutil.rmtree, self.folder(name).path, ignore_errors=True)
 
     def recover(self) -> None:
         """Fail the jobs that an earlier run of the emulator could not finish: their processes are gone."""
