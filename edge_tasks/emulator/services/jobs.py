@@ -103,11 +103,16 @@ class Jobs:
         """Return the folder of a job."""
         return JobFolder(self._context.data / "jobs" / name.rpartition("/")[2])
 
-    def log_of(self, project: str, job_id: str) -> Path | None:
-        """Return the log file of a job of a project."""
+    def logs_of(self, project: str, job_id: str) -> list[Path]:
+        """Return the log file of a job of a project, those of its trials when it tunes hyperparameters."""
         folder = self.folder(job_id)
         owner = folder.path / "project"
-        return folder.log if owner.is_file() and owner.read_text() == project else None
+        if owner.is_file():
+            return [folder.log] if owner.read_text() == project else []
+        for row in self._context.database.every("HyperparameterTuningJob"):
+            if row.message.name.startswith(f"projects/{project}/") and row.message.name.endswith(f"/{job_id}"):
+                return [self.folder(trial.custom_job).log for trial in row.message.trials]
+        return []
 
     async def _remove_folder(self, name: str) -> None:
         await asyncio.to_thread(shutil.rmtree, self.folder(name).path, ignore_errors=True)

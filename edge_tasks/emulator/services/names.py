@@ -7,6 +7,7 @@ import secrets
 from typing import TYPE_CHECKING, NamedTuple
 
 from edge_tasks.emulator.errors import ApiError, Code, invalid
+from edge_tasks.emulator.http.exchange import IS_BETA
 from edge_tasks.emulator.projects import PROJECT_ID
 
 if TYPE_CHECKING:
@@ -80,6 +81,14 @@ def parse_model(name: str, field: str = "name") -> ModelName:
 def new_id() -> str:
     """Return an id as Vertex AI makes them: a number of 19 digits that fits 63 bits."""
     return str(10**18 + secrets.randbelow(8 * 10**18))
+
+
+def new_operation_id() -> str:
+    """Return the id of an operation: its first digit tells whether it was asked for by v1beta1.
+
+    An operation holds messages of the version that it was asked for, and clients poll it by a path without a version.
+    """
+    return f"{9 if IS_BETA.get() else secrets.choice('12345678')}{secrets.randbelow(2 * 10**17):018}"
 
 
 def check_display_name(resource: Message, *, required: bool = True) -> None:

@@ -7,7 +7,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from edge_tasks.emulator.errors import ApiError, Code, not_found, stopping
-from edge_tasks.emulator.services.names import new_id
+from edge_tasks.emulator.services.names import new_operation_id
 from edge_tasks.emulator.store.listing import page
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Operations:
         record = self._context.surface.rpcs[f"{VERTEX}.{rpc}"]
         at_once = record.operation_metadata == OF_DELETIONS or record.full_name in AT_ONCE
         owner = _location(resource) if at_once else resource
-        operation = self._context.surface.new(KIND, name=f"{owner}/operations/{new_id()}")
+        operation = self._context.surface.new(KIND, name=f"{owner}/operations/{new_operation_id()}")
         if metadata is None:
             metadata = self._context.surface.message_class(record.operation_metadata or "")()
         metadata.generic_metadata.create_time.GetCurrentTime()
