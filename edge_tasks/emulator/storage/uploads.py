@@ -24,6 +24,7 @@ from edge_tasks.emulator.storage.multipart import Parts
 from edge_tasks.emulator.storage.names import check_object, quoted
 from edge_tasks.emulator.storage.objects import find, keep, put, told
 from edge_tasks.emulator.storage.request import Answer, Call, GoneError, json_object
+from edge_tasks.emulator.time_limit import time_limit
 
 # All requests of an upload but the last carry a multiple of this.
 GRAIN = 256 * 1024
@@ -323,7 +324,8 @@ class _Session:
     async def turn(self) -> AsyncIterator[None]:
         """Wait until the request before has ended; its client has come back, so that it ends soon, or is ended."""
         try:
-            await asyncio.wait_for(self._lock.acquire(), PATIENCE)
+            async with time_limit(PATIENCE):
+                await self._lock.acquire()
         except asyncio.TimeoutError:
             if self._coming is not None:
                 # Nothing may ever come by the old connection, not even its end.
