@@ -113,10 +113,10 @@ def _run(number: int) -> dict[str, Any]:
 
 def _record(repository: Path, runs: list[dict[str, Any]]) -> None:
     """Write the records of `runs` as trainings do."""
-    from edge_tasks.adapters.cloud import connect
-    from edge_tasks.adapters.run_store import RunStore
-    from edge_tasks.values.edge_yaml import load_config
-    from edge_tasks.values.run_record import COMPLETED, RunRecord
+    from edge_tasks.cloud.client import connect
+    from edge_tasks.cloud.run_store import RunStore
+    from edge_tasks.domain.runs import COMPLETED, RunRecord
+    from edge_tasks.repo.edge_yaml import load_config
 
     config = load_config(repository)
     store = RunStore(connect(config, repository), config)

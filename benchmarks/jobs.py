@@ -12,9 +12,9 @@ from typing import Any
 from benchmarks.laboratory import Laboratory
 from benchmarks.row import DifferenceRow, Peer, Row
 from benchmarks.sample import compared
-from edge_tasks.adapters import jobs
-from edge_tasks.adapters.cloud import Cloud, connect
-from edge_tasks.values.edge_yaml import load_config
+from edge_tasks.cloud import jobs
+from edge_tasks.cloud.client import Cloud, connect
+from edge_tasks.repo.edge_yaml import load_config
 
 POLL_INTERVAL = 0.02
 AT_MOST = 2.0

@@ -13,7 +13,7 @@ import psutil
 from benchmarks.laboratory import Laboratory
 from benchmarks.row import Row
 from benchmarks.sample import Sample, timed
-from edge_tasks.adapters import local
+from edge_tasks.tools import emulator_process
 
 ENDPOINTS = 50
 MODELS = 60
@@ -35,7 +35,7 @@ class MemoryRow(Row):
 def measure(laboratory: Laboratory) -> Iterator[Row]:
     """Deploy the digits model many times, beside each other."""
     laboratory.deployed()
-    servers = local.running(laboratory.repository)
+    servers = emulator_process.running(laboratory.repository)
     assert servers is not None
     name = laboratory.run("invoke", "model.get-endpoint").strip()
     model = _model(servers.vertex_url, name)

@@ -13,7 +13,7 @@ from benchmarks.fixed_answers import serving
 from benchmarks.laboratory import Laboratory
 from benchmarks.row import Peer, Row, SlowestRow
 from benchmarks.sample import compared
-from edge_tasks.adapters import local
+from edge_tasks.tools import emulator_process
 
 AT_MOST = 0.002
 REPETITIONS = 1000
@@ -29,7 +29,7 @@ def measure(laboratory: Laboratory) -> Iterator[Row]:
     laboratory.deployed()
     payload = json.loads((laboratory.repository / "models" / "digits" / "test_payload.json").read_text("utf-8"))
     row = payload["instances"][0]
-    servers = local.running(laboratory.repository)
+    servers = emulator_process.running(laboratory.repository)
     assert servers is not None
     name = laboratory.run("invoke", "model.get-endpoint").strip()
     url = f"{servers.vertex_url}/v1/{name}"

@@ -13,8 +13,8 @@ import textwrap
 import time
 from typing import TYPE_CHECKING, Any
 
+from edge_tasks.domain.progress import duration
 from edge_tasks.errors import EdgeError
-from edge_tasks.values.progress import duration
 
 if TYPE_CHECKING:
     from rich.console import Console as RichConsole

@@ -10,6 +10,7 @@
     │   ├── NoAnswerError     nothing answered: the network, or the server, is away
     │   ├── ForbiddenError    this account may not do that
     │   └── ConflictError     it exists already, or was changed by somebody else meanwhile
+    │       └── BucketTakenError  the bucket's name belongs to somebody else
     ├── DataError             data that DVC should have is not there
     ├── GitError              git refuses something, or is not there
     └── TrainingError         a training failed or gave no usable result
@@ -21,7 +22,7 @@ from __future__ import annotations
 
 import errno
 
-from edge_tasks.values.secrecy import without_logins
+from edge_tasks.redaction import redact_logins
 
 
 class EdgeError(Exception):
@@ -33,8 +34,8 @@ class EdgeError(Exception):
     """
 
     def __init__(self, problem: str, hint: str | None = None):
-        self.problem = without_logins(problem)
-        self.hint = without_logins(hint) if hint else hint
+        self.problem = redact_logins(problem)
+        self.hint = redact_logins(hint) if hint else hint
         super().__init__(self.problem)
 
     def __str__(self) -> str:
@@ -76,6 +77,10 @@ class ForbiddenError(CloudError):
 
 class ConflictError(CloudError):
     """It exists already, or somebody else changed it meanwhile."""
+
+
+class BucketTakenError(ConflictError):
+    """The bucket's name belongs to somebody else: names are unique in the world."""
 
 
 class DataError(EdgeError):

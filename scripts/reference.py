@@ -8,8 +8,8 @@ from typing import Any
 
 from invoke.parser.context import ParserContext
 
+from edge_tasks.domain.config import json_schema
 from edge_tasks.tasks import namespace
-from edge_tasks.values.config import json_schema
 
 HEAD = """\
 # Reference

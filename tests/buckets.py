@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from edge_tasks.adapters import local, storage
-from edge_tasks.adapters.cloud import Cloud, connect
-from edge_tasks.values.edge_yaml import load_config
+from edge_tasks.cloud import storage
+from edge_tasks.cloud.client import Cloud, connect
+from edge_tasks.repo.edge_yaml import load_config
+from edge_tasks.tools import emulator_process
 
 EDGE_YAML = """\
 google_cloud_project: {project_id: my-project, region: us-central1}
@@ -26,7 +27,7 @@ def bucket(root: Path, edge_yaml: str = EDGE_YAML) -> Iterator[Path]:
         storage.create_bucket(connect(load_config(root, {}), root))
         yield root
     finally:
-        local.stop(root)
+        emulator_process.stop(root)
 
 
 @contextmanager

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from edge_tasks.adapters.cloud import Cloud, connect
-from edge_tasks.adapters.run_store import RunStore
-from edge_tasks.values.config import EdgeConfig
-from edge_tasks.values.edge_yaml import load_config
+from edge_tasks.cloud.client import Cloud, connect
+from edge_tasks.cloud.run_store import RunStore
+from edge_tasks.domain.config import EdgeConfig
+from edge_tasks.repo.edge_yaml import load_config
 from tests import needs, seeds
 from tests.buckets import bucket, emptied
 from tests.repositories import Repository, bake, copy

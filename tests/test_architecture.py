@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,19 +12,23 @@ from pathlib import Path
 import pytest
 
 import edge_tasks
+from edge_tasks.jobs.package import travelling_modules
 
 PACKAGE = Path(edge_tasks.__file__).parent
 
-# Lowest first. What is in a layer may import what is in it and in those below, never in those above.
-LAYERS = {
-    "values": {"values", "errors", "__init__"},
-    "adapters": {"adapters"},
-    "work": {"work"},
-    "console": {"console"},
-    "training": {"training"},
-    "tasks": {"tasks", "main"},
-}
 ALONE = "emulator"
+# Those that every part may import.
+GROUND = {"errors", "redaction", "__init__"}
+
+
+def table() -> dict[str, set[str]]:
+    """Return the table of docs/architecture.md: each part, highest first, and the parts that it may import."""
+    text = (PACKAGE.parent / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \|([^|]*)\|[^|]*\|$", text, flags=re.MULTILINE)
+    return {part: set(re.findall(r"`(\w+)`", imports)) for part, imports in rows}
+
+
+TABLE = table()
 
 
 def modules() -> Iterator[tuple[str, Path]]:
@@ -45,23 +50,68 @@ def imported(path: Path) -> set[str]:
     return names
 
 
+def name(path: Path) -> str:
+    """Return a module's dotted name below edge_tasks; a package has that of its folder."""
+    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
+
+
+def owned(path: Path) -> set[str]:
+    """Return the modules of ours that a file imports, below edge_tasks; of a package, what of it is imported."""
+    found = set()
+    for dotted in imported(path):
+        parts = dotted.split(".")
+        for end in range(len(parts), 1, -1):
+            place = PACKAGE.joinpath(*parts[1:end])
+            if parts[0] == "edge_tasks" and (place.with_suffix(".py").exists() or (place / "__init__.py").exists()):
+                found.add(".".join(parts[1:end]))
+                break
+    return found - {name(path)}
+
+
 def own(names: set[str]) -> set[str]:
     tops = {name.split(".")[1] if "." in name else "__init__" for name in names if name.split(".")[0] == "edge_tasks"}
     return {top if (PACKAGE / f"{top}.py").exists() or (PACKAGE / top).is_dir() else "__init__" for top in tops}
 
 
-def test_every_module_belongs_to_a_layer() -> None:
-    known = {ALONE}.union(*LAYERS.values())
-    assert {top for top, _ in modules()} <= known
+def test_the_table_has_every_part_and_nothing_else() -> None:
+    assert {top for top, _ in modules()} == {*TABLE, ALONE, "__init__"}
 
 
-@pytest.mark.parametrize("layer", LAYERS)
-def test_imports_never_go_upwards(layer: str) -> None:
-    order = list(LAYERS)
-    allowed = set().union(*(LAYERS[name] for name in order[: order.index(layer) + 1]))
-    for top, path in modules():
-        if top in LAYERS[layer]:
-            assert own(imported(path)) <= allowed, path
+def test_the_table_lets_imports_go_downwards_only() -> None:
+    parts = list(TABLE)
+    for number, part in enumerate(parts):
+        assert TABLE[part] <= set(parts[number + 1 :]), part
+
+
+@pytest.mark.parametrize("part", TABLE)
+def test_a_part_imports_what_the_table_says_and_all_of_it(part: str) -> None:
+    imports = {path: own(imported(path)) - GROUND - {part} for top, path in modules() if top == part}
+    for path, parts in imports.items():
+        assert parts <= TABLE[part], path
+    assert set().union(*imports.values()) == TABLE[part] - GROUND
+
+
+def test_errors_import_nothing_of_ours_but_redaction() -> None:
+    assert own(imported(PACKAGE / "redaction.py")) == set()
+    assert own(imported(PACKAGE / "errors.py")) == {"redaction"}
+
+
+def test_no_module_imports_itself_through_others() -> None:
+    graph = {name(path): owned(path) for _, path in modules()}
+    open_: list[str] = []
+    done: set[str] = set()
+
+    def visit(module: str) -> None:
+        assert module not in open_, " -> ".join([*open_[open_.index(module) :], module])
+        if module in done:
+            return
+        open_.append(module)
+        for other in graph.get(module, ()):
+            visit(other)
+        done.add(open_.pop())
+
+    for module in graph:
+        visit(module)
 
 
 def test_the_emulator_imports_nothing_of_the_rest() -> None:
@@ -78,14 +128,14 @@ def test_nothing_imports_the_emulator() -> None:
 
 def test_only_tasks_know_invoke() -> None:
     for top, path in modules():
-        if top not in LAYERS["tasks"]:
+        if top not in ("tasks", "main"):
             assert not any(name.split(".")[0] == "invoke" for name in imported(path)), path
 
 
 def test_only_cloud_tells_one_target_from_another() -> None:
-    """`adapters/cloud.py` makes the clients; elsewhere nobody compares the target with a name."""
+    """`cloud/client.py` makes the clients; elsewhere nobody compares the target with a name."""
     for top, path in modules():
-        if top == ALONE or path == PACKAGE / "adapters" / "cloud.py":
+        if top == ALONE or path == PACKAGE / "cloud" / "client.py":
             continue
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Compare):
@@ -103,6 +153,33 @@ def test_only_console_prints() -> None:
             )
 
 
+def spelled(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield texts that are not documentation, and attributes, with their lines: what names a place or a label."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    alone = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in alone:
+            yield node.lineno, node.value
+        elif isinstance(node, ast.Attribute):
+            yield node.lineno, node.attr
+
+
+def test_only_layout_spells_folders_objects_and_labels() -> None:
+    names = re.compile(
+        r"edge-(model|run|bucket|commit|dirty|data|parameters|fingerprint|tuning|batch)|\.edge|\.edge_state.*"
+        r"|vertex_jobs_directory|dvc_store_directory|.*/(claims|packages|batch|upload)/?"
+    )
+    for top, path in modules():
+        if top == ALONE or path == PACKAGE / "repo" / "layout.py":
+            continue
+        for line, text in spelled(path):
+            assert not names.fullmatch(text), f"{path}:{line}: {text}"
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            # The template's own checkout is not a repository of its users.
+            if isinstance(node, ast.BinOp) and path.name != "template.py":
+                assert not (isinstance(node.right, ast.Constant) and node.right.value in ("models", "services")), path
+
+
 def test_no_program_is_started_through_a_shell() -> None:
     """So no name out of edge.yaml can become a command."""
     for _, path in modules():
@@ -114,6 +191,21 @@ def test_no_program_is_started_through_a_shell() -> None:
 
 def test_no_module_has_a_name_that_says_nothing() -> None:
     assert not {path.stem for _, path in modules()} & {"utils", "util", "common", "helpers", "misc"}
+
+
+def test_what_travels_with_a_job_is_what_a_training_imports_there_and_no_more() -> None:
+    """Two processes run there. What they import on a laptop only, inside functions, leads out by these modules."""
+    on_a_laptop_only = {"console", "tools.dvc", "tools.emulator_process"}
+    reached: set[str] = set()
+    todo = {"training", "training.job", "training.sklearn", "tracking.uploader_process"}
+    while todo:
+        module = todo.pop()
+        reached.add(module)
+        path = PACKAGE.joinpath(*module.split("."))
+        found = owned(path.with_suffix(".py") if path.with_suffix(".py").exists() else path / "__init__.py")
+        todo |= {one for one in found if not one.startswith("jobs.")} - on_a_laptop_only - reached
+    travel = {name(PACKAGE / file) for file in travelling_modules() if not file.endswith("__init__.py")}
+    assert travel == {module for module in reached if not PACKAGE.joinpath(*module.split(".")).is_dir()}
 
 
 def loaded_after(statement: str) -> set[str]:

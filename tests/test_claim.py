@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from edge_tasks.adapters import claim
-from edge_tasks.adapters.claim import claimed
-from edge_tasks.adapters.cloud import Cloud, connect
-from edge_tasks.values.edge_yaml import load_config
+from edge_tasks.cloud import object_lock
+from edge_tasks.cloud.client import Cloud, connect
+from edge_tasks.cloud.object_lock import claimed
+from edge_tasks.repo.edge_yaml import load_config
 from tests.buckets import bucket
 
 NAME = "vertex/my-model/claims/1"
@@ -45,7 +45,7 @@ def test_of_several_who_find_nothing_at_once_one_alone_makes_it(cloud: Cloud) ->
 
 
 def test_the_claim_of_a_dead_holder_is_taken_over(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(claim, "STALE_AGE", 1.0)
+    monkeypatch.setattr(object_lock, "STALE_AGE", 1.0)
     cloud.bucket.blob(NAME).upload_from_string("a token of somebody who died")
     started = time.monotonic()
     with claimed(cloud, NAME):

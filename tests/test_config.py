@@ -8,9 +8,9 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from edge_tasks.domain.config import MODEL_NAME, check_model_name, default_serving_image, json_schema, lookup
 from edge_tasks.errors import ConfigError
-from edge_tasks.values.config import MODEL_NAME, check_model_name, default_serving_image, json_schema, lookup
-from edge_tasks.values.edge_yaml import add_model, find_root, load_config
+from edge_tasks.repo.edge_yaml import add_model, find_root, load_config
 
 GOOD = """\
 # our repository

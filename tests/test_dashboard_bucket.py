@@ -12,19 +12,19 @@ from typing import Any
 
 import pytest
 
-from edge_tasks.adapters import local
-from edge_tasks.adapters.cloud import Cloud, connect, connect_if_running
-from edge_tasks.adapters.run_store import RunStore
-from edge_tasks.adapters.store import StateStore
+from edge_tasks.cloud.client import Cloud, connect, connect_if_running
+from edge_tasks.cloud.run_store import RunStore
+from edge_tasks.cloud.state_store import StateStore
+from edge_tasks.domain.config import EdgeConfig
+from edge_tasks.domain.progress import Silence
+from edge_tasks.domain.runs import COMPLETED, QUEUED, RUNNING, RunRecord, Series, utc_now
+from edge_tasks.domain.state import Deployment
 from edge_tasks.errors import ConfigError, NoAnswerError, NotFoundError
-from edge_tasks.values.config import EdgeConfig
-from edge_tasks.values.edge_yaml import load_config
-from edge_tasks.values.progress import Silence
-from edge_tasks.values.run_record import COMPLETED, QUEUED, RUNNING, RunRecord, Series, utc_now
-from edge_tasks.values.state import Deployment
-from edge_tasks.work.dashboard.bucket import BucketRecords, open_records
-from edge_tasks.work.dashboard.export import export_page
-from edge_tasks.work.dashboard.records import OUTPUT_LIMIT, Row, details_document
+from edge_tasks.experiments.dashboard.bucket import BucketRecords, open_records
+from edge_tasks.experiments.dashboard.export import export_page
+from edge_tasks.experiments.dashboard.records import OUTPUT_LIMIT, Row, details_document
+from edge_tasks.repo.edge_yaml import load_config
+from edge_tasks.tools import emulator_process
 from tests.buckets import bucket
 from tests.repositories import Repository
 
@@ -181,11 +181,11 @@ def test_servers_that_come_back_on_other_ports_are_found(tmp_path: Path) -> None
         run = write(RunStore(cloud, config), record(1))
         records = open_records(cloud, config, None, lambda: connect_if_running(config, root))
         assert list(rows(records)) == [run.run_id]
-        local.stop(root)
+        emulator_process.stop(root)
         with pytest.raises(NoAnswerError):
             records.rows()
-        assert local.running(root) is None, "they are the user's to start"
-        local.start(root, port=free_port(), storage_port=free_port())
+        assert emulator_process.running(root) is None, "they are the user's to start"
+        emulator_process.start(root, port=free_port(), storage_port=free_port())
         with pytest.raises(NoAnswerError):
             records.rows()
         assert list(rows(records)) == [run.run_id]

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser
 
+from edge_tasks.domain.progress import Silence
 from edge_tasks.errors import CloudError
-from edge_tasks.values.progress import Silence
-from edge_tasks.work.dashboard.export import export_page
-from edge_tasks.work.dashboard.records import Row
-from edge_tasks.work.dashboard.server import DashboardServer
+from edge_tasks.experiments.dashboard.export import export_page
+from edge_tasks.experiments.dashboard.records import Row
+from edge_tasks.experiments.dashboard.server import DashboardServer
 from tests.browser import Page, chromium
 from tests.invented_runs import InventedRuns, invented_row
 

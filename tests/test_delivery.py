@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from edge_tasks.domain.config import EdgeConfig
+from edge_tasks.domain.progress import Silence
 from edge_tasks.errors import DataError, GitError
-from edge_tasks.values.config import EdgeConfig
-from edge_tasks.values.progress import Silence
-from edge_tasks.values.trained_model import TrainedModel, load_trained_model, save_trained_model
-from edge_tasks.work import delivery
+from edge_tasks.releases import ci_pipeline
+from edge_tasks.repo.trained_model import TrainedModel, load_trained_model, save_trained_model
 
 
 def run(root: Path, *arguments: str) -> str:
@@ -61,7 +61,7 @@ def somebody_pushes(origin: Path, name: str, text: str) -> None:
 
 
 def test_the_results_and_nothing_else_are_committed(origin: Path, ci: Path) -> None:
-    assert delivery.record(ci, "main", Silence())
+    assert ci_pipeline.record(ci, "main", Silence())
     shown = run(origin, "show", "--name-only", "--format=%s", "main").split("\n")
     assert shown[0] == "Record what was trained [skip ci]"
     assert set(shown[1:]) - {""} == {"models/m/metrics.json", "models/m/dvc.lock"}
@@ -69,7 +69,7 @@ def test_the_results_and_nothing_else_are_committed(origin: Path, ci: Path) -> N
 
 def test_the_results_go_on_top_of_what_others_pushed(origin: Path, ci: Path) -> None:
     somebody_pushes(origin, "README.md", "two\n")
-    assert delivery.record(ci, "main", Silence())
+    assert ci_pipeline.record(ci, "main", Silence())
     assert run(origin, "log", "--format=%s", "main").splitlines() == [
         "Record what was trained [skip ci]",
         "Meanwhile",
@@ -81,7 +81,7 @@ def test_the_results_go_on_top_of_what_others_pushed(origin: Path, ci: Path) -> 
 def test_results_of_two_trainings_are_not_mixed(origin: Path, ci: Path) -> None:
     somebody_pushes(origin, "models/m/metrics.json", '{"score": 3}\n')
     with pytest.raises(GitError, match="somebody else changed the same results on `main` meanwhile"):
-        delivery.record(ci, "main", Silence())
+        ci_pipeline.record(ci, "main", Silence())
     assert run(origin, "show", "main:models/m/metrics.json") == '{"score": 3}\n'
     assert not (ci / ".git" / "rebase-merge").exists()
 
@@ -91,13 +91,13 @@ def test_a_remote_that_lets_nobody_write_is_told_from_one_that_moved(origin: Pat
     hook.write_text("#!/bin/sh\necho 'protected branch' >&2\nexit 1\n")
     hook.chmod(0o755)
     with pytest.raises(GitError, match="cannot push to `main`: ") as caught:
-        delivery.record(ci, "main", Silence())
+        ci_pipeline.record(ci, "main", Silence())
     assert "let CI write to the repository" in str(caught.value.hint)
 
 
 def test_nothing_new_makes_no_commit(origin: Path, ci: Path) -> None:
-    delivery.record(ci, "main", Silence())
-    assert not delivery.record(ci, "main", Silence())
+    ci_pipeline.record(ci, "main", Silence())
+    assert not ci_pipeline.record(ci, "main", Silence())
     assert run(origin, "rev-list", "--count", "main") == "2\n"
 
 
@@ -118,5 +118,5 @@ def test_a_training_that_fails_leaves_what_was_trained_elsewhere(tmp_path: Path)
     )
     # There is no dvc.yaml here, so DVC stops at once.
     with pytest.raises(DataError, match="cannot train"):
-        delivery.train(tmp_path, config, Silence())
+        ci_pipeline.train(tmp_path, config, Silence())
     assert load_trained_model(folder, "m") == trained

@@ -20,11 +20,11 @@ from typing import Any
 import psutil
 import pytest
 
-from edge_tasks.adapters import jobs
-from edge_tasks.adapters.cloud import Cloud, connect
-from edge_tasks.values import lineage
-from edge_tasks.values.edge_yaml import load_config
-from edge_tasks.values.files import folder_sha256
+from edge_tasks.cloud import jobs
+from edge_tasks.cloud.client import Cloud, connect
+from edge_tasks.repo import layout
+from edge_tasks.repo.edge_yaml import load_config
+from edge_tasks.repo.files import folder_sha256
 from tests import seeds
 from tests.repositories import Repository
 from tests.tcp_proxy import TcpProxy
@@ -83,7 +83,7 @@ class Laboratory:
 
     def versions(self, cloud: Cloud) -> list[str]:
         """Return the run of each registered version; none has two."""
-        model_id = lineage.registry_model_id(cloud.bucket_name, "hello-world")
+        model_id = layout.registry_model_id(cloud.bucket_name, "hello-world")
         try:
             listed = list(cloud.models.list_model_versions(name=f"{cloud.parent}/models/{model_id}"))
         except Exception as error:  # none is registered yet

@@ -10,12 +10,11 @@ from typing import Any
 
 import pytest
 
-from edge_tasks.adapters import storage
-from edge_tasks.adapters.cloud import Cloud
-from edge_tasks.adapters.run_store import RunStore
-from edge_tasks.errors import ConflictError, EdgeError, NotFoundError
-from edge_tasks.values.config import EdgeConfig
-from edge_tasks.values.run_record import (
+from edge_tasks.cloud import storage
+from edge_tasks.cloud.client import Cloud
+from edge_tasks.cloud.run_store import RunStore
+from edge_tasks.domain.config import EdgeConfig
+from edge_tasks.domain.runs import (
     COMPLETED,
     DIED,
     LONGEST_SUMMARY,
@@ -29,7 +28,8 @@ from edge_tasks.values.run_record import (
     parse_summary,
     utc_now,
 )
-from edge_tasks.work.experiments import find_run, list_runs, load_run
+from edge_tasks.errors import ConflictError, EdgeError, NotFoundError
+from edge_tasks.experiments.listing import find_run, list_runs, load_run
 
 
 def record(run_id: str = "20261122-204655-1a2b3c4d", **values: Any) -> RunRecord:

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from edge_tasks.adapters.cloud import connect
-from edge_tasks.adapters.run_store import RunStore
-from edge_tasks.values.edge_yaml import load_config
+from edge_tasks.cloud.client import connect
+from edge_tasks.cloud.run_store import RunStore
+from edge_tasks.repo.edge_yaml import load_config
 from tests.repositories import Repository, copy
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from edge_tasks.adapters.store import StateStore
+from edge_tasks.cloud.state_store import StateStore
 from tests import seeds
 from tests.test_releases import NAME, Team, shared
 

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from edge_tasks.adapters.store import StateStore
-from edge_tasks.values.state import ModelState
-from edge_tasks.work import teardown
+from edge_tasks.cloud.state_store import StateStore
+from edge_tasks.domain.state import ModelState
+from edge_tasks.releases import teardown
 from tests import seeds
 from tests.repositories import Repository, copy
 from tests.test_releases import Team, shared

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from edge_tasks.values.interrupts import TerminatedError, put_off, take_sigterm_like_ctrl_c
+from edge_tasks.tools.signals import TerminatedError, defer_signals, take_sigterm_like_ctrl_c
 
 
 @pytest.fixture(autouse=True)
@@ -22,7 +22,7 @@ def _handlers() -> object:
 def test_a_signal_comes_after_the_block(number: signal.Signals, raised: type[BaseException]) -> None:
     take_sigterm_like_ctrl_c()
     done = []
-    with pytest.raises(raised), put_off():
+    with pytest.raises(raised), defer_signals():
         signal.raise_signal(number)
         done.append("the rest of the block")
     assert done
@@ -30,7 +30,7 @@ def test_a_signal_comes_after_the_block(number: signal.Signals, raised: type[Bas
 
 def test_a_second_signal_does_not_wait() -> None:
     done = []
-    with pytest.raises(KeyboardInterrupt), put_off():
+    with pytest.raises(KeyboardInterrupt), defer_signals():
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGINT)
         done.append("the rest of the block")
@@ -38,22 +38,22 @@ def test_a_second_signal_does_not_wait() -> None:
 
 
 def test_a_signal_comes_although_the_block_failed() -> None:
-    with pytest.raises(KeyboardInterrupt), put_off():
+    with pytest.raises(KeyboardInterrupt), defer_signals():
         signal.raise_signal(signal.SIGINT)
         raise ValueError
 
 
 def test_without_a_signal_nothing_is_changed() -> None:
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
-    with put_off(), put_off():
+    with defer_signals(), defer_signals():
         pass
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
 
 
 def test_a_block_in_a_block_is_ended_by_the_outer_one() -> None:
     done = []
-    with pytest.raises(KeyboardInterrupt), put_off():
-        with put_off():
+    with pytest.raises(KeyboardInterrupt), defer_signals():
+        with defer_signals():
             signal.raise_signal(signal.SIGINT)
         done.append("the rest of the outer block")
     assert done
@@ -63,7 +63,7 @@ def test_a_thread_may_ask_for_it_too() -> None:
     done = []
 
     def work() -> None:
-        with put_off():
+        with defer_signals():
             done.append("the block")
 
     thread = threading.Thread(target=work)

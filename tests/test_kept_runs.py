@@ -8,20 +8,20 @@ from typing import Any
 
 import pytest
 
-from edge_tasks.adapters.cloud import Cloud
-from edge_tasks.adapters.run_store import RunStore
+from edge_tasks.cloud.client import Cloud
+from edge_tasks.cloud.run_store import RunStore
+from edge_tasks.domain.config import EdgeConfig
+from edge_tasks.domain.runs import COMPLETED, RUNNING, RunRecord, Series, utc_now
 from edge_tasks.errors import EdgeError
-from edge_tasks.values.config import EdgeConfig
-from edge_tasks.values.run_record import COMPLETED, RUNNING, RunRecord, Series, utc_now
-from edge_tasks.work.experiments import list_runs, load_run
-from edge_tasks.work.kept_runs import KeptRuns
+from edge_tasks.experiments.listing import list_runs, load_run
+from edge_tasks.tracking.outbox import Outbox
 
 SERIES = {"loss": Series(steps=[0], values=[0.5], timestamps=["2026-11-22T00:00:00Z"])}
 
 
 @pytest.fixture
-def kept(config: EdgeConfig, tmp_path: Path) -> KeptRuns:
-    return KeptRuns.of(config, tmp_path)
+def kept(config: EdgeConfig, tmp_path: Path) -> Outbox:
+    return Outbox.of(config, tmp_path)
 
 
 def record(number: int = 0, **values: Any) -> RunRecord:
@@ -37,7 +37,7 @@ def record(number: int = 0, **values: Any) -> RunRecord:
     )
 
 
-def keep(kept: KeptRuns, folder: Path, *records: RunRecord) -> None:
+def keep(kept: Outbox, folder: Path, *records: RunRecord) -> None:
     (folder / "output.txt").write_bytes(b"printed \xff")
     (folder / "x.py").write_bytes(b"x=1")
     for each in records:
@@ -45,7 +45,7 @@ def keep(kept: KeptRuns, folder: Path, *records: RunRecord) -> None:
 
 
 def test_a_kept_run_is_sent_whole_and_once(
-    kept: KeptRuns, store: RunStore, cloud: Cloud, config: EdgeConfig, tmp_path: Path
+    kept: Outbox, store: RunStore, cloud: Cloud, config: EdgeConfig, tmp_path: Path
 ) -> None:
     keep(kept, tmp_path, record(1), record(2), record(3))
     assert kept.send(store, most=2) == [record(1).run_id, record(2).run_id]
@@ -57,7 +57,7 @@ def test_a_kept_run_is_sent_whole_and_once(
 
 
 def test_what_was_recorded_before_is_completed_and_keeps_its_tags(
-    kept: KeptRuns, store: RunStore, tmp_path: Path
+    kept: Outbox, store: RunStore, tmp_path: Path
 ) -> None:
     store.write(record(status=RUNNING, tags=("good",)), 0)
     keep(kept, tmp_path, record(metrics={"score": 0.75}))
@@ -67,7 +67,7 @@ def test_what_was_recorded_before_is_completed_and_keeps_its_tags(
 
 
 def test_several_processes_may_send_at_once(
-    kept: KeptRuns, store: RunStore, cloud: Cloud, config: EdgeConfig, tmp_path: Path
+    kept: Outbox, store: RunStore, cloud: Cloud, config: EdgeConfig, tmp_path: Path
 ) -> None:
     keep(kept, tmp_path, *(record(number) for number in range(8)))
     with ThreadPoolExecutor(4) as pool:
@@ -78,10 +78,10 @@ def test_several_processes_may_send_at_once(
 
 def test_runs_wait_for_their_own_bucket(config: EdgeConfig, tmp_path: Path) -> None:
     other = config.model_copy(update={"target": "gcp"})
-    assert KeptRuns.of(config, tmp_path) != KeptRuns.of(other, tmp_path)
+    assert Outbox.of(config, tmp_path) != Outbox.of(other, tmp_path)
 
 
-def test_what_is_no_kept_run_is_named(kept: KeptRuns, store: RunStore) -> None:
+def test_what_is_no_kept_run_is_named(kept: Outbox, store: RunStore) -> None:
     (kept.folder / "broken").mkdir(parents=True)
     (kept.folder / "broken" / "record.json").write_text("{}")
     with pytest.raises(EdgeError, match=f"{kept.folder}/broken: it is no record of a run"):

@@ -244,7 +244,7 @@ def test_alone_it_does_not_disturb_pytest(light: Installation, tmp_path: Path) -
 
 
 def test_the_installed_wheel_renders_the_whole_template(light: Installation, tmp_path: Path) -> None:
-    where = light.run("-c", "from edge_tasks.work.template import root; print(root())").stdout.strip()
+    where = light.run("-c", "from edge_tasks.setup.template import root; print(root())").stdout.strip()
     assert where == str(light.packages / "edge_tasks" / "_template")
     done = light.run("-m", "cookiecutter", "--no-input", "--output-dir", str(tmp_path), where, "example=digits")
     assert done.returncode == 0, done.stderr

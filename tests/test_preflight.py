@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from edge_tasks.domain.config import EdgeConfig
+from edge_tasks.domain.images import PrebuiltImage, prebuilt
+from edge_tasks.domain.machines import check_machine
 from edge_tasks.errors import ConfigError, TrainingError
-from edge_tasks.values.config import EdgeConfig
-from edge_tasks.values.edge_yaml import load_config
-from edge_tasks.values.images import PrebuiltImage, prebuilt
-from edge_tasks.values.machines import check_machine
-from edge_tasks.work.preflight import check_library_version, check_serving_image
+from edge_tasks.releases.preflight import check_library_version, check_serving_image
+from edge_tasks.repo.edge_yaml import load_config
 
 TODAY = date(2026, 11, 23)
 PREDICTION = "europe-docker.pkg.dev/vertex-ai/prediction"

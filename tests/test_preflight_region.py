@@ -13,9 +13,9 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from google.auth.credentials import AnonymousCredentials
 
-from edge_tasks.adapters.cloud import Cloud
+from edge_tasks.cloud.client import Cloud
 from edge_tasks.errors import ConfigError
-from edge_tasks.work.preflight import check_region
+from edge_tasks.releases.preflight import check_region
 
 KEY = "models.m.serving_machine_type"
 # As Google answers: every zone is named, those without such a machine with a warning.

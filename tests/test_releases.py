@@ -13,18 +13,16 @@ import pytest
 import yaml
 from sklearn.dummy import DummyClassifier
 
-from edge_tasks.adapters import endpoints
-from edge_tasks.adapters.cloud import Cloud, connect
-from edge_tasks.adapters.store import StateStore
+from edge_tasks.cloud import endpoints
+from edge_tasks.cloud.client import Cloud, connect
+from edge_tasks.cloud.state_store import StateStore
+from edge_tasks.domain.config import EdgeConfig
+from edge_tasks.domain.progress import Silence
+from edge_tasks.domain.state import ModelState
 from edge_tasks.errors import ConfigError
-from edge_tasks.training.laptop import Training
-from edge_tasks.training.sklearn import save_results
-from edge_tasks.values.config import EdgeConfig
-from edge_tasks.values.edge_yaml import load_config
-from edge_tasks.values.progress import Silence
-from edge_tasks.values.state import ModelState
-from edge_tasks.work.models import endpoint_name
-from edge_tasks.work.releases import (
+from edge_tasks.jobs.training import TrainingJob
+from edge_tasks.models.predictions import endpoint_name
+from edge_tasks.releases.operations import (
     Options,
     Outcome,
     Release,
@@ -35,6 +33,8 @@ from edge_tasks.work.releases import (
     rollback,
     undeploy,
 )
+from edge_tasks.repo.edge_yaml import load_config
+from edge_tasks.training.sklearn import save_results
 from tests.repositories import Repository, copy
 
 NAME = "hello-world"
@@ -104,7 +104,7 @@ class Team:
 
         script = f"models/{NAME}/train.py"
         chosen = {"strategy": "most_frequent"}
-        Training(self.config, self.root, NAME, script, chosen, chosen).in_process(fit, lambda **_: None)
+        TrainingJob(self.config, self.root, NAME, script, chosen, chosen).in_process(fit, dict, lambda **_: None)
 
     def release(self, **options: Any) -> Release:
         return Release(self.cloud, self.config, self.root, NAME, Silence(), Options(**options))

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from edge_tasks.adapters.store import StateStore
+from edge_tasks.cloud.state_store import StateStore
+from edge_tasks.domain.state import Operation
 from edge_tasks.errors import CloudError
-from edge_tasks.values.state import Operation
-from edge_tasks.work.releases import deploy, remove, rollback, undeploy
+from edge_tasks.releases.operations import deploy, remove, rollback, undeploy
 from tests.repositories import Repository
 from tests.test_releases import NAME, Team, shared
 
@@ -194,7 +194,7 @@ def test_the_history_of_the_state_tells_who_did_what(team: Team) -> None:
 
 
 def test_teardown_removes_what_was_made_after_showing_it_and_nothing_else(team: Team) -> None:
-    from edge_tasks.adapters import endpoints, registry
+    from edge_tasks.cloud import endpoints, model_registry
 
     other = endpoints.create_endpoint(team.cloud, "somebody-elses", {"edge-model": NAME})
     try:
@@ -213,7 +213,7 @@ def test_teardown_removes_what_was_made_after_showing_it_and_nothing_else(team: 
         assert team.traffic == {version: 100}
         assert run("invoke", "teardown", "--yes").stderr.splitlines()[:2] == listed
         assert team.all_endpoints() == ["somebody-elses"]
-        assert not registry.model_exists(team.cloud, model)
+        assert not model_registry.model_exists(team.cloud, model)
         assert StateStore(team.cloud).load().models == {}
         assert "there is nothing to remove (local)" in run("invoke", "teardown", "--yes").stderr
         assert team.cloud.bucket.exists()

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from edge_tasks.domain.run_query import Comparison, Query, check_names, checked_status, ordered
+from edge_tasks.domain.runs import COMPLETED, RUNNING, RunRecord, Series
 from edge_tasks.errors import EdgeError
-from edge_tasks.values.run_query import Comparison, Query, check_names, checked_status, ordered
-from edge_tasks.values.run_record import COMPLETED, RUNNING, RunRecord, Series
-from edge_tasks.values.run_text import comparison, csv_table, curve, described, differing, document, last_lines, table
+from edge_tasks.experiments.text import comparison, csv_table, curve, described, differing, document, last_lines, table
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=timezone.utc)
 
@@ -111,6 +111,8 @@ def test_csv_holds_everything() -> None:
     assert first["parameters.deep.layers"] == 3
     assert first["parameters.flag"] is None
     assert first["seconds"] == 0.0
+    for name in RUNS[0].model_dump(exclude={"cut"}):
+        assert any(column == name or column.startswith(f"{name}.") for column in columns), name
 
 
 def test_json_has_the_status_of_now() -> None:

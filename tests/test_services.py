@@ -19,8 +19,8 @@ import requests
 from PIL import Image
 from playwright.sync_api import Browser, Page
 
-from edge_tasks.adapters.cloud import client_environment
-from edge_tasks.values.edge_yaml import load_config
+from edge_tasks.cloud.client import client_environment
+from edge_tasks.repo.edge_yaml import load_config
 from tests.browser import LIMIT, chromium
 from tests.fashion_mnist import bar, use_made_up_data
 from tests.repositories import Repository, copy

@@ -15,12 +15,14 @@ from pathlib import Path
 
 import pytest
 
-from edge_tasks.adapters import store as store_module
-from edge_tasks.adapters.cloud import Cloud, connect
-from edge_tasks.adapters.store import LOCK_OBJECT, STATE_OBJECT, StateStore
+from edge_tasks.cloud import state_store as store_module
+from edge_tasks.cloud.client import Cloud, connect
+from edge_tasks.cloud.state_store import StateStore
+from edge_tasks.domain.state import KEPT_CHANGES, KEPT_DEPLOYMENTS, Deployment, EdgeState
 from edge_tasks.errors import StateError, StateLockedError
-from edge_tasks.values.edge_yaml import load_config
-from edge_tasks.values.state import KEPT_CHANGES, KEPT_DEPLOYMENTS, Deployment, EdgeState
+from edge_tasks.repo.edge_yaml import load_config
+from edge_tasks.repo.layout import LOCK_OBJECT, STATE_OBJECT
+from edge_tasks.tools.user import user_name
 from tests.buckets import bucket, emptied
 
 
@@ -97,9 +99,9 @@ def test_only_one_holds_the_lock_and_the_other_learns_who(store: StateStore, clo
 INCREMENT = """
 import os, sys
 from pathlib import Path
-from edge_tasks.adapters.cloud import connect
-from edge_tasks.values.edge_yaml import load_config
-from edge_tasks.adapters.store import StateStore
+from edge_tasks.cloud.client import connect
+from edge_tasks.repo.edge_yaml import load_config
+from edge_tasks.cloud.state_store import StateStore
 from tests.test_store import one_more
 
 root = Path(sys.argv[1])
@@ -182,7 +184,7 @@ def test_the_state_remembers_who_changed_what_and_forgets_the_oldest(
         ("m: deployed version 1 -> none",),
     ]
     assert {change.command for change in changes} == {"invoke model.deploy --name m"}
-    assert {change.by for change in changes} == {store_module.user_name()}
+    assert {change.by for change in changes} == {user_name()}
     state = store.load()
     for _ in range(KEPT_CHANGES):
         state = state.with_change(changes[0])

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from edge_tasks.errors import ConfigError
-from edge_tasks.work.template import JINJA_SETTINGS, check_example, examples, render_model
+from edge_tasks.setup.template import JINJA_SETTINGS, check_example, examples, render_model
 from tests.repositories import ROOT
 
 

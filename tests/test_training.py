@@ -21,14 +21,14 @@ import requests
 import yaml
 from typing_extensions import Self
 
-from edge_tasks.adapters import jobs
-from edge_tasks.adapters.cloud import Cloud, connect
+from edge_tasks.cloud import jobs
+from edge_tasks.cloud.client import Cloud, connect
+from edge_tasks.domain.progress import Silence
 from edge_tasks.errors import CloudError
-from edge_tasks.training.laptop import CUSTOM_JOB
-from edge_tasks.values.edge_yaml import load_config
-from edge_tasks.values.interrupts import CANCEL
-from edge_tasks.values.progress import Silence
-from edge_tasks.work.following import Connection, Follower
+from edge_tasks.jobs.training import CUSTOM_JOB
+from edge_tasks.jobs.waiter import JobWaiter, ReconnectingCloud
+from edge_tasks.repo.edge_yaml import load_config
+from edge_tasks.tools.signals import CANCEL
 from tests.repositories import Repository
 from tests.tcp_proxy import TcpProxy
 
@@ -302,7 +302,7 @@ class TestFailing:
         self, repository: Repository, gate: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """As a service might that never ends a job: the wait has a limit of its own."""
-        monkeypatch.setattr("edge_tasks.work.following._OVERRUN", 1.0)
+        monkeypatch.setattr("edge_tasks.jobs.waiter._OVERRUN", 1.0)
         process = repository.start(*TRAIN, "on_interrupt=leave")
         wait_for(reached(gate).exists)
         self_interrupted = TestInterrupting().interrupt(process)
@@ -314,10 +314,10 @@ class TestFailing:
         wait_for(lambda: jobs.get_job(cloud, job.name).state == "CANCELLED")
 
 
-def follower(cloud: Cloud, timeout: float) -> Follower[jobs.Job]:
-    return Follower(
+def follower(cloud: Cloud, timeout: float) -> JobWaiter[jobs.Job]:
+    return JobWaiter(
         kind=CUSTOM_JOB,
-        connection=Connection(lambda: cloud, Silence()),
+        connection=ReconnectingCloud(lambda: cloud, Silence()),
         progress=Silence(),
         timeout=timeout,
         on_interrupt=CANCEL,
@@ -359,9 +359,9 @@ class TestLosing:
         (job,) = jobs.find_jobs(cloud, "edge-model", "hello-world")
         network.cut()
         patient = follower(cloud, timeout=600.0)
-        impatient = Connection(lambda: cloud, Silence(), patience=0.5)
+        impatient = ReconnectingCloud(lambda: cloud, Silence(), patience=0.5)
         with pytest.raises(CloudError) as caught:
-            Follower(**{**vars(patient), "connection": impatient, "later": "come again"}).follow(job)
+            JobWaiter(**{**vars(patient), "connection": impatient, "later": "come again"}).follow(job)
         assert caught.value.hint == f"training job {job.job_id} goes on; come again"
         network.mend()
         gate.touch()

@@ -1,4 +1,4 @@
-"""Pure values: the state, lineage, payloads, and files that are whole or not there."""
+"""Pure values: the state, provenance, payloads, and files that are whole or not there."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edge_tasks.domain.provenance import Commit, Provenance, data_version, new_run_id
+from edge_tasks.domain.state import KEPT_DEPLOYMENTS, Deployment, EdgeState, dump_state, parse_state
 from edge_tasks.errors import StateError, TrainingError
-from edge_tasks.values.files import folder_sha256, replace_folder, write_atomically
-from edge_tasks.values.lineage import Commit, data_version, labels, new_run_id, registry_model_id
-from edge_tasks.values.payloads import PayloadError, read_payload
-from edge_tasks.values.state import KEPT_DEPLOYMENTS, Deployment, EdgeState, dump_state, parse_state
-from edge_tasks.values.trained_model import TrainedModel, find_trained_model, load_trained_model, save_trained_model
+from edge_tasks.repo.files import folder_sha256, replace_folder, write_atomically
+from edge_tasks.repo.layout import registry_model_id, run_labels
+from edge_tasks.repo.payloads import PayloadError, read_payload
+from edge_tasks.repo.trained_model import TrainedModel, find_trained_model, load_trained_model, save_trained_model
 
 NOW = datetime(2026, 11, 22, 20, 46, 55, tzinfo=timezone.utc)
 
@@ -74,7 +75,7 @@ class TestState:
             assert "broken" in error.problem or "has format" in error.problem
 
 
-class TestLineage:
+class TestProvenance:
     def test_run_ids_sort_by_time_and_differ(self) -> None:
         ids = [new_run_id(NOW.replace(second=second)) for second in range(10)]
         assert ids == sorted(ids)
@@ -86,7 +87,8 @@ class TestLineage:
         data=st.dictionaries(st.text(max_size=20), st.text(max_size=40), max_size=3),
     )
     def test_labels_keep_to_what_google_allows(self, name: str, sha: str, data: dict[str, str]) -> None:
-        for key, value in labels(name, new_run_id(NOW), Commit(sha, dirty=True), data).items():
+        made_from = Provenance.of_checkout(new_run_id(NOW), Commit(sha, dirty=True), data=data)
+        for key, value in run_labels(name, made_from).items():
             assert re.fullmatch(r"[a-z][a-z0-9_-]{0,62}", key)
             assert re.fullmatch(r"[a-z0-9_-]{1,63}", value)
 

@@ -91,9 +91,9 @@ def test_a_port_that_is_taken(baked: dict[str, Path], repository: Repository, el
 LOCK = """
 import sys, time
 from pathlib import Path
-from edge_tasks.adapters.cloud import connect
-from edge_tasks.values.edge_yaml import load_config
-from edge_tasks.adapters.store import StateStore
+from edge_tasks.cloud.client import connect
+from edge_tasks.repo.edge_yaml import load_config
+from edge_tasks.cloud.state_store import StateStore
 
 with StateStore(connect(load_config(Path.cwd()), Path.cwd())).locked():
     print("locked", flush=True)

@@ -1,8 +1,8 @@
 """A small Vertex AI for one machine: `python -m edge_tasks.emulator --data DIR`.
 
 It answers the Vertex AI v1 REST API (https://cloud.google.com/vertex-ai/docs/reference/rest) on 127.0.0.1,
-really runs custom jobs as processes and really serves models, with fake-gcs-server beside it as Cloud
-Storage. The unmodified google-cloud-aiplatform (REST transport) and google-cloud-storage clients work
+really runs custom jobs as processes and really serves models, and answers Cloud Storage's JSON API on a second
+port. The unmodified google-cloud-aiplatform (REST transport) and google-cloud-storage clients work
 against it. It is usable alone and imports nothing else of `edge_tasks`.
 
 What is not as on Vertex AI, on purpose or so far:
@@ -28,12 +28,16 @@ What is not as on Vertex AI, on purpose or so far:
   file; a batch that fails is asked again instance by instance, so that only the bad ones fail;
 - metadata stores keep artifacts, executions and contexts of any schema title, not the schemas; tensorboards keep
   scalars and tensors, and have no web page;
+- Cloud Storage keeps a bucket's settings, also those that do nothing here (lifecycle, soft delete, autoclass, website,
+  encryption, public access); it has no soft-deleted objects, managed folders, notifications, HMAC keys or keys of
+  Cloud KMS, and checks no signature; of the XML API it has objects by their address and multipart uploads;
 - every RPC that has no handler answers 501 UNIMPLEMENTED with its name.
 
     schema/    the frozen API: message types, routes, operation types
     http/      from a request to a message and back; what a web page may not do
     store/     what must survive: SQLite, filters, pages, field masks
     services/  one module for each Vertex AI service, a function for each RPC, named after it
+    storage/   Cloud Storage: buckets, objects, uploads
     runtime/   processes and containers: jobs, Cloud Storage, packages, images
     batch/     the input and the output files of batch predictions
     tuning/    the search for better hyperparameters

@@ -16,9 +16,8 @@ from edge_tasks.emulator.http import metadata_server
 from edge_tasks.emulator.http.application import Application
 from edge_tasks.emulator.http.exchange import Reply, Request, json_reply
 from edge_tasks.emulator.http.server import bind, make_server
-from edge_tasks.emulator.http.storage_gate import StorageGate
 from edge_tasks.emulator.http.transcoding import Transcoder
-from edge_tasks.emulator.runtime import processes, storage_server
+from edge_tasks.emulator.runtime import processes
 from edge_tasks.emulator.runtime.bucket import Storage
 from edge_tasks.emulator.runtime.docker import Docker
 from edge_tasks.emulator.runtime.job_environment import Servers
@@ -47,6 +46,7 @@ from edge_tasks.emulator.services.tensorboards import Tensorboards
 from edge_tasks.emulator.services.training_pipelines import TrainingPipelines
 from edge_tasks.emulator.services.tuning_jobs import TuningJobs
 from edge_tasks.emulator.serving.model_server import ModelServers
+from edge_tasks.emulator.storage.service import StorageService
 from edge_tasks.emulator.store.database import Database
 
 if TYPE_CHECKING:
@@ -125,11 +125,9 @@ async def run(folder: DataFolder, port: int, storage_port: int) -> None:
     listener = _listen(port, last_port, "--port")
     storage_listener = _listen(storage_port, last_storage_port, "--storage-port")
     port, storage_port = int(listener.getsockname()[1]), int(storage_listener.getsockname()[1])
-    gate = StorageGate(_free_port(), folder.path)
-    storage = storage_server.StorageServer(folder.path, gate.port, f"http://127.0.0.1:{storage_port}", database)
+    storage = StorageService(folder.path)
     try:
-        await storage.start()
-        await gate.open(storage_listener)
+        storage.start(storage_listener)
         servers = Servers(f"http://127.0.0.1:{port}", f"http://127.0.0.1:{storage_port}")
         emulator = Emulator(database, surface, folder.path, servers)
         emulator.recover()
@@ -144,21 +142,17 @@ async def run(folder: DataFolder, port: int, storage_port: int) -> None:
         # Not before: the first answer does not wait for it.
         emulator.deployments.prepare()
         tidying = asyncio.ensure_future(emulator.engine.remove_left_overs())
-        supervising = asyncio.ensure_future(storage.supervise())
+        sweeping = asyncio.ensure_future(storage.tidy())
         asked = asyncio.ensure_future(stopping.wait())
-        # Supervision ends only by failing: without Cloud Storage nothing works.
-        await asyncio.wait([supervising, asked, serving], return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([asked, serving], return_when=asyncio.FIRST_COMPLETED)
         folder.withdraw()
         await emulator.close()
         server.should_exit = True
         await serving
-        if supervising.done():
-            supervising.result()
-        supervising.cancel()
         tidying.cancel()
+        await asyncio.wait([sweeping])
     finally:
-        gate.close()
-        await storage.stop()
+        await storage.close()
         database.close()
 
 
@@ -166,11 +160,6 @@ def _say(line: str) -> None:
     # Whoever started us may not be there to read it.
     with contextlib.suppress(OSError):
         print(line, flush=True)  # noqa: T201  (the one line that is printed)
-
-
-def _free_port() -> int:
-    with bind(0) as reserved:
-        return int(reserved.getsockname()[1])
 
 
 def _listen(port: int, last: int, option: str) -> socket.socket:

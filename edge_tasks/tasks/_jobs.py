@@ -34,17 +34,18 @@ def train(
 ) -> None:
     """Train a model now with its params.yaml; `dvc repro` does so when something has changed, and records it."""
     from edge_tasks.console import print_result
-    from edge_tasks.training.script import run_script
+    from edge_tasks.jobs.run_script import run_script
+    from edge_tasks.repo.layout import model_folder
 
     here = repository()
     name, _ = here.config.model(name)
     updates = [*(set or ()), *(["is_vertex=False"] if local else ())]
-    wishes = {"force": force or None, "dry_run": dry_run or None, "on_interrupt": on_interrupt}
-    status = run_script(here.root, name, [*updates, *(f"{key}={value}" for key, value in wishes.items() if value)])
+    options = {"force": force or None, "dry_run": dry_run or None, "on_interrupt": on_interrupt}
+    status = run_script(here.root, name, [*updates, *(f"{key}={value}" for key, value in options.items() if value)])
     if status != 0:
         raise Exit(code=abs(status))  # it has said why
     if not dry_run:
-        print_result(str((here.root / "models" / name / "trained_model.json").relative_to(here.root)))
+        print_result(str((model_folder(here.root, name) / "trained_model.json").relative_to(here.root)))
 
 
 @task(
@@ -68,14 +69,14 @@ def tune(
 ) -> None:
     """Search the ranges in the model's tune.yaml for better parameters, and print the trials, best first."""
     from edge_tasks.console import Console, print_table
-    from edge_tasks.training.tuning import Tuning, shown
-    from edge_tasks.values import interrupts
+    from edge_tasks.jobs.tuning import Tuning, shown
+    from edge_tasks.tools import signals
 
     here = repository()
     name, _ = here.config.model(name)
     tuning = Tuning(here.config, here.root, name, trials=trials, parallel=parallel)
     with Console() as console:
-        found = tuning.run(console, interrupts.on_interrupt(on_interrupt), force=force)
+        found = tuning.run(console, signals.on_interrupt(on_interrupt), force=force)
         columns, rows = tuning.table(found)
         print_table(columns, rows)
         if write:
@@ -106,10 +107,10 @@ def predict_batch(
     """Predict every instance of a file with a batch prediction job; no endpoint is needed."""
     from pathlib import Path
 
-    from edge_tasks.adapters.cloud import connect
+    from edge_tasks.cloud.client import connect
     from edge_tasks.console import Console, choose, print_result
-    from edge_tasks.values import interrupts
-    from edge_tasks.work import batch_prediction
+    from edge_tasks.jobs import batch_prediction
+    from edge_tasks.tools import signals
 
     here = repository()
     name, _ = here.config.model(name)
@@ -122,7 +123,7 @@ def predict_batch(
             Path(input),
             Path(output),
             console,
-            interrupts.on_interrupt(on_interrupt),
+            signals.on_interrupt(on_interrupt),
             choose,
             force=force,
         )

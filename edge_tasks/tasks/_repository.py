@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from edge_tasks.adapters.cloud import Cloud
-    from edge_tasks.values.config import EdgeConfig
+    from edge_tasks.cloud.client import Cloud
+    from edge_tasks.domain.config import EdgeConfig
 
 
 @dataclass(frozen=True)
@@ -22,14 +22,14 @@ class Repository:
     @cached_property
     def cloud(self) -> Cloud:
         """The clients for the repository's target; target `local` has its servers started."""
-        from edge_tasks.adapters.cloud import connect
+        from edge_tasks.cloud.client import connect
 
         return connect(self.config, self.root)
 
 
 def repository() -> Repository:
     """Find and read the repository. Raises ConfigError when there is none, or its edge.yaml is wrong."""
-    from edge_tasks.values.edge_yaml import find_root, load_config
+    from edge_tasks.repo.edge_yaml import find_root, load_config
 
     root = find_root()
     return Repository(root, load_config(root))

@@ -14,7 +14,7 @@ from invoke.tasks import Task
 from invoke.tasks import task as invoke_task
 
 from edge_tasks.errors import EdgeError, full_disk
-from edge_tasks.values.interrupts import take_sigterm_like_ctrl_c
+from edge_tasks.tools.signals import take_sigterm_like_ctrl_c
 
 _Body = TypeVar("_Body", bound=Callable[..., Any])
 

@@ -14,17 +14,17 @@ from edge_tasks.tasks._repository import repository
 from edge_tasks.tasks._task import WAIT_HELP, task
 
 if TYPE_CHECKING:
-    from edge_tasks.work.rollout import Release
+    from edge_tasks.releases.plan import Release
 
 
 @task(help={"base": "the branch to compare with", "output": "write to this file instead of stdout"})
 def compare(_context: Any, base: str = "main", output: str | None = None) -> None:
     """Print metrics and parameters beside those of another branch, as Markdown."""
     from edge_tasks.console import print_result
-    from edge_tasks.values.files import write_atomically
-    from edge_tasks.work import comparison
+    from edge_tasks.releases import branch_comparison
+    from edge_tasks.repo.files import write_atomically
 
-    text = comparison.compare(repository().root, base)
+    text = branch_comparison.compare(repository().root, base)
     if output is not None:
         write_atomically(Path(output), text.encode())
     print_result(text.rstrip())
@@ -34,28 +34,28 @@ def compare(_context: Any, base: str = "main", output: str | None = None) -> Non
 def train(_context: Any) -> None:
     """Train every model that changed or was last trained for another target; push data and models."""
     from edge_tasks.console import Console
-    from edge_tasks.work import delivery
+    from edge_tasks.releases import ci_pipeline
 
     here = repository()
     with Console() as console:
-        delivery.train(here.root, here.config, console)
+        ci_pipeline.train(here.root, here.config, console)
 
 
 @task(help={"branch": "of the remote `origin`"})
 def record(_context: Any, branch: str = "main") -> None:
     """Commit what training wrote (dvc.lock, metrics) and push it; the commit starts no pipeline."""
     from edge_tasks.console import Console
-    from edge_tasks.work import delivery
+    from edge_tasks.releases import ci_pipeline
 
     with Console() as console:
-        delivery.record(repository().root, branch, console)
+        ci_pipeline.record(repository().root, branch, console)
 
 
 @contextlib.contextmanager
 def _releases(wait: int) -> Iterator[list[Release]]:
     """Give a release of each model of the repository."""
     from edge_tasks.console import Console
-    from edge_tasks.work.rollout import Options, Release
+    from edge_tasks.releases.plan import Options, Release
 
     here = repository()
     with Console() as console:
@@ -66,39 +66,39 @@ def _releases(wait: int) -> Iterator[list[Release]]:
 @task(help={"traffic": "per cent of the requests for new versions (default: all)", "wait": WAIT_HELP})
 def deploy(_context: Any, traffic: int = 100, wait: int = 0) -> None:
     """Deploy every newly trained model, with a part of the requests if something serves already."""
-    from edge_tasks.work import delivery
+    from edge_tasks.releases import ci_pipeline
 
     with _releases(wait) as releases:
-        delivery.deploy(releases, traffic)
+        ci_pipeline.deploy(releases, traffic)
 
 
 @task(name="smoke-test", help={"requests": "for each model"})
 def smoke_test(_context: Any, requests: int = 1) -> None:
     """Post every deployed model its test_payload.json; fail unless each request is answered with predictions."""
     from edge_tasks.console import Console
-    from edge_tasks.work import delivery
+    from edge_tasks.releases import ci_pipeline
 
     here = repository()
     with Console() as console:
-        delivery.smoke_test(here.cloud, here.config, here.root, console, requests)
+        ci_pipeline.smoke_test(here.cloud, here.config, here.root, console, requests)
 
 
 @task(help={"wait": WAIT_HELP})
 def promote(_context: Any, wait: int = 0) -> None:
     """Give every new version that has a part of the requests all of them."""
-    from edge_tasks.work import delivery
+    from edge_tasks.releases import ci_pipeline
 
     with _releases(wait) as releases:
-        delivery.promote(releases)
+        ci_pipeline.promote(releases)
 
 
 @task(help={"wait": WAIT_HELP})
 def cancel(_context: Any, wait: int = 0) -> None:
     """Take every new version off that has a part of the requests; what served before has them all again."""
-    from edge_tasks.work import delivery
+    from edge_tasks.releases import ci_pipeline
 
     with _releases(wait) as releases:
-        delivery.cancel(releases)
+        ci_pipeline.cancel(releases)
 
 
 @task()
@@ -107,9 +107,9 @@ def token(_context: Any) -> None:
     import json
 
     from edge_tasks.console import print_result
-    from edge_tasks.work import identity
+    from edge_tasks.setup import ci_token
 
-    print_result(json.dumps(identity.answer(os.environ)))
+    print_result(json.dumps(ci_token.answer(os.environ)))
 
 
 @task(
@@ -132,29 +132,29 @@ def setup(
     yes: bool = False,
 ) -> None:
     """Let this repository's CI into its Google Cloud project, with no stored key, by gcloud."""
-    from edge_tasks.adapters import git
     from edge_tasks.console import Console, confirm, print_result
     from edge_tasks.errors import EdgeError
+    from edge_tasks.setup import ci_federation
     from edge_tasks.tasks import _repository
-    from edge_tasks.work import federation
+    from edge_tasks.tools import git
 
     here = _repository.repository()
-    if federation.choose(here.root, ci) == "github":
-        provider = federation.github(repository, git.remote_url(here.root))
+    if ci_federation.choose(here.root, ci) == "github":
+        provider = ci_federation.github(repository, git.remote_url(here.root))
     else:
-        provider = federation.circleci(organization, project)
-    found = federation.steps(here.config, provider)
+        provider = ci_federation.circleci(organization, project)
+    found = ci_federation.steps(here.config, provider)
     project_id = here.config.google_cloud_project.project_id
     with Console() as console:
         if dry_run:
-            print_result("\n".join(federation.script(here.config, found)))
+            print_result("\n".join(ci_federation.script(here.config, found)))
         else:
             if not yes and not confirm(f"make an account and give it roles in the project `{project_id}`?"):
                 raise EdgeError("nothing was changed", "add `--yes` to go on without being asked, or `--dry-run`")
-            federation.carry_out(here.config, here.root, found, console)
-            if provider.ci == "circleci" and not federation.switch_on(here.root):
+            ci_federation.carry_out(here.config, here.root, found, console)
+            if provider.ci == "circleci" and not ci_federation.switch_on(here.root):
                 console.step("set the default of the parameter `release` in .circleci/config.yml to true")
-        for line in federation.by_hand(provider):
+        for line in ci_federation.by_hand(provider):
             console.step(f"then {line}")
 
 

@@ -26,7 +26,7 @@ def get(_context: Any, key: str) -> None:
     import yaml
 
     from edge_tasks.console import print_result
-    from edge_tasks.values.config import lookup
+    from edge_tasks.domain.config import lookup
 
     value = lookup(repository().config, key)
     print_result(
@@ -40,7 +40,7 @@ def schema(_context: Any) -> None:
     import json
 
     from edge_tasks.console import print_result
-    from edge_tasks.values.config import json_schema
+    from edge_tasks.domain.config import json_schema
 
     print_result(json.dumps(json_schema(), indent=2))
 

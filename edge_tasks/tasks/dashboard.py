@@ -21,11 +21,11 @@ def dashboard(_context: Any, model: str = "", port: int = 8765, export: str = ""
     import sys
     from pathlib import Path
 
-    from edge_tasks.adapters.cloud import connect_if_running
+    from edge_tasks.cloud.client import connect_if_running
     from edge_tasks.console import Console, print_result, print_warning
-    from edge_tasks.work.dashboard.bucket import open_records
-    from edge_tasks.work.dashboard.export import export_page
-    from edge_tasks.work.dashboard.server import DashboardServer, open_browser
+    from edge_tasks.experiments.dashboard.bucket import open_records
+    from edge_tasks.experiments.dashboard.export import export_page
+    from edge_tasks.experiments.dashboard.server import DashboardServer, open_browser
 
     here = repository()
     records = open_records(here.cloud, here.config, model or None, lambda: connect_if_running(here.config, here.root))

@@ -15,9 +15,9 @@ def doctor(_context: Any, json: bool = False) -> None:
 
     from edge_tasks.console import print_result, print_table
     from edge_tasks.errors import EdgeError
-    from edge_tasks.values.edge_yaml import find_root
-    from edge_tasks.work import checks
-    from edge_tasks.work import doctor as work
+    from edge_tasks.repo.edge_yaml import find_root
+    from edge_tasks.setup import checks
+    from edge_tasks.setup import doctor as work
 
     results = work.examine_repository(find_root())
     if json:

@@ -14,11 +14,11 @@ from edge_tasks.tasks._task import task
 def init_(_context: Any) -> None:
     """Initialise DVC if need be and point its remote at the bucket (on this machine with target local)."""
     from edge_tasks.console import Console
-    from edge_tasks.work import projects
+    from edge_tasks.setup import initialise
 
     here = repository()
     with Console() as console:
-        projects.set_up_dvc(here.root, here.config, console)
+        initialise.set_up_dvc(here.root, here.config, console)
 
 
 collection = Collection("dvc", init_)

@@ -12,7 +12,7 @@ from edge_tasks.tasks._task import task
 from edge_tasks.tasks.dashboard import dashboard
 
 if TYPE_CHECKING:
-    from edge_tasks.values.run_record import RunSummary
+    from edge_tasks.domain.runs import RunSummary
 
 _ID_HELP = "the run's id, or its beginning"
 _IDS_HELP = "ids of runs, or their beginnings, with commas between them"
@@ -54,9 +54,9 @@ def list_(
 ) -> None:
     """Print the recorded runs, newest first: what they are, their metrics, and the parameters that differ."""
     from edge_tasks.console import Console, print_csv, print_json, print_table
-    from edge_tasks.values.run_query import Comparison, Query, check_names, checked_status, ordered
-    from edge_tasks.values.run_record import utc_now
-    from edge_tasks.values.run_text import csv_table, document, table
+    from edge_tasks.domain.run_query import Comparison, Query, check_names, checked_status, ordered
+    from edge_tasks.domain.runs import utc_now
+    from edge_tasks.experiments.text import csv_table, document, table
 
     comparisons = [Comparison.parse(text) for text in where or ()]
     query = Query(model, checked_status(status) if status else None, user, commit, tag, comparisons)
@@ -96,11 +96,11 @@ def list_(
 )
 def show(_context: Any, run_id: str, output: bool = False, file: str | None = None, json: bool = False) -> None:
     """Print one run in full: parameters, metrics, curves, where it comes from, and its last output."""
-    from edge_tasks.adapters.run_store import RunStore
+    from edge_tasks.cloud.run_store import RunStore
     from edge_tasks.console import print_bytes, print_json, print_result
-    from edge_tasks.values.run_record import utc_now
-    from edge_tasks.values.run_text import described, document, last_lines
-    from edge_tasks.work.experiments import load_run
+    from edge_tasks.domain.runs import utc_now
+    from edge_tasks.experiments.listing import load_run
+    from edge_tasks.experiments.text import described, document, last_lines
 
     here = repository()
     found = _found(here, run_id)
@@ -123,10 +123,10 @@ def show(_context: Any, run_id: str, output: bool = False, file: str | None = No
 def compare(_context: Any, first: str, others: str, json: bool = False) -> None:
     """Print runs beside each other: how they ended, and the parameters, metrics and curves that differ."""
     from edge_tasks.console import print_json, print_table
+    from edge_tasks.domain.runs import utc_now
     from edge_tasks.errors import EdgeError
-    from edge_tasks.values.run_record import utc_now
-    from edge_tasks.values.run_text import comparison, differences
-    from edge_tasks.work.experiments import load_run
+    from edge_tasks.experiments.listing import load_run
+    from edge_tasks.experiments.text import comparison, differences
 
     here = repository()
     found = _all_found(here, f"{first},{others}")
@@ -143,9 +143,9 @@ def compare(_context: Any, first: str, others: str, json: bool = False) -> None:
 @task(help={"run_id": _ID_HELP})
 def reproduce(_context: Any, run_id: str) -> None:
     """Train again with a run's commit, data and parameters in a git worktree, and print its metrics beside the new."""
-    from edge_tasks.adapters.run_store import RunStore
+    from edge_tasks.cloud.run_store import RunStore
     from edge_tasks.console import Console, print_table
-    from edge_tasks.training.reproduction import reproduce
+    from edge_tasks.jobs.reproduce import reproduce
 
     here = repository()
     found = _found(here, run_id)
@@ -162,7 +162,7 @@ def tag(_context: Any, run_id: str, tags: str, remove: bool = False) -> None:
     """Give a run tags, to find it again: experiments.list --tag TAG."""
     from edge_tasks.console import Console
     from edge_tasks.errors import EdgeError
-    from edge_tasks.work.experiments import change_tags
+    from edge_tasks.experiments.listing import change_tags
 
     words = _words(tags)
     if not words:
@@ -177,7 +177,7 @@ def tag(_context: Any, run_id: str, tags: str, remove: bool = False) -> None:
 @task(help={"run_ids": _IDS_HELP, "yes": "do not ask"})
 def remove(_context: Any, run_ids: str, yes: bool = False) -> None:
     """Remove the records of runs, with output and source files; their models and artifacts stay."""
-    from edge_tasks.adapters.run_store import RunStore
+    from edge_tasks.cloud.run_store import RunStore
     from edge_tasks.console import Console, confirm
     from edge_tasks.errors import EdgeError
 
@@ -195,7 +195,7 @@ def remove(_context: Any, run_ids: str, yes: bool = False) -> None:
 def _runs(here: Repository) -> list[RunSummary]:
     """Return every recorded run; what lies among the records and is none is named on stderr."""
     from edge_tasks.console import print_warning
-    from edge_tasks.work.experiments import list_runs
+    from edge_tasks.experiments.listing import list_runs
 
     _send_kept(here)
     listing = list_runs(here.cloud, here.config)
@@ -208,12 +208,12 @@ def _runs(here: Repository) -> list[RunSummary]:
 
 def _send_kept(here: Repository) -> None:
     """Send the runs that the bucket did not take when they ended."""
-    from edge_tasks.adapters.run_store import RunStore
+    from edge_tasks.cloud.run_store import RunStore
     from edge_tasks.console import Console, print_warning
     from edge_tasks.errors import EdgeError
-    from edge_tasks.work.kept_runs import KeptRuns
+    from edge_tasks.tracking.outbox import Outbox
 
-    kept = KeptRuns.of(here.config, here.root)
+    kept = Outbox.of(here.config, here.root)
     if not kept.folder.exists():
         return
     try:
@@ -228,7 +228,7 @@ def _send_kept(here: Repository) -> None:
 
 def _found(here: Repository, text: str) -> RunSummary:
     """Return the run that `text` means."""
-    from edge_tasks.work.experiments import find_run
+    from edge_tasks.experiments.listing import find_run
 
     return find_run(_runs(here), text)
 
@@ -236,7 +236,7 @@ def _found(here: Repository, text: str) -> RunSummary:
 def _all_found(here: Repository, text: str) -> list[RunSummary]:
     """Return the runs that the words of `text` mean, each once."""
     from edge_tasks.errors import EdgeError
-    from edge_tasks.work.experiments import find_run
+    from edge_tasks.experiments.listing import find_run
 
     words = _words(text)
     if not words:

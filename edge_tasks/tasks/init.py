@@ -11,7 +11,7 @@ from edge_tasks.tasks._task import task
 
 if TYPE_CHECKING:
     from edge_tasks.console import Console
-    from edge_tasks.work.projects import Plan
+    from edge_tasks.setup.initialise import Plan
 
 # The flags and their keys in edge.yaml.
 _KEYS = {
@@ -82,9 +82,9 @@ def init(
 
 def _check_flags(root: Path, wanted: Mapping[str, str]) -> None:
     """Raise ConfigError for a flag whose value edge.yaml could not hold, in words about the flag."""
+    from edge_tasks.domain.config import FILE_NAME
     from edge_tasks.errors import ConfigError
-    from edge_tasks.values import edge_yaml
-    from edge_tasks.values.config import FILE_NAME
+    from edge_tasks.repo import edge_yaml
 
     try:
         edge_yaml.config_with(root, wanted)
@@ -100,14 +100,14 @@ def _check_flags(root: Path, wanted: Mapping[str, str]) -> None:
 
 def _plan(root: Path, wanted: dict[str, str], console: Console, asking: bool) -> Plan:
     """Read the world; a bucket's name that is taken is asked for again when somebody is there."""
-    from edge_tasks.adapters.storage import BucketTakenError
-    from edge_tasks.values import edge_yaml
-    from edge_tasks.work import projects
+    from edge_tasks.errors import BucketTakenError
+    from edge_tasks.repo import edge_yaml
+    from edge_tasks.setup import initialise
 
     while True:
         config = edge_yaml.config_with(root, wanted)
         try:
-            return projects.plan(root, config, edge_yaml.changed(root, wanted))
+            return initialise.plan(root, config, edge_yaml.changed(root, wanted))
         except BucketTakenError as error:
             if not asking:
                 raise
@@ -117,10 +117,10 @@ def _plan(root: Path, wanted: dict[str, str], console: Console, asking: bool) ->
 
 
 def _moves_to_google_cloud(root: Path, wanted: Mapping[str, str]) -> bool:
-    from edge_tasks.adapters import cloud
-    from edge_tasks.values import edge_yaml
+    from edge_tasks.cloud import client
+    from edge_tasks.repo import edge_yaml
 
-    return _KEYS["target"] in edge_yaml.changed(root, wanted) and cloud.on_google_cloud(
+    return _KEYS["target"] in edge_yaml.changed(root, wanted) and client.on_google_cloud(
         edge_yaml.config_with(root, wanted)
     )
 
@@ -129,13 +129,13 @@ def _ask(root: Path, wanted: dict[str, str], names: list[str]) -> None:
     """Ask for those of `names` that are not known yet, each until the answer is possible."""
     from edge_tasks.console import ask, print_error
     from edge_tasks.errors import ConfigError
-    from edge_tasks.values import edge_yaml
-    from edge_tasks.work import projects
+    from edge_tasks.repo import edge_yaml
+    from edge_tasks.setup import initialise
 
     for name in names:
         key = _KEYS[name]
         while key not in wanted:
-            suggestions = projects.suggestions(edge_yaml.load_config(root), edge_yaml.config_with(root, wanted))
+            suggestions = initialise.suggestions(edge_yaml.load_config(root), edge_yaml.config_with(root, wanted))
             answer = ask(_QUESTIONS[name], suggestions[key])
             try:
                 edge_yaml.config_with(root, {**wanted, key: answer})

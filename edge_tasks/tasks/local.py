@@ -10,42 +10,49 @@ from edge_tasks.tasks._repository import repository
 from edge_tasks.tasks._task import task
 
 
-@task(help={"port": "of the Vertex AI emulator (default: a free one)", "storage_port": "of fake-gcs-server"})
+@task(
+    help={
+        "port": "of the Vertex AI emulator (default: a free one)",
+        "storage_port": "of Cloud Storage (default: a free one)",
+    }
+)
 def start(_context: Any, port: int = 0, storage_port: int = 0) -> None:
     """Start the servers (other commands do it by themselves when they need them)."""
-    from edge_tasks.adapters import local
     from edge_tasks.console import Console
+    from edge_tasks.tools import emulator_process
 
     with Console() as console:
-        servers = local.start(repository().root, port, storage_port)
+        servers = emulator_process.start(repository().root, port, storage_port)
         console.step(f"Vertex AI emulator at {servers.vertex_url}, Cloud Storage at {servers.storage_url}")
 
 
 @task()
 def stop(_context: Any) -> None:
     """End the servers, with the jobs and the models that they run; nothing that was stored is lost."""
-    from edge_tasks.adapters import local
     from edge_tasks.console import Console
+    from edge_tasks.tools import emulator_process
 
     with Console() as console:
-        console.step("stopped the local servers" if local.stop(repository().root) else "the local servers did not run")
+        console.step(
+            "stopped the local servers" if emulator_process.stop(repository().root) else "the local servers did not run"
+        )
 
 
 @task()
 def status(_context: Any) -> None:
     """Print where the servers answer; exit status 1 when they do not run."""
-    from edge_tasks.adapters import local
     from edge_tasks.console import print_table
     from edge_tasks.errors import ServerError
+    from edge_tasks.tools import emulator_process
 
-    servers = local.running(repository().root)
+    servers = emulator_process.running(repository().root)
     if servers is None:
         raise ServerError("the local servers do not run", "invoke local.start")
     print_table(
         ["server", "address", "process"],
         [
             ["Vertex AI emulator", servers.vertex_url, str(servers.pid)],
-            ["Cloud Storage (fake-gcs-server)", servers.storage_url, ""],
+            ["Cloud Storage", servers.storage_url, ""],
         ],
     )
 
@@ -53,11 +60,11 @@ def status(_context: Any) -> None:
 @task()
 def logs(_context: Any) -> None:
     """Print the servers' own log."""
-    from edge_tasks.adapters import local
     from edge_tasks.console import print_result
     from edge_tasks.errors import ServerError
+    from edge_tasks.tools import emulator_process
 
-    path = local.log_file(repository().root)
+    path = emulator_process.log_file(repository().root)
     if not path.exists():
         raise ServerError("there is no log: the local servers have not been started yet", "invoke local.start")
     print_result(path.read_text(encoding="utf-8", errors="replace").rstrip())
@@ -66,14 +73,14 @@ def logs(_context: Any) -> None:
 @task(help={"yes": "do not ask"})
 def reset(_context: Any, yes: bool = False) -> None:
     """Stop the servers and remove all that they stored: buckets, jobs, models, endpoints."""
-    from edge_tasks.adapters import local
     from edge_tasks.console import Console, confirm
     from edge_tasks.errors import EdgeError
+    from edge_tasks.tools import emulator_process
 
     root = repository().root
-    if not yes and not confirm(f"remove all that the local servers stored in {local.data_directory(root)}?"):
+    if not yes and not confirm(f"remove all that the local servers stored in {emulator_process.data_directory(root)}?"):
         raise EdgeError("nothing was removed", "add `--yes` to remove without being asked")
-    local.reset(root)
+    emulator_process.reset(root)
     with Console() as console:
         console.step("removed what the local servers stored; begin again: invoke init")
 
@@ -83,12 +90,14 @@ def env(_context: Any) -> None:
     """Print `export` lines that lead any Google client to the servers: eval "$(invoke local.env)"."""
     import shlex
 
-    from edge_tasks.adapters import local
     from edge_tasks.console import print_result
+    from edge_tasks.tools import emulator_process
 
     here = repository()
     google_cloud = here.config.google_cloud_project
-    variables = local.environment(local.ensure_running(here.root), google_cloud.project_id, google_cloud.region)
+    variables = emulator_process.environment(
+        emulator_process.ensure_running(here.root), google_cloud.project_id, google_cloud.region
+    )
     for name, value in variables.items():
         kept = '"${PYTHONPATH:+:$PYTHONPATH}"' if name == "PYTHONPATH" else ""
         print_result(f"export {name}={shlex.quote(value)}{kept}")
@@ -97,10 +106,10 @@ def env(_context: Any) -> None:
 @task()
 def parity(_context: Any) -> None:
     """Print every RPC of the Vertex AI API: emulated, emulated in part (and what is missing), or absent."""
-    from edge_tasks.adapters import local
     from edge_tasks.console import print_result
+    from edge_tasks.tools import emulator_process
 
-    print_result(local.parity())
+    print_result(emulator_process.parity())
 
 
 collection = Collection("local", start, stop, status, logs, reset, env, parity)

@@ -14,7 +14,7 @@ from edge_tasks.tasks._task import NAME_HELP, WAIT_HELP, task
 
 if TYPE_CHECKING:
     from edge_tasks.console import Console
-    from edge_tasks.work.releases import Outcome, Release
+    from edge_tasks.releases.operations import Outcome, Release
 
 _NAME_AND_WAIT = {"name": NAME_HELP, "wait": WAIT_HELP}
 
@@ -26,11 +26,11 @@ _NAME_AND_WAIT = {"name": NAME_HELP, "wait": WAIT_HELP}
 def init_(_context: Any, name: str, example: str = "hello-world") -> None:
     """Add a model: its folder from the template, edge.yaml, and the root's dvc.yaml."""
     from edge_tasks.console import Console
-    from edge_tasks.work import models
+    from edge_tasks.setup.new_model import init_model
 
     here = repository()
     with Console() as console:
-        folder = models.init_model(here.root, here.config, name, example)
+        folder = init_model(here.root, here.config, name, example)
         console.step(f"made {folder.relative_to(here.root)} from the example `{example}`")
         console.step(f"now train it: dvc repro {folder.relative_to(here.root)}/dvc.yaml")
 
@@ -39,11 +39,11 @@ def init_(_context: Any, name: str, example: str = "hello-world") -> None:
 def list_(_context: Any) -> None:
     """List the models: trained when, and what serves."""
     from edge_tasks.console import print_table
-    from edge_tasks.work import catalogue
+    from edge_tasks.models import overview
 
     here = repository()
-    rows = catalogue.list_models(here.root, here.config, here.cloud)
-    print_table(catalogue.COLUMNS, rows)
+    rows = overview.list_models(here.root, here.config, here.cloud)
+    print_table(overview.COLUMNS, rows)
 
 
 @task(help={"name": NAME_HELP})
@@ -52,11 +52,11 @@ def describe(_context: Any, name: str | None = None) -> None:
     import yaml
 
     from edge_tasks.console import print_result
-    from edge_tasks.work import catalogue
+    from edge_tasks.models import overview
 
     here = repository()
     name, _ = here.config.model(name)
-    description = catalogue.describe(here.root, here.config, here.cloud, name)
+    description = overview.describe(here.root, here.config, here.cloud, name)
     print_result(yaml.safe_dump(description, sort_keys=False, allow_unicode=True).rstrip())
 
 
@@ -66,11 +66,11 @@ def why(_context: Any, name: str | None = None) -> None:
     import yaml
 
     from edge_tasks.console import print_result
-    from edge_tasks.work import catalogue
+    from edge_tasks.models import overview
 
     here = repository()
     name, _ = here.config.model(name)
-    print_result(yaml.safe_dump(catalogue.why(here.cloud, name), sort_keys=False, allow_unicode=True).rstrip())
+    print_result(yaml.safe_dump(overview.why(here.cloud, name), sort_keys=False, allow_unicode=True).rstrip())
 
 
 _DRY_RUN = {**_NAME_AND_WAIT, "dry_run": "only say what would be done"}
@@ -84,12 +84,15 @@ _RELEASE = {
 @contextlib.contextmanager
 def _release(name: str | None, **options: Any) -> Iterator[tuple[Release, Console]]:
     from edge_tasks.console import Console
-    from edge_tasks.work import releases
+    from edge_tasks.releases import operations
 
     here = repository()
     name, _ = here.config.model(name)
     with Console() as console:
-        yield releases.Release(here.cloud, here.config, here.root, name, console, releases.Options(**options)), console
+        yield (
+            operations.Release(here.cloud, here.config, here.root, name, console, operations.Options(**options)),
+            console,
+        )
 
 
 def _tell(release: Release, console: Console, outcome: Outcome, traffic: int = 100, command: str = "deploy") -> None:
@@ -121,13 +124,13 @@ def deploy(
     dry_run: bool = False,
 ) -> None:
     """Serve the trained model on its endpoint; the version before goes when the new one serves."""
-    from edge_tasks.work import releases
+    from edge_tasks.releases import operations
 
     with _release(name, dry_run=dry_run, smoke_test=smoke_test, wait=wait, to_the_end=not no_wait) as (
         release,
         console,
     ):
-        _tell(release, console, releases.deploy(release, traffic), traffic)
+        _tell(release, console, operations.deploy(release, traffic), traffic)
 
 
 @task(help=_RELEASE)
@@ -140,13 +143,13 @@ def promote(
     dry_run: bool = False,
 ) -> None:
     """Give the version that has a part of the traffic all of it; what served beside it goes."""
-    from edge_tasks.work import releases
+    from edge_tasks.releases import operations
 
     with _release(name, dry_run=dry_run, smoke_test=smoke_test, wait=wait, to_the_end=not no_wait) as (
         release,
         console,
     ):
-        _tell(release, console, releases.promote(release), command="promote")
+        _tell(release, console, operations.promote(release), command="promote")
 
 
 @task(help={**_RELEASE, "to": "a version that served once (default: the one before)"})
@@ -160,22 +163,22 @@ def rollback(
     dry_run: bool = False,
 ) -> None:
     """Go back to the version that served before; a version with a part of the traffic is taken off."""
-    from edge_tasks.work import releases
+    from edge_tasks.releases import operations
 
     with _release(name, dry_run=dry_run, smoke_test=smoke_test, wait=wait, to_the_end=not no_wait) as (
         release,
         console,
     ):
-        _tell(release, console, releases.rollback(release, to), command="rollback")
+        _tell(release, console, operations.rollback(release, to), command="rollback")
 
 
 @task(help=_DRY_RUN)
 def undeploy(_context: Any, name: str | None = None, wait: int = 0, dry_run: bool = False) -> None:
     """Take the model off its endpoint, which stays with its id (and costs nothing)."""
-    from edge_tasks.work import releases
+    from edge_tasks.releases import operations
 
     with _release(name, dry_run=dry_run, wait=wait) as (release, console):
-        done = releases.undeploy(release)
+        done = operations.undeploy(release)
         if not dry_run:
             console.step(f"`{release.name}` is no longer deployed" if done else f"`{release.name}` was not deployed")
 
@@ -185,13 +188,13 @@ def remove(_context: Any, name: str | None = None, wait: int = 0, yes: bool = Fa
     """Delete a model's endpoint and all its registered versions; the folder and edge.yaml stay."""
     from edge_tasks.console import confirm
     from edge_tasks.errors import EdgeError
-    from edge_tasks.work import releases
+    from edge_tasks.releases import operations
 
     with _release(name, dry_run=dry_run, wait=wait) as (release, console):
         question = f"delete the endpoint and all registered versions of `{release.name}` ({release.config.target})?"
         if not dry_run and not yes and not confirm(question):
             raise EdgeError("nothing was removed", "add `--yes` to remove without being asked")
-        releases.remove(release)
+        operations.remove(release)
         if not dry_run:
             console.step(
                 f"removed what existed of `{release.name}`; models/{release.name} and edge.yaml are as they were"
@@ -201,13 +204,13 @@ def remove(_context: Any, name: str | None = None, wait: int = 0, yes: bool = Fa
 @task(name="get-endpoint", help={"name": NAME_HELP, "url": "print the address for predict requests instead"})
 def get_endpoint(_context: Any, name: str | None = None, url: bool = False) -> None:
     """Print the endpoint's resource name, alone, for scripts."""
-    from edge_tasks.adapters import endpoints
+    from edge_tasks.cloud import endpoints
     from edge_tasks.console import print_result
-    from edge_tasks.work import models
+    from edge_tasks.models import predictions
 
     here = repository()
     name, _ = here.config.model(name)
-    endpoint = models.endpoint_name(here.cloud, name)
+    endpoint = predictions.endpoint_name(here.cloud, name)
     print_result(endpoints.predict_url(here.cloud, endpoint) if url else endpoint)
 
 
@@ -222,13 +225,13 @@ def predict(_context: Any, name: str | None = None, file: str | None = None) -> 
     import json
 
     from edge_tasks.console import print_result
-    from edge_tasks.values import payloads
-    from edge_tasks.work import models
+    from edge_tasks.models import predictions
+    from edge_tasks.repo import layout, payloads
 
     here = repository()
     name, _ = here.config.model(name)
-    payload = payloads.read_payload(file or models.model_folder(here.root, name) / payloads.FILE_NAME)
-    print_result(json.dumps(models.predict(here.cloud, name, payload), indent=2, ensure_ascii=False))
+    payload = payloads.read_payload(file or layout.model_folder(here.root, name) / payloads.FILE_NAME)
+    print_result(json.dumps(predictions.predict(here.cloud, name, payload), indent=2, ensure_ascii=False))
 
 
 @task(help={"output": "write to this file instead of stdout"})
@@ -237,8 +240,8 @@ def report(_context: Any, output: str | None = None) -> None:
     from pathlib import Path
 
     from edge_tasks.console import print_result
-    from edge_tasks.values.files import write_atomically
-    from edge_tasks.work.pipelines import report as write_report
+    from edge_tasks.models.report import report as write_report
+    from edge_tasks.repo.files import write_atomically
 
     here = repository()
     text = write_report(here.root, here.config)

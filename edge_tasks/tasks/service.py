@@ -20,10 +20,10 @@ from edge_tasks.tasks._task import task
 def run(_context: Any, name: str | None = None, port: int = 8000, model: str | None = None) -> None:
     """Run a web service of this repository, which asks the deployed model, on 127.0.0.1."""
     from edge_tasks.console import Console
-    from edge_tasks.work import services
+    from edge_tasks.models import web_services
 
     here = repository()
-    service = services.prepare(here.root, here.config, here.cloud, name, model, port)
+    service = web_services.prepare(here.root, here.config, here.cloud, name, model, port)
     with Console() as console:
         console.step(f"`{service.name}` at {service.url}, until Ctrl-C")
     service.run()

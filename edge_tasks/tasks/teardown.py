@@ -20,7 +20,7 @@ def teardown(_context: Any, bucket: bool = False, yes: bool = False, dry_run: bo
     """Remove all that this repository made in the cloud, after printing the list; nothing else is touched."""
     from edge_tasks.console import Console, confirm
     from edge_tasks.errors import EdgeError
-    from edge_tasks.work import teardown as work
+    from edge_tasks.releases import teardown as work
 
     here = repository()
     with Console() as console:

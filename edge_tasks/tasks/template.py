@@ -19,7 +19,7 @@ from edge_tasks.tasks._task import task
 def update(_context: Any, to: str | None = None, base: str | None = None) -> None:
     """Merge what changed in the template since it made this repository, on a branch of its own."""
     from edge_tasks.console import Console
-    from edge_tasks.work import template_update
+    from edge_tasks.setup import template_update
 
     with Console() as console:
         done = template_update.update(repository().root, console, to, base)

@@ -15,10 +15,12 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
-from edge_tasks.adapters import dvc
+from edge_tasks.domain.job_spec import TrainingSpec
+from edge_tasks.domain.provenance import hash_of
 from edge_tasks.errors import DataError
-from edge_tasks.training.context import Order, current_order, job_root
-from edge_tasks.values.edge_yaml import find_root, load_config
+from edge_tasks.repo.edge_yaml import find_root, load_config
+from edge_tasks.repo.layout import FETCHED_DATA
+from edge_tasks.training.context import current_spec, job_root
 
 # What this process has asked for on a laptop: path to DVC hash.
 _used: dict[str, str] = {}
@@ -35,8 +37,8 @@ def data_uri(path: str) -> str:
     helps when the data are missing, or are another version than the recorded one.
     """
     name = os.path.normpath(path).replace(os.sep, "/")
-    order = current_order()
-    return str(_in_job(order, name) if order is not None else _on_laptop(name))
+    spec = current_spec()
+    return str(_in_job(spec, name) if spec is not None else _on_laptop(name))
 
 
 def open_data(path: str) -> BinaryIO:
@@ -59,6 +61,8 @@ def used_data() -> Mapping[str, str]:
 
 
 def _on_laptop(name: str) -> Path:
+    from edge_tasks.tools import dvc
+
     root = find_root()
     if name not in _used:
         version = dvc.data_version(root, name)
@@ -76,23 +80,23 @@ def _on_laptop(name: str) -> Path:
 # --- in a job ---------------------------------------------------------------------------------------------------
 
 
-def _in_job(order: Order, name: str) -> Path:
-    """Return the fetched copy of `name`, which is among the order's data or lies in a folder of them."""
+def _in_job(spec: TrainingSpec, name: str) -> Path:
+    """Return the fetched copy of `name`, which is among the spec's data or lies in a folder of them."""
     for known in (name, *(parent.as_posix() for parent in PurePosixPath(name).parents)):
-        if known in order.data:
-            path = _fetched(known, order.data[known]) / PurePosixPath(name).relative_to(known)
+        if known in spec.addresses:
+            path = _fetched(known, spec.addresses[known]) / PurePosixPath(name).relative_to(known)
             if not path.exists():
                 raise DataError(f"there is no `{name}` in the version of `{known}` that this job got")
             return path
     raise DataError(
         f"`{name}` did not travel with this job",
-        f"add it to `deps` of the train stage in models/{order.model_name}/dvc.yaml",
+        f"add it to `deps` of the train stage in models/{spec.model_name}/dvc.yaml",
     )
 
 
 def _fetched(name: str, url: str) -> Path:
     """Return a copy on this machine of the version at `url`, under its own name; it is made once for each machine."""
-    place = Path(tempfile.gettempdir()) / "edge-data" / dvc.hash_of(url) / PurePosixPath(name).name
+    place = Path(tempfile.gettempdir()) / FETCHED_DATA / hash_of(url) / PurePosixPath(name).name
     if not place.exists():
         place.parent.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=place.parent))
@@ -132,8 +136,8 @@ def _fetch(files: Mapping[Path, str]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     remote = {path: url for path, url in files.items() if url.startswith("gs://")}
     if remote:
-        from edge_tasks.adapters.cloud import connect_from_job
-        from edge_tasks.adapters.storage import download_many
+        from edge_tasks.cloud.client import connect_from_job
+        from edge_tasks.cloud.storage import download_many
 
         download_many(connect_from_job(load_config(job_root())), remote)
     for path, url in files.items():
@@ -147,7 +151,7 @@ def _fetch(files: Mapping[Path, str]) -> None:
                 f"the data at {url} cannot be read: {error.strerror}", "dvc push, then train again"
             ) from None
         # Remotes of DVC 2 hold hashes of another kind: of texts with their line ends changed.
-        if "/files/md5/" in url and digest != dvc.hash_of(url).removesuffix(".dir"):
+        if "/files/md5/" in url and digest != hash_of(url).removesuffix(".dir"):
             raise DataError(f"the data at {url} are not what their hash tells", "remove that object, then dvc push")
 
 

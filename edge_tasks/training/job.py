@@ -1,6 +1,6 @@
 """What runs inside a training job: `python -m edge_tasks.training.job`.
 
-The job's packages hold the model's folder and the order (see `edge_tasks.training.packages`). They are laid out as in
+The job's packages hold the model's folder and the spec (see `edge_tasks.jobs.package`). They are laid out as in
 the repository, and the script runs as it does on a laptop, with the same parameters; a trial of a tuning job has some
 of them from its arguments. Vertex AI may restart a worker, so everything here may run more than once: outputs that are
 complete are kept, others are overwritten, metrics last.
@@ -8,83 +8,90 @@ complete are kept, others are overwritten, metrics last.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import runpy
 import shutil
 import sys
 import tempfile
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from sacred.run import Run
+
+from edge_tasks.domain.config import EdgeConfig
+from edge_tasks.domain.job_spec import MODEL_PACKAGE, SPEC_FILE, TrainingSpec, TuningTarget
 from edge_tasks.errors import CloudError
-from edge_tasks.training.context import MODEL_PACKAGE, ORDER_FILE, ORDER_VARIABLE, Order, Search, job_root
-from edge_tasks.training.results import METRICS_FILE, read_results
-from edge_tasks.training.trial import TRIAL_VARIABLE, trial_parameters
-from edge_tasks.values.config import EdgeConfig
-from edge_tasks.values.trained_model import ARTIFACT_FOLDER
+from edge_tasks.repo import layout
+from edge_tasks.repo.results import METRICS_FILE, read_results
+from edge_tasks.repo.trained_model import ARTIFACT_FOLDER
+from edge_tasks.tracking.backend import TrackingBackend
+from edge_tasks.tracking.sacred_observer import recorded
+from edge_tasks.training.context import SPEC_VARIABLE, job_root
+from edge_tasks.training.hypertune import TRIAL_VARIABLE, trial_parameters
 
 
 def main() -> None:
     """Lay out the repository's part that travelled, and run the training script in it."""
     with tempfile.TemporaryDirectory(prefix="edge-job-") as folder:
-        order = lay_out(Path(folder), sys.argv[1:])
-        if _is_delivered(order):
+        spec = lay_out(Path(folder), sys.argv[1:])
+        if _is_delivered(spec):
             sys.stderr.write("an earlier attempt has delivered the results of this job: there is nothing left to do\n")
             return
-        model_folder = Path(folder) / "models" / order.model_name
+        model_folder = layout.model_folder(Path(folder), spec.model_name)
         parameters = Path(folder) / "parameters.json"
-        parameters.write_text(json.dumps(order.parameters), encoding="utf-8")
+        parameters.write_text(json.dumps(spec.parameters), encoding="utf-8")
         os.chdir(model_folder)
         sys.path.insert(0, str(model_folder))
-        sys.argv = [order.script, "with", str(parameters)]
+        sys.argv = [spec.script, "with", str(parameters)]
         try:
-            runpy.run_path(order.script, run_name="__main__")
+            runpy.run_path(spec.script, run_name="__main__")
         finally:
             os.chdir("/")
 
 
-def lay_out(folder: Path, arguments: Sequence[str]) -> Order:
-    """Put edge.yaml and the model's folder into `folder`, as in the repository; return the order.
+def lay_out(folder: Path, arguments: Sequence[str]) -> TrainingSpec:
+    """Put edge.yaml and the model's folder into `folder`, as in the repository; return the spec.
 
     `arguments` are those of the job: the parameters of a trial.
     """
     files = resources.files(MODEL_PACKAGE)
     with resources.as_file(files) as package:
         shutil.copytree(package / "files", folder, dirs_exist_ok=True)
-        order = Order.from_json((package / ORDER_FILE).read_text(encoding="utf-8"))
-    if order.search is not None:
-        order = _order_of_trial(order, order.search, arguments)
-    path = folder / ORDER_FILE
-    path.write_text(order.to_json(), encoding="utf-8")
-    os.environ[ORDER_VARIABLE] = str(path)
-    return order
+        spec = TrainingSpec.from_json((package / SPEC_FILE).read_text(encoding="utf-8"))
+    if spec.search is not None:
+        spec = _spec_of_trial(spec, spec.search, arguments)
+    path = folder / SPEC_FILE
+    path.write_text(spec.to_json(), encoding="utf-8")
+    os.environ[SPEC_VARIABLE] = str(path)
+    return spec
 
 
-def _order_of_trial(order: Order, search: Search, arguments: Sequence[str]) -> Order:
-    """Return the order of one trial: with its parameters, and with an id and an output folder of its own."""
+def _spec_of_trial(spec: TrainingSpec, search: TuningTarget, arguments: Sequence[str]) -> TrainingSpec:
+    """Return the spec of one trial: with its parameters, and with an id and an output folder of its own."""
     trial = os.environ.get(TRIAL_VARIABLE, "0")
-    return replace(
-        order,
-        run_id=f"{order.run_id}-{trial}",
-        output_uri=f"{order.output_uri}/{trial}",
-        parameters={**order.parameters, **trial_parameters(search, arguments)},
+    return spec.model_copy(
+        update={
+            "run_id": f"{spec.run_id}-{trial}",
+            "output_uri": f"{spec.output_uri}/{trial}",
+            "parameters": {**spec.parameters, **trial_parameters(search, arguments)},
+        }
     )
 
 
-def _is_delivered(order: Order) -> bool:
+def _is_delivered(spec: TrainingSpec) -> bool:
     """Say whether the results are complete in the bucket; those of a trial must be made again to be reported again."""
-    from edge_tasks.adapters.cloud import connect_from_job
-    from edge_tasks.adapters.storage import read
-    from edge_tasks.values.edge_yaml import load_config
+    from edge_tasks.cloud.client import connect_from_job
+    from edge_tasks.cloud.storage import read
+    from edge_tasks.repo.edge_yaml import load_config
 
-    if order.search is not None:
+    if spec.search is not None:
         return False
     try:
-        read(connect_from_job(load_config(job_root())), f"{order.output_uri}/{METRICS_FILE}")
+        read(connect_from_job(load_config(job_root())), f"{spec.output_uri}/{METRICS_FILE}")
     except CloudError:
         return False
     return True
@@ -99,20 +106,20 @@ def is_primary() -> bool:
     return task.get("type", "workerpool0") == "workerpool0" and int(task.get("index", 0)) == 0
 
 
-def deliver(config: EdgeConfig, order: Order, folder: Path) -> dict[str, Any]:
+def deliver(config: EdgeConfig, spec: TrainingSpec, folder: Path) -> dict[str, Any]:
     """Check what the training wrote to `folder`, upload it to the job's output folder, and return the metrics.
 
     The metrics go last: a folder with metrics is complete. Of several replicas only the primary one delivers.
     """
-    from edge_tasks.adapters.cloud import connect_from_job
-    from edge_tasks.adapters.storage import split_uri, upload
+    from edge_tasks.cloud.client import connect_from_job
+    from edge_tasks.cloud.storage import split_uri, upload
 
     if not is_primary():
         return {}
     results = read_results(folder)
     cloud = connect_from_job(config)
-    _, prefix = split_uri(order.output_uri)
-    _, artifact_prefix = split_uri(os.environ.get("AIP_MODEL_DIR") or f"{order.output_uri}/{ARTIFACT_FOLDER}")
+    _, prefix = split_uri(spec.output_uri)
+    _, artifact_prefix = split_uri(os.environ.get("AIP_MODEL_DIR") or f"{spec.output_uri}/{ARTIFACT_FOLDER}")
     files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
     files.sort(key=lambda path: path.name == METRICS_FILE)
     for path in files:
@@ -122,6 +129,26 @@ def deliver(config: EdgeConfig, order: Order, folder: Path) -> dict[str, Any]:
         else:
             upload(cloud, path, f"{prefix}/{relative.as_posix()}")
     return results.metrics
+
+
+@contextlib.contextmanager
+def recorded_job(run: Run, config: EdgeConfig, spec: TrainingSpec) -> Iterator[Callable[..., None]]:
+    """Record the Sacred `run` of a job: one record for all its replicas, and for all attempts that Vertex AI makes."""
+    if not is_primary():
+        yield lambda **_: None
+        return
+    job_id = os.environ.get("CLOUD_ML_JOB_ID")
+    place = config.google_cloud_project
+    parent = f"projects/{place.project_id}/locations/{place.region}"
+    facts = {
+        **spec.facts(),
+        "script": spec.script,
+        "target": config.target,
+        "job": f"{parent}/customJobs/{job_id}" if job_id else None,
+        "tags": [f"tuning-{spec.run_id.rpartition('-')[0]}"] if spec.search else [],
+    }
+    with recorded(run, spec.run_id, spec.model_name, TrackingBackend(config, job_root(), in_job=True), facts) as note:
+        yield note
 
 
 if __name__ == "__main__":

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, SupportsFloat
 
 from edge_tasks.errors import TrainingError
-from edge_tasks.training.results import ENVIRONMENT_FILE, METRICS_FILE, PLOTS_FOLDER
-from edge_tasks.values.trained_model import ARTIFACT_FOLDER
+from edge_tasks.repo.results import ENVIRONMENT_FILE, METRICS_FILE, PLOTS_FOLDER
+from edge_tasks.repo.trained_model import ARTIFACT_FOLDER
 
 # The name that Vertex AI's prebuilt containers look for.
 # https://cloud.google.com/vertex-ai/docs/training/exporting-model-artifacts

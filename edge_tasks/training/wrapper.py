@@ -9,15 +9,17 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from edge_tasks.domain.config import EdgeConfig
+from edge_tasks.domain.job_spec import TrainingSpec
 from edge_tasks.errors import EdgeError, TrainingError, full_disk
-from edge_tasks.training.context import Order, TrainingState, current_order
+from edge_tasks.repo.edge_yaml import find_root
+from edge_tasks.tools.signals import take_sigterm_like_ctrl_c
+from edge_tasks.tracking.backend import TrackingBackend
+from edge_tasks.tracking.sacred_observer import recorded, silence_sacred
+from edge_tasks.training.context import TrainingState, current_spec
+from edge_tasks.training.data import used_data
 from edge_tasks.training.failure import TrainingFailedError, TrainingInterruptedError
-from edge_tasks.training.observer import recorded, recorded_job, silence_sacred
-from edge_tasks.training.wishes import Wishes, take_wishes, with_wishes, without_wishes
-from edge_tasks.values.config import EdgeConfig
-from edge_tasks.values.edge_yaml import find_root
-from edge_tasks.values.interrupts import take_sigterm_like_ctrl_c
-from edge_tasks.work.place import Place
+from edge_tasks.training.run_options import RunOptions, take_options, with_options, without_options
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -32,8 +34,8 @@ def vertex_wrapper(config: EdgeConfig, state: TrainingState) -> Callable[[_Funct
     only when, the training succeeded, and the metrics are recorded in the Sacred run.
 
     The experiment's config must hold `model_name`; the function must take `model_output_dir`. Three more values are
-    understood in `with`: `force`, `on_interrupt` and `dry_run` (see `edge_tasks.training.wishes`). Called directly,
-    outside a Sacred run, the function is just itself: that is how tests use it.
+    understood in `with`: `force`, `on_interrupt` and `dry_run` (see `edge_tasks.training.run_options`). Called
+    directly, outside a Sacred run, the function is just itself: that is how tests use it.
     """
     del state  # part of the interface; a training that needs it takes it from get_config_and_state
 
@@ -52,8 +54,8 @@ def vertex_wrapper(config: EdgeConfig, state: TrainingState) -> Callable[[_Funct
                 return function(**bound.arguments)
             take_sigterm_like_ctrl_c()
             try:
-                wishes = take_wishes(bound.arguments, signature)
-                return _train(config, run, function, bound.arguments, wishes)
+                options = take_options(bound.arguments, signature)
+                return _train(config, run, function, bound.arguments, options)
             except EdgeError as error:
                 raise TrainingFailedError(error) from error
             except OSError as error:
@@ -63,7 +65,7 @@ def vertex_wrapper(config: EdgeConfig, state: TrainingState) -> Callable[[_Funct
             except KeyboardInterrupt:
                 raise TrainingInterruptedError("the training was ended; nothing was changed") from None
 
-        outer = with_wishes(signature if "_run" in signature.parameters else _with_run(signature))
+        outer = with_options(signature if "_run" in signature.parameters else _with_run(signature))
         silence_sacred(wrapper)
         wrapper.__signature__ = outer  # type: ignore[attr-defined]  # Sacred looks at it for the arguments to pass
         return wrapper  # type: ignore[return-value]
@@ -77,46 +79,46 @@ def _with_run(signature: inspect.Signature) -> inspect.Signature:
 
 
 def _train(
-    config: EdgeConfig, run: Any, function: Callable[..., Any], arguments: Mapping[str, Any], wishes: Wishes
+    config: EdgeConfig, run: Any, function: Callable[..., Any], arguments: Mapping[str, Any], options: RunOptions
 ) -> Any:
-    order = current_order()
-    if order is not None:
-        return _train_in_job(config, run, order, function, arguments)
-    from edge_tasks.training.laptop import Training
+    spec = current_spec()
+    if spec is not None:
+        return _train_in_job(config, run, spec, function, arguments)
+    from edge_tasks.jobs.training import TrainingJob
 
-    parameters = without_wishes(_plain(run.config), inspect.signature(function))
+    parameters = without_options(_plain(run.config), inspect.signature(function))
     name = parameters.get("model_name")
     if not isinstance(name, str):
         raise TrainingError("the experiment's config has no `model_name`", 'add `model_name = "NAME"` to @ex.config')
     name, _ = config.model(name)
     script = Path(function.__code__.co_filename).name
-    training = Training(config, find_root(), name, script, parameters, _chosen(parameters, run))
-    if wishes.dry_run:
+    training = TrainingJob(config, find_root(), name, script, parameters, _chosen(parameters, run))
+    if options.dry_run:
         training.describe()
         return None
     if parameters.get("is_vertex"):
-        result, metrics = None, training.as_job(force=wishes.force, on_interrupt=wishes.on_interrupt)
+        result, metrics = None, training.as_job(force=options.force, on_interrupt=options.on_interrupt)
     else:
-        with recorded(run, training.run_id, name, Place(config, training.root), training.facts()) as note:
+        with recorded(run, training.run_id, name, TrackingBackend(config, training.root), training.facts()) as note:
             result, metrics = training.in_process(
-                lambda folder: function(**{**arguments, _OUTPUT_ARGUMENT: str(folder)}), note
+                lambda folder: function(**{**arguments, _OUTPUT_ARGUMENT: str(folder)}), used_data, note
             )
     _log_metrics(run, metrics)
     return metrics if result is None else result
 
 
 def _train_in_job(
-    config: EdgeConfig, run: Any, order: Order, function: Callable[..., Any], arguments: Mapping[str, Any]
+    config: EdgeConfig, run: Any, spec: TrainingSpec, function: Callable[..., Any], arguments: Mapping[str, Any]
 ) -> Any:
-    from edge_tasks.training.job import deliver
-    from edge_tasks.training.trial import TrialReport
+    from edge_tasks.training.hypertune import TrialReport
+    from edge_tasks.training.job import deliver, recorded_job
 
-    report = TrialReport(order.search.metric) if order.search else None
+    report = TrialReport(spec.search.metric) if spec.search else None
     if report:
         run.observers.append(report)
-    with tempfile.TemporaryDirectory(prefix="edge-training-") as folder, recorded_job(run, config, order) as note:
+    with tempfile.TemporaryDirectory(prefix="edge-training-") as folder, recorded_job(run, config, spec) as note:
         result = function(**{**arguments, _OUTPUT_ARGUMENT: folder})
-        metrics = deliver(config, order, Path(folder))
+        metrics = deliver(config, spec, Path(folder))
         note(metrics=metrics)
     _log_metrics(run, metrics)
     if report:

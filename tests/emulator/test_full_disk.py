@@ -22,7 +22,7 @@ def test_a_full_disk_refuses_with_the_reason_and_loses_nothing(
         filler = fill(small)
         upload = f"{emulator.storage_url}/upload/storage/v1/b/{bucket}/o?uploadType=media&name=after"
         refused = requests.post(upload, data=b"x" * 1000, timeout=30)
-        assert refused.status_code == 400
+        assert refused.status_code == 507
         assert "No space left on this machine's disk" in refused.json()["error"]["message"]
         answers = [requests.post(endpoints, json={"displayName": f"e{i}"}, timeout=30) for i in range(50)]
         full = [answer for answer in answers if answer.status_code != 200]

@@ -187,25 +187,6 @@ def test_nothing_that_was_confirmed_is_lost_when_it_is_killed_at_any_moment(own_
         again.stop()
 
 
-def test_the_storage_server_comes_back_when_it_dies(own_emulator: Start) -> None:
-    running = own_emulator()
-    bucket = running.new_bucket()
-    running.put(bucket, "x", b"kept")
-    (storage,) = (process for process in running.tree() if process.name().startswith("fake-gcs"))
-    storage.kill()
-    storage.wait()
-
-    def read() -> bytes | None:
-        try:
-            with running.session.get(f"{running.storage_url}/storage/v1/b/{bucket}/o/x?alt=media", timeout=5) as found:
-                # 503 until the server is back.
-                return found.content if found.status_code == 200 else None
-        except OSError:
-            return None
-
-    assert eventually(read, "the storage server answers again") == b"kept"
-
-
 def test_one_emulator_for_each_data_folder(own_emulator: Start, tmp_path: Path) -> None:
     running = own_emulator()
     problem = start_badly("--data", str(tmp_path / "data"))

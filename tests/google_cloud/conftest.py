@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from edge_tasks.adapters import local
+from edge_tasks.tools import emulator_process
 from tests.google_cloud.buckets import Buckets, serve
 from tests.repositories import Repository, copy
 
@@ -65,18 +65,18 @@ class Google:
 
 
 @pytest.fixture(scope="session")
-def servers(baked: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[local.Servers]:
+def servers(baked: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[emulator_process.Servers]:
     """One emulator that stands for Google in all these tests."""
     repository = copy(baked["hello-world"], tmp_path_factory.mktemp("google"))
     repository.run("invoke", "local.start")
-    servers = local.running(repository.root)
+    servers = emulator_process.running(repository.root)
     assert servers is not None
     yield servers
-    local.stop(repository.root)
+    emulator_process.stop(repository.root)
 
 
 @pytest.fixture
-def google(baked: dict[str, Path], tmp_path: Path, servers: local.Servers) -> Iterator[Google]:
+def google(baked: dict[str, Path], tmp_path: Path, servers: emulator_process.Servers) -> Iterator[Google]:
     """A repository not initialised yet, on a machine where everything for Google Cloud is in order."""
     repository = copy(baked["hello-world"], tmp_path)
     world, config = tmp_path / "world.json", tmp_path / "gcloud"
@@ -101,7 +101,7 @@ def google(baked: dict[str, Path], tmp_path: Path, servers: local.Servers) -> It
         _remove(servers, buckets.buckets)
 
 
-def _remove(servers: local.Servers, names: Iterable[str]) -> None:
+def _remove(servers: emulator_process.Servers, names: Iterable[str]) -> None:
     from google.auth.credentials import AnonymousCredentials
     from google.cloud import storage  # type: ignore[attr-defined,unused-ignore]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_tasks.adapters import gcloud
+from edge_tasks.cloud import gcloud
 from edge_tasks.errors import CloudError
 from tests.google_cloud.conftest import BUCKET, CREDENTIALS, PROJECT, Google
 from tests.repositories import Repository

@@ -17,7 +17,7 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from edge_tasks.values.config import MODEL_NAME, REGIONS, GoogleCloudProject, StorageBucket
+from edge_tasks.domain.config import MODEL_NAME, REGIONS, GoogleCloudProject, StorageBucket
 
 Bake = Callable[..., Path]
 

@@ -21,8 +21,8 @@ import yaml
 from packaging.requirements import Requirement
 
 import edge_tasks
-from edge_tasks.values.edge_yaml import load_config
-from edge_tasks.work.template import render_model
+from edge_tasks.repo.edge_yaml import load_config
+from edge_tasks.setup.template import render_model
 from tests.template.conftest import Baked
 
 Bake = Callable[..., Path]

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from edge_tasks.work.template import render_model
+from edge_tasks.setup.template import render_model
 
 Bake = Callable[..., Path]
 Run = Callable[..., "subprocess.CompletedProcess[str]"]

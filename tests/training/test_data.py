@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from edge_tasks.adapters import dvc
+from edge_tasks.domain.job_spec import TrainingSpec
 from edge_tasks.errors import DataError
+from edge_tasks.tools import dvc
 from edge_tasks.training import data
-from edge_tasks.training.context import ORDER_VARIABLE, Order
+from edge_tasks.training.context import SPEC_VARIABLE
 from edge_tasks.training.data import data_uri, open_data, used_data
 from tests.emulator.harness import Emulator
 
@@ -118,7 +119,7 @@ class TestOnALaptop:
 
 
 class TestInAJob:
-    """The process is made a job by its order; DVC's files are not where it looks."""
+    """The process is made a job by its specification; DVC's files are not where it looks."""
 
     @pytest.fixture
     def versions(self, root: Path, tmp_path: Path) -> dict[str, str]:
@@ -130,9 +131,11 @@ class TestInAJob:
         folder = tmp_path / "job"
         folder.mkdir()
         (folder / "edge.yaml").write_text(EDGE_YAML)
-        order = Order("run", "m", "train.py", "gs://my-bucket/output", parameters={}, data=versions)
-        (folder / "order.json").write_text(order.to_json())
-        monkeypatch.setenv(ORDER_VARIABLE, str(folder / "order.json"))
+        spec = TrainingSpec(
+            run_id="run", model_name="m", script="train.py", output_uri="gs://my-bucket/output", addresses=versions
+        )
+        (folder / "order.json").write_text(spec.to_json())
+        monkeypatch.setenv(SPEC_VARIABLE, str(folder / "order.json"))
         monkeypatch.chdir(folder)
 
     def check_everything(self, root: Path) -> None:

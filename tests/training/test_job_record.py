@@ -7,17 +7,17 @@ from datetime import datetime, timezone
 
 import pytest
 
-from edge_tasks.adapters.cloud import Cloud
-from edge_tasks.adapters.jobs import Job
-from edge_tasks.adapters.run_store import RunStore
-from edge_tasks.training.context import Order
-from edge_tasks.training.job_record import JobRecord
-from edge_tasks.values.config import EdgeConfig, Experiments
-from edge_tasks.values.progress import Silence
-from edge_tasks.values.run_record import COMPLETED, FAILED, INTERRUPTED, QUEUED, RUNNING, RunRecord, utc_now
-from edge_tasks.values.trained_model import TrainedModel
+from edge_tasks.cloud.client import Cloud
+from edge_tasks.cloud.jobs import Job
+from edge_tasks.cloud.run_store import RunStore
+from edge_tasks.domain.config import EdgeConfig, Experiments
+from edge_tasks.domain.job_spec import TrainingSpec
+from edge_tasks.domain.progress import Silence
+from edge_tasks.domain.runs import COMPLETED, FAILED, INTERRUPTED, QUEUED, RUNNING, RunRecord, utc_now
+from edge_tasks.jobs.job_record import JobRecord
+from edge_tasks.repo.trained_model import TrainedModel
 
-ORDER = Order(
+ORDER = TrainingSpec(
     run_id="20261122-204655-1a2b3c4d",
     model_name="wine",
     script="train.py",

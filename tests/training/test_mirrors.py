@@ -16,20 +16,20 @@ from typing import Any
 
 import pytest
 
-from edge_tasks.adapters import local, storage
-from edge_tasks.adapters.cloud import Cloud, connect
-from edge_tasks.adapters.run_store import RunStore
-from edge_tasks.adapters.secret_manager import read_secret
-from edge_tasks.adapters.vertex_experiments import show_run
+from edge_tasks.cloud import storage
+from edge_tasks.cloud.client import Cloud, connect
+from edge_tasks.cloud.run_store import RunStore
+from edge_tasks.cloud.secret_manager import read_secret
+from edge_tasks.cloud.vertex_experiments import show_run
+from edge_tasks.domain.config import Experiments
+from edge_tasks.domain.runs import COMPLETED, RUNNING, RunRecord, utc_now
 from edge_tasks.errors import CloudError
-from edge_tasks.training import mongo
-from edge_tasks.training.mongo import BackgroundMongoObserver
-from edge_tasks.training.packages import mirror_requirements
-from edge_tasks.values.config import Experiments
-from edge_tasks.values.edge_yaml import load_config
-from edge_tasks.values.run_record import COMPLETED, RUNNING, RunRecord, utc_now
-from edge_tasks.work import recording
-from edge_tasks.work.mirror import Mirror
+from edge_tasks.jobs.package import mirror_requirements
+from edge_tasks.repo.edge_yaml import load_config
+from edge_tasks.tools import emulator_process
+from edge_tasks.tracking import mongo, uploader
+from edge_tasks.tracking.mongo import BackgroundMongoObserver
+from edge_tasks.tracking.sink import BackgroundSink
 
 EDGE_YAML = """\
 google_cloud_project: {project_id: my-project, region: us-central1}
@@ -45,7 +45,7 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
     try:
         yield connect(load_config(root, {}), root)
     finally:
-        local.stop(root)
+        emulator_process.stop(root)
 
 
 def shown(cloud: Cloud, context_id: str) -> dict[str, Any]:
@@ -101,7 +101,7 @@ def test_numbers_that_json_does_not_know_are_shown_as_texts(cloud: Cloud) -> Non
 def test_a_mirror_that_hangs_or_fails_takes_nothing_from_the_record(
     cloud: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recording, "END_LIMIT", 10.0)
+    monkeypatch.setattr(uploader, "END_LIMIT", 10.0)
     (tmp_path / "edge.yaml").write_text(EDGE_YAML)
     storage.create_bucket(cloud)
     store = RunStore(cloud, load_config(tmp_path, {}))
@@ -120,8 +120,8 @@ def test_a_mirror_that_hangs_or_fails_takes_nothing_from_the_record(
         def begin(before: RunRecord | None, run_id: str = run_id) -> RunRecord:
             return before or RunRecord(run_id=run_id, model_name="wine", status=RUNNING, created=utc_now())
 
-        mirror = Mirror(show, "the other place", run_id, told.append)
-        writing = recording.Recording("wine", run_id, output, lambda: store, begin, told.append, 1.0, mirror)
+        mirror = BackgroundSink(show, "the other place", run_id, told.append)
+        writing = uploader.Uploader("wine", run_id, output, lambda: store, begin, told.append, 1.0, mirror)
         writing.start({})
         writing.note(status=COMPLETED, metrics={"score": 0.75})
         writing.end()

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import io
+import shutil
 import subprocess
 import sys
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+import edge_tasks
+from edge_tasks.domain.job_spec import TrainingSpec
 from edge_tasks.errors import TrainingError
-from edge_tasks.training.context import Order
-from edge_tasks.training.packages import Contents, model_files, read_contents
+from edge_tasks.jobs.package import Contents, model_files, read_contents
 
-ORDER = Order(
+SPEC = TrainingSpec(
     run_id="20261122-204655-00000000",
     model_name="digits",
     script="train.py",
     output_uri="gs://bucket/vertex/digits/run/output",
     parameters={"C": 10.0},
-    data={},
+    addresses={},
 )
 
 
@@ -60,7 +63,7 @@ def contents(root: Path, *requirements: str) -> Contents:
 
 
 def build(root: Path, *requirements: str) -> dict[str, bytes]:
-    return contents(root, *requirements).packages(ORDER)
+    return contents(root, *requirements).packages(SPEC)
 
 
 def test_code_and_files_of_the_model_travel_and_outputs_and_secrets_stay(root: Path) -> None:
@@ -152,3 +155,46 @@ def test_the_distributions_build_and_hold_every_file(root: Path, tmp_path: Path)
         )  # fmt: skip
         expected = names(content) - {"PKG-INFO", "setup.py"}
         assert {path.relative_to(built).as_posix() for path in built.rglob("*") if path.is_file()} == expected
+
+
+@pytest.fixture
+def fingerprint_with(root: Path, tmp_path: Path) -> Callable[[str], str]:
+    """Return what tells the fingerprint of a training after a change of a module of vertex-edge."""
+    folder = tmp_path / "site"
+    package = Path(edge_tasks.__file__).parent
+    shutil.copytree(package, folder / "edge_tasks", ignore=shutil.ignore_patterns("emulator", "__pycache__", "page"))
+    code = (
+        "import sys; from pathlib import Path; from edge_tasks.jobs.package import *; root = Path(sys.argv[1]); "
+        "print(read_contents(root, model_files(root, root / 'models/digits')).fingerprint())"
+    )
+
+    def fingerprint(module: str) -> str:
+        path = folder / "edge_tasks" / module
+        before = path.read_text()
+        path.write_text(f"{before}\n_CHANGED = True\n")
+        command = [sys.executable, "-c", code, str(root)]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
+        path.write_text(before)
+        return done.stdout
+
+    return fingerprint
+
+
+def test_a_change_in_doctor_or_in_a_task_trains_no_model_again(fingerprint_with: Callable[[str], str]) -> None:
+    changed = {module: fingerprint_with(module) for module in ("setup/doctor.py", "tasks/model.py", "jobs/waiter.py")}
+    assert len(set(changed.values())) == 1
+    assert fingerprint_with("training/data.py") not in changed.values()
+    assert fingerprint_with("tracking/uploader.py") not in changed.values()
+
+
+def test_what_travels_imports_by_itself(root: Path, tmp_path: Path) -> None:
+    own, _ = contents(root).packages(SPEC).values()
+    with tarfile.open(fileobj=io.BytesIO(own)) as tar:
+        tar.extractall(tmp_path / "job", filter="data")
+    (folder,) = (tmp_path / "job").iterdir()
+    modules = [f"edge_tasks.{name}" for name in ("training.job", "training.sklearn", "tracking.uploader_process")]
+    code = (
+        f"import edge_tasks, {', '.join(modules)}, edge_tasks.cloud.state_store, edge_tasks.cloud.vertex_experiments\n"
+        f"assert edge_tasks.__file__.startswith({str(folder)!r}), edge_tasks.__file__"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=folder, check=True)

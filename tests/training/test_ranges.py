@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
+from edge_tasks.domain.job_spec import TuningTarget
 from edge_tasks.errors import ConfigError
-from edge_tasks.training.context import Search
-from edge_tasks.training.parameters import read_parameters, write_parameters
-from edge_tasks.training.ranges import read_ranges
-from edge_tasks.training.trial import trial_parameters
+from edge_tasks.repo.params_yaml import read_parameters, write_parameters
+from edge_tasks.repo.tune_yaml import read_ranges
+from edge_tasks.training.hypertune import trial_parameters
 
 PARAMETERS = {"C": 10.0, "depth": 3, "kernel": "rbf", "size": 32, "shuffle": True, "rate": 0.5}
 
@@ -65,7 +65,7 @@ def test_a_trial_and_params_yaml_get_values_of_the_same_types(folder: Path) -> N
     }
     expected = {"C": 12.5, "depth": 4, "kernel": "poly", "size": 64, "shuffle": False, "rate": 0.5}
     restored = ranges.restored(told)
-    search = Search(metric="accuracy", types=dict(ranges.types))
+    search = TuningTarget(metric="accuracy", types=dict(ranges.types))
     arguments = ["--C=12.5", "--depth=4", "--kernel=poly", "--size=64.0", "--shuffle=false", "--rate=0.5"]
     for values in (restored, trial_parameters(search, arguments)):
         assert values == expected

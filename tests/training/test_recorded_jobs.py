@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from edge_tasks.adapters.cloud import Cloud, connect
-from edge_tasks.adapters.jobs import find_jobs
-from edge_tasks.values.edge_yaml import load_config
-from edge_tasks.values.run_record import COMPLETED, FAILED, INTERRUPTED, QUEUED, RunRecord
-from edge_tasks.work.experiments import list_runs, load_run
+from edge_tasks.cloud.client import Cloud, connect
+from edge_tasks.cloud.jobs import find_jobs
+from edge_tasks.domain.runs import COMPLETED, FAILED, INTERRUPTED, QUEUED, RunRecord
+from edge_tasks.experiments.listing import list_runs, load_run
+from edge_tasks.repo.edge_yaml import load_config
 from tests.repositories import Repository
 
 TRAIN = ("python", "models/hello-world/train.py", "with", "is_vertex=True")

@@ -16,12 +16,13 @@ from pathlib import Path
 import psutil
 import pytest
 
-from edge_tasks.adapters import local, storage
-from edge_tasks.adapters.cloud import connect
-from edge_tasks.adapters.run_store import RunStore
-from edge_tasks.values.edge_yaml import load_config
-from edge_tasks.values.run_record import COMPLETED, DIED, FAILED, INTERRUPTED, RUNNING, utc_now
-from edge_tasks.work.experiments import Run, list_runs, load_run
+from edge_tasks.cloud import storage
+from edge_tasks.cloud.client import connect
+from edge_tasks.cloud.run_store import RunStore
+from edge_tasks.domain.runs import COMPLETED, DIED, FAILED, INTERRUPTED, RUNNING, utc_now
+from edge_tasks.experiments.listing import Run, list_runs, load_run
+from edge_tasks.repo.edge_yaml import load_config
+from edge_tasks.tools import emulator_process
 from tests.repositories import Repository, clean_environment
 
 EDGE_YAML = """\
@@ -97,7 +98,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         storage.create_bucket(connect(load_config(root, {}), root))
         yield root
     finally:
-        local.stop(root)
+        emulator_process.stop(root)
 
 
 def made(root: Path) -> Path:
@@ -246,7 +247,11 @@ def test_a_training_that_is_killed_in_its_first_moment_is_recorded(repository: R
 
 
 def recorder_of(process: subprocess.Popen[str]) -> psutil.Process:
-    found = [child for child in psutil.Process(process.pid).children() if "edge_tasks.work.recorder" in child.cmdline()]
+    found = [
+        child
+        for child in psutil.Process(process.pid).children()
+        if "edge_tasks.tracking.uploader_process" in child.cmdline()
+    ]
     (recorder,) = found
     return recorder
 
@@ -372,7 +377,7 @@ def test_a_run_that_the_bucket_did_not_take_is_sent_with_the_next(tmp_path: Path
         assert "warning" not in result.stderr
         first, failed, last = recorded(repository)
     finally:
-        local.stop(root)
+        emulator_process.stop(root)
     assert [run.record.status for run in (first, failed, last)] == [COMPLETED, FAILED, COMPLETED]
     assert failed.record.error == "ValueError: no good"
     assert first.record.parameters["rate"] == 3.0
@@ -396,7 +401,7 @@ def test_a_bucket_that_goes_away_does_not_stop_a_training(tmp_path: Path) -> Non
         connect(config, root).bucket.delete()
         result = train(repository)
     finally:
-        local.stop(root)
+        emulator_process.stop(root)
     assert result.returncode == 0, result.stderr
     assert re.search(
         r"^warning: the run \S+ is not recorded: the bucket `my-bucket` does not exist", result.stderr, re.MULTILINE

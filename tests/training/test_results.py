@@ -13,9 +13,9 @@ import pytest
 from sklearn.dummy import DummyClassifier
 
 from edge_tasks.errors import TrainingError
-from edge_tasks.training.results import publish, read_results
+from edge_tasks.repo.results import publish, read_results
+from edge_tasks.repo.trained_model import TrainedModel
 from edge_tasks.training.sklearn import save_results
-from edge_tasks.values.trained_model import TrainedModel
 
 
 def fitted() -> DummyClassifier:

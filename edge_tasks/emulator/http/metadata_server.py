@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edge_tasks.emulator.http.exchange import Reply, json_reply
+from edge_tasks.emulator.projects import ACCOUNT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from edge_tasks.emulator.http.exchange import Request
 
 FLAVOR = {"Metadata-Flavor": "Google"}
-ACCOUNT = "emulator@vertex-ai-emulator.iam.gserviceaccount.com"
 SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 NO_PROJECT = "vertex-ai-emulator"
 

@@ -1,0 +1,85 @@
+"""Every call to Vertex AI's batch prediction jobs.
+
+https://cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations.batchPredictionJobs
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from edge_tasks.cloud.client import CALL_TIMEOUT, Cloud, sdk_errors
+from edge_tasks.cloud.jobs import Job, job_fields
+
+
+@dataclass(frozen=True)
+class BatchJob(Job):
+    """A batch prediction job as it is now: how many instances were predicted, and where the results lie."""
+
+    successful: int
+    failed: int
+    output_uri: str
+
+
+def create_batch_job(
+    cloud: Cloud,
+    display_name: str,
+    *,
+    model: str,
+    input_uri: str,
+    instances_format: str,
+    output_uri: str,
+    machine: Mapping[str, Any],
+    replica_count: int,
+    labels: Mapping[str, str],
+) -> BatchJob:
+    """Create a job that asks the model version `model` (.../models/M@V) about each instance of a file.
+
+    `instances_format` is `jsonl` or `csv`, `machine` a MachineSpec. The results go to a folder below `output_uri`.
+    """
+    job = {
+        "display_name": display_name,
+        "labels": dict(labels),
+        "model": model,
+        "input_config": {"instances_format": instances_format, "gcs_source": {"uris": [input_uri]}},
+        "output_config": {"predictions_format": "jsonl", "gcs_destination": {"output_uri_prefix": output_uri}},
+        "dedicated_resources": {
+            "machine_spec": dict(machine),
+            "starting_replica_count": replica_count,
+            "max_replica_count": replica_count,
+        },
+    }
+    with sdk_errors("start the batch prediction job"):
+        return _job(
+            cloud.jobs.create_batch_prediction_job(parent=cloud.parent, batch_prediction_job=job, timeout=CALL_TIMEOUT)
+        )
+
+
+def get_batch_job(cloud: Cloud, name: str) -> BatchJob:
+    """Return the batch prediction job `name` as it is now."""
+    with sdk_errors(f"look at the batch prediction job {name}"):
+        return _job(cloud.jobs.get_batch_prediction_job(name=name, timeout=CALL_TIMEOUT))
+
+
+def find_batch_jobs(cloud: Cloud, label: str, value: str) -> list[BatchJob]:
+    """Return the batch prediction jobs that carry the label, newest first."""
+    request = {"parent": cloud.parent, "filter": f'labels.{label}="{value}"'}
+    with sdk_errors("look for earlier batch prediction jobs"):
+        found = cloud.jobs.list_batch_prediction_jobs(request=request, timeout=CALL_TIMEOUT)
+        return sorted((_job(message) for message in found), key=lambda job: job.created, reverse=True)
+
+
+def cancel_batch_job(cloud: Cloud, name: str) -> None:
+    """Ask for the end of the batch prediction job `name`, which comes some time later."""
+    with sdk_errors(f"cancel the batch prediction job {name}"):
+        cloud.jobs.cancel_batch_prediction_job(name=name, timeout=CALL_TIMEOUT)
+
+
+def _job(message: Any) -> BatchJob:
+    return BatchJob(
+        **job_fields(message),
+        successful=int(message.completion_stats.successful_count),
+        failed=int(message.completion_stats.failed_count),
+        output_uri=message.output_info.gcs_output_directory,
+    )

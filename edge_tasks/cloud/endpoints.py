@@ -1,0 +1,221 @@
+"""Every call to Vertex AI's endpoints, and to what is deployed on them: values in, values out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from edge_tasks.cloud.client import CALL_TIMEOUT, Cloud, sdk_errors
+from edge_tasks.cloud.operations import OPERATION_LIMIT, begun, take_away, wait
+from edge_tasks.domain.config import ModelConfig
+from edge_tasks.errors import CloudError, NotFoundError
+
+# Seconds. Google takes many minutes to deploy; a local deploy takes one second.
+DEPLOY_LIMIT = 3600.0
+CANCEL_LIMIT = 30.0
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """An endpoint as it is now.
+
+    `deployed` is the versioned name of each model on it, by deployed model id; `traffic` the percentage of each id.
+    """
+
+    name: str
+    display_name: str
+    deployed: Mapping[str, str]
+    traffic: Mapping[str, int]
+
+
+def create_endpoint(cloud: Cloud, display_name: str, labels: Mapping[str, str]) -> Endpoint:
+    """Create an endpoint with no model on it."""
+    endpoint = {"display_name": display_name, "labels": dict(labels)}
+    with sdk_errors(f"create the endpoint `{display_name}`"):
+        operation = cloud.endpoints.create_endpoint(parent=cloud.parent, endpoint=endpoint, timeout=CALL_TIMEOUT)
+    return _endpoint(wait(operation, f"the endpoint `{display_name}` to be created", OPERATION_LIMIT))
+
+
+def find_endpoint(cloud: Cloud, labels: Mapping[str, str]) -> Endpoint | None:
+    """Return an endpoint that carries all of `labels`, or None."""
+    wanted = " AND ".join(f'labels.{key}="{value}"' for key, value in labels.items())
+    with sdk_errors("look through the endpoints"):
+        request = {"parent": cloud.parent, "filter": wanted}
+        for endpoint in cloud.endpoints.list_endpoints(request=request, timeout=CALL_TIMEOUT):
+            return _endpoint(endpoint)
+    return None
+
+
+def get_endpoint(cloud: Cloud, name: str) -> Endpoint | None:
+    """Return the endpoint `name` as it is now, or None when there is none."""
+    from google.api_core.exceptions import NotFound
+
+    with sdk_errors(f"look at the endpoint {name}"):
+        try:
+            return _endpoint(cloud.endpoints.get_endpoint(name=name, timeout=CALL_TIMEOUT))
+        except NotFound:
+            return None
+
+
+def start_deployment(
+    cloud: Cloud, endpoint: str, *, model: str, display_name: str, settings: ModelConfig, traffic: Mapping[str, int]
+) -> str:
+    """Begin to deploy the model version `model` on `endpoint`; return the name of the operation, which runs on Google.
+
+    `traffic` is the percentage of each deployed model id afterwards; the new one is `"0"`. It moves when the new model
+    serves; what served before stays deployed until it is undeployed.
+    https://cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations.endpoints/deployModel
+    """
+    machine: dict[str, Any] = {"machine_type": settings.serving_machine_type}
+    if settings.serving_accelerator_type:
+        machine["accelerator_type"] = settings.serving_accelerator_type
+        machine["accelerator_count"] = settings.serving_accelerator_count
+    deployed_model: dict[str, Any] = {
+        "model": model,
+        "display_name": display_name,
+        "dedicated_resources": {
+            "machine_spec": machine,
+            "min_replica_count": settings.min_replica_count,
+            "max_replica_count": settings.max_replica_count,
+        },
+    }
+    if settings.serving_service_account:
+        deployed_model["service_account"] = settings.serving_service_account
+    with sdk_errors(f"deploy `{display_name}`"):
+        operation = cloud.endpoints.deploy_model(
+            endpoint=endpoint, deployed_model=deployed_model, traffic_split=dict(traffic), timeout=CALL_TIMEOUT
+        )
+    return str(operation.operation.name)
+
+
+def finish_deployment(
+    cloud: Cloud, operation: str, display_name: str, on_wait: Callable[[float], None] = lambda elapsed: None
+) -> str:
+    """Wait until a deployment that was started, here or anywhere, has ended; return the deployed model id.
+
+    Raises CloudError with Google's reason when it failed, NotFoundError when Google has forgotten it.
+    """
+    response = wait(_deployment(cloud, operation), f"`{display_name}` to serve", DEPLOY_LIMIT, on_wait)
+    return str(response.deployed_model.id)
+
+
+def deployment_runs(cloud: Cloud, operation: str) -> bool:
+    """Say whether a deployment that was started still goes on."""
+    try:
+        return not _deployment(cloud, operation).operation.done
+    except NotFoundError:
+        return False
+
+
+def cancel_deployment(cloud: Cloud, operation: str, before: Endpoint, model: str) -> bool:
+    """Cancel a deployment of `model`; undeploy what came up all the same, and leave the endpoint as it was `before`.
+
+    Google cancels as well as it can; False when the operation still goes on after a while.
+    """
+    with sdk_errors("cancel the deployment"):
+        # The client's own operation.cancel() over REST fails with a KeyError (google-api-core 2.44).
+        cloud.session.post(f"{cloud.vertex_url}/v1/{operation}:cancel", json={}, timeout=CALL_TIMEOUT)
+    deadline = time.monotonic() + CANCEL_LIMIT
+    while deployment_runs(cloud, operation):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.2)
+    now = get_endpoint(cloud, before.name)
+    for deployed_model_id, deployed in (now.deployed if now else {}).items():
+        if deployed_model_id not in before.deployed and same_resource(deployed, model):
+            undeploy_model(cloud, before.name, deployed_model_id, traffic=before.traffic)
+    return True
+
+
+def same_resource(one: str, other: str) -> bool:
+    """Say whether two resource names mean the same: Google answers the project as a number, whatever was asked."""
+    return one.partition("/locations/")[2] == other.partition("/locations/")[2]
+
+
+def _deployment(cloud: Cloud, operation: str) -> Any:
+    from google.cloud import aiplatform_v1
+
+    with sdk_errors(f"look at the deployment {operation}"):
+        return begun(
+            cloud.endpoints, operation, aiplatform_v1.DeployModelResponse, aiplatform_v1.DeployModelOperationMetadata
+        )
+
+
+def undeploy_model(
+    cloud: Cloud, endpoint: str, deployed_model_id: str, traffic: Mapping[str, int] | None = None
+) -> None:
+    """Take one deployed model off `endpoint`. It is no error when it is gone already.
+
+    `traffic` is the split afterwards; without it the model must have had no traffic, or be the last one.
+    """
+    request: dict[str, Any] = {"endpoint": endpoint, "deployed_model_id": deployed_model_id}
+    if traffic:
+        request["traffic_split"] = dict(traffic)
+    take_away(
+        f"{deployed_model_id} to be undeployed from {endpoint}",
+        lambda: cloud.endpoints.undeploy_model(request=request, timeout=CALL_TIMEOUT),
+    )
+
+
+def set_traffic(cloud: Cloud, endpoint: str, traffic: Mapping[str, int]) -> None:
+    """Give each deployed model id its percentage of the traffic; those that are not named get none."""
+    with sdk_errors(f"change the traffic of {endpoint}"):
+        cloud.endpoints.update_endpoint(
+            endpoint={"name": endpoint, "traffic_split": dict(traffic)},
+            update_mask={"paths": ["traffic_split"]},
+            timeout=CALL_TIMEOUT,
+        )
+
+
+def delete_endpoint(cloud: Cloud, name: str) -> None:
+    """Delete the endpoint `name`, which must have no model on it; it is no error when it is gone already."""
+    take_away(
+        f"the endpoint {name} to be deleted", lambda: cloud.endpoints.delete_endpoint(name=name, timeout=CALL_TIMEOUT)
+    )
+
+
+def predict_url(cloud: Cloud, endpoint: str) -> str:
+    """Return the full address to which predict requests for `endpoint` are posted."""
+    return f"{cloud.vertex_url}/v1/{endpoint}:predict"
+
+
+def predict(cloud: Cloud, endpoint: str, body: bytes, limit: float = 60.0) -> Any:
+    """Post `body` (JSON bytes: {"instances": [...]}) to `endpoint`; return the answer as Python values.
+
+    Plain HTTP rather than the SDK's client, which turns every integer of the request and the answer into a float.
+    https://cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations.endpoints/predict
+    """
+    with sdk_errors(f"ask {endpoint} for predictions"):
+        response = cloud.session.post(
+            predict_url(cloud, endpoint),
+            data=body,
+            headers={"Content-Type": "application/json"},
+            timeout=limit,
+        )
+    if response.status_code == 404:
+        raise NotFoundError(f"the endpoint {endpoint} does not exist", "invoke model.deploy")
+    if not response.ok:
+        raise CloudError(f"the endpoint answered {response.status_code}: {_error_message(response)}")
+    return response.json()
+
+
+def _error_message(response: Any) -> str:
+    try:
+        return str(response.json()["error"]["message"])
+    except (ValueError, KeyError, TypeError):
+        return str(response.text[:500]) or str(response.reason)
+
+
+def _endpoint(message: Any) -> Endpoint:
+    return Endpoint(
+        name=message.name,
+        display_name=message.display_name,
+        # The version stands in a field of its own; the name may or may not carry it, or an alias.
+        deployed={
+            deployed.id: f"{deployed.model.partition('@')[0]}@{deployed.model_version_id}"
+            for deployed in message.deployed_models
+        },
+        traffic=dict(message.traffic_split),
+    )

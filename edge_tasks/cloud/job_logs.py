@@ -1,0 +1,76 @@
+"""What a custom job prints, read from Cloud Logging while it runs.
+
+https://cloud.google.com/logging/docs/reference/v2/rest/v2/entries/list
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from edge_tasks.cloud.client import Cloud, sdk_errors
+from edge_tasks.errors import CloudError
+
+_PAGE_SIZE = 1000
+
+
+@dataclass(frozen=True)
+class LogLine:
+    """One line that a job printed. `severity` is Cloud Logging's: INFO, ERROR, ..."""
+
+    text: str
+    severity: str
+
+
+class JobLog:
+    """The log of one job, read on from where the last look ended."""
+
+    def __init__(self, job_id: str):
+        self._job_id = job_id
+        self._since = ""
+        self._seen: set[str] = set()
+
+    def new_lines(self, cloud: Cloud) -> Iterator[LogLine]:
+        """Yield the lines that came since the last call, oldest first, each one once."""
+        # The pages of one answer must be asked for with the very same filter.
+        request = self._request(cloud.project)
+        while True:
+            page = _page(cloud, request)
+            for entry in page.get("entries", ()):
+                yield from self._line(entry)
+            request["pageToken"] = page.get("nextPageToken", "")
+            if not request["pageToken"]:
+                return
+
+    def _line(self, entry: dict[str, Any]) -> Iterator[LogLine]:
+        timestamp, insert_id = entry.get("timestamp", ""), entry.get("insertId", "")
+        if insert_id in self._seen:
+            return
+        if timestamp > self._since:
+            # Later looks ask for entries from this time on, so only ids of this very time can come again.
+            self._since, self._seen = timestamp, set()
+        self._seen.add(insert_id)
+        payload = entry.get("jsonPayload") or {}
+        text = entry.get("textPayload") or payload.get("message") or ""
+        yield LogLine(str(text).rstrip("\n"), entry.get("severity", "DEFAULT"))
+
+    def _request(self, project: str) -> dict[str, Any]:
+        conditions = ['resource.type="ml_job"', f'resource.labels.job_id="{self._job_id}"']
+        if self._since:
+            conditions.append(f'timestamp>="{self._since}"')
+        return {
+            "resourceNames": [f"projects/{project}"],
+            "filter": " AND ".join(conditions),
+            "orderBy": "timestamp asc",
+            "pageSize": _PAGE_SIZE,
+        }
+
+
+def _page(cloud: Cloud, request: dict[str, Any]) -> dict[str, Any]:
+    with sdk_errors("read the job's log"):
+        response = cloud.session.post(f"{cloud.logging_url}/v2/entries:list", json=request, timeout=30)
+    if not response.ok:
+        raise CloudError(f"Cloud Logging answered {response.status_code}", "check the role roles/logging.viewer")
+    page: dict[str, Any] = response.json()
+    return page

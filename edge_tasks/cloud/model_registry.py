@@ -1,0 +1,128 @@
+"""Every call to Vertex AI's model registry: values in, values out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from edge_tasks.cloud.client import CALL_TIMEOUT, Cloud, sdk_errors
+from edge_tasks.cloud.operations import OPERATION_LIMIT, begun, take_away, wait
+from edge_tasks.errors import NotFoundError
+
+
+@dataclass(frozen=True)
+class ModelVersion:
+    """A version in the model registry."""
+
+    name: str
+    version: str
+    artifact_uri: str
+    labels: Mapping[str, str]
+
+    @property
+    def versioned_name(self) -> str:
+        """The resource name with its version: projects/P/locations/L/models/M@V."""
+        return f"{self.name}@{self.version}"
+
+
+def start_upload(
+    cloud: Cloud,
+    *,
+    model_id: str,
+    display_name: str,
+    artifact_uri: str,
+    image: str,
+    labels: Mapping[str, str],
+    description: str = "",
+) -> str:
+    """Begin to put the artifact at `artifact_uri` into the registry; return the operation's name, which Google runs.
+
+    It becomes the first version of `model_id`, or a further one.
+    https://cloud.google.com/vertex-ai/docs/model-registry/versioning
+    """
+    model = {
+        "display_name": display_name,
+        "artifact_uri": artifact_uri,
+        "container_spec": {"image_uri": image},
+        "labels": dict(labels),
+        "version_description": description,
+    }
+    name = f"{cloud.parent}/models/{model_id}"
+    request: dict[str, Any] = {"parent": cloud.parent, "model": model}
+    request |= {"parent_model": name} if model_exists(cloud, name) else {"model_id": model_id}
+    with sdk_errors(f"put `{display_name}` into the model registry"):
+        operation = cloud.models.upload_model(request=request, timeout=CALL_TIMEOUT)
+    return str(operation.operation.name)
+
+
+def upload_runs(cloud: Cloud, operation: str) -> bool:
+    """Say whether an upload that was started still goes on."""
+    try:
+        return not _upload(cloud, operation).operation.done
+    except NotFoundError:
+        return False
+
+
+def finish_upload(
+    cloud: Cloud, operation: str, display_name: str, on_wait: Callable[[float], None] = lambda elapsed: None
+) -> ModelVersion:
+    """Wait until an upload that was started, here or anywhere, has ended; return the version.
+
+    Raises ConflictError when somebody else's first version of the model was faster, CloudError with Google's reason
+    when it failed for another.
+    """
+    waiting_for = f"`{display_name}` to be in the model registry"
+    response = wait(_upload(cloud, operation), waiting_for, OPERATION_LIMIT, on_wait)
+    return get_model(cloud, f"{response.model}@{response.model_version_id}")
+
+
+def _upload(cloud: Cloud, operation: str) -> Any:
+    from google.cloud import aiplatform_v1
+
+    with sdk_errors(f"look at the upload {operation}"):
+        return begun(
+            cloud.models, operation, aiplatform_v1.UploadModelResponse, aiplatform_v1.UploadModelOperationMetadata
+        )
+
+
+def model_exists(cloud: Cloud, name: str) -> bool:
+    """Say whether the registry has the model `name`."""
+    from google.api_core.exceptions import NotFound
+
+    with sdk_errors(f"find the model {name}"):
+        try:
+            cloud.models.get_model(name=name, timeout=CALL_TIMEOUT)
+        except NotFound:
+            return False
+    return True
+
+
+def get_model(cloud: Cloud, name: str) -> ModelVersion:
+    """Return the model version `name` (projects/P/locations/L/models/M@V; without @V the default version)."""
+    with sdk_errors(f"find the model {name}"):
+        return _version(cloud.models.get_model(name=name, timeout=CALL_TIMEOUT))
+
+
+def _version(message: Any) -> ModelVersion:
+    name = message.name.partition("@")[0]
+    return ModelVersion(name, message.version_id, message.artifact_uri, dict(message.labels))
+
+
+def find_version(cloud: Cloud, model_id: str, label: str, value: str) -> ModelVersion | None:
+    """Return the version of `model_id` that carries the label, or None when no version does."""
+    from google.api_core.exceptions import NotFound
+
+    request = {"name": f"{cloud.parent}/models/{model_id}", "filter": f'labels.{label}="{value}"'}
+    with sdk_errors(f"look through the versions of `{model_id}`"):
+        try:
+            for model in cloud.models.list_model_versions(request=request, timeout=CALL_TIMEOUT):
+                return _version(model)
+        except NotFound:
+            pass
+    return None
+
+
+def delete_model(cloud: Cloud, name: str) -> None:
+    """Delete the model `name` with all its versions; it is no error when there is none."""
+    take_away(f"the model {name} to be deleted", lambda: cloud.models.delete_model(name=name, timeout=CALL_TIMEOUT))

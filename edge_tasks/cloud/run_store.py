@@ -1,0 +1,247 @@
+"""The records of runs in the repository's bucket.
+
+    DIRECTORY/runs/MODEL/RUN_ID.json        the record; its custom metadata hold the summary
+    DIRECTORY/files/MODEL/RUN_ID/           metrics.json (the series), output.txt, sources/
+
+Records lie apart from the files, so that a listing meets nothing else: a thousand runs a call, and no download. A
+record and its summary are written together, in one call, and only over the generation that was read, so that nobody's
+change is lost. https://cloud.google.com/storage/docs/request-preconditions
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from edge_tasks.cloud import storage
+from edge_tasks.cloud.client import Cloud, sdk_errors
+from edge_tasks.domain.config import EdgeConfig
+from edge_tasks.domain.runs import (
+    RunRecord,
+    RunSummary,
+    Series,
+    dump_record,
+    dump_series,
+    dump_summary,
+    parse_record,
+    parse_series,
+    parse_summary,
+)
+from edge_tasks.errors import ConflictError, EdgeError, NoAnswerError, NotFoundError
+from edge_tasks.repo import layout
+
+_SERIES_FILE, _OUTPUT_FILE, _SOURCES_FOLDER = "metrics.json", "output.txt", "sources"
+
+# As many as the client keeps open.
+_CONNECTIONS = 8
+# How often somebody else may change a record between our reading and our writing of it.
+_MOST_CONFLICTS = 10
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A record as it was read or written, with the generation of its object."""
+
+    record: RunRecord
+    generation: int
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Every run that is recorded, newest first, and what lies among the records and is none (with the reason)."""
+
+    runs: list[RunSummary]
+    garbage: dict[str, str] = field(default_factory=dict)
+
+
+class RunStore:
+    """The records of all runs of one repository."""
+
+    def __init__(self, cloud: Cloud, config: EdgeConfig):
+        self._cloud = cloud
+        self._runs = layout.run_records(config)
+        self._files = layout.run_files(config)
+
+    # --- records ---
+
+    def list(self, model_name: str | None = None, first: str = "") -> Listing:
+        """Return every run, or every run of one model; of those perhaps only the run `first` and younger ones."""
+        prefix = f"{self._runs}/{model_name}/" if model_name else f"{self._runs}/"
+        fields = "items(name,generation,metadata),nextPageToken"
+        try:
+            with sdk_errors("list the runs"):
+                blobs = list(
+                    self._cloud.storage.list_blobs(
+                        self._cloud.bucket_name,
+                        prefix=prefix,
+                        start_offset=f"{prefix}{first}",
+                        fields=fields,
+                        retry=self._cloud.retry,
+                    )
+                )
+        except NotFoundError:
+            raise NotFoundError(f"the bucket `{self._cloud.bucket_name}` does not exist", "invoke init") from None
+        found = [self._summary(blob) for blob in blobs]
+        cut = [place for place, one in enumerate(found) if isinstance(one, RunSummary) and one.cut]
+        with ThreadPoolExecutor(_CONNECTIONS) as pool:
+            for place, whole in zip(cut, pool.map(lambda place: self._whole_summary(blobs[place]), cut), strict=True):
+                found[place] = whole
+        runs, garbage = [], {}
+        for blob, one in zip(blobs, found, strict=True):
+            if isinstance(one, RunSummary):
+                runs.append(one)
+            elif one:
+                garbage[f"gs://{self._cloud.bucket_name}/{blob.name}"] = one
+        runs.sort(key=lambda run: (run.run_id, run.model_name), reverse=True)
+        return Listing(runs, garbage)
+
+    def _summary(self, blob: Any) -> RunSummary | str:
+        """Return the summary of the record in `blob`, or why it is none."""
+        text = (blob.metadata or {}).get(layout.SUMMARY_METADATA)
+        if text is None:
+            return "it has no summary of a run"
+        try:
+            summary = parse_summary(text)
+        except EdgeError as error:
+            return error.problem
+        if blob.name != self._record_name(summary.model_name, summary.run_id):
+            return f"it holds the run {summary.run_id} of `{summary.model_name}`"
+        return summary
+
+    def _whole_summary(self, blob: Any) -> RunSummary | str:
+        """Return the summary that was too long to be metadata, or why there is none: empty when the record is gone."""
+        try:
+            with sdk_errors(f"read {blob.name}"):
+                return parse_record(blob.download_as_bytes(retry=self._cloud.retry)).summary()
+        except NotFoundError:
+            return ""
+        except NoAnswerError:
+            raise
+        except EdgeError as error:
+            return error.problem
+
+    def read(self, model_name: str, run_id: str) -> Stored:
+        """Return the record of a run. Raises NotFoundError when there is none."""
+        name = self._record_name(model_name, run_id)
+        blob = self._cloud.bucket.blob(name)
+        with sdk_errors(f"read the run {run_id}"):
+            content = blob.download_as_bytes(retry=self._cloud.retry)
+        try:
+            return Stored(parse_record(content), int(blob.generation))
+        except EdgeError as error:
+            raise EdgeError(f"gs://{self._cloud.bucket_name}/{name}: {error.problem}", error.hint) from None
+
+    def write(self, record: RunRecord, generation: int) -> Stored:
+        """Write `record` over that generation of its object (0: over none). Raises ConflictError when it is another."""
+        blob = self._cloud.bucket.blob(self._record_name(record.model_name, record.run_id))
+        blob.metadata = {layout.SUMMARY_METADATA: dump_summary(record)}
+        with sdk_errors(f"write the record of the run {record.run_id}"):
+            blob.upload_from_string(
+                dump_record(record),
+                content_type="application/json",
+                if_generation_match=generation,
+                retry=self._cloud.retry,
+            )
+        return Stored(record, int(blob.generation))
+
+    def update(
+        self,
+        model_name: str,
+        run_id: str,
+        change: Callable[[RunRecord | None], RunRecord],
+        known: Stored | None = None,
+    ) -> Stored:
+        """Write what `change` makes of the record as it is now (None: there is none), and return it.
+
+        `known` saves reading the record when nobody has changed it since.
+        """
+        for _ in range(_MOST_CONFLICTS):
+            if known is None:
+                with contextlib.suppress(NotFoundError):
+                    known = self.read(model_name, run_id)
+            try:
+                return self.write(change(known.record if known else None), known.generation if known else 0)
+            except ConflictError:
+                # Somebody else was faster; or the client repeated an upload whose answer was lost, and met its own.
+                known = None
+        raise ConflictError(f"the record of the run {run_id} is changed by somebody else all the time", "try again")
+
+    def remove(self, model_name: str, run_id: str) -> None:
+        """Remove a run with its files; the record goes first, so that nobody lists a run in parts."""
+        name, prefix = self._record_name(model_name, run_id), f"{self._file_name(model_name, run_id, '')}"
+        with sdk_errors(f"remove the run {run_id}"):
+            files = list(
+                self._cloud.storage.list_blobs(self._cloud.bucket_name, prefix=prefix, retry=self._cloud.retry)
+            )
+            for blob in (self._cloud.bucket.blob(name), *files):
+                _delete(blob, self._cloud)
+
+    # --- files ---
+
+    def series(self, model_name: str, run_id: str) -> dict[str, Series]:
+        """Return the series of a run by metric; none when there are none."""
+        name = self._file_name(model_name, run_id, _SERIES_FILE)
+        content = self._read_if_there(name)
+        try:
+            return parse_series(content) if content else {}
+        except EdgeError as error:
+            raise EdgeError(f"gs://{self._cloud.bucket_name}/{name}: {error.problem}") from None
+
+    def write_series(self, model_name: str, run_id: str, series: dict[str, Series]) -> None:
+        """Write the series of a run."""
+        storage.upload(self._cloud, dump_series(series).encode(), self._file_name(model_name, run_id, _SERIES_FILE))
+
+    def output(self, model_name: str, run_id: str, start: int = 0) -> bytes:
+        """Return what a run has printed from byte `start` on; empty when that is nothing (yet)."""
+        return self._read_if_there(self._file_name(model_name, run_id, _OUTPUT_FILE), start)
+
+    def output_size(self, model_name: str, run_id: str) -> int:
+        """Return how many bytes a run has printed."""
+        name = self._file_name(model_name, run_id, _OUTPUT_FILE)
+        with sdk_errors(f"look at gs://{self._cloud.bucket_name}/{name}"):
+            blob = self._cloud.bucket.get_blob(name, retry=self._cloud.retry)
+        return int(blob.size) if blob else 0
+
+    def write_output(self, model_name: str, run_id: str, output: Path) -> None:
+        """Write what a run has printed so far, from a file."""
+        storage.upload(self._cloud, output, self._file_name(model_name, run_id, _OUTPUT_FILE))
+
+    def source(self, model_name: str, run_id: str, path: str) -> bytes:
+        """Return one source file of a run. Raises NotFoundError when it has none at `path`."""
+        name = self._file_name(model_name, run_id, f"{_SOURCES_FOLDER}/{path}")
+        return storage.read(self._cloud, f"gs://{self._cloud.bucket_name}/{name}")
+
+    def write_source(self, model_name: str, run_id: str, path: str, content: bytes) -> None:
+        """Write one source file of a run; `path` is relative to the model's folder."""
+        storage.upload(self._cloud, content, self._file_name(model_name, run_id, f"{_SOURCES_FOLDER}/{path}"))
+
+    def _read_if_there(self, name: str, start: int = 0) -> bytes:
+        from google.api_core.exceptions import NotFound, RequestRangeNotSatisfiable
+
+        with sdk_errors(f"read gs://{self._cloud.bucket_name}/{name}"):
+            try:
+                content: bytes = self._cloud.bucket.blob(name).download_as_bytes(
+                    start=start or None, retry=self._cloud.retry
+                )
+            except (NotFound, RequestRangeNotSatisfiable):
+                return b""
+        return content
+
+    # --- names ---
+
+    def _record_name(self, model_name: str, run_id: str) -> str:
+        return f"{self._runs}/{model_name}/{run_id}.json"
+
+    def _file_name(self, model_name: str, run_id: str, path: str) -> str:
+        return f"{self._files}/{model_name}/{run_id}/{path}"
+
+
+def _delete(blob: Any, cloud: Cloud) -> None:
+    from google.api_core.exceptions import NotFound
+
+    with contextlib.suppress(NotFound):
+        blob.delete(retry=cloud.retry)

@@ -1,0 +1,326 @@
+"""Reading and changing the shared state in the bucket: one lock, and compare-and-swap on the object's generation.
+
+The lock is an object that is created only if it does not exist; it names its holder by a random token. A change costs
+six requests: make the lock, read the state, look at the lock, write the state, look at the lock, remove it. It is
+renewed while it is held (its metadata say when), so that a lock whose holder died can be told by its age.
+https://cloud.google.com/storage/docs/request-preconditions
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import secrets
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from typing import Any
+
+from edge_tasks.cloud.client import Cloud, sdk_errors
+from edge_tasks.domain.state import Change, EdgeState, differences, dump_state, parse_state
+from edge_tasks.errors import EdgeError, StateError, StateLockedError
+from edge_tasks.redaction import redact_secrets
+from edge_tasks.repo.layout import LOCK_OBJECT, STATE_OBJECT
+from edge_tasks.tools.signals import defer_signals
+from edge_tasks.tools.user import user_name
+
+# Seconds. A lock that was not renewed for STALE_AGE belongs to a holder that died or lost its network.
+RENEW_INTERVAL = 15.0
+STALE_AGE = 60.0
+
+# Seconds between two looks at somebody else's lock, each time another number: nobody keeps coming too late.
+_WAIT_INTERVAL = (0.1, 0.6)
+
+
+@dataclass(frozen=True)
+class LockHolder:
+    """Who holds the lock. `token` tells our own lock from anybody else's."""
+
+    owner: str
+    host: str
+    pid: int
+    command: str
+    created: str
+    token: str
+
+    def describe(self, age: float) -> str:
+        """Return one phrase for messages; `age` is the number of seconds since the lock was last renewed."""
+        stale = f", no sign of life for {age:.0f} s" if age > STALE_AGE else ""
+        return f"{self.owner} on {self.host} (process {self.pid}), `{self.command}`, since {self.created}{stale}"
+
+
+class StateStore:
+    """The shared state of one repository."""
+
+    def __init__(self, cloud: Cloud):
+        self._cloud = cloud
+
+    def load(self) -> EdgeState:
+        """Return the state as it is now; an empty one when there is none yet."""
+        return self._load()[0]
+
+    def exists(self) -> bool:
+        """Say whether there is a state, be it empty."""
+        with sdk_errors("look for the shared state"):
+            return bool(self._cloud.bucket.blob(STATE_OBJECT).exists(retry=self._cloud.retry))
+
+    def create(self) -> bool:
+        """Write an empty state unless there is one. Returns whether it was written."""
+        from google.api_core.exceptions import PreconditionFailed
+
+        with sdk_errors("make the shared state"):
+            try:
+                self._upload(dump_state(EdgeState()), generation=0)
+            except PreconditionFailed:
+                return False
+        return True
+
+    @contextlib.contextmanager
+    def locked(self, wait: float = 0.0) -> Iterator[LockedState]:
+        """Hold the lock for the block, which may change the state with `LockedState.save`.
+
+        Waits at most `wait` seconds for somebody else's lock, then raises StateLockedError that says who holds it.
+        """
+        mine = _myself()
+        try:
+            self._acquire(mine, wait)
+        except KeyboardInterrupt:
+            self._release(mine)  # it may have been ours already
+            raise
+        renewal = _Renewal(self, mine)
+        try:
+            state, generation = self._load()
+            yield LockedState(self, renewal, mine, state, generation)
+        finally:
+            with defer_signals():
+                renewal.stop()
+                self._release(mine)
+
+    def holder(self) -> tuple[LockHolder, float] | None:
+        """Return who holds the lock and the seconds since it was renewed, or None when nobody does."""
+        found = self._read_lock()
+        return (found[0], found[1]) if found else None
+
+    def unlock(self) -> LockHolder | None:
+        """Remove the lock, whoever holds it. Returns who did, or None when nobody did."""
+        found = self._read_lock()
+        if found is None:
+            return None
+        self._delete_lock(found[2])
+        return found[0]
+
+    # -- the state's object --
+
+    def _load(self) -> tuple[EdgeState, int]:
+        from google.api_core.exceptions import NotFound
+
+        blob = self._cloud.bucket.blob(STATE_OBJECT)
+        with sdk_errors("read the shared state"):
+            try:
+                text = blob.download_as_bytes(retry=self._cloud.retry).decode(errors="replace")
+            except NotFound:
+                return EdgeState(), 0
+        return parse_state(text), int(blob.generation)
+
+    def _save(self, state: EdgeState, generation: int) -> int:
+        from google.api_core.exceptions import PreconditionFailed
+
+        text = dump_state(state)
+        with sdk_errors("save the shared state"):
+            try:
+                return self._upload(text, generation)
+            except PreconditionFailed:
+                # The client repeats an upload whose answer was lost, and then meets its own first success.
+                current, current_generation = self._load()
+                if current == state:
+                    return current_generation
+        raise StateError(
+            "somebody else changed the shared state meanwhile",
+            "look at it, then try again: invoke state.show",
+        )
+
+    def _upload(self, text: str, generation: int) -> int:
+        blob = self._cloud.bucket.blob(STATE_OBJECT)
+        blob.upload_from_string(
+            text, content_type="application/yaml", if_generation_match=generation, retry=self._cloud.retry
+        )
+        return int(blob.generation)
+
+    # -- the lock's object --
+
+    def _acquire(self, mine: LockHolder, wait: float) -> None:
+        deadline = time.monotonic() + wait
+        while not self._create_lock(mine):
+            if time.monotonic() < deadline:
+                time.sleep(random.uniform(*_WAIT_INTERVAL))  # noqa: S311  not a secret
+                continue
+            found = self._read_lock()
+            if found is not None:  # else it was freed just now
+                holder, age, _ = found
+                raise StateLockedError(
+                    f"the shared state is locked by {holder.describe(age)}",
+                    "invoke state.unlock, if that process no longer lives" if age > STALE_AGE else "try again later",
+                )
+
+    def _create_lock(self, mine: LockHolder) -> bool:
+        from google.api_core.exceptions import PreconditionFailed
+
+        blob = self._cloud.bucket.blob(LOCK_OBJECT)
+        blob.metadata = _signs_of_life(mine)
+        with sdk_errors("lock the shared state"):
+            try:
+                blob.upload_from_string(
+                    json.dumps(asdict(mine)),
+                    content_type="application/json",
+                    if_generation_match=0,
+                    retry=self._cloud.retry,
+                )
+            except PreconditionFailed:
+                # The client repeats an upload whose answer was lost, and then meets its own first success.
+                return self._held_by(mine) is not None
+        return True
+
+    def _held_by(self, mine: LockHolder) -> int | None:
+        """Return the lock's generation when `mine` holds it, else None."""
+        with sdk_errors("look at the lock of the shared state"):
+            blob = self._cloud.bucket.get_blob(LOCK_OBJECT, retry=self._cloud.retry)
+        return int(blob.generation) if blob is not None and (blob.metadata or {}).get("token") == mine.token else None
+
+    def _renew(self, mine: LockHolder) -> bool:
+        """Say in the lock that `mine` lives. False when the lock is gone or somebody else's."""
+        from google.api_core.exceptions import NotFound, PreconditionFailed
+
+        generation = self._held_by(mine)
+        if generation is None:
+            return False
+        blob = self._cloud.bucket.blob(LOCK_OBJECT)
+        blob.metadata = _signs_of_life(mine)
+        with sdk_errors("renew the lock of the shared state"):
+            try:
+                blob.patch(if_generation_match=generation, retry=self._cloud.retry)
+            except (NotFound, PreconditionFailed):
+                return False
+        return True
+
+    def _read_lock(self) -> tuple[LockHolder, float, int] | None:
+        from google.api_core.exceptions import NotFound
+
+        with sdk_errors("look at the lock of the shared state"):
+            blob = self._cloud.bucket.get_blob(LOCK_OBJECT, retry=self._cloud.retry)
+            if blob is None:
+                return None
+            try:
+                text = blob.download_as_bytes(retry=self._cloud.retry)
+            except NotFound:
+                return None
+        try:
+            holder = LockHolder(**json.loads(text))
+        except (ValueError, TypeError):
+            holder = LockHolder("somebody", "an unknown host", 0, "unknown", "an unknown time", "")
+        return holder, _age(blob), int(blob.generation)
+
+    def _release(self, mine: LockHolder) -> None:
+        # Not every server checks the generation on delete, so look first: never remove somebody else's lock.
+        generation = self._held_by(mine)
+        if generation is not None:
+            self._delete_lock(generation)
+
+    def _delete_lock(self, generation: int) -> None:
+        from google.api_core.exceptions import NotFound, PreconditionFailed
+
+        with sdk_errors("unlock the shared state"), contextlib.suppress(NotFound, PreconditionFailed):
+            self._cloud.bucket.blob(LOCK_OBJECT).delete(if_generation_match=generation, retry=self._cloud.retry)
+
+
+class LockedState:
+    """The state while its lock is held."""
+
+    def __init__(self, store: StateStore, renewal: _Renewal, mine: LockHolder, state: EdgeState, generation: int):
+        self._store = store
+        self._renewal = renewal
+        self._mine = mine
+        self._generation = generation
+        self.state = state
+
+    def check(self) -> None:
+        """Raise StateError when the lock was taken away: call it before every change of the world."""
+        if not self._renewal.still_held():
+            raise StateError(
+                "the lock was removed while it was held, so nothing more was done",
+                "look at what exists: invoke state.show --history",
+            )
+
+    def save(self, state: EdgeState) -> None:
+        """Write `state`, with a note of what changed. Raises StateError when lock or state was taken over meanwhile."""
+        self.check()
+        what = differences(self.state, state)
+        if what:
+            now = datetime.now(timezone.utc).replace(microsecond=0)
+            state = state.with_change(Change(at=now, by=self._mine.owner, command=self._mine.command, what=what))
+        with defer_signals():  # a state that was written, but not known to be, would look like somebody else's
+            self._generation = self._store._save(state, self._generation)  # noqa: SLF001  the two halves of one thing
+            self.state = state
+
+
+class _Renewal:
+    """A thread that renews a held lock; it notices when the lock is gone."""
+
+    def __init__(self, store: StateStore, mine: LockHolder):
+        self._store = store
+        self._mine = mine
+        self._ended = threading.Event()
+        self.lost = False
+        self._thread = threading.Thread(target=self._run, name="lock-renewal", daemon=True)
+        self._thread.start()
+
+    def still_held(self) -> bool:
+        self.lost = self.lost or self._store._held_by(self._mine) is None  # noqa: SLF001  a part of the store
+        return not self.lost
+
+    def stop(self) -> None:
+        self._ended.set()
+        self._thread.join(timeout=5.0)
+
+    def _run(self) -> None:
+        while not self._ended.wait(RENEW_INTERVAL):
+            try:
+                self.lost = not self._store._renew(self._mine)  # noqa: SLF001  a part of the store
+            except EdgeError:
+                continue  # a network that comes and goes: the next renewal is soon
+            if self.lost:
+                return
+
+
+def _myself() -> LockHolder:
+    return LockHolder(
+        owner=user_name(),
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        command=redact_secrets(" ".join([os.path.basename(sys.argv[0]), *sys.argv[1:]]))[:200],  # noqa: PTH119
+        created=_now(),
+        token=secrets.token_hex(8),
+    )
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def _signs_of_life(mine: LockHolder) -> dict[str, str]:
+    """Return the metadata of the lock, which one request reads: whose it is, and when that was last said."""
+    return {"token": mine.token, "renewed": _now()}
+
+
+def _age(blob: Any) -> float:
+    renewed = (blob.metadata or {}).get("renewed")
+    try:
+        moment = datetime.fromisoformat(renewed.replace("Z", "+00:00")) if renewed else blob.time_created
+    except ValueError:
+        moment = blob.time_created
+    return max(0.0, (datetime.now(timezone.utc) - moment).total_seconds()) if moment else 0.0

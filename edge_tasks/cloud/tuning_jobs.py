@@ -1,0 +1,105 @@
+"""Every call to Vertex AI's hyperparameter tuning jobs.
+
+https://cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations.hyperparameterTuningJobs
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from edge_tasks.cloud.client import CALL_TIMEOUT, Cloud, sdk_errors
+from edge_tasks.cloud.jobs import Job, JobPlan, job_fields, job_spec
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One trial: `state` is Vertex AI's; `metrics` is empty until it has reported; `reason` is why it failed."""
+
+    trial_id: str
+    state: str
+    parameters: Mapping[str, float | str]
+    metrics: Mapping[str, float]
+    custom_job: str
+    reason: str
+
+    @property
+    def done(self) -> bool:
+        """Whether the trial has ended."""
+        return self.state in ("SUCCEEDED", "INFEASIBLE")
+
+
+@dataclass(frozen=True)
+class TuningJob(Job):
+    """A hyperparameter tuning job as it is now, with its trials in the order they were started."""
+
+    trials: Sequence[Trial]
+
+
+def create_tuning_job(
+    cloud: Cloud,
+    display_name: str,
+    plan: JobPlan,
+    *,
+    metric: str,
+    goal: str,
+    parameters: Sequence[Mapping[str, Any]],
+    trials: int,
+    parallel: int,
+    labels: Mapping[str, str],
+) -> TuningJob:
+    """Create a job whose trials run `plan` with values of `parameters` (ParameterSpec), added as `--NAME=VALUE`.
+
+    `goal` is MAXIMIZE or MINIMIZE.
+    https://cloud.google.com/vertex-ai/docs/reference/rest/v1/StudySpec
+    """
+    job = {
+        "display_name": display_name,
+        "labels": dict(labels),
+        "study_spec": {"metrics": [{"metric_id": metric, "goal": goal}], "parameters": list(parameters)},
+        "max_trial_count": trials,
+        "parallel_trial_count": parallel,
+        "trial_job_spec": job_spec(plan),
+    }
+    with sdk_errors("start the tuning job"):
+        return _job(
+            cloud.jobs.create_hyperparameter_tuning_job(
+                parent=cloud.parent, hyperparameter_tuning_job=job, timeout=CALL_TIMEOUT
+            )
+        )
+
+
+def get_tuning_job(cloud: Cloud, name: str) -> TuningJob:
+    """Return the tuning job `name` as it is now."""
+    with sdk_errors(f"look at the tuning job {name}"):
+        return _job(cloud.jobs.get_hyperparameter_tuning_job(name=name, timeout=CALL_TIMEOUT))
+
+
+def find_tuning_jobs(cloud: Cloud, label: str, value: str) -> list[TuningJob]:
+    """Return the tuning jobs that carry the label, newest first."""
+    request = {"parent": cloud.parent, "filter": f'labels.{label}="{value}"'}
+    with sdk_errors("look for earlier tuning jobs"):
+        found = cloud.jobs.list_hyperparameter_tuning_jobs(request=request, timeout=CALL_TIMEOUT)
+        return sorted((_job(message) for message in found), key=lambda job: job.created, reverse=True)
+
+
+def cancel_tuning_job(cloud: Cloud, name: str) -> None:
+    """Ask for the end of the tuning job `name` and of its trials, which comes some time later."""
+    with sdk_errors(f"cancel the tuning job {name}"):
+        cloud.jobs.cancel_hyperparameter_tuning_job(name=name, timeout=CALL_TIMEOUT)
+
+
+def _job(message: Any) -> TuningJob:
+    return TuningJob(**job_fields(message), trials=[_trial(trial) for trial in message.trials])
+
+
+def _trial(message: Any) -> Trial:
+    return Trial(
+        trial_id=message.id,
+        state=message.state.name,
+        parameters={parameter.parameter_id: parameter.value for parameter in message.parameters},
+        metrics={metric.metric_id: metric.value for metric in message.final_measurement.metrics},
+        custom_job=message.custom_job,
+        reason=message.infeasible_reason,
+    )

@@ -1,0 +1,65 @@
+"""Finding recorded runs again: all of them, some of them, or one with everything that belongs to it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from edge_tasks.cloud.client import Cloud
+from edge_tasks.cloud.run_store import Listing, RunStore
+from edge_tasks.domain.config import EdgeConfig
+from edge_tasks.domain.runs import RunRecord, RunSummary, Series
+from edge_tasks.errors import NotFoundError
+
+# Ids that an error names when several begin alike.
+_MOST_NAMED = 5
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run with its curves, and what it printed. Its source files are read one by one (`RunStore.source`)."""
+
+    record: RunRecord
+    series: dict[str, Series]
+    output: bytes
+
+
+def list_runs(cloud: Cloud, config: EdgeConfig, model_name: str | None = None) -> Listing:
+    """Return every recorded run (of one model), newest first, and what lies among the records and is none."""
+    return RunStore(cloud, config).list(model_name)
+
+
+def load_run(cloud: Cloud, config: EdgeConfig, model_name: str, run_id: str) -> Run:
+    """Return a run with everything. Raises NotFoundError when it is not recorded."""
+    store = RunStore(cloud, config)
+    return Run(
+        store.read(model_name, run_id).record, store.series(model_name, run_id), store.output(model_name, run_id)
+    )
+
+
+def change_tags(
+    cloud: Cloud, config: EdgeConfig, run: RunSummary, tags: Sequence[str], *, remove: bool = False
+) -> tuple[str, ...]:
+    """Give `run` these tags, or take them away; return those that it has now."""
+
+    def change(record: RunRecord | None) -> RunRecord:
+        if record is None:
+            raise NotFoundError(f"the run {run.run_id} was removed meanwhile")
+        left = tuple(tag for tag in record.tags if tag not in tags)
+        return record.changed(tags=left if remove else (*record.tags, *(tag for tag in tags if tag not in record.tags)))
+
+    return RunStore(cloud, config).update(run.model_name, run.run_id, change).record.tags
+
+
+def find_run(runs: Sequence[RunSummary], text: str) -> RunSummary:
+    """Return the run whose id begins with `text`; a whole id wins over others that begin with it.
+
+    Raises NotFoundError when there is none, or several.
+    """
+    found = [run for run in runs if run.run_id == text] or [run for run in runs if run.run_id.startswith(text)]
+    if not found:
+        raise NotFoundError(f"there is no run `{text}`", "invoke experiments.list shows the runs that there are")
+    if len(found) > 1:
+        names = ", ".join(run.run_id for run in found[:_MOST_NAMED]) + (", ..." if len(found) > _MOST_NAMED else "")
+        raise NotFoundError(f"{len(found)} runs begin with `{text}`: {names}", "write more of the id")
+    return found[0]

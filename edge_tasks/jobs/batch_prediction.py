@@ -1,0 +1,269 @@
+"""Predictions for a whole file: a batch prediction job on the version that serves, or on the newest trained one.
+
+No endpoint is needed for it. https://cloud.google.com/vertex-ai/docs/predictions/get-batch-predictions
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edge_tasks.cloud import batch_jobs, model_registry, storage
+from edge_tasks.cloud.batch_jobs import BatchJob
+from edge_tasks.cloud.client import Cloud
+from edge_tasks.cloud.object_lock import claimed
+from edge_tasks.cloud.state_store import StateStore
+from edge_tasks.domain.config import EdgeConfig, ModelConfig
+from edge_tasks.domain.progress import Progress
+from edge_tasks.domain.provenance import new_run_id
+from edge_tasks.errors import CloudError, DataError, NotFoundError
+from edge_tasks.jobs.waiter import Choose, JobKind, JobWaiter, ReconnectingCloud
+from edge_tasks.repo import layout
+from edge_tasks.repo.files import write_atomically
+from edge_tasks.repo.trained_model import find_trained_model
+
+BATCH_JOB = JobKind("batch prediction job", batch_jobs.get_batch_job, batch_jobs.cancel_batch_job)
+
+FORMATS = ("jsonl", "csv")
+
+# Seconds that a job may run.
+_TIMEOUT = 24 * 3600.0
+
+_RESULTS, _ERRORS = "prediction.results-", "prediction.errors_stats-"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a batch prediction gave: `errors` is the file with the instances that failed, if there are any."""
+
+    successful: int
+    failed: int
+    output: Path
+    errors: Path | None
+
+
+def predict_batch(
+    connect: Callable[[], Cloud],
+    config: EdgeConfig,
+    root: Path,
+    name: str,
+    source: Path,
+    output: Path,
+    progress: Progress,
+    on_interrupt: str,
+    choose: Choose,
+    *,
+    force: bool = False,
+) -> Outcome:
+    """Predict every instance of the file `source` with the model `name`, and write the results to `output`.
+
+    Both are .jsonl (one JSON value a line) or .csv (with a header). Instances that fail are written to another file
+    beside `output`. A job that predicts the same already is followed, and the results of one that has succeeded are
+    taken, unless `force` is set. Raises DataError for a file that cannot be predicted, NotFoundError when there is no
+    version.
+    """
+    count = check_input(source)
+    _format_of(output)
+    connection = ReconnectingCloud(connect, progress)
+    cloud, settings = connection.cloud, config.models[name]
+    model = model_registry.get_model(cloud, _version(cloud, config, root, name))
+    fingerprint = _fingerprint(source, model, settings)
+    job = None if force else _earlier(cloud, fingerprint, progress)
+    if job is None:
+        progress.step(f"uploading {count} instances of {source.name}")
+        job = _submit(cloud, config, name, model, source, fingerprint, progress, force=force)
+    job = JobWaiter(
+        kind=BATCH_JOB,
+        connection=connection,
+        progress=progress,
+        timeout=_TIMEOUT,
+        on_interrupt=on_interrupt,
+        choose=choose,
+        later="predict again to follow it",
+    ).follow(job)
+    if job.state not in ("SUCCEEDED", "PARTIALLY_SUCCEEDED"):
+        raise CloudError(
+            f"the {BATCH_JOB.noun} {job.job_id} ended as {job.state}: {job.error or 'no reason was given'}",
+            f"look at the instances in {source}, and at the model's test_payload.json",
+        )
+    return _bring_back(connection, job, source, output)
+
+
+def _fingerprint(source: Path, model: model_registry.ModelVersion, settings: ModelConfig) -> str:
+    """Return one hash (32 hex digits) over all that decides what a job gives, and on what it runs."""
+    what = {
+        "instances": hashlib.sha256(source.read_bytes()).hexdigest(),
+        "format": _format_of(source),
+        "model": [model.versioned_name, model.artifact_uri],  # a version may be deleted, and its number used again
+        "machine": [_machine(settings), settings.min_replica_count],
+    }
+    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _earlier(cloud: Cloud, fingerprint: str, progress: Progress) -> BatchJob | None:
+    """Return the newest job that predicts the very same and whose results can be had; None without one."""
+    for job in batch_jobs.find_batch_jobs(cloud, layout.BATCH_LABEL, fingerprint):
+        if job.state == "CANCELLING" or (job.done and job.state != "SUCCEEDED"):
+            continue
+        if job.done and not storage.has_objects(cloud, job.output_uri):
+            continue  # somebody has removed them
+        what = "has predicted this already: taking its results" if job.done else "predicts this already: following it"
+        progress.step(f"{BATCH_JOB.noun} {job.job_id} {what} (to predict anew: --force)")
+        return job
+    return None
+
+
+def _submit(
+    cloud: Cloud,
+    config: EdgeConfig,
+    name: str,
+    model: model_registry.ModelVersion,
+    source: Path,
+    fingerprint: str,
+    progress: Progress,
+    *,
+    force: bool,
+) -> BatchJob:
+    """Upload the instances and create the job; or return the earlier one, when another process was faster."""
+    settings = config.models[name]
+    job_id = new_run_id()
+    input_uri = storage.upload(cloud, source, layout.batch_input(config, name, job_id, source.name))
+    with claimed(cloud, layout.batch_claim(config, name, fingerprint)):
+        earlier = None if force else _earlier(cloud, fingerprint, progress)
+        if earlier is not None:
+            return earlier
+        job = batch_jobs.create_batch_job(
+            cloud,
+            f"{name}-{job_id}",
+            model=model.versioned_name,
+            input_uri=input_uri,
+            instances_format=_format_of(source),
+            output_uri=f"gs://{cloud.bucket_name}/{layout.batch_output(config, name, job_id)}",
+            machine=_machine(settings),
+            replica_count=settings.min_replica_count,
+            labels={**settings.labels, layout.MODEL_LABEL: name, layout.BATCH_LABEL: fingerprint},
+        )
+    progress.step(f"submitted {BATCH_JOB.noun} {job.job_id} for version {model.version} ({cloud.vertex_url})")
+    return job
+
+
+def check_input(path: Path) -> int:
+    """Return how many instances a file holds. Raises DataError when it is no .jsonl or .csv with instances."""
+    form = _format_of(path)
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            count = sum(1 for line in file if line.strip()) if form == "jsonl" else _count_rows(file)
+            if form == "jsonl":
+                file.seek(0)
+                _check_json(path, file)
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is no UTF-8 text"
+        raise DataError(f"`{path}` cannot be read: {reason}", "give a file with --input FILE") from None
+    if count < 1:
+        raise DataError(f"`{path}` holds no instances", "write one JSON value a line, or a CSV header and rows")
+    return count
+
+
+def _count_rows(file: Any) -> int:
+    return sum(1 for line in file if line.strip()) - 1
+
+
+def _check_json(path: Path, file: Any) -> None:
+    """Raise DataError for the first line that is not JSON; what a model makes of a value only the job can tell."""
+    for number, line in enumerate(file, start=1):
+        try:
+            if line.strip():
+                json.loads(line)
+        except ValueError as error:  # noqa: PERF203  each line has its number
+            raise DataError(f"`{path}`, line {number} is not JSON: {error}", "write one JSON value a line") from None
+
+
+def _format_of(path: Path) -> str:
+    form = path.suffix.removeprefix(".").lower()
+    if form not in FORMATS:
+        raise DataError(f"`{path}` is neither .jsonl nor .csv", "name a file with one of these endings")
+    return form
+
+
+def _machine(settings: ModelConfig) -> dict[str, Any]:
+    machine: dict[str, Any] = {"machine_type": settings.serving_machine_type}
+    if settings.serving_accelerator_type:
+        machine["accelerator_type"] = settings.serving_accelerator_type
+        machine["accelerator_count"] = settings.serving_accelerator_count
+    return machine
+
+
+def _version(cloud: Cloud, config: EdgeConfig, root: Path, name: str) -> str:
+    """Return the version that serves, else the one that was trained last and is in this cloud's registry."""
+    deployed = StateStore(cloud).load().model(name).deployed
+    if deployed is not None:
+        return deployed.model
+    trained = find_trained_model(layout.model_folder(root, name), name)
+    if trained is not None and trained.model and trained.target == config.target:
+        return trained.model
+    raise NotFoundError(
+        f"no version of `{name}` is in the registry", f"train it as a job, or invoke model.deploy --name {name}"
+    )
+
+
+def _bring_back(connection: ReconnectingCloud, job: BatchJob, source: Path, output: Path) -> Outcome:
+    with tempfile.TemporaryDirectory(prefix="edge-batch-") as temporary:
+        folder = Path(temporary)
+        connection.ask(lambda cloud: storage.download_folder(cloud, job.output_uri, folder))
+        results = [json.loads(line) for line in _lines(folder, _RESULTS)]
+        errors = list(_lines(folder, _ERRORS))
+    text = _as_csv(results, source) if _format_of(output) == "csv" else "".join(f"{json.dumps(r)}\n" for r in results)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(output, text.encode())
+    errors_file = output.with_name(f"{output.stem}.errors.jsonl")
+    errors_file.unlink(missing_ok=True)
+    if errors:
+        write_atomically(errors_file, "".join(errors).encode())
+    return Outcome(len(results), max(job.failed, len(errors)), output, errors_file if errors else None)
+
+
+def _lines(folder: Path, prefix: str) -> Iterator[str]:
+    for path in sorted(folder.rglob(f"{prefix}*")):
+        with path.open(encoding="utf-8") as file:
+            yield from (line for line in file if line.strip())
+
+
+def _as_csv(results: list[dict[str, Any]], source: Path) -> str:
+    """Return results as CSV: the columns of the instances, then `prediction`; what is no plain value stands as JSON."""
+    rows = [_values(result.get("instance")) for result in results]
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow([*_column_names(results, source), "prediction"])
+    for row, result in zip(rows, results, strict=True):
+        writer.writerow([_cell(value) for value in (*row, result["prediction"])])
+    return stream.getvalue()
+
+
+def _values(instance: Any) -> list[Any]:
+    if isinstance(instance, dict):
+        return list(instance.values())
+    return instance if isinstance(instance, list) else [instance]
+
+
+def _column_names(results: list[dict[str, Any]], source: Path) -> list[str]:
+    """Return the names that the instances or the header of the source give, else x1, x2, ..."""
+    first = results[0].get("instance") if results else []
+    if isinstance(first, dict):
+        return list(first)
+    if _format_of(source) == "csv":
+        with source.open(encoding="utf-8-sig", newline="") as file:
+            header = next(csv.reader(file))
+        if len(header) == len(_values(first)):
+            return header
+    return [f"x{number}" for number in range(1, len(_values(first)) + 1)]
+
+
+def _cell(value: Any) -> Any:
+    return value if isinstance(value, str | int | float) and not isinstance(value, bool) else json.dumps(value)

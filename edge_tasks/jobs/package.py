@@ -1,0 +1,224 @@
+"""The two source distributions that travel to a job: the submitting edge_tasks, and the model's folder.
+
+They are written without setuptools (which the submitter may not have) and without timestamps, so that the same content
+gives the same bytes. pip builds them where the job runs.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import json
+import re
+import tarfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from packaging.requirements import InvalidRequirement, Requirement
+
+import edge_tasks
+from edge_tasks.domain.config import FILE_NAME as CONFIG_FILE
+from edge_tasks.domain.config import EdgeConfig
+from edge_tasks.domain.job_spec import MODEL_PACKAGE, SPEC_FILE, TrainingSpec
+from edge_tasks.errors import TrainingError
+from edge_tasks.tools import dvc
+
+# What a training imports of this package's dependencies; the rest (DVC, the Vertex AI SDK, ...) stays at home.
+TRAINING_REQUIREMENTS = (
+    "google-cloud-storage>=2.19,<4",
+    "packaging>=23",
+    "pydantic>=2.8,<3",
+    "pyyaml>=6",
+    "ruamel.yaml>=0.18,<0.20",
+    "sacred>=0.8.7,<0.9",
+    "setuptools<82",
+)
+
+# What a job needs beside them to show its run elsewhere, too.
+_VERTEX_REQUIREMENT, _MONGO_REQUIREMENT = "google-cloud-aiplatform>=2.7,<3", "pymongo>=4.2,<5"
+
+# Those modules of edge_tasks that a training imports inside a job, and no others: what is here stands in the job's
+# fingerprint, so that a change of it is another training. `tests/test_architecture.py` holds the list to the imports.
+_TRAVELS = {
+    "": "errors redaction",
+    "domain": "config job_spec json_values provenance run_query runs state",
+    "repo": "edge_yaml files layout results trained_model",
+    "tools": "signals user",
+    "cloud": "client run_store secret_manager state_store storage vertex_experiments",
+    "tracking": "backend event_log mongo outbox output_capture sacred_observer sink uploader uploader_process waiting",
+    "training": "context data failure hypertune job run_options sklearn wrapper",
+}
+
+# Outputs of a training, and what is about the model but not for its training.
+_NOT_SENT = (
+    *("model", "plots", "metrics.json", "trained_model.json", "dvc.lock", "dvc.yaml", "tune.yaml", "README.md"),
+    *("test_payload.json", "test_train.py"),
+)
+
+# Names of files that often hold secrets. Hidden files, such as .env, never travel.
+_SECRETS = ("*.key", "*.pem", "*.p12", "*.pfx", "*.env", "*credentials*.json", "*service-account*.json", "id_rsa*")
+
+_SETUP_PY = """\
+from setuptools import setup
+
+setup(
+    name={name!r},
+    version={version!r},
+    packages={packages!r},
+    package_data={package_data!r},
+    install_requires={requirements!r},
+)
+"""
+
+
+@dataclass(frozen=True)
+class ModelFiles:
+    """The files of a model's folder that travel with a job, and those that do not though they might be expected to."""
+
+    sent: Sequence[Path]
+    secrets: Sequence[Path]
+    data: Sequence[Path]
+
+
+def model_files(root: Path, model_folder: Path) -> ModelFiles:
+    """Return which files of a model's folder travel: all but outputs, caches, hidden files, secrets and DVC's data."""
+    tracked = dvc.tracked_paths(root)
+    sent, secrets, data = [], [], []
+    for path in sorted(model_folder.rglob("*")):
+        parts = path.relative_to(model_folder).parts
+        hidden = any(part.startswith(".") or part == "__pycache__" for part in parts)
+        if not path.is_file() or parts[0] in _NOT_SENT or path.suffix == ".dvc":
+            continue
+        if path.name != ".env" and hidden:
+            continue
+        if any(fnmatch(path.name.lower(), pattern) for pattern in _SECRETS):
+            secrets.append(path)
+        elif tracked & {path, *path.parents}:
+            data.append(path)
+        else:
+            sent.append(path)
+    return ModelFiles(sent, secrets, data)
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What two jobs have in common that run the same code: everything but their orders."""
+
+    own: Mapping[str, bytes]
+    model: Mapping[str, bytes]
+    requirements: Sequence[str]
+
+    def fingerprint(self, **more: Any) -> str:
+        """Return one hash (32 hex digits) over the code, its requirements and `more`, which is plain JSON.
+
+        params.yaml and edge.yaml are not code: what they say about a training is to be a part of `more`.
+        """
+        code = {
+            name: hashlib.sha256(content).hexdigest()
+            for name, content in {**self.own, **self.model}.items()
+            if not name.endswith(("/params.yaml", f"/files/{CONFIG_FILE}"))
+        }
+        text = json.dumps({"code": code, "requirements": list(self.requirements), **more}, sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+    def packages(self, spec: TrainingSpec) -> dict[str, bytes]:
+        """Return the source distributions of a job: file name to content."""
+        version = edge_tasks.__version__
+        own = _sdist("vertex_edge", version, self.own, TRAINING_REQUIREMENTS)
+        files = {**self.model, f"{MODEL_PACKAGE}/{SPEC_FILE}": spec.to_json().encode()}
+        model = _sdist(MODEL_PACKAGE, "0", files, self.requirements)
+        return {f"vertex_edge-{version}.tar.gz": own, f"{MODEL_PACKAGE}-0.tar.gz": model}
+
+
+def read_contents(root: Path, files: ModelFiles, requirements: Sequence[str] = ()) -> Contents:
+    """Read what travels with a job; `requirements` are the model's own, beside those of ROOT/requirements.txt."""
+    model = {
+        f"{MODEL_PACKAGE}/__init__.py": b"",
+        f"{MODEL_PACKAGE}/files/{CONFIG_FILE}": (root / CONFIG_FILE).read_bytes(),
+    }
+    for path in files.sent:
+        model[f"{MODEL_PACKAGE}/files/{path.relative_to(root).as_posix()}"] = path.read_bytes()
+    return Contents(
+        own=dict(_own_files()),
+        model=model,
+        requirements=(*_repository_requirements(root / "requirements.txt"), *requirements),
+    )
+
+
+def mirror_requirements(config: EdgeConfig) -> list[str]:
+    """Return what a job has to install because edge.yaml wants its run to be shown elsewhere, too."""
+    wanted = [_VERTEX_REQUIREMENT] if config.experiments.vertex_experiment else []
+    return [*wanted, _MONGO_REQUIREMENT] if config.experiments.mongo_uri_secret else wanted
+
+
+def travelling_modules() -> list[str]:
+    """Return the files of this package that travel with a job, relative to it."""
+    return [
+        (PurePosixPath(folder) / f"{module}.py").as_posix()
+        for folder, modules in _TRAVELS.items()
+        for module in ("__init__", *modules.split())
+    ]
+
+
+def _own_files() -> Iterator[tuple[str, bytes]]:
+    package = Path(edge_tasks.__file__).parent
+    for name in travelling_modules():
+        yield f"edge_tasks/{name}", (package / name).read_bytes()
+
+
+def _repository_requirements(path: Path) -> tuple[str, ...]:
+    """Return what the repository's requirements.txt asks for, less this package itself, which travels as source."""
+    if not path.is_file():
+        return ()
+    requirements = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        text = re.sub(r"(^|\s)#.*", "", line).strip()
+        if not text or text.startswith("-"):
+            continue
+        try:
+            requirement = Requirement(text)
+        except InvalidRequirement as error:
+            raise TrainingError(f"`{path.name}`, line {number}: {text}: {error}", f"mend `{path}`") from None
+        if re.sub(r"[-_.]+", "-", requirement.name).lower() != "vertex-edge":
+            requirements.append(text)
+    return tuple(requirements)
+
+
+def _sdist(name: str, version: str, files: Mapping[str, bytes], requirements: Sequence[str]) -> bytes:
+    """Return a source distribution as its bytes.
+
+    https://packaging.python.org/specifications/source-distribution-format/
+    """
+    package = next(iter(files)).partition("/")[0]
+    packages = [package, *sorted(_inner_packages(package, files))]
+    package_data = {package: [file.partition("/")[2] for file in files]}
+    metadata = ["Metadata-Version: 2.1", f"Name: {name}", f"Version: {version}"]
+    metadata += [f"Requires-Dist: {requirement}" for requirement in requirements]
+    setup_py = _SETUP_PY.format(
+        name=name,
+        version=version,
+        packages=packages,
+        package_data=package_data,
+        requirements=list(requirements),
+    )
+    content = {"PKG-INFO": "\n".join(metadata).encode() + b"\n", "setup.py": setup_py.encode(), **files}
+    archive = io.BytesIO()
+    with (
+        gzip.GzipFile(fileobj=archive, mode="wb", mtime=0) as zipped,
+        tarfile.open(fileobj=zipped, mode="w") as tar,
+    ):
+        for file, data in content.items():
+            entry = tarfile.TarInfo(f"{name}-{version}/{file}")
+            entry.size, entry.mode = len(data), 0o644
+            tar.addfile(entry, io.BytesIO(data))
+    return archive.getvalue()
+
+
+def _inner_packages(package: str, files: Mapping[str, bytes]) -> set[str]:
+    """Return the dotted names of the packages below `package`; folders of a model's files are data, not packages."""
+    folders = {Path(file).parent for file in files if file.endswith("/__init__.py")}
+    return {".".join(folder.parts) for folder in folders if len(folder.parts) > 1 and folder.parts[1] != "files"}

@@ -1,0 +1,54 @@
+"""Running a model's train.py as a program, as a person or a DVC stage does."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from edge_tasks.errors import TrainingError
+from edge_tasks.repo import layout
+from edge_tasks.repo.params_yaml import FILE_NAME as PARAMETERS_FILE
+from edge_tasks.tools.signals import TerminatedError
+
+SCRIPT = "train.py"
+
+
+def run_script(
+    root: Path,
+    model_name: str,
+    updates: Sequence[str],
+    *,
+    script: str = SCRIPT,
+    parameters: Path | None = None,
+    environ: Mapping[str, str] = os.environ,
+) -> int:
+    """Run models/NAME/train.py with `updates` (KEY=VALUE); return its exit status.
+
+    Its parameters are those of the file `parameters`, without one those of its params.yaml.
+    What it prints goes to stderr. Raises TrainingError when it cannot be run.
+    """
+    folder = layout.model_folder(root, model_name)
+    if not (folder / script).is_file():
+        raise TrainingError(f"there is no `models/{model_name}/{script}`", f"invoke model.init {model_name}")
+    for update in updates:
+        if "=" not in update:
+            raise TrainingError(f"`{update}` is no parameter with a value", "--set KEY=VALUE")
+    if parameters is None and (folder / PARAMETERS_FILE).is_file():
+        parameters = Path(PARAMETERS_FILE)
+    words = [*([str(parameters)] if parameters else []), *updates]
+    command = [sys.executable, script, *(["with", *words] if words else [])]
+    return _wait(subprocess.Popen(command, cwd=folder, stdout=sys.stderr, env=environ))
+
+
+def _wait(process: subprocess.Popen[bytes]) -> int:
+    """Wait for the end of a program that gets Ctrl-C itself, and decides; SIGTERM is passed on to it."""
+    while True:
+        try:
+            return process.wait()
+        except TerminatedError:  # noqa: PERF203  the loop is there for it
+            process.terminate()
+        except KeyboardInterrupt:
+            continue

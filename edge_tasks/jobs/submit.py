@@ -1,0 +1,147 @@
+"""What is sent to Vertex AI to train a model there: the same for a training job and for the trials of a tuning job."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from edge_tasks.cloud import storage
+from edge_tasks.cloud.client import Cloud
+from edge_tasks.cloud.jobs import JobPlan
+from edge_tasks.domain.config import EdgeConfig
+from edge_tasks.domain.job_spec import TrainingSpec, TuningTarget
+from edge_tasks.domain.progress import Progress
+from edge_tasks.domain.provenance import Provenance
+from edge_tasks.jobs.package import Contents, ModelFiles, mirror_requirements, model_files, read_contents
+from edge_tasks.repo import layout
+from edge_tasks.tools import dvc
+
+JOB_MODULE = "edge_tasks.training.job"
+
+
+class Submission:
+    """One model's code, data and machines, read from the repository; nothing is sent before `send`."""
+
+    def __init__(self, config: EdgeConfig, root: Path, model_name: str, script: str):
+        self._config = config
+        self._root = root
+        self._model_name = model_name
+        self._script = script
+        self.settings = config.models[model_name]
+        self.model_folder = layout.model_folder(root, model_name)
+
+    @cached_property
+    def data(self) -> list[dvc.DataVersion]:
+        """The versions of the data that the train stage depends on."""
+        return dvc.stage_data(self._root, self.model_folder)
+
+    @property
+    def hashes(self) -> dict[str, str]:
+        """The DVC hash of each path of the data."""
+        return {version.path: version.hash for version in self.data}
+
+    @cached_property
+    def files(self) -> ModelFiles:
+        """The files of the model's folder that travel, and those that do not."""
+        return model_files(self._root, self.model_folder)
+
+    @cached_property
+    def contents(self) -> Contents:
+        """What is in the job's packages, but for its spec."""
+        return read_contents(
+            self._root, self.files, [*self.settings.training_requirements, *mirror_requirements(self._config)]
+        )
+
+    def fingerprint(self, **more: Any) -> str:
+        """Return one hash over all that decides what a job gives: code, data, image and `more` (parameters)."""
+        return self.contents.fingerprint(
+            model=self._model_name,
+            script=self._script,
+            data=self.hashes,
+            image=self.settings.training_container_image_uri,
+            **more,
+        )
+
+    def spec(self, provenance: Provenance, bucket: str, search: TuningTarget | None = None) -> TrainingSpec:
+        """Return the specification of a job for this run, with this code and data."""
+        output = layout.run_output(self._config, self._model_name, provenance.run_id or "")
+        return provenance.into(
+            TrainingSpec,
+            model_name=self._model_name,
+            script=self._script,
+            output_uri=f"gs://{bucket}/{output}",
+            addresses={version.path: version.url for version in self.data},
+            search=search,
+        )
+
+    def spec_uri(self, run_id: str, bucket: str) -> str:
+        """Return where the specification of a job lies in the bucket."""
+        return f"gs://{bucket}/{layout.job_spec(self._config, self._model_name, run_id)}"
+
+    def claim(self, fingerprint: str) -> str:
+        """Return the name of the claim on creating the job with that fingerprint."""
+        return layout.claim(self._config, self._model_name, fingerprint)
+
+    def send(self, cloud: Cloud, spec: TrainingSpec, progress: Progress) -> JobPlan:
+        """Push the data and upload the packages; return the plan of a job that uses them."""
+        if self.data:
+            progress.step(f"pushing {', '.join(version.path for version in self.data)}")
+            dvc.push(self._root, self.data)
+        progress.step("packaging the model's folder")
+        for line in self._left_out():
+            progress.step(line)
+        run = (self._config, self._model_name, spec.run_id)
+        storage.upload(cloud, spec.to_json().encode(), layout.job_spec(*run))
+        packages = [
+            storage.upload(cloud, content, layout.job_package(*run, name))
+            for name, content in self.contents.packages(spec).items()
+        ]
+        settings = self.settings
+        return JobPlan(
+            image=settings.training_container_image_uri,
+            packages=packages,
+            module=JOB_MODULE,
+            output_uri=spec.output_uri,
+            timeout_seconds=settings.training_timeout_seconds,
+            machine_type=settings.training_machine_type,
+            accelerator_type=settings.training_accelerator_type,
+            accelerator_count=settings.training_accelerator_count,
+            replica_count=settings.training_replica_count,
+            spot=settings.training_spot,
+            service_account=settings.training_service_account,
+        )
+
+    def describe(self) -> Iterator[str]:
+        """Yield what would be sent, a line for each thing."""
+        yield f"image: {self.settings.training_container_image_uri}"
+        yield f"machines: {self.machines}"
+        for requirement in self.contents.requirements:
+            yield f"requirement: {requirement}"
+        for version in self.data:
+            yield f"data: {version.path} ({version.hash})"
+        for path in self.files.sent:
+            yield f"file: {self._shown(path)} ({path.stat().st_size} bytes)"
+        yield from self._left_out()
+
+    @property
+    def machines(self) -> str:
+        """How many of which machines a job gets."""
+        settings = self.settings
+        count = f"{settings.training_replica_count} x " if settings.training_replica_count > 1 else ""
+        accelerators = (
+            f" with {settings.training_accelerator_count} x {settings.training_accelerator_type}"
+            if settings.training_accelerator_type
+            else ""
+        )
+        return f"{count}{settings.training_machine_type}{accelerators}{' (spot)' if settings.training_spot else ''}"
+
+    def _left_out(self) -> Iterator[str]:
+        for path in self.files.secrets:
+            yield f"left out, it may hold a secret: {self._shown(path)}"
+        for path in self.files.data:
+            yield f"left out, DVC keeps it (data_uri finds it when the train stage depends on it): {self._shown(path)}"
+
+    def _shown(self, path: Path) -> str:
+        return path.relative_to(self._root).as_posix()

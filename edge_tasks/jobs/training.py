@@ -1,0 +1,298 @@
+"""One training, seen from the laptop: in this process or as a custom job, with the same things left behind."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from edge_tasks import console
+from edge_tasks.cloud import jobs, storage
+from edge_tasks.cloud.client import Cloud, connect
+from edge_tasks.cloud.job_logs import JobLog
+from edge_tasks.cloud.jobs import Job
+from edge_tasks.cloud.model_registry import ModelVersion
+from edge_tasks.cloud.object_lock import claimed
+from edge_tasks.domain.config import EdgeConfig
+from edge_tasks.domain.job_spec import TrainingSpec
+from edge_tasks.domain.json_values import plain
+from edge_tasks.domain.progress import Progress
+from edge_tasks.domain.provenance import Provenance, new_run_id
+from edge_tasks.errors import EdgeError, NoAnswerError, NotFoundError, TrainingError
+from edge_tasks.jobs.job_record import JobRecord
+from edge_tasks.jobs.output_dir import staging_folder
+from edge_tasks.jobs.submit import Submission
+from edge_tasks.jobs.waiter import JobKind, JobWaiter, ReconnectingCloud
+from edge_tasks.releases import model_upload
+from edge_tasks.releases.model_upload import ModelUpload
+from edge_tasks.repo import layout
+from edge_tasks.repo.files import folder_sha256
+from edge_tasks.repo.results import METRICS_FILE, Results, publish, read_results
+from edge_tasks.repo.trained_model import ARTIFACT_FOLDER, TrainedModel
+from edge_tasks.tools import dvc, git
+from edge_tasks.tools.signals import ASK
+from edge_tasks.tools.user import user_name
+
+CUSTOM_JOB = JobKind("training job", jobs.get_job, jobs.cancel_job)
+
+# Lines of a failed job's log that its error repeats.
+_LAST_LINES = 20
+
+# Seconds after a job's end in which lines of its log may still arrive.
+_LOG_DELAY, _LOG_DELAY_LIMIT = 1.0, 15.0
+
+
+class TrainingJob:
+    """One training of one model.
+
+    `parameters` is all that the training gets; `chosen` is the part that somebody decided on, which with code and data
+    makes two trainings the same. `run_id` is the id of the run, which becomes another's when that is taken over.
+    """
+
+    def __init__(
+        self,
+        config: EdgeConfig,
+        root: Path,
+        model_name: str,
+        script: str,
+        parameters: Mapping[str, Any],
+        chosen: Mapping[str, Any],
+    ):
+        self.config = config
+        self.root = root
+        self.model_name = model_name
+        self.script = script
+        self.chosen = dict(chosen)
+        self.run_id = new_run_id()
+        commit = git.head(root, besides=dvc.outputs(root))
+        self.provenance = Provenance.of_checkout(self.run_id, commit, parameters=plain(parameters), user=user_name())
+        self.model_folder = layout.model_folder(root, model_name)
+        self.staging = layout.output_dir(root, self.run_id)
+
+    # --- in this process ---
+
+    def in_process(
+        self, function: Callable[[Path], Any], used_data: Callable[[], Mapping[str, str]], note: Callable[..., None]
+    ) -> tuple[Any, dict[str, Any]]:
+        """Call `function` with a folder to save results in; return what it returned, and the metrics.
+
+        `used_data` tells which data it has asked for (path to DVC hash), `note` is told what is to stand in the run's
+        record.
+        """
+        data = {version.path: version.hash for version in dvc.stage_data(self.root, self.model_folder)}
+        note(data=data)
+        with staging_folder(self.staging):
+            result = function(self.staging)
+            results = read_results(self.staging)
+            data |= used_data()
+            made_from = self.provenance.model_copy(update={"data": data})
+            trained = self._trained(
+                results, made_from, labels=layout.run_labels(self.model_name, made_from, self.chosen)
+            )
+            note(
+                data=data,
+                metrics=results.metrics,
+                artifact_sha256=trained.artifact_sha256,
+                environment=results.environment,
+            )
+            publish(results, self.model_folder, trained)
+        return result, results.metrics
+
+    def facts(self) -> dict[str, Any]:
+        """Return what the record of this run says from the start."""
+        return {**self.provenance.facts(), "script": self.script, "target": self.config.target}
+
+    # --- as a custom job ---
+
+    def describe(self) -> None:
+        """Tell what a job would get, and send nothing."""
+        with console.Console() as progress:
+            for line in self._submission().describe():
+                progress.step(line)
+
+    def as_job(self, *, force: bool = False, on_interrupt: str = ASK) -> dict[str, Any]:
+        """Run the training as a custom job, register its model, and return the metrics.
+
+        A job that runs already with the same code, data, parameters and image is followed instead, and the result of
+        one that has succeeded is taken, unless `force` is set. `on_interrupt` is one of `interrupts`' words.
+        """
+        with console.Console() as progress, staging_folder(self.staging):
+            return self._as_job(progress, force=force, on_interrupt=on_interrupt)
+
+    def _submission(self) -> Submission:
+        return Submission(self.config, self.root, self.model_name, self.script)
+
+    def _as_job(self, progress: Progress, *, force: bool, on_interrupt: str) -> dict[str, Any]:
+        submission = self._submission()
+        connection = ReconnectingCloud(lambda: connect(self.config, self.root), progress)
+        if not storage.bucket_exists(connection.cloud):
+            raise TrainingError(f"the bucket `{connection.cloud.bucket_name}` does not exist", "invoke init")
+        fingerprint = submission.fingerprint(parameters=self.chosen)
+        earlier = None if force else self._earlier(connection.cloud, submission, fingerprint, progress)
+        job, spec = earlier or self._submit(connection.cloud, submission, fingerprint, progress, force=force)
+        self.run_id = spec.run_id
+        record = JobRecord(connection.cloud, self.config, spec, job, progress)
+        record.submitted()
+
+        log = _Log(connection, job, progress)
+        follower = JobWaiter(
+            kind=CUSTOM_JOB,
+            connection=connection,
+            progress=progress,
+            timeout=submission.settings.training_timeout_seconds,
+            on_interrupt=on_interrupt,
+            choose=console.choose,
+            later="train again to follow it",
+            on_look=lambda _: log.pass_on(),
+        )
+        try:
+            if not job.done:
+                job = follower.follow(job)
+        except KeyboardInterrupt:
+            record.interrupted()
+            raise
+        if job.state != "SUCCEEDED":
+            last_lines = log.rest()
+            record.failed(job, last_lines)
+            raise _failure(job, last_lines)
+        trained = self._take(connection, job, spec, progress)
+        record.succeeded(trained)
+        return trained.metrics
+
+    def _earlier(
+        self, cloud: Cloud, submission: Submission, fingerprint: str, progress: Progress
+    ) -> tuple[Job, TrainingSpec] | None:
+        """Return the newest job that is this very training and whose result can be had, with its spec; else None."""
+        for job in jobs.find_jobs(cloud, layout.TRAINING_LABEL, fingerprint):
+            if job.state == "CANCELLING" or (job.done and job.state != "SUCCEEDED"):
+                continue
+            try:
+                uri = submission.spec_uri(job.labels[layout.RUN_LABEL], cloud.bucket_name)
+                spec = TrainingSpec.from_json(storage.read(cloud, uri).decode())
+                if job.done:
+                    storage.read(cloud, f"{spec.output_uri}/{METRICS_FILE}")
+            except (NotFoundError, KeyError):
+                continue  # somebody has removed its files
+            what = "has trained this already: taking its result" if job.done else "trains this already: following it"
+            progress.step(f"{CUSTOM_JOB.noun} {job.job_id} {what} (to train anew: with force=True, or EDGE_FORCE=1)")
+            return job, spec
+        return None
+
+    def _submit(
+        self, cloud: Cloud, submission: Submission, fingerprint: str, progress: Progress, *, force: bool
+    ) -> tuple[Job, TrainingSpec]:
+        """Create the job and return it with its spec; or the earlier one, when another process was faster."""
+        spec = submission.spec(self.provenance, cloud.bucket_name)
+        plan = submission.send(cloud, spec, progress)
+        labels = {
+            **submission.settings.labels,
+            **layout.run_labels(self.model_name, spec, self.chosen),
+            layout.TRAINING_LABEL: fingerprint,
+        }
+        with claimed(cloud, submission.claim(fingerprint)):
+            earlier = None if force else self._earlier(cloud, submission, fingerprint, progress)
+            if earlier is not None:
+                return earlier
+            job = jobs.create_job(cloud, f"{self.model_name}-{self.run_id}", plan, labels)
+        progress.step(f"submitted {CUSTOM_JOB.noun} {job.job_id} for {submission.machines} ({cloud.vertex_url})")
+        if page := jobs.console_page(cloud, job):
+            progress.step(page)
+        return job, spec
+
+    def _take(self, connection: ReconnectingCloud, job: Job, spec: TrainingSpec, progress: Progress) -> TrainedModel:
+        """Bring the results of a job that succeeded into the model's folder, and its model into the registry."""
+        progress.step("fetching artifact and metrics")
+        connection.ask(lambda cloud: storage.download_folder(cloud, spec.output_uri, self.staging))
+        results = read_results(self.staging)
+        version = self._registered(connection, job, spec, progress)
+        trained = self._trained(
+            results,
+            spec.provenance,
+            job=job.name,
+            model=version.versioned_name,
+            artifact_uri=version.artifact_uri,
+            labels=dict(job.labels),
+        )
+        publish(results, self.model_folder, trained)
+        progress.step(f"trained `{self.model_name}`: version {version.version} in the registry")
+        return trained
+
+    def _registered(
+        self, connection: ReconnectingCloud, job: Job, spec: TrainingSpec, progress: Progress
+    ) -> ModelVersion:
+        """Return the version of this run in the registry; it is put there unless an interrupted training did so."""
+        found = connection.ask(lambda cloud: model_upload.find(cloud, self.model_name, spec.run_id))
+        if found is not None:
+            return found
+        wanted = ModelUpload(
+            model_name=self.model_name,
+            run_id=spec.run_id,
+            artifact_uri=f"{spec.output_uri}/{ARTIFACT_FOLDER}",
+            labels=job.labels,
+            description=spec.description(),
+        )
+        progress.step("uploading the model to the registry")
+        return connection.ask(lambda cloud: model_upload.register(cloud, self.config, wanted, progress))
+
+    def _trained(self, results: Results, made_from: Provenance, **more: Any) -> TrainedModel:
+        return made_from.model_copy(update={"environment": results.environment}).into(
+            TrainedModel,
+            model_name=self.model_name,
+            target=self.config.target,
+            trained_at=datetime.now(timezone.utc),
+            artifact_sha256=folder_sha256(results.artifact),
+            metrics=results.metrics,
+            **more,
+        )
+
+
+class _Log:
+    """Passes on what a job prints, and keeps the last lines for its error."""
+
+    def __init__(self, connection: ReconnectingCloud, job: Job, progress: Progress):
+        self._connection = connection
+        self._log = JobLog(job.job_id)
+        self._progress = progress
+        self._last: deque[str] = deque(maxlen=_LAST_LINES)
+        self._complained = False
+
+    def pass_on(self) -> bool:
+        """Print the new lines and say whether there were any; a log that cannot be read stops no training."""
+        found = False
+        try:
+            for line in self._log.new_lines(self._connection.cloud):
+                self._progress.log(line.text)
+                if line.text.strip():
+                    self._last.append(line.text)
+                found = True
+        except NoAnswerError:
+            pass  # the next look at the job says so
+        except EdgeError as error:
+            if not self._complained:
+                self._progress.step(f"the job's log cannot be read: {error}")
+            self._complained = True
+        return found
+
+    def rest(self) -> list[str]:
+        """Return the last lines of a job that has ended; Cloud Logging has them some seconds later than the job."""
+        deadline = time.monotonic() + _LOG_DELAY_LIMIT
+        while time.monotonic() < deadline:
+            time.sleep(_LOG_DELAY)
+            if not self.pass_on():
+                break
+        return list(self._last)
+
+
+def _failure(job: Job, last_lines: list[str]) -> TrainingError:
+    """Return the error of a job that did not succeed: its state, the exit status that it tells, and its last words."""
+    reason = job.error or "no reason was given"
+    if last_lines:  # an error may repeat them, and they it
+        reason = reason.partition("\n")[0]
+    lines = "".join(f"\n  | {line}" for line in last_lines if line != reason)
+    return TrainingError(
+        f"the {CUSTOM_JOB.noun} {job.job_id} ended as {job.state}: {reason}{lines}",
+        "mend what the log says, then train again",
+    )

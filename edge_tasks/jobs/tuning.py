@@ -1,0 +1,183 @@
+"""Looking for better parameters: one hyperparameter tuning job, whose trials are trainings of the model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from edge_tasks import console
+from edge_tasks.cloud import storage, tuning_jobs
+from edge_tasks.cloud.client import Cloud, connect
+from edge_tasks.cloud.jobs import console_page
+from edge_tasks.cloud.object_lock import claimed
+from edge_tasks.cloud.tuning_jobs import Trial, TuningJob
+from edge_tasks.domain.config import EdgeConfig
+from edge_tasks.domain.job_spec import TuningTarget
+from edge_tasks.domain.progress import Progress
+from edge_tasks.domain.provenance import Provenance, new_run_id
+from edge_tasks.domain.search_space import Ranges
+from edge_tasks.errors import ConfigError, TrainingError
+from edge_tasks.jobs.run_script import SCRIPT
+from edge_tasks.jobs.submit import Submission
+from edge_tasks.jobs.waiter import JobKind, JobWaiter, ReconnectingCloud
+from edge_tasks.repo import layout
+from edge_tasks.repo.params_yaml import read_parameters, write_parameters
+from edge_tasks.repo.tune_yaml import read_ranges
+from edge_tasks.tools import dvc, git
+from edge_tasks.tools.user import user_name
+
+TUNING_JOB = JobKind("tuning job", tuning_jobs.get_tuning_job, tuning_jobs.cancel_tuning_job)
+
+# https://cloud.google.com/vertex-ai/docs/quotas
+_MOST_TRIALS, _MOST_PARALLEL = 1000, 100
+
+
+class Tuning:
+    """One search for the parameters of one model. Raises ConfigError when tune.yaml or params.yaml are not in order."""
+
+    def __init__(self, config: EdgeConfig, root: Path, model_name: str, *, trials: int, parallel: int):
+        if not 1 <= trials <= _MOST_TRIALS:
+            raise ConfigError(f"{trials} trials are not possible", f"--trials takes a number from 1 to {_MOST_TRIALS}")
+        if not 1 <= parallel <= _MOST_PARALLEL:
+            raise ConfigError(
+                f"{parallel} trials at a time are not possible", f"--parallel takes a number from 1 to {_MOST_PARALLEL}"
+            )
+        self._config = config
+        self._root = root
+        self._model_name = model_name
+        self._trials = trials
+        self._parallel = min(parallel, trials)
+        self._folder = layout.model_folder(root, model_name)
+        self._parameters = read_parameters(self._folder)
+        self._ranges: Ranges = read_ranges(self._folder, self._parameters)
+        self._commit = git.head(root, besides=dvc.outputs(root))
+
+    def run(self, progress: Progress, on_interrupt: str, *, force: bool = False) -> list[Trial]:
+        """Run the trials and return those that succeeded, the best one first, then the others.
+
+        The very same search is followed when it runs already, and not repeated when it has ended, unless `force` is
+        set. Raises TrainingError when the job fails.
+        """
+        connection = ReconnectingCloud(lambda: connect(self._config, self._root), progress)
+        if not storage.bucket_exists(connection.cloud):
+            raise TrainingError(f"the bucket `{connection.cloud.bucket_name}` does not exist", "invoke init")
+        submission = Submission(self._config, self._root, self._model_name, SCRIPT)
+        fingerprint = submission.fingerprint(
+            parameters=self._fixed(), search=self._ranges.specs(), metric=self._ranges.metric, trials=self._trials
+        )
+        job = None if force else self._earlier(connection.cloud, fingerprint, progress)
+        job = job or self._submit(connection.cloud, submission, fingerprint, progress, force=force)
+        told: set[str] = set()
+        follower = JobWaiter(
+            kind=TUNING_JOB,
+            connection=connection,
+            progress=progress,
+            timeout=float(submission.settings.training_timeout_seconds * self._trials),
+            on_interrupt=on_interrupt,
+            choose=console.choose,
+            later="tune again to follow it",
+            on_look=lambda job: self._tell(job, told, progress),
+        )
+        job = follower.follow(job)
+        if job.state != "SUCCEEDED":
+            raise TrainingError(
+                f"the {TUNING_JOB.noun} {job.job_id} ended as {job.state}: {job.error or 'no reason was given'}",
+                "mend what the reason says, then tune again",
+            )
+        return self._ordered(job.trials)
+
+    def write_best(self, trials: Sequence[Trial]) -> dict[str, Any]:
+        """Put the parameters of the first of `trials` into params.yaml; return them."""
+        values = self._ranges.restored(trials[0].parameters)
+        write_parameters(self._folder, values)
+        return values
+
+    def table(self, trials: Sequence[Trial]) -> tuple[list[str], list[list[str]]]:
+        """Return the columns and the rows of a table of `trials`."""
+        names = list(self._ranges.parameters)
+        columns = ["trial", "state", self._ranges.metric, *names]
+        rows = []
+        for trial in trials:
+            values = self._ranges.restored(trial.parameters)
+            metric = trial.metrics.get(self._ranges.metric)
+            row = [trial.trial_id, trial.state.lower(), "" if metric is None else f"{metric:.6g}"]
+            rows.append([*row, *(_short(values.get(name, "")) for name in names)])
+        return columns, rows
+
+    def _fixed(self) -> dict[str, Any]:
+        """Return the parameters that the trials have in common."""
+        varied = {*self._ranges.parameters, "is_vertex"}
+        return {name: value for name, value in self._parameters.items() if name not in varied}
+
+    def _earlier(self, cloud: Cloud, fingerprint: str, progress: Progress) -> TuningJob | None:
+        for job in tuning_jobs.find_tuning_jobs(cloud, layout.TUNING_LABEL, fingerprint):
+            if job.state == "SUCCEEDED" or not (job.done or job.state == "CANCELLING"):
+                what = "has searched this already" if job.done else "searches this already: following it"
+                progress.step(f"{TUNING_JOB.noun} {job.job_id} {what} (to search anew: --force)")
+                return job
+        return None
+
+    def _submit(
+        self, cloud: Cloud, submission: Submission, fingerprint: str, progress: Progress, *, force: bool
+    ) -> TuningJob:
+        run_id = new_run_id()
+        made_from = Provenance.of_checkout(run_id, self._commit, parameters=self._parameters, user=user_name())
+        search = TuningTarget(metric=self._ranges.metric, types=dict(self._ranges.types))
+        spec = submission.spec(made_from, cloud.bucket_name, search)
+        plan = submission.send(cloud, spec, progress)
+        labels = layout.run_labels(self._model_name, spec, self._fixed())
+        with claimed(cloud, submission.claim(fingerprint)):
+            job = None if force else self._earlier(cloud, fingerprint, progress)
+            if job is not None:
+                return job
+            job = tuning_jobs.create_tuning_job(
+                cloud,
+                f"{self._model_name}-{run_id}",
+                plan,
+                metric=self._ranges.metric,
+                goal="MAXIMIZE" if self._ranges.maximize else "MINIMIZE",
+                parameters=self._ranges.specs(),
+                trials=self._trials,
+                parallel=self._parallel,
+                labels={**submission.settings.labels, **labels, layout.TUNING_LABEL: fingerprint},
+            )
+        progress.step(
+            f"submitted {TUNING_JOB.noun} {job.job_id}: {self._trials} trials, {self._parallel} at a time, each on "
+            f"{submission.machines} ({cloud.vertex_url})"
+        )
+        if page := console_page(cloud, job):
+            progress.step(page)
+        return job
+
+    def _tell(self, job: TuningJob, told: set[str], progress: Progress) -> bool:
+        """Say which trials have ended since the last time."""
+        new = [trial for trial in job.trials if trial.done and trial.trial_id not in told]
+        for trial in new:
+            told.add(trial.trial_id)
+            metric = trial.metrics.get(self._ranges.metric)
+            outcome = trial.reason.partition("\n")[0] if metric is None else f"{self._ranges.metric} {metric:.6g}"
+            values = ", ".join(f"{name}={_short(value)}" for name, value in trial.parameters.items())
+            progress.step(f"trial {trial.trial_id} of {self._trials}: {outcome} ({values})")
+        return bool(new)
+
+    def _ordered(self, trials: Sequence[Trial]) -> list[Trial]:
+        """Return the best trial first, and those without a metric last."""
+
+        def rank(trial: Trial) -> tuple[bool, float]:
+            value = trial.metrics.get(self._ranges.metric)
+            if trial.state != "SUCCEEDED" or value is None:
+                return True, 0.0
+            return False, -value if self._ranges.maximize else value
+
+        return sorted(trials, key=rank)
+
+
+def _short(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else json.dumps(value) if isinstance(value, bool) else str(value)
+
+
+def shown(values: Mapping[str, Any]) -> str:
+    """Return parameters and their values as one line."""
+    return ", ".join(f"{name}: {_short(value)}" for name, value in values.items())

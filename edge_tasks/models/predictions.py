@@ -1,0 +1,29 @@
+"""The models of a repository: adding one, and asking it for predictions.
+
+Serving them is the work of `edge_tasks.releases.operations`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from edge_tasks.cloud import endpoints
+from edge_tasks.cloud.client import Cloud
+from edge_tasks.cloud.state_store import StateStore
+from edge_tasks.errors import NotFoundError
+
+
+def endpoint_name(cloud: Cloud, name: str) -> str:
+    """Return the resource name of the endpoint that serves the model `name`.
+
+    Raises NotFoundError when nothing is deployed.
+    """
+    model = StateStore(cloud).load().model(name)
+    if model.endpoint is None or model.deployed is None:
+        raise NotFoundError(f"the model `{name}` is not deployed", f"invoke model.deploy --name {name}")
+    return model.endpoint
+
+
+def predict(cloud: Cloud, name: str, payload: bytes) -> Any:
+    """Ask the endpoint of the model `name` for predictions; `payload` is JSON: {"instances": [...]}."""
+    return endpoints.predict(cloud, endpoint_name(cloud, name), payload)

@@ -1,0 +1,40 @@
+"""What a change does to metrics and parameters, against another branch, as Markdown: what a pull request shows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edge_tasks.tools import dvc, git
+
+
+def compare(root: Path, base: str) -> str:
+    """Return the metrics and parameters of the working tree beside those of the branch `base`.
+
+    A clone that does not have the branch fetches its last commit. Where there is no such branch at all, as in the
+    first pipeline of a repository, the metrics stand alone.
+    """
+    revision = _revision(root, base)
+    if revision is None:
+        metrics = dvc.run(root, "metrics", "show", "--md", doing="show the metrics")
+        return _section("Metrics", f"There is no branch `{base}` to compare with.\n\n{metrics}")
+    metrics = dvc.run(root, "metrics", "diff", "--all", "--md", revision, doing="compare the metrics")
+    parameters = dvc.run(root, "params", "diff", "--md", revision, doing="compare the parameters")
+    return (
+        _section(f"Metrics, against {base}", metrics.strip() or "There are none.")
+        + "\n"
+        + _section(f"Parameters, against {base}", parameters.strip() or "None changed.")
+    )
+
+
+def _revision(root: Path, base: str) -> str | None:
+    """Return a name by which git knows the branch `base`, the remote's first, or None."""
+    remote = f"refs/remotes/origin/{base}"
+    for revision in (remote, f"refs/heads/{base}"):
+        if git.resolve(root, revision):
+            return revision
+    git.fetch_tip(root, base, remote)
+    return remote if git.resolve(root, remote) else None
+
+
+def _section(title: str, text: str) -> str:
+    return f"## {title}\n\n{text.strip()}\n"

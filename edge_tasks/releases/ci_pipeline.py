@@ -1,0 +1,162 @@
+"""Continuous delivery: what CI does with all models of a repository, one after the other.
+
+Training what changed, recording it in git, and releasing in two steps: a part of the requests first, then all of them.
+Each step looks at what is there, so that a pipeline can be run again from anywhere.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from edge_tasks.cloud import endpoints
+from edge_tasks.cloud.client import Cloud
+from edge_tasks.cloud.state_store import StateStore
+from edge_tasks.domain.config import EdgeConfig
+from edge_tasks.domain.progress import Progress
+from edge_tasks.domain.state import ModelState
+from edge_tasks.errors import CloudError, GitError
+from edge_tasks.releases import operations
+from edge_tasks.releases.plan import Release
+from edge_tasks.repo import layout, payloads
+from edge_tasks.repo.files import write_atomically
+from edge_tasks.repo.trained_model import FILE_NAME as TRAINED_MODEL_FILE
+from edge_tasks.repo.trained_model import find_trained_model, load_trained_model
+from edge_tasks.tools import dvc, git
+
+# Somebody else may push between our fetch and our push, but hardly so many times.
+_PUSH_TRIES = 5
+
+
+def train(root: Path, config: EdgeConfig, progress: Progress) -> None:
+    """Train, as `dvc repro` does, every model that changed or was last trained for another target; push the results.
+
+    Data and models that DVC's remote has are fetched when they are needed.
+    """
+    elsewhere = {}
+    for name in config.models:
+        trained = find_trained_model(layout.model_folder(root, name), name)
+        if trained is not None and trained.target != config.target:
+            path = layout.model_folder(root, name) / TRAINED_MODEL_FILE
+            elsewhere[path] = path.read_bytes()
+            progress.step(f"`{name}` was trained for the target `{trained.target}`, and is trained again")
+    with _missing(elsewhere):
+        dvc.stream(root, "repro", "--pull", doing="train")
+    dvc.stream(root, "push", doing="push data and models")
+    progress.step("trained what changed, and pushed data and models")
+
+
+@contextlib.contextmanager
+def _missing(files: dict[Path, bytes]) -> Iterator[None]:
+    """Take `files` away, which is DVC's own reason to run the stages that write them; put them back if that fails."""
+    for path in files:
+        path.unlink()
+    try:
+        yield
+    finally:
+        for path, content in files.items():
+            if not path.exists():
+                write_atomically(path, content)
+
+
+def record(root: Path, branch: str, progress: Progress) -> bool:
+    """Commit what the training left, and push it to `branch` of `origin`. False when there is nothing to commit.
+
+    When others have pushed meanwhile, the commit is put on top of theirs. The message keeps CI from starting again.
+    """
+    git.run(root, "add", "--all", "--", *_results(root), doing="add the results")
+    if git.attempt(root, "diff", "--cached", "--quiet").returncode == 0:
+        progress.step("nothing was trained: there is nothing to commit")
+        return False
+    message = "Record what was trained [skip ci]"
+    git.run(root, *git.author(root), "commit", "--quiet", "--message", message, doing="commit the results")
+    _push(root, branch)
+    progress.step(f"committed the results to `{branch}`")
+    return True
+
+
+def _results(root: Path) -> list[str]:
+    """Return what DVC and a training write and git keeps."""
+    files = (root / "dvc.lock", layout.model_folders(root), root / "report.md")
+    return [path.name for path in files if path.exists()]
+
+
+def _push(root: Path, branch: str) -> None:
+    """Push HEAD to `branch` of `origin`, on top of what others have pushed there meanwhile."""
+    for _ in range(_PUSH_TRIES):
+        pushed = git.attempt(root, "push", "--quiet", "origin", f"HEAD:refs/heads/{branch}")
+        if pushed.returncode == 0:
+            return
+        git.run(root, "fetch", "--quiet", "origin", branch, doing=f"fetch `{branch}`")
+        if git.attempt(root, "merge-base", "--is-ancestor", "FETCH_HEAD", "HEAD").returncode == 0:
+            raise GitError(
+                f"cannot push to `{branch}`: {git.words(pushed)}",
+                "let CI write to the repository: invoke ci.setup --dry-run tells how",
+            )
+        if git.attempt(root, *git.author(root), "rebase", "--quiet", "FETCH_HEAD").returncode != 0:
+            git.attempt(root, "rebase", "--abort")
+            raise GitError(
+                f"somebody else changed the same results on `{branch}` meanwhile", "run the pipeline of its last commit"
+            )
+    raise GitError(f"cannot push to `{branch}`: others pushed {_PUSH_TRIES} times meanwhile", "run it again")
+
+
+def deploy(wanted: Iterable[Release], traffic: int) -> None:
+    """Give every newly trained model `traffic` percent of its requests; one that is not deployed yet gets them all."""
+    for release in wanted:
+        trained = load_trained_model(release.folder, release.name)
+        deployed = _state(release.cloud, release.name).deployed
+        if deployed is not None and deployed.origin.run_id == trained.run_id:
+            release.progress.step(f"`{release.name}` version {deployed.version} serves already")
+            continue
+        share = traffic if deployed is not None else 100
+        outcome = operations.deploy(release, share)
+        release.progress.step(f"`{release.name}` version {outcome.version} gets {share} % of the requests")
+
+
+def smoke_test(cloud: Cloud, config: EdgeConfig, root: Path, progress: Progress, requests: int) -> None:
+    """Post the model's test_payload.json `requests` times to every model that serves; every answer must be one.
+
+    Raises CloudError at the first that is none.
+    """
+    for name in config.models:
+        state = _state(cloud, name)
+        if state.deployed is None or state.endpoint is None:
+            raise CloudError(f"the model `{name}` is not deployed", f"invoke model.deploy --name {name}")
+        payload = payloads.read_payload(layout.model_folder(root, name) / payloads.FILE_NAME)
+        answers: Counter[str] = Counter()
+        for _ in range(requests):
+            answer = endpoints.predict(cloud, state.endpoint, payload)
+            if not answer.get("predictions"):
+                raise CloudError(f"`{name}` answered without predictions", f"invoke model.predict --name {name}")
+            answers[str(answer.get("modelVersionId", "?"))] += 1
+        versions = ", ".join(f"{count} from version {version}" for version, count in sorted(answers.items()))
+        progress.step(f"`{name}` answered {requests} requests: {versions}")
+
+
+def promote(wanted: Iterable[Release]) -> None:
+    """Give every version that has a part of the requests all of them."""
+    for release in _with_candidate(wanted):
+        outcome = operations.promote(release)
+        release.progress.step(f"`{release.name}` version {outcome.version} serves all the requests")
+
+
+def cancel(wanted: Iterable[Release]) -> None:
+    """Take off every version that has a part of the requests; what served before has them all again."""
+    for release in _with_candidate(wanted):
+        outcome = operations.rollback(release)
+        release.progress.step(f"`{release.name}` version {outcome.version} serves all the requests again")
+
+
+def _with_candidate(wanted: Iterable[Release]) -> Iterator[Release]:
+    for release in wanted:
+        if _state(release.cloud, release.name).candidate is None:
+            release.progress.step(f"`{release.name}` has no new version")
+        else:
+            yield release
+
+
+def _state(cloud: Cloud, name: str) -> ModelState:
+    return StateStore(cloud).load().model(name)

@@ -1,0 +1,83 @@
+"""One version in the model registry for each run, whoever puts it there, and however often that is cut off.
+
+An upload is an operation that runs on at Google when our command dies. Its name lies in the bucket, in the folder of
+the run: who comes next waits for that upload. When it has ended, the version is found by its run's label; when there
+is none, the upload is begun anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from edge_tasks.cloud import model_registry, storage
+from edge_tasks.cloud.client import Cloud
+from edge_tasks.cloud.model_registry import ModelVersion
+from edge_tasks.cloud.object_lock import claimed
+from edge_tasks.domain.config import EdgeConfig
+from edge_tasks.domain.progress import Progress
+from edge_tasks.errors import ConflictError, NotFoundError
+from edge_tasks.repo import layout
+from edge_tasks.tools.signals import defer_signals
+
+
+@dataclass(frozen=True)
+class ModelUpload:
+    """The model of one run, as it is to stand in the registry."""
+
+    model_name: str
+    run_id: str
+    artifact_uri: str
+    labels: Mapping[str, str]
+    description: str
+
+
+def find(cloud: Cloud, model_name: str, run_id: str) -> ModelVersion | None:
+    """Return the version of the run in the registry, or None when there is none yet."""
+    return model_registry.find_version(
+        cloud, layout.registry_model_id(cloud.bucket_name, model_name), layout.RUN_LABEL, run_id
+    )
+
+
+def register(cloud: Cloud, config: EdgeConfig, wanted: ModelUpload, progress: Progress) -> ModelVersion:
+    """Return the version of the run in the registry; it is put there unless it is there, or on its way."""
+    try:
+        return _register(cloud, config, wanted, progress)
+    except ConflictError:  # the first version of the model was another run's; now there is a model to add one to
+        return _register(cloud, config, wanted, progress)
+
+
+def _register(cloud: Cloud, config: EdgeConfig, wanted: ModelUpload, progress: Progress) -> ModelVersion:
+    name, run_id = wanted.model_name, wanted.run_id
+    note = layout.upload_note(config, name, run_id)
+    with claimed(cloud, layout.claim(config, name, run_id)):
+        upload = _noted(cloud, note)
+        if upload is None or not model_registry.upload_runs(cloud, upload):
+            if (found := find(cloud, name, run_id)) is not None:
+                return found
+            with defer_signals():  # an upload that nobody knows of would be made again
+                upload = _start(cloud, config, wanted)
+                storage.upload(cloud, upload.encode(), note)
+    return model_registry.finish_upload(
+        cloud, upload, name, on_wait=lambda elapsed: progress.waiting("waiting for the model registry", elapsed)
+    )
+
+
+def _start(cloud: Cloud, config: EdgeConfig, wanted: ModelUpload) -> str:
+    return model_registry.start_upload(
+        cloud,
+        model_id=layout.registry_model_id(cloud.bucket_name, wanted.model_name),
+        display_name=wanted.model_name,
+        artifact_uri=wanted.artifact_uri,
+        image=config.serving_image(config.models[wanted.model_name]),
+        labels=wanted.labels,
+        description=wanted.description,
+    )
+
+
+def _noted(cloud: Cloud, note: str) -> str | None:
+    """Return the name of the operation that was begun for the run, or None."""
+    try:
+        return storage.read(cloud, f"gs://{cloud.bucket_name}/{note}").decode()
+    except NotFoundError:
+        return None

@@ -1,0 +1,183 @@
+"""Releases: which version of a model an endpoint serves, changed safely and reversibly.
+
+Every change reads the world first and makes a plan of steps, which `--dry-run` shows. It is carried out under the
+state's lock, each step recorded when it has happened, so that an interrupted release goes on from what is there.
+A version gets traffic only after it has answered the model's test_payload.json.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from edge_tasks.cloud import model_registry, storage
+from edge_tasks.cloud.state_store import StateStore
+from edge_tasks.domain.state import Origin
+from edge_tasks.errors import NotFoundError
+from edge_tasks.releases import model_upload, preflight
+from edge_tasks.releases.model_upload import ModelUpload
+from edge_tasks.releases.plan import (
+    Options,
+    Outcome,
+    Release,
+    ReleaseError,
+    Rollout,
+    delete_endpoint,
+    take_all_off,
+    version_of,
+)
+from edge_tasks.repo import layout
+from edge_tasks.repo.trained_model import ARTIFACT_FOLDER, TrainedModel, load_trained_model
+
+__all__ = ["Options", "Outcome", "Release", "ReleaseError", "deploy", "promote", "remove", "rollback", "undeploy"]
+
+
+@contextlib.contextmanager
+def _rollout(release: Release) -> Iterator[Rollout]:
+    with StateStore(release.cloud).locked(release.options.wait) as locked:
+        rollout = Rollout(release, locked)
+        rollout.read_world()
+        yield rollout
+
+
+def deploy(release: Release, traffic: int = 100) -> Outcome:
+    """Serve the trained model with `traffic` percent of the requests; with 100 it replaces what serves.
+
+    A model that was trained in process, or against another target, is uploaded first. Made again after an interruption,
+    it goes on from what is there. Raises ReleaseError when the new version does not answer the model's payload; what
+    served before then keeps all the traffic.
+    """
+    name = release.name
+    if not 1 <= traffic <= 100:
+        raise ReleaseError(f"{traffic} % of the traffic is not possible", "--traffic takes a number from 1 to 100")
+    trained = load_trained_model(release.folder, name)
+    preflight.check(release.config, trained)
+    preflight.check_region(release.cloud, f"models.{name}.serving_machine_type", release.settings.serving_machine_type)
+    with _rollout(release) as rollout:
+        if traffic < 100 and rollout.state.deployed is None:
+            raise ReleaseError(f"nothing serves beside which `{name}` could get {traffic} %", "invoke model.deploy")
+        rollout.model = _find_registered(release, trained)
+        rollout.origin = _origin(trained)
+        if traffic < 100 and rollout.model and rollout.deployed_under(rollout.model) == rollout.serving_id:
+            raise ReleaseError(
+                f"{rollout.version} of `{name}` serves all the traffic already", "train a new version: dvc repro"
+            )
+        if rollout.model is None:
+            preflight.check_artifact(release.folder, trained)
+            rollout.plan("upload the artifact to the registry", lambda: _register(rollout, trained))
+        rollout.plan_to_serve(traffic)
+        return rollout.carry_out()
+
+
+def promote(release: Release) -> Outcome:
+    """Give the version that has a part of the traffic all of it, and take off what served beside it."""
+    with _rollout(release) as rollout:
+        candidate = rollout.state.candidate
+        if candidate is None:
+            raise ReleaseError(
+                f"`{release.name}` has no version with a part of the traffic", "invoke model.deploy --traffic 10"
+            )
+        rollout.model, rollout.origin = candidate.model, candidate.origin
+        rollout.plan_to_serve(100)
+        return rollout.carry_out()
+
+
+def rollback(release: Release, to: str | None = None) -> Outcome:
+    """Go back: to the version that served before, or to the version `to`; from a part of the traffic, to none of it."""
+    name = release.name
+    with _rollout(release) as rollout:
+        now = rollout.state.deployed
+        if now is None:
+            raise ReleaseError(f"`{name}` is not deployed", f"invoke model.deploy --name {name}")
+        if to is not None:
+            target = rollout.state.served(to)
+            if target is None:
+                known = ", ".join(dict.fromkeys(item.version for item in rollout.state.history))
+                raise ReleaseError(f"version {to} of `{name}` never served", f"there are: {known}")
+        elif rollout.state.candidate is not None:
+            target = now
+        else:
+            target = rollout.state.before(now.version)
+            if target is None:
+                raise ReleaseError(
+                    f"nothing served before version {now.version} of `{name}`",
+                    f"invoke model.undeploy --name {name} stops it",
+                )
+        rollout.model, rollout.origin = target.model, target.origin
+        rollout.plan_to_serve(100)
+        return rollout.carry_out()
+
+
+def undeploy(release: Release) -> bool:
+    """Take everything off the endpoint of the model, which stays. False when nothing was deployed."""
+    with _rollout(release) as rollout:
+        _plan_to_end_what_was_begun(rollout)
+        endpoint = rollout.endpoint
+        if endpoint is not None and endpoint.deployed:
+            versions = " and ".join(version_of(model) for model in endpoint.deployed.values())
+            rollout.plan(f"take {versions} off the endpoint", lambda: take_all_off(release.cloud, endpoint.name))
+        if rollout.state.deployed is not None or rollout.state.candidate is not None:
+            rollout.plan(
+                "record that nothing serves",
+                lambda: rollout.locked.save(rollout.locked.state.without_deployment(release.name)),
+            )
+        return rollout.carry_out().changed
+
+
+def remove(release: Release) -> None:
+    """Delete the endpoint and all registered versions of the model. Its folder and its edge.yaml stay."""
+    cloud, name = release.cloud, release.name
+    with _rollout(release) as rollout:
+        _plan_to_end_what_was_begun(rollout)
+        endpoint = rollout.state.endpoint
+        if endpoint:
+            rollout.plan(f"delete the endpoint {endpoint}", lambda: delete_endpoint(cloud, endpoint))
+        model = registered_model(release)
+        rollout.plan(f"delete the registered versions of `{name}`", lambda: model_registry.delete_model(cloud, model))
+        if name in rollout.locked.state.models:
+            rollout.plan(
+                "record that it is gone", lambda: rollout.locked.save(rollout.locked.state.without_model(name))
+            )
+        rollout.carry_out()
+
+
+def registered_model(release: Release) -> str:
+    """Return the resource name under which all versions of the model lie in this cloud's registry."""
+    model_id = layout.registry_model_id(release.cloud.bucket_name, release.name)
+    return f"{release.cloud.parent}/models/{model_id}"
+
+
+def _plan_to_end_what_was_begun(rollout: Rollout) -> None:
+    if rollout.state.operation:
+        rollout.plan("end the deployment that was begun", rollout.end_operation)
+    if rollout.state.trial_endpoint:
+        rollout.plan(f"delete the endpoint {rollout.state.trial_endpoint}, a trial's", rollout.remove_trial)
+
+
+def _find_registered(release: Release, trained: TrainedModel) -> str | None:
+    """Return the versioned resource name of the trained model in this cloud's registry, or None."""
+    cloud = release.cloud
+    if trained.model and trained.target == release.config.target:
+        # It may have been removed since, or the registry was reset.
+        with contextlib.suppress(NotFoundError):
+            return model_registry.get_model(cloud, trained.model).versioned_name
+    found = model_upload.find(cloud, trained.model_name, trained.run_id)
+    return found.versioned_name if found else None
+
+
+def _register(rollout: Rollout, trained: TrainedModel) -> None:
+    release, name = rollout.release, trained.model_name
+    config, cloud = release.config, release.cloud
+    prefix = f"{layout.run_output(config, name, trained.run_id)}/{ARTIFACT_FOLDER}"
+    wanted = ModelUpload(
+        model_name=name,
+        run_id=trained.run_id,
+        artifact_uri=storage.upload_folder(cloud, release.folder / ARTIFACT_FOLDER, prefix),
+        labels={**release.settings.labels, **trained.labels},
+        description=trained.description(),
+    )
+    rollout.model = model_upload.register(cloud, config, wanted, release.progress).versioned_name
+
+
+def _origin(trained: TrainedModel) -> Origin:
+    return trained.into(Origin, job=trained.job, metrics=trained.metrics)

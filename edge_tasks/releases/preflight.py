@@ -1,0 +1,99 @@
+"""What is looked at before a model is deployed, so that nothing is paid for that could not have worked."""
+
+from __future__ import annotations
+
+from datetime import date, datetime, timezone
+from pathlib import Path
+
+from edge_tasks.cloud import compute
+from edge_tasks.cloud.client import Cloud, on_google_cloud
+from edge_tasks.domain import images
+from edge_tasks.domain.config import EdgeConfig
+from edge_tasks.domain.machines import check_machine
+from edge_tasks.errors import ConfigError, TrainingError
+from edge_tasks.repo.files import folder_sha256
+from edge_tasks.repo.trained_model import ARTIFACT_FOLDER, TrainedModel
+
+
+def check(config: EdgeConfig, trained: TrainedModel) -> None:
+    """Raise ConfigError or TrainingError when the trained model could not be served as edge.yaml says."""
+    name = trained.model_name
+    settings = config.models[name]
+    image = config.serving_image(settings)
+    check_library_version(name, trained.environment, image)
+    check_serving_image(config, name, image)
+    check_machine(
+        f"models.{name}.serving_machine_type",
+        settings.serving_machine_type,
+        settings.serving_accelerator_type,
+        settings.serving_accelerator_count,
+    )
+
+
+def check_region(cloud: Cloud, key: str, machine_type: str) -> None:
+    """Raise ConfigError when Google says that the region has no such machine; where it says nothing, so do we.
+
+    `key` is where the machine type is written. Vertex AI may have fewer machines in a region than Compute Engine, not
+    others.
+    """
+    regions = compute.regions_with(cloud, machine_type)
+    if regions is None or cloud.region in regions:
+        return
+    continent = cloud.region.partition("-")[0]
+    near = sorted(region for region in regions if region.startswith(f"{continent}-")) or sorted(regions)
+    raise ConfigError(
+        f"`{key}` is `{machine_type}`, which the region {cloud.region} does not have",
+        f"choose another machine type; {machine_type} is in {', '.join(near[:5])}" if near else "choose another one",
+    )
+
+
+def check_library_version(name: str, environment: dict[str, str], image: str) -> None:
+    """Raise TrainingError when the image's framework is not the version that the model was trained with.
+
+    An artifact is a pickle: another version reads it wrongly, or not at all.
+    """
+    prebuilt = images.prebuilt(image)
+    version = environment.get(prebuilt.package) if prebuilt else None
+    if prebuilt and version and version.split(".")[:2] != prebuilt.shown_version.split("."):
+        package, wanted = prebuilt.package, prebuilt.shown_version
+        raise TrainingError(
+            f"`{name}` was trained with {package} {version}, but its serving image holds {wanted} ({image})",
+            f"pip install '{package}=={wanted}.*', then train again: dvc repro --force models/{name}/dvc.yaml",
+        )
+
+
+def check_serving_image(config: EdgeConfig, name: str, image: str, today: date | None = None) -> None:
+    """Raise ConfigError when `image` is none that serves, or Google no longer lets it be used.
+
+    How long it can be used matters only where Google's images are really pulled.
+    """
+    key = f"models.{name}.serving_container_image_uri"
+    prebuilt = images.prebuilt(image)
+    if prebuilt is None:
+        return
+    if prebuilt.purpose != "prediction":
+        raise ConfigError(f"`{key}` names an image for training ({image})", "use one of `.../vertex-ai/prediction/...`")
+    if not on_google_cloud(config):
+        return
+    support = images.support(prebuilt)
+    if images.retired(prebuilt) or (support and support.available_until < (today or _today())):
+        since = f"since {support.available_until}" if support else "by now"
+        raise ConfigError(
+            f"the serving image of `{name}` can no longer be used {since}: {image}",
+            f"set `{key}` to a newer one (https://cloud.google.com/vertex-ai/docs/predictions/pre-built-containers), "
+            "and train with its library versions",
+        )
+
+
+def check_artifact(folder: Path, trained: TrainedModel) -> None:
+    """Raise TrainingError unless the artifact on this machine is the one that trained_model.json tells of."""
+    name, artifact = trained.model_name, folder / ARTIFACT_FOLDER
+    hint = f"dvc checkout models/{name}/{ARTIFACT_FOLDER}, or dvc pull, or train again: dvc repro"
+    if not artifact.is_dir():
+        raise TrainingError(f"the artifact of `{name}` is not on this machine (models/{name}/{ARTIFACT_FOLDER})", hint)
+    if folder_sha256(artifact) != trained.artifact_sha256:
+        raise TrainingError(f"models/{name}/{ARTIFACT_FOLDER} is not what trained_model.json tells of", hint)
+
+
+def _today() -> date:
+    return datetime.now(timezone.utc).date()

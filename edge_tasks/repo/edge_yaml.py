@@ -1,0 +1,213 @@
+"""edge.yaml, the file: found, read, checked, and edited without losing a comment.
+
+It is found by walking up from the working directory, as git finds its own.
+"""
+
+from __future__ import annotations
+
+import difflib
+import io
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ValidationError
+
+from edge_tasks.domain.config import FILE_NAME, TARGETS, EdgeConfig, ModelConfig, check_model
+from edge_tasks.errors import ConfigError
+
+if TYPE_CHECKING:
+    from ruamel.yaml import YAML
+
+TARGET_VARIABLE = "EDGE_TARGET"
+
+
+def find_root(start: Path | None = None) -> Path:
+    """Return the nearest folder at or above `start` (default: the working directory) that holds edge.yaml."""
+    start = (start or Path.cwd()).resolve()
+    for folder in (start, *start.parents):
+        if (folder / FILE_NAME).is_file():
+            return folder
+    raise ConfigError(
+        f"no `{FILE_NAME}` in `{start}` or in a folder above it",
+        "go into your repository, or make one: cookiecutter gh:fuzzylabs/vertex-edge",
+    )
+
+
+def load_config(root: Path, environ: Mapping[str, str] = os.environ) -> EdgeConfig:
+    """Read and check ROOT/edge.yaml. The variable EDGE_TARGET overrides `target`.
+
+    Raises ConfigError that names the file, the key, the value and what is wrong with it.
+    """
+    return config_with(root, {}, environ)
+
+
+def config_with(root: Path, values: Mapping[str, str], environ: Mapping[str, str] = os.environ) -> EdgeConfig:
+    """Return the config as it would be with `values` (by dotted key) in edge.yaml, which is not changed.
+
+    Raises ConfigError when one of them is not possible.
+    """
+    document = _read(root / FILE_NAME)
+    override = environ.get(TARGET_VARIABLE)
+    if override:
+        if override not in TARGETS:
+            raise ConfigError(
+                f"the variable {TARGET_VARIABLE} is `{override}`, which is no target", "use `local` or `gcp`"
+            )
+        if values.get("target", override) != override:
+            raise ConfigError(
+                f"the variable {TARGET_VARIABLE} is `{override}` and wins over edge.yaml", f"unset {TARGET_VARIABLE}"
+            )
+        document["target"] = override
+    _set(document, values)
+    return _checked(document)
+
+
+def _checked(document: Mapping[str, Any]) -> EdgeConfig:
+    try:
+        config = EdgeConfig.model_validate(document)
+    except ValidationError as error:
+        raise ConfigError(*_explain(error)) from None
+    for name, model in config.models.items():
+        check_model(name, model)
+    return config
+
+
+def _yaml() -> YAML:
+    from ruamel.yaml import YAML
+
+    yaml = YAML()
+    yaml.preserve_quotes = True
+    yaml.width = 120
+    yaml.representer.add_representer(type(None), _null)
+    return yaml
+
+
+def _null(representer: Any, _: None) -> Any:
+    """Write `null` as people do; ruamel.yaml would leave the place empty."""
+    return representer.represent_scalar("tag:yaml.org,2002:null", "null")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    from ruamel.yaml.error import YAMLError
+
+    try:
+        document = _yaml().load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"there is no `{path}`", "invoke init, in the repository's folder") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"`{path}` cannot be read: {error}") from None
+    except YAMLError as error:
+        raise ConfigError(
+            f"`{FILE_NAME}` is not valid YAML: {_one_line(error)}", f"mend `{path}`, then try again"
+        ) from None
+    if not isinstance(document, dict):
+        raise ConfigError(f"`{FILE_NAME}` must hold keys and values", f"mend `{path}`; see the README for its keys")
+    return document
+
+
+def _one_line(error: Exception) -> str:
+    problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+    mark = getattr(error, "problem_mark", None)
+    return f"{problem} (line {mark.line + 1}, column {mark.column + 1})" if mark else str(problem)
+
+
+def _explain(error: ValidationError) -> tuple[str, str]:
+    """Turn pydantic's first complaint into a fact and a hint; several complaints are counted."""
+    complaints = error.errors(include_url=False)
+    first = complaints[0]
+    key = ".".join(str(part) for part in first["loc"])
+    more = f" (and {len(complaints) - 1} more)" if len(complaints) > 1 else ""
+    kind = first["type"]
+    if kind == "missing":
+        return f"`{FILE_NAME}`: the key `{key}` is missing{more}", f"add `{key}`"
+    if kind == "extra_forbidden":
+        known = _known_keys(first["loc"][:-1])
+        near = difflib.get_close_matches(str(first["loc"][-1]), known, n=1)
+        return (
+            f"`{FILE_NAME}`: the key `{key}` is unknown{more}",
+            f"did you mean `{near[0]}`?" if near else f"known keys here: {', '.join(known)}",
+        )
+    value = first.get("input")
+    is_plain = isinstance(value, str | int | float | bool) and "secret" not in key
+    shown = f"`{value}`" if is_plain else "its value"
+    if kind == "value_error":
+        return (
+            f"`{FILE_NAME}`: {key}: {shown} {first['ctx']['error']}{more}",
+            f"mend `{key}` in `{FILE_NAME}`",
+        )
+    if kind == "literal_error":
+        return (
+            f"`{FILE_NAME}`: {key} is {shown}{more}",
+            f"use {first['ctx']['expected'].replace(chr(39), '`')}",
+        )
+    complaint = first["msg"][0].lower() + first["msg"][1:]
+    return f"`{FILE_NAME}`: {key} is {shown}: {complaint}{more}", f"mend `{key}` in `{FILE_NAME}`"
+
+
+def _known_keys(location: tuple[int | str, ...]) -> list[str]:
+    """Return the keys that edge.yaml may have at `location` (the path of keys above them)."""
+    if location[:1] == ("models",):
+        return list(ModelConfig.model_fields)
+    section: type[BaseModel] = EdgeConfig
+    for part in location:
+        annotation = section.model_fields[str(part)].annotation
+        if not isinstance(annotation, type) or not issubclass(annotation, BaseModel):
+            return []
+        section = annotation
+    return list(section.model_fields)
+
+
+def changed(root: Path, values: Mapping[str, str]) -> dict[str, str]:
+    """Return those of `values` (by dotted key) that edge.yaml does not hold."""
+    document = _read(root / FILE_NAME)
+    return {key: value for key, value in values.items() if _get(document, key) != value}
+
+
+def set_values(root: Path, values: Mapping[str, str]) -> None:
+    """Write `values` (by dotted key) into edge.yaml; comments, order and everything else stay as they are."""
+    config_with(root, values)
+    path = root / FILE_NAME
+    yaml = _yaml()
+    document = yaml.load(path.read_text(encoding="utf-8"))
+    _set(document, values)
+    _write(path, yaml, document)
+
+
+def _get(document: dict[str, Any], key: str) -> Any:
+    value: Any = document
+    for name in key.split("."):
+        value = value.get(name) if isinstance(value, dict) else None
+    return value
+
+
+def _set(document: dict[str, Any], values: Mapping[str, str]) -> None:
+    for key, value in values.items():
+        *sections, last = key.split(".")
+        section: Any = document
+        for name in sections:
+            section = section.setdefault(name, {})
+        section[last] = value
+
+
+def add_model(root: Path, name: str, settings: Mapping[str, Any]) -> None:
+    """Add the model `name` with `settings` to edge.yaml; comments, order and everything else stay as they are."""
+    path = root / FILE_NAME
+    yaml = _yaml()
+    document = yaml.load(path.read_text(encoding="utf-8"))
+    models = document.get("models")
+    if models is None:
+        document["models"] = models = {}
+    if name in models:
+        raise ConfigError(f"`{FILE_NAME}` already has a model `{name}`", "choose another name")
+    models[name] = dict(settings)
+    _write(path, yaml, document)
+
+
+def _write(path: Path, yaml: YAML, document: Any) -> None:
+    from edge_tasks.repo.files import write_atomically
+
+    stream = io.StringIO()
+    yaml.dump(document, stream)
+    write_atomically(path, stream.getvalue().encode())

@@ -1,0 +1,44 @@
+"""A model's params.yaml: read, and changed without losing a comment."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from edge_tasks.errors import ConfigError
+from edge_tasks.repo.files import write_atomically
+
+FILE_NAME = "params.yaml"
+
+
+def read_parameters(model_folder: Path) -> dict[str, Any]:
+    """Return the parameters in MODEL_FOLDER/params.yaml; none without such a file. Raises ConfigError when broken."""
+    import yaml
+
+    where = f"models/{model_folder.name}/{FILE_NAME}"
+    try:
+        document = yaml.safe_load((model_folder / FILE_NAME).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except yaml.YAMLError as error:
+        raise ConfigError(f"`{where}` is not valid YAML: {' '.join(str(error).split())}", f"mend `{where}`") from None
+    if not isinstance(document, dict | None):
+        raise ConfigError(f"`{where}` must hold names and values", f"mend `{where}`")
+    return {str(name): value for name, value in (document or {}).items()}
+
+
+def write_parameters(model_folder: Path, values: Mapping[str, Any]) -> None:
+    """Change the values of some parameters in MODEL_FOLDER/params.yaml; everything else stays as it is."""
+    from ruamel.yaml import YAML
+
+    yaml = YAML()
+    yaml.preserve_quotes = True
+    yaml.width = 120
+    path = model_folder / FILE_NAME
+    document = yaml.load(path.read_text(encoding="utf-8"))
+    document.update(values)
+    stream = io.StringIO()
+    yaml.dump(document, stream)
+    write_atomically(path, stream.getvalue().encode())

@@ -1,0 +1,80 @@
+"""trained_model.json: what a training left behind, beside the artifact. Written last, and only on success."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from pydantic import ConfigDict, Field, ValidationError
+
+from edge_tasks.domain.provenance import Provenance
+from edge_tasks.errors import TrainingError
+from edge_tasks.repo.files import write_atomically
+
+FILE_NAME = "trained_model.json"
+# The folder beside it that holds the artifact's files.
+ARTIFACT_FOLDER = "model"
+FORMAT_VERSION = 1
+
+
+class TrainedModel(Provenance):
+    """One finished training of one model."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), populate_by_name=True)
+
+    format_version: int = FORMAT_VERSION
+    model_name: str
+    run_id: str
+    target: str
+    trained_at: datetime
+    user: str | None = Field(default=None, alias="trained_by")
+    job: str | None = Field(default=None, description="resource name of the custom job; null when trained in process")
+    model: str | None = Field(default=None, description="versioned resource name in the registry; null when not there")
+    artifact_uri: str | None = Field(default=None, description="gs:// folder of the artifact; null when only on disk")
+    artifact_sha256: str = Field(description="over the files of model/, names and contents")
+    metrics: dict[str, Any] = Field(default_factory=dict)
+    labels: dict[str, str] = Field(default_factory=dict)
+
+
+def save_trained_model(folder: Path, trained: TrainedModel) -> None:
+    """Write FOLDER/trained_model.json."""
+    values = {"format_version": FORMAT_VERSION, "model_name": "", **trained.model_dump(mode="json", by_alias=True)}
+    text = json.dumps(values, indent=2, ensure_ascii=False) + "\n"
+    write_atomically(folder / FILE_NAME, text.encode())
+
+
+def load_trained_model(folder: Path, model_name: str) -> TrainedModel:
+    """Read FOLDER/trained_model.json.
+
+    Raises TrainingError when nothing was trained yet, or the file is not what a training wrote.
+    """
+    hint = f"dvc repro models/{model_name}/dvc.yaml"
+    try:
+        text = (folder / FILE_NAME).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise TrainingError(f"the model `{model_name}` has not been trained yet", hint) from None
+    try:
+        document = json.loads(text)
+        version = document["format_version"]
+    except (ValueError, TypeError, KeyError):
+        raise TrainingError(f"`models/{model_name}/{FILE_NAME}` is broken", hint) from None
+    if version != FORMAT_VERSION:
+        raise TrainingError(
+            f"`models/{model_name}/{FILE_NAME}` has format {version}, this vertex-edge knows {FORMAT_VERSION}",
+            "pip install --upgrade vertex-edge",
+        )
+    try:
+        return TrainedModel.model_validate(document)
+    except ValidationError as error:
+        key = ".".join(str(part) for part in error.errors(include_url=False)[0]["loc"])
+        raise TrainingError(f"`models/{model_name}/{FILE_NAME}` is broken at `{key}`", hint) from None
+
+
+def find_trained_model(folder: Path, model_name: str) -> TrainedModel | None:
+    """Read FOLDER/trained_model.json; None when there is none, or none that can be read."""
+    try:
+        return load_trained_model(folder, model_name)
+    except TrainingError:
+        return None

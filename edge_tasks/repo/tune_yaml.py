@@ -1,0 +1,51 @@
+"""tune.yaml beside a model's params.yaml, read and checked; see `edge_tasks.domain.search_space` for what it holds."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from edge_tasks.domain.search_space import Ranges, SearchSpace, is_number
+from edge_tasks.errors import ConfigError
+
+FILE_NAME = "tune.yaml"
+
+
+def read_ranges(model_folder: Path, parameters: Mapping[str, Any]) -> Ranges:
+    """Read MODEL_FOLDER/tune.yaml; `parameters` are the values of params.yaml, each of which it may name.
+
+    Raises ConfigError that tells what is wrong, or how to write the file when there is none.
+    """
+    import yaml
+
+    where = f"models/{model_folder.name}/{FILE_NAME}"
+    example = next((name for name, value in parameters.items() if is_number(value)), "C")
+    try:
+        document = yaml.safe_load((model_folder / FILE_NAME).read_text(encoding="utf-8"))
+        file = SearchSpace.model_validate(document)
+    except FileNotFoundError:
+        raise ConfigError(
+            f"there is no `{where}`, which says what to try",
+            f"write it, with lines such as\n\nmetric: accuracy\ngoal: maximize\nparameters:\n"
+            f"  {example}: {{min: 0.1, max: 100, scale: log}}",
+        ) from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"`{where}` is not valid YAML: {' '.join(str(error).split())}", f"mend `{where}`") from None
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = ".".join(str(part) for part in first["loc"] if part not in ("bool", "int", "float", "str"))
+        words = str(first["ctx"]["error"]) if first["type"] == "value_error" else first["msg"]
+        raise ConfigError(f"`{where}`: `{key}`: {words[0].lower()}{words[1:]}", f"mend `{where}`") from None
+    for name in file.parameters:
+        if name not in parameters:
+            near = difflib.get_close_matches(name, parameters, n=1)
+            raise ConfigError(
+                f"`{where}` names `{name}`, which is not in params.yaml",
+                f"did you mean `{near[0]}`?" if near else f"add `{name}` with its usual value to params.yaml",
+            )
+    types = {name: parameter.kind(parameters[name]) for name, parameter in file.parameters.items()}
+    return Ranges(file.metric, file.goal == "maximize", file.parameters, types)

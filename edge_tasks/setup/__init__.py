@@ -1,0 +1,1 @@
+"""Setting a repository up, looking whether all is well, and bringing it up to a newer template."""

@@ -1,0 +1,169 @@
+"""What `invoke doctor` looks at: this machine, the repository, each model's images, and what the target needs.
+
+It changes nothing and starts nothing.
+"""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import sys
+from datetime import datetime, timezone
+from functools import cache, partial
+from pathlib import Path
+
+from edge_tasks.cloud.client import Cloud, connect, on_google_cloud
+from edge_tasks.cloud.state_store import STALE_AGE, StateStore
+from edge_tasks.domain import images
+from edge_tasks.domain.config import EdgeConfig
+from edge_tasks.domain.machines import check_machine
+from edge_tasks.errors import ConfigError, EdgeError, ServerError, StateError
+from edge_tasks.releases import preflight
+from edge_tasks.repo import edge_yaml
+from edge_tasks.setup import google_cloud, initialise
+from edge_tasks.setup.checks import Check, Finding, Result, examine
+from edge_tasks.tools import emulator_process, git
+
+_SERVERS = "local servers"
+
+# Those that pyproject.toml names.
+OLDEST_PYTHON, NEWEST_PYTHON = (3, 10), (3, 13)
+
+_PAGES = {
+    "prediction": "https://cloud.google.com/vertex-ai/docs/predictions/pre-built-containers",
+    "training": "https://cloud.google.com/vertex-ai/docs/training/pre-built-containers",
+}
+
+# An image that can be used for fewer days than this is worth a word.
+_SOON = 90
+
+
+def examine_repository(root: Path) -> list[Result]:
+    """Look at everything about the repository at `root`."""
+    machine = [Check("Python", _python), Check("git", lambda: _git(root)), Check("edge.yaml", lambda: _edge_yaml(root))]
+    try:
+        config = edge_yaml.load_config(root)
+    except ConfigError:
+        return examine(machine)
+    checks = [*machine, Check("DVC", lambda: initialise.check_dvc(root, config)), *_model_checks(config)]
+    return examine([*checks, *_place_checks(root, config)])
+
+
+def _place_checks(root: Path, config: EdgeConfig) -> list[Check]:
+    reach = cache(lambda: connect(config, root))
+    state = Check("state", lambda: _state(reach()), after=(google_cloud.BUCKET,))
+    if on_google_cloud(config):
+        return [*google_cloud.checks(config, reach), state]
+    servers = Check(_SERVERS, lambda: _servers(root))
+    if emulator_process.running(root) is None:
+        return [servers]
+    return [servers, Check(google_cloud.BUCKET, lambda: initialise.check_bucket(reach()), after=(_SERVERS,)), state]
+
+
+def _python() -> Finding:
+    version = platform.python_version()
+    if not OLDEST_PYTHON <= sys.version_info[:2] <= NEWEST_PYTHON:
+        raise EdgeError(f"Python {version} is not supported", "use Python 3.10 to 3.13")
+    return Finding(f"Python {version}")
+
+
+def _git(root: Path) -> Finding:
+    if shutil.which("git") is None:
+        raise EdgeError("git is not installed", "install git: models are labelled with the commit they come from")
+    commit = git.head(root)
+    if commit is None:
+        return Finding("no commit yet", advice="git init && git add . && git commit: models are labelled with it")
+    return Finding(f"commit {commit.sha[:12]}" + (", with changes that are not committed" if commit.dirty else ""))
+
+
+def _edge_yaml(root: Path) -> Finding:
+    config = edge_yaml.load_config(root)
+    place = config.google_cloud_project
+    return Finding(f"target {config.target}, project {place.project_id}, region {place.region}")
+
+
+# -- models --
+
+
+def _model_checks(config: EdgeConfig) -> list[Check]:
+    looks = {"machines": _machines, "serving image": _serving_image, "training image": _training_image}
+    return [
+        Check(f"{name}: {what}", partial(look, config, name)) for name in config.models for what, look in looks.items()
+    ]
+
+
+def _machines(config: EdgeConfig, name: str) -> Finding:
+    model = config.models[name]
+    for use in ("training", "serving"):
+        key = f"{use}_machine_type"
+        accelerator = getattr(model, f"{use}_accelerator_type")
+        count = getattr(model, f"{use}_accelerator_count")
+        check_machine(f"models.{name}.{key}", getattr(model, key), accelerator, count)
+    return Finding(f"{model.training_machine_type} to train, {model.serving_machine_type} to serve")
+
+
+def _serving_image(config: EdgeConfig, name: str) -> Finding:
+    uri = config.serving_image(config.models[name])
+    preflight.check_serving_image(config, name, uri)
+    prebuilt = images.prebuilt(uri)
+    if prebuilt is None:
+        return Finding(f"{uri}, not one of Google's")
+    installed = _installed(prebuilt.package)
+    if installed is None:
+        return Finding(f"{prebuilt.package} is not installed here", advice="pip install -r requirements.txt")
+    preflight.check_library_version(name, {prebuilt.package: installed}, uri)
+    return _supported(prebuilt, f"{prebuilt.package} {installed}, as here")
+
+
+def _training_image(config: EdgeConfig, name: str) -> Finding:
+    uri = config.models[name].training_container_image_uri
+    prebuilt = images.prebuilt(uri)
+    return Finding(uri) if prebuilt is None else _supported(prebuilt, uri)
+
+
+def _supported(image: images.PrebuiltImage, fact: str) -> Finding:
+    support = images.support(image)
+    today = datetime.now(timezone.utc).date()
+    newer = f"choose a newer one: {_PAGES[image.purpose]}"
+    if support is None:
+        return Finding(f"{fact}; not in this version's table of images", advice=f"look it up: {_PAGES[image.purpose]}")
+    if support.available_until < today:
+        return Finding(f"{fact}; cannot be used since {support.available_until}", advice=newer)
+    until = f"{fact}; can be used until {support.available_until}"
+    return Finding(until, advice=newer if (support.available_until - today).days < _SOON else None)
+
+
+def _installed(package: str) -> str | None:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+# -- the target --
+
+
+def _servers(root: Path) -> Finding:
+    emulator_process.require_extra()
+    servers = emulator_process.running(root)
+    if servers is None:
+        return Finding("they do not run; commands start them when they need them")
+    if not emulator_process.answering(servers):
+        raise ServerError(
+            f"they run (process {servers.pid}) but do not answer", "invoke local.stop, then look at invoke local.logs"
+        )
+    return Finding(f"Vertex AI at {servers.vertex_url}, Cloud Storage at {servers.storage_url}")
+
+
+def _state(cloud: Cloud) -> Finding:
+    store = StateStore(cloud)
+    if not store.exists():
+        raise StateError("there is no shared state", "invoke init")
+    state = store.load()
+    held = store.holder()
+    fact = f"knows of {', '.join(state.models)}" if state.models else "knows of no model yet"
+    if held is not None and held[1] > STALE_AGE:
+        return Finding(f"{fact}; locked by {held[0].describe(held[1])}", advice="invoke state.unlock")
+    return Finding(f"{fact}; locked by {held[0].describe(held[1])}" if held else fact)

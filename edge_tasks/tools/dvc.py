@@ -1,0 +1,259 @@
+"""DVC: the data that a stage depends on, its versions, and getting them into the remote.
+
+DVC's command line does what changes something; its Python API answers questions.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edge_tasks.domain.provenance import hash_of
+from edge_tasks.errors import DataError
+from edge_tasks.repo import layout
+
+_QUIET = {"DVC_NO_ANALYTICS": "true", "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false"}
+
+
+@dataclass(frozen=True)
+class DataVersion:
+    """A data file or folder as DVC has it: its path in the repository, and the address of that very version.
+
+    The address names a file in the remote; that of a folder is a JSON list of its files, `.dir`.
+    """
+
+    path: str
+    url: str
+
+    @property
+    def hash(self) -> str:
+        """DVC's hash of the content, with `.dir` at its end for a folder."""
+        return hash_of(self.url)
+
+
+def stage_data(root: Path, model_folder: Path, stage: str = "train") -> list[DataVersion]:
+    """Return the DVC versions of the data that `stage` of MODEL_FOLDER/dvc.yaml depends on; [] without such a file.
+
+    Dependencies that DVC does not track (code, files in git) are not data and are left out. Raises DataError when a
+    version is not recorded, or is not what lies in the working tree.
+    """
+    paths = _stage_dependencies(model_folder / "dvc.yaml", stage)
+    return [version for version in _versions(root, paths) if version is not None] if paths else []
+
+
+def data_version(root: Path, path: str) -> DataVersion:
+    """Return the DVC version of the data at `path` (from the root), which must lie in the working tree.
+
+    Raises DataError when it does not, when DVC does not track it, and when DVC has recorded another version.
+    """
+    if not (root / path).exists():
+        raise DataError(f"there is no `{path}`", f"dvc pull {path}, or dvc repro when a stage makes it")
+    (version,) = _versions(root, [root / path])
+    if version is None:
+        raise DataError(f"DVC does not track `{path}`, so its version is not known", f"dvc add {path}")
+    return version
+
+
+def tracked_paths(root: Path) -> set[Path]:
+    """Return the files and folders whose content DVC keeps; none when `root` is no DVC repository."""
+    if not (root / ".dvc").is_dir():
+        return set()
+    with _repository(root) as repo:
+        return {Path(out.fs_path) for out in repo.index.outs if out.use_cache}
+
+
+def outputs(root: Path) -> list[Path]:
+    """Return what the stages of the repository write, and the dvc.lock files in which DVC records it.
+
+    A dvc.yaml that is broken has none.
+    """
+    found = []
+    for file in (root / "dvc.yaml", *sorted(layout.model_folders(root).glob("*/dvc.yaml"))):
+        found.append(file.with_name("dvc.lock"))
+        with contextlib.suppress(DataError):
+            for stage in _stages(file):
+                found += _paths(file, stage, "outs", "metrics", "plots")
+    return found
+
+
+def _stage_dependencies(dvc_yaml: Path, stage: str) -> list[Path]:
+    return _paths(dvc_yaml, stage, "deps")
+
+
+def _paths(dvc_yaml: Path, stage: str, *kinds: str) -> list[Path]:
+    """Return the paths that a stage lists under `kinds`; none when there is no such stage, or no such list."""
+    try:
+        lists = [_stages(dvc_yaml)[stage].get(kind) or [] for kind in kinds]
+        items = [next(iter(item)) if isinstance(item, dict) else str(item) for one in lists for item in one]
+    except (TypeError, KeyError, AttributeError):
+        return []
+    return [Path(os.path.normpath(dvc_yaml.parent / item)) for item in items]
+
+
+def _stages(dvc_yaml: Path) -> dict[str, Any]:
+    import yaml
+
+    try:
+        document: Any = yaml.safe_load(dvc_yaml.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except yaml.YAMLError as error:
+        raise DataError(f"`{dvc_yaml}` is not valid YAML: {error}", "dvc status") from None
+    stages = document.get("stages") if isinstance(document, dict) else None
+    return stages if isinstance(stages, dict) else {}
+
+
+@contextlib.contextmanager
+def _repository(root: Path) -> Iterator[Any]:
+    os.environ.update({name: value for name, value in _QUIET.items() if name not in os.environ})
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    try:
+        with Repo(str(root)) as repo:
+            yield repo
+    except DvcException as error:
+        raise DataError(f"DVC cannot read its files: {error}", "dvc status") from None
+
+
+def _versions(root: Path, paths: Sequence[Path]) -> list[DataVersion | None]:
+    with _repository(root) as repo:
+        return [_version(repo, root, path) for path in paths]
+
+
+def _version(repo: Any, root: Path, path: Path) -> DataVersion | None:
+    """Return the version of `path`, which may lie inside a folder that DVC tracks; None when DVC does not keep it."""
+    from dvc.exceptions import OutputNotFoundError
+    from dvc_data.index import StorageKeyError
+
+    try:
+        out = repo.find_outs_by_path(str(path), outs=repo.index.outs, strict=False)[0]
+    except OutputNotFoundError:
+        return None
+    if not out.use_cache:
+        return None
+    relative = path.relative_to(root).as_posix()
+    if not out.hash_info:
+        raise DataError(f"DVC has not recorded a version of `{relative}` yet", _remake(root, out))
+    if out.exists and out.changed_checksum():
+        raise DataError(f"`{relative}` is not the version that DVC has recorded", _remake(root, out))
+    try:
+        index, entry = repo.get_data_index_entry(str(path))
+        filesystem, address = index.storage_map.get_remote(entry)
+    except OutputNotFoundError:
+        raise DataError(f"there is no `{relative}` in the folder that DVC tracks", _remake(root, out)) from None
+    except (StorageKeyError, ValueError):
+        raise DataError("DVC has no remote to keep data in", "invoke dvc.init") from None
+    return DataVersion(path=relative, url=filesystem.unstrip_protocol(address).removeprefix("file://"))
+
+
+def _remake(root: Path, out: Any) -> str:
+    """Return the command that records what is in the working tree."""
+    stage = Path(out.stage.path).relative_to(root).as_posix()
+    return f"dvc repro {stage}" if out.stage.cmd else f"dvc add {Path(out.fs_path).relative_to(root).as_posix()}"
+
+
+def push(root: Path, versions: Sequence[DataVersion]) -> None:
+    """Send to the remote what it does not have yet of `versions`. Raises DataError when that fails."""
+    # A remote that is a folder answers by itself, without DVC. DVC writes the list of a folder's files after them.
+    paths = [version.path for version in versions if not Path(version.url).exists()]
+    if paths:
+        run(root, "push", "--quiet", *paths, doing=f"push {', '.join(f'`{path}`' for path in paths)}")
+
+
+def fetch(root: Path, path: str, version: str) -> None:
+    """Bring the version with this hash to `path`, from DVC's cache or its remote.
+
+    Raises DataError when it is in neither.
+    """
+    import json
+
+    target = root / path
+    with _repository(root) as repo:
+        stores = [repo.cache.local, repo.cloud.get_remote_odb()]
+        if not version.endswith(".dir"):
+            _fetch_file(stores, version, target)
+            return
+        _fetch_file(stores, version, listed := target.with_name(f".{target.name}.dir"))
+        for entry in json.loads(listed.read_text(encoding="utf-8")):
+            _fetch_file(stores, entry["md5"], target / entry["relpath"])
+        listed.unlink()
+
+
+def _fetch_file(stores: Sequence[Any], version: str, target: Path) -> None:
+    for store in stores:
+        address = store.oid_to_path(version)
+        if store.fs.exists(address):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            store.fs.get(address, str(target))
+            return
+    raise DataError(f"the version {version} of `{target.name}` is not in DVC's remote", "dvc push, where it was made")
+
+
+def record(root: Path, path: str) -> None:
+    """Have DVC take what lies at `path` for the version that its stage made, or that was added."""
+    with _repository(root) as repo:
+        (out, *_) = repo.find_outs_by_path(str(root / path), outs=repo.index.outs, strict=False)
+        file, name = Path(out.stage.path).relative_to(root).as_posix(), getattr(out.stage, "name", None)
+    address = f"{file}:{name}" if name else file
+    run(root, "commit", "--quiet", "--force", address, doing=f"record `{path}`")
+
+
+def share_cache(root: Path, there: Path) -> None:
+    """Let the repository at `there` have its data in the cache of that at `root`."""
+    with _repository(root) as repo:
+        cache = repo.cache.local_cache_dir
+    # Relative to `there`: DVC cannot write its config when a path in it is not ASCII.
+    run(there, "cache", "dir", "--local", os.path.relpath(cache, there), doing="use the repository's DVC cache")
+
+
+def run(root: Path, *arguments: str, doing: str) -> str:
+    """Run `dvc ARGUMENTS` in `root` and return its output. Raises DataError with DVC's own words."""
+    result = subprocess.run(
+        [sys.executable, "-m", "dvc", *arguments],
+        cwd=root,
+        env={**_QUIET, **os.environ},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if result.returncode != 0:
+        words = [line for line in result.stderr.splitlines() if line.strip()]
+        problem = next((line.removeprefix("ERROR: ") for line in words if line.startswith("ERROR")), "it failed")
+        raise DataError(f"cannot {doing}: {problem}", f"dvc {shlex.join(arguments)}")
+    return result.stdout
+
+
+def stream(root: Path, *arguments: str, doing: str) -> None:
+    """Run `dvc ARGUMENTS` in `root`, and let people follow what it says. Raises DataError when it fails.
+
+    All of it goes to stderr: it is not a task's result.
+    """
+    result = subprocess.run(
+        [sys.executable, "-m", "dvc", *arguments], cwd=root, env={**_QUIET, **os.environ}, stdout=2, check=False
+    )
+    if result.returncode != 0:
+        raise DataError(
+            f"cannot {doing}: DVC ended with {result.returncode}, see above", f"dvc {shlex.join(arguments)}"
+        )
+
+
+def remote_url(config_file: Path, remote: str) -> str | None:
+    """Return the url of `remote` in one of DVC's config files, or None when it has none there."""
+    import configparser
+
+    parser = configparser.ConfigParser()
+    try:
+        parser.read(config_file, encoding="utf-8")
+    except configparser.Error as error:
+        # Its further lines are those of the file, which may hold a password.
+        raise DataError(f"`{config_file}` is broken: {str(error).splitlines()[0]}", f"mend `{config_file}`") from None
+    section = f"'remote \"{remote}\"'"
+    return parser.get(section, "url", raw=True, fallback=None)

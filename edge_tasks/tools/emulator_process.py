@@ -1,0 +1,243 @@
+"""The servers of target `local`: starting, finding and ending the emulator that belongs to one repository.
+
+The emulator is a program of its own (`python -m edge_tasks.emulator`); this module only runs it as a process. Its data
+lie in the repository's `.edge/emulator/`, and it leaves a card there, servers.json, that says where it answers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import edge_tasks
+from edge_tasks.errors import ServerError
+from edge_tasks.repo import layout
+
+# Seconds. A cold start on a slow disk without bytecode takes several; an answer takes milliseconds.
+START_LIMIT = 60.0
+STOP_LIMIT = 20.0
+_POLL_INTERVAL = 0.02
+
+
+@dataclass(frozen=True)
+class Servers:
+    """Where the running servers of a repository answer."""
+
+    pid: int
+    vertex_url: str
+    storage_url: str
+
+
+def data_directory(root: Path) -> Path:
+    """Return the folder that holds all the emulator's data of the repository at `root`."""
+    return layout.emulator_data(root)
+
+
+def log_file(root: Path) -> Path:
+    """Return the file that the servers write their own log to."""
+    return layout.emulator_log(root)
+
+
+def running(root: Path) -> Servers | None:
+    """Return the servers of the repository at `root`, or None when they do not run."""
+    try:
+        card = json.loads((data_directory(root) / "servers.json").read_text(encoding="utf-8"))
+        servers = Servers(int(card["pid"]), str(card["vertex_url"]), str(card["storage_url"]))
+        started = float(card["started"])
+        # A copy of a repository has a copy of its card; the servers are the original's.
+        own = card["data"] == str(data_directory(root).resolve())
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None
+    return servers if own and _process(servers.pid, started) else None
+
+
+def ensure_running(root: Path) -> Servers:
+    """Return the servers of the repository at `root`, started if need be."""
+    return running(root) or start(root)
+
+
+def start(root: Path, port: int = 0, storage_port: int = 0) -> Servers:
+    """Start the servers of the repository at `root` unless they run, and return when they answer.
+
+    A port of 0 is chosen by the emulator: the one it used last when that is free. Raises ServerError with the
+    emulator's own words when it does not start. Two processes that start at the same time get the same servers.
+    """
+    require_extra()
+    data_directory(root).mkdir(parents=True, exist_ok=True)
+    with _start_lock(root):
+        servers = running(root)
+        if servers is not None:
+            return servers
+        with log_file(root).open("wb") as log:
+            process = _spawn(root, port, storage_port, log)
+        return _wait_until_ready(root, process)
+
+
+def require_extra() -> None:
+    """Raise ServerError when the packages are missing that the servers are made of."""
+    from importlib.util import find_spec
+
+    missing = [name for name in ("uvicorn", "psutil", "orjson") if find_spec(name) is None]
+    if missing:
+        raise ServerError(
+            f"target `local` needs packages that are not installed ({', '.join(missing)})",
+            "pip install 'vertex-edge[local]'",
+        )
+
+
+def _spawn(root: Path, port: int, storage_port: int, log: IO[bytes]) -> subprocess.Popen[bytes]:
+    command = [*_command(root), "--port", str(port), "--storage-port", str(storage_port)]
+    # A session of its own: Ctrl-C in the user's terminal is meant for the command, not for the servers.
+    return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=root, start_new_session=True)
+
+
+def _command(root: Path) -> list[str]:
+    return [sys.executable, "-m", "edge_tasks.emulator", "--data", str(data_directory(root))]
+
+
+def _wait_until_ready(root: Path, process: subprocess.Popen[bytes]) -> Servers:
+    deadline = time.monotonic() + START_LIMIT
+    ready = None
+    try:
+        while ready is None and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(_POLL_INTERVAL)
+            ready = running(root)
+    finally:
+        if ready is None:
+            failed = process.poll() is not None
+            process.terminate()
+    if ready is None:
+        raise _start_failure(root, "ended while starting" if failed else f"gave no answer within {START_LIMIT:.0f} s")
+    # The servers outlive this command; a Popen that thinks its process has ended does not complain of that.
+    process.returncode = 0
+    return ready
+
+
+def _start_failure(root: Path, what: str) -> ServerError:
+    """Pass on the emulator's own `error:` and `hint:`, or point at its log."""
+    if _search(root) is not None:
+        card = data_directory(root) / "servers.json"
+        return ServerError(f"the local servers run, but `{card}`, which tells where, is broken", "invoke local.stop")
+    text = log_file(root).read_text(encoding="utf-8", errors="replace")
+    problem, _, hint = text.partition("hint: ")
+    if "error: " in problem:
+        return ServerError(problem.rpartition("error: ")[2].strip(), hint.strip() or None)
+    return ServerError(f"the local servers {what}", f"look at the log: {log_file(root)}")
+
+
+def answering(servers: Servers, limit: float = 10.0) -> bool:
+    """Say whether both servers answer within `limit` seconds; a process that lives may still hang."""
+    import requests
+
+    session = requests.Session()
+    session.trust_env = False  # a proxy of the user's is not for this machine
+    addresses = (f"{servers.vertex_url}/_emulator/health", f"{servers.storage_url}/storage/v1/b?project=-")
+    try:
+        return all(session.get(address, timeout=limit).ok for address in addresses)
+    except requests.RequestException:
+        return False
+
+
+def stop(root: Path) -> bool:
+    """End the servers of the repository at `root`, with their jobs and model servers. False when none ran."""
+    servers = running(root)
+    pid = servers.pid if servers else _search(root)
+    if pid is None:
+        return False
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGTERM)
+    deadline = time.monotonic() + STOP_LIMIT
+    while time.monotonic() < deadline:
+        if _gone(pid):
+            return True
+        time.sleep(_POLL_INTERVAL)
+    raise ServerError(f"the local servers (process {pid}) did not end within {STOP_LIMIT:.0f} s", f"kill -9 {pid}")
+
+
+def reset(root: Path) -> None:
+    """End the servers and remove all their data: buckets, jobs, models and endpoints."""
+    stop(root)
+    shutil.rmtree(data_directory(root), ignore_errors=True)
+
+
+def environment(servers: Servers, project: str, region: str) -> dict[str, str]:
+    """Return the variables that lead any Google client to `servers`, for `local.env`.
+
+    The Vertex AI SDK has no variable for its address, so a start-up hook on PYTHONPATH presets it; see
+    `edge_tasks/emulator/client_hook`.
+    """
+    host = servers.vertex_url.removeprefix("http://")
+    hook = Path(edge_tasks.__file__).parent / "emulator" / "client_hook"
+    return {
+        "STORAGE_EMULATOR_HOST": servers.storage_url,
+        "VERTEX_EMULATOR_URL": servers.vertex_url,
+        "CLOUD_ML_PROJECT_ID": project,
+        "CLOUD_ML_REGION": region,
+        "GCE_METADATA_HOST": host,
+        "GCE_METADATA_IP": host,
+        "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false",
+        "PYTHONPATH": str(hook),
+    }
+
+
+def parity() -> str:
+    """Return the table of what the emulator answers of the Vertex AI API, as the emulator itself tells it."""
+    require_extra()
+    command = [sys.executable, "-m", "edge_tasks.emulator.parity"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    if result.returncode:
+        raise ServerError(f"the emulator cannot tell what it answers: {result.stderr.strip().splitlines()[-1]}")
+    return result.stdout.rstrip()
+
+
+@contextlib.contextmanager
+def _start_lock(root: Path) -> Iterator[None]:
+    import fcntl
+
+    with layout.emulator_start_lock(root).open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _process(pid: int, started: float) -> Any:
+    """Return the process with this id and start time, or None: an id alone may belong to somebody else by now."""
+    import psutil
+
+    try:
+        process = psutil.Process(pid)
+        alive = process.status() != psutil.STATUS_ZOMBIE and abs(process.create_time() - started) < 1.0
+    except psutil.Error:
+        return None
+    return process if alive else None
+
+
+def _search(root: Path) -> int | None:
+    """Return the process of the servers whose card is lost or broken, by the command that started them."""
+    try:
+        import psutil
+    except ModuleNotFoundError:  # then no servers were ever started
+        return None
+    command = _command(root)
+    for process in psutil.process_iter(["cmdline"]):
+        if (process.info["cmdline"] or [])[1 : len(command)] == command[1:]:
+            return int(process.pid)
+    return None
+
+
+def _gone(pid: int) -> bool:
+    import psutil
+
+    try:
+        return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return True

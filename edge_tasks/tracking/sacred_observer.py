@@ -1,0 +1,154 @@
+"""The Sacred observer that records a run in the bucket, and how the decorator in train.py attaches it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from sacred import SETTINGS
+from sacred.observers import RunObserver
+from sacred.run import Run
+
+from edge_tasks.cloud.secret_manager import read_secret
+from edge_tasks.domain.json_values import plain
+from edge_tasks.domain.runs import COMPLETED, FAILED, RUNNING, utc_now
+from edge_tasks.tracking.backend import TrackingBackend
+from edge_tasks.tracking.event_log import EventLog, short_result
+from edge_tasks.tracking.mongo import URI_VARIABLE, BackgroundMongoObserver, wants_mongo
+from edge_tasks.tracking.output_capture import output_into
+from edge_tasks.tracking.uploader_process import tell
+
+# The id of the run that a training repeats; set by `experiments.reproduce`.
+REPRODUCED_VARIABLE = "EDGE_REPRODUCED_FROM"
+
+# Seconds between two signs of life when Sacred is told to give none (`-b 0`), or few.
+_LONGEST_INTERVAL = 30.0
+
+
+class EventObserver(RunObserver):  # type: ignore[misc]
+    """Writes what Sacred tells of a run into its journal."""
+
+    def __init__(self, journal: EventLog):
+        self._journal = journal
+
+    def log_metrics(self, metrics_by_name: Mapping[str, Any], info: Any) -> None:
+        """Take what Sacred has collected since the last time."""
+        del info
+        self._journal.log(metrics_by_name)
+
+    def heartbeat_event(self, info: Any, captured_out: str, beat_time: datetime, result: Any) -> None:
+        """See to it that somebody records the run."""
+        del info, captured_out, beat_time, result
+        self._journal.keep_recorded()
+
+    def completed_event(self, stop_time: datetime, result: Any) -> None:
+        """Write the end of a run that went well."""
+        self._end(stop_time, status=COMPLETED, result=short_result(result))
+
+    def interrupted_event(self, interrupt_time: datetime, status: str) -> None:
+        """Write the end of a run that somebody ended."""
+        self._end(interrupt_time, status=status)
+
+    def failed_event(self, fail_time: datetime, fail_trace: list[str]) -> None:
+        """Write the end of a run that failed."""
+        error = fail_trace[-1].strip().removeprefix("error: ")
+        self._end(fail_time, status=FAILED, error=error, trace="".join(fail_trace))
+
+    def join(self) -> None:
+        """Wait until everything is written, for a limited time."""
+        self._journal.end()
+
+    def _end(self, moment: datetime, **changes: Any) -> None:
+        # Sacred's times are UTC and do not say so.
+        self._journal.note(ended=moment.replace(tzinfo=timezone.utc), **changes)
+
+
+@contextlib.contextmanager
+def recorded(
+    run: Run, run_id: str, model_name: str, place: TrackingBackend, facts: Mapping[str, Any]
+) -> Iterator[Callable[..., None]]:
+    """Record the Sacred `run`, whose main function is the block, with its output.
+
+    `facts` are fields of the record that are known from the start; what is yielded takes those that show later.
+    """
+    if run.unobserved:
+        yield lambda **_: None
+        return
+    interval = min(run.beat_interval if run.beat_interval > 0 else _LONGEST_INTERVAL, _LONGEST_INTERVAL)
+    started = {"status": RUNNING, "started": str(utc_now()), "ended": None, "error": None, "trace": None}
+    begin = {
+        "begun": {**started, **_host(run)},
+        "facts": facts,
+        "sources": _sources(run),
+        "interval": interval,
+    }
+    try:
+        journal = EventLog(place, model_name, run_id, begin)
+    except OSError as error:
+        tell(f"the run {run_id} is not recorded: {error}")
+        yield lambda **_: None
+        return
+    run.observers.append(EventObserver(journal))
+    if wants_mongo(place.config):
+        run.observers.append(BackgroundMongoObserver(run, run_id, _mongo_address(place), journal.output, tell))
+    with _captured(run, journal.output):
+        yield journal.note
+
+
+def silence_sacred(main: Callable[..., Any]) -> None:
+    """Keep Sacred from warning that nobody observes the runs of `main`: their observer comes when they have begun."""
+    main.observed_later = True  # type: ignore[attr-defined]
+
+
+_warn_if_unobserved = Run.warn_if_unobserved
+
+
+def _warn_if_never_observed(run: Run) -> None:
+    if not getattr(run.main_function, "observed_later", False):
+        _warn_if_unobserved(run)
+
+
+Run.warn_if_unobserved = _warn_if_never_observed
+
+
+@contextlib.contextmanager
+def _captured(run: Run, output: Path) -> Iterator[None]:
+    """Take the output of the block, unless Sacred is told not to (`-C no`)."""
+    with contextlib.ExitStack() as stack:
+        if (run.capture_mode or SETTINGS.CAPTURE_MODE) != "no":
+            try:
+                stack.enter_context(output_into(output))
+            except OSError as error:
+                tell(f"the output of this run is not recorded: {error}")
+        yield
+
+
+def _mongo_address(place: TrackingBackend) -> Callable[[], str]:
+    """Return what gets the address of the MongoDB that runs are to be in, too."""
+    secret = place.config.experiments.mongo_uri_secret or ""
+    return lambda: os.environ.get(URI_VARIABLE) or read_secret(place.cloud(), secret)
+
+
+def _host(run: Run) -> dict[str, Any]:
+    """Return the fields that tell of the machine and what is installed on it."""
+    machine = {name: value for name, value in run.host_info.items() if name != "ENV"}
+    packages = dict(package.partition("==")[::2] for package in run.experiment_info.get("dependencies", ()))
+    return {
+        "host": socket.gethostname(),
+        "machine": plain(machine),
+        "environment": {"python": platform.python_version(), **packages},
+        "reproduced_from": os.environ.get(REPRODUCED_VARIABLE),
+    }
+
+
+def _sources(run: Run) -> dict[str, str]:
+    """Return the source files that Sacred has found, by their paths below the folder of train.py."""
+    base = Path(run.experiment_info["base_dir"])
+    names = [str(name) for name, _ in run.experiment_info["sources"]]
+    return {name: str(base / name) for name in names if ".." not in Path(name).parts and not Path(name).is_absolute()}

@@ -1,0 +1,67 @@
+"""What somebody wants of one call of train.py, beside the model's parameters: `with force=True`.
+
+No train.py declares these; the wrapper adds them to its arguments, so that Sacred knows them. Where a command line is
+fixed, as that of a DVC stage is, environment variables say the same.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from edge_tasks.errors import ConfigError
+from edge_tasks.tools.signals import on_interrupt
+
+FORCE_VARIABLE = "EDGE_FORCE"
+DRY_RUN_VARIABLE = "EDGE_DRY_RUN"
+
+_NAMES = ("force", "on_interrupt", "dry_run")
+_YES, _NO = ("1", "true", "yes"), ("", "0", "false", "no")
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """`force`: train anew; `on_interrupt`: what Ctrl-C does to the job; `dry_run`: only tell what would be sent."""
+
+    force: bool
+    on_interrupt: str
+    dry_run: bool
+
+
+def with_options(signature: inspect.Signature) -> inspect.Signature:
+    """Return `signature` with an argument for each option that it does not have for a purpose of its own."""
+    added = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None)
+        for name in _NAMES
+        if name not in signature.parameters
+    ]
+    return signature.replace(parameters=[*signature.parameters.values(), *added])
+
+
+def take_options(
+    arguments: dict[str, Any], signature: inspect.Signature, environ: Mapping[str, str] = os.environ
+) -> RunOptions:
+    """Take the options out of `arguments`, but for those that `signature` has for a purpose of its own."""
+    given = {name: arguments.pop(name, None) for name in _NAMES if name not in signature.parameters}
+    return RunOptions(
+        force=_flag(given.get("force"), FORCE_VARIABLE, environ),
+        on_interrupt=on_interrupt(given.get("on_interrupt"), environ),
+        dry_run=_flag(given.get("dry_run"), DRY_RUN_VARIABLE, environ),
+    )
+
+
+def without_options(parameters: Mapping[str, Any], signature: inspect.Signature) -> dict[str, Any]:
+    """Return `parameters` without the options, which are no parameters of the model."""
+    return {name: value for name, value in parameters.items() if name not in _NAMES or name in signature.parameters}
+
+
+def _flag(option: Any, variable: str, environ: Mapping[str, str]) -> bool:
+    if option is not None:
+        return bool(option)
+    word = environ.get(variable, "").lower()
+    if word not in (*_YES, *_NO):
+        raise ConfigError(f"the variable {variable} is `{word}`", "use 1 or 0")
+    return word in _YES

@@ -1,1 +1,0 @@
-"""Values, and what is computed of them: no network, no clients, no printing."""

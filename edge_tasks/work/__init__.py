@@ -1,1 +1,0 @@
-"""What the tasks do: plain functions of plain values. Nothing here knows of invoke."""
