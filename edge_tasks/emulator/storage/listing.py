@@ -67,7 +67,8 @@ async def list_objects(index: Index, call: Call) -> Answer:
         told["prefixes"] = page.prefixes
     full = resources.wants_all(call.query)
     if page.rows and not full and not call.query.get("fields"):
-        items = ",".join([resources.object_text(row, bucket, call.base) for row in page.rows])
+        base = call.base
+        items = ",".join([resources.object_text(row, bucket, base) for row in page.rows])
         body = f'{orjson.dumps(told).decode()[:-1]},"items":[{items}]}}'
         return Answer(body=body.encode(), headers={"content-type": "application/json; charset=UTF-8"})
     if page.rows:
