@@ -248,3 +248,10 @@ def test_listing_the_tasks_loads_nothing_heavy() -> None:
 def test_a_training_loads_neither_invoke_nor_the_clients_until_it_submits() -> None:
     loaded = loaded_after("import edge_tasks.training, edge_tasks.training.sklearn")
     assert not {"invoke", "google.cloud.aiplatform_v1", "google.cloud.storage", "dvc.repo", "edge_tasks.tasks"} & loaded
+
+
+@pytest.mark.parametrize("module", ["jobs.reproduce", "jobs.tuning", "jobs.training", "training", "training.job"])
+def test_what_sacred_imports_warns_nobody(module: str) -> None:
+    command = [sys.executable, "-c", f"import edge_tasks.{module}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "pkg_resources" not in done.stderr
