@@ -101,6 +101,16 @@ def test_errors_import_nothing_of_ours_but_redaction() -> None:
     assert own(imported(PACKAGE / "errors.py")) == {"redaction"}
 
 
+def test_the_domain_is_pure() -> None:
+    """It opens no file, starts no program, and reads no environment variable."""
+    outside = {"os", "io", "pathlib", "shutil", "socket", "subprocess", "tempfile", "threading", "requests"}
+    for top, path in modules():
+        if top == "domain":
+            assert not {dotted.partition(".")[0] for dotted in imported(path)} & outside, path
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                assert not (isinstance(node, ast.Name) and node.id == "open"), path
+
+
 def test_no_module_imports_itself_through_others() -> None:
     graph = {name(path): owned(path) for _, path in modules()}
     open_: list[str] = []
