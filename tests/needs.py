@@ -51,10 +51,15 @@ def _no_docker() -> str | None:
     return f"{(done.stderr.strip().splitlines() or ['docker failed'])[-1]}; see scripts/docker-image"
 
 
+def _no_gcloud() -> str | None:
+    return None if shutil.which("gcloud") else "gcloud is not installed: https://cloud.google.com/sdk/docs/install"
+
+
 MISSING: dict[str, Callable[[], str | None]] = {
     "chromium": _no_chromium,
     "docker": _no_docker,
     "fashion-mnist": _no_fashion_mnist,
+    "gcloud": _no_gcloud,
 }
 
 

@@ -90,6 +90,11 @@ def _lead_clients_to(emulator: VertexEmulator, patch: pytest.MonkeyPatch) -> Non
         "GCE_METADATA_HOST": host,
         "GCE_METADATA_IP": host,
         "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false",
+        "CLOUDSDK_API_ENDPOINT_OVERRIDES_AIPLATFORM": f"{emulator.endpoint_url}/",
+        "CLOUDSDK_API_ENDPOINT_OVERRIDES_LOGGING": f"{emulator.endpoint_url}/",
+        "CLOUDSDK_API_ENDPOINT_OVERRIDES_STORAGE": f"{emulator.storage_url}/storage/v1/",
+        "CLOUDSDK_AUTH_DISABLE_CREDENTIALS": "true",
+        "CLOUDSDK_CORE_PROJECT": emulator.project,
     }
     for name, value in variables.items():
         patch.setenv(name, value)

@@ -304,7 +304,7 @@ def _failure(job: Job, last_lines: list[str]) -> TrainingError:
     """Return the error of a job that did not succeed: its state, the exit status that it tells, and its last words."""
     reason = job.error or "no reason was given"
     if last_lines:  # an error may repeat them, and they it
-        reason = reason.partition("\n")[0]
+        reason = reason.partition("\n")[0].rstrip()
     lines = "".join(f"\n  | {line}" for line in last_lines if line != reason)
     return TrainingError(
         f"the {CUSTOM_JOBS.noun} {job.job_id} ended as {job.state}: {reason}{lines}",

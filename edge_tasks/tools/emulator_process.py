@@ -186,6 +186,11 @@ def environment(servers: Servers, project: str, region: str) -> dict[str, str]:
         "GCE_METADATA_HOST": host,
         "GCE_METADATA_IP": host,
         "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false",
+        "CLOUDSDK_API_ENDPOINT_OVERRIDES_AIPLATFORM": f"{servers.vertex_url}/",
+        "CLOUDSDK_API_ENDPOINT_OVERRIDES_LOGGING": f"{servers.vertex_url}/",
+        "CLOUDSDK_API_ENDPOINT_OVERRIDES_STORAGE": f"{servers.storage_url}/storage/v1/",
+        "CLOUDSDK_AUTH_DISABLE_CREDENTIALS": "true",
+        "CLOUDSDK_CORE_PROJECT": project,
         "PYTHONPATH": str(hook),
     }
 

@@ -21,7 +21,11 @@ from urllib.parse import quote
 import psutil
 import requests
 
+from edge_tasks.emulator.projects import numbered
+
 PARENT = "projects/test-project/locations/us-central1"
+# As it stands in answers.
+NUMBERED = numbered(PARENT)
 SKLEARN_IMAGE = "us-docker.pkg.dev/vertex-ai/prediction/sklearn-cpu.1-6:latest"
 PYTHON_IMAGE = "python:3.11"
 FINAL = {"JOB_STATE_SUCCEEDED", "JOB_STATE_FAILED", "JOB_STATE_CANCELLED"}

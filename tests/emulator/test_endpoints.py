@@ -6,14 +6,13 @@ from collections import Counter
 
 import pytest
 
-from tests.emulator.harness import ECHO, PARENT, Emulator, eventually, model_of
+from tests.emulator.harness import ECHO, NUMBERED, PARENT, Emulator, eventually, model_of
 
 
 def test_an_endpoint_is_created_found_changed_and_deleted(emulator: Emulator) -> None:
     parent = PARENT.replace("test-project", "endpoint-project")
     created = emulator.response(emulator.post(f"{parent}/endpoints", {"displayName": "e", "labels": {"a": "b"}}))
     name = created["name"]
-    assert created["createTime"]
     assert emulator.get(name).body["labels"] == {"a": "b"}
     listed = emulator.get(f"{parent}/endpoints", params={"filter": 'display_name="e" AND labels.a=b'})
     assert [endpoint["name"] for endpoint in listed.body["endpoints"]] == [name]
@@ -28,7 +27,7 @@ def test_an_endpoint_is_created_found_changed_and_deleted(emulator: Emulator) ->
 def test_an_own_endpoint_id_is_taken_once(emulator: Emulator) -> None:
     path = f"{PARENT}/endpoints"
     first = emulator.post(path, {"displayName": "e"}, params={"endpointId": "4711"})
-    assert emulator.response(first)["name"] == f"{path}/4711"
+    assert emulator.response(first)["name"] == f"{NUMBERED}/endpoints/4711"
     assert emulator.post(path, {"displayName": "e"}, params={"endpointId": "4711"}).error == (409, "ALREADY_EXISTS")
     assert emulator.post(path, {"displayName": "e"}, params={"endpointId": "A/b"}).error == (400, "INVALID_ARGUMENT")
 

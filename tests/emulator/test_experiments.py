@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from edge_tasks.emulator.projects import numbered
 from tests.emulator.harness import ECHO, PYTHON_IMAGE, Emulator, numbers
 
 CONTEXTS = "projects/test-project/locations/us-central1/metadataStores/default/contexts"
@@ -123,11 +124,11 @@ def test_a_job_logs_to_the_run_that_it_belongs_to(aiplatform: Any, emulator: Emu
     command = ["sh", "-c", "echo $AIP_EXPERIMENT_NAME $AIP_EXPERIMENT_RUN_NAME"]
     context = f"{CONTEXTS}/{experiment}"
     job = emulator.run_job(command, experiment=context, experimentRun=f"{context}-run-1")
-    assert emulator.output(job) == [f"{context} {context}-run-1"]
+    assert emulator.output(job) == [f"{numbered(context)} {numbered(context)}-run-1"]
     job = emulator.run_job(command, experiment=context)
     (name,) = (run.name for run in aiplatform.ExperimentRun.list(experiment=experiment) if run.name != "run-1")
-    assert job["jobSpec"]["experimentRun"] == f"{context}-{name}"
-    assert emulator.output(job) == [f"{context} {context}-{name}"]
+    assert job["jobSpec"]["experimentRun"] == numbered(f"{context}-{name}")
+    assert emulator.output(job) == [f"{numbered(context)} {numbered(context)}-{name}"]
 
 
 def test_a_run_tells_which_jobs_belong_to_it(aiplatform: Any, emulator: Emulator, experiment: str) -> None:

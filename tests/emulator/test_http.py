@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import http.client
+import pickle
 import socket
 from typing import Any
 
 import pytest
 
 from edge_tasks.emulator.http.server import bind
-from tests.emulator.harness import PARENT, Answer, Emulator
+from tests.emulator.harness import PARENT, Answer, Code, Emulator
 
 
 def test_the_health_door_tells_who_answers(emulator: Emulator) -> None:
@@ -57,9 +58,34 @@ def test_a_mask_in_a_body_is_read_as_people_write_it(emulator: Emulator) -> None
     assert emulator.post(f"{endpoint}:mutateDeployedModel", body).error == (404, "NOT_FOUND")
 
 
-def test_the_beta_api_is_unimplemented(emulator: Emulator) -> None:
-    answer = emulator.get(f"/v1beta1/{PARENT}/endpoints")
-    assert (answer.error, "v1beta1" in answer.message) == ((501, "UNIMPLEMENTED"), True)
+def test_the_beta_api_answers_what_v1_does(emulator: Emulator) -> None:
+    endpoint = emulator.create_endpoint()
+    for path in (endpoint, f"{PARENT}/endpoints"):
+        assert emulator.get(f"/v1beta1/{path}").body == emulator.get(path).body
+    field = emulator.post(f"/v1beta1/{PARENT}/endpoints", {"displayName": "x", "gdcConfig": {"zone": "z"}})
+    assert (field.error, '"gdcConfig"' in field.message) == ((400, "INVALID_ARGUMENT"), True)
+    answer = emulator.get(f"/v1beta1/{PARENT}/extensions")
+    assert (answer.error, "extensions" in answer.message) == ((501, "UNIMPLEMENTED"), True)
+
+
+def test_the_beta_client_of_the_sdk_unpacks_its_operations(emulator: Emulator) -> None:
+    from google.auth.credentials import AnonymousCredentials
+    from google.cloud import aiplatform_v1beta1
+
+    options = {"api_endpoint": emulator.url}
+    client = aiplatform_v1beta1.EndpointServiceClient(
+        transport="rest", credentials=AnonymousCredentials(), client_options=options
+    )
+    created = client.create_endpoint(parent=PARENT, endpoint=aiplatform_v1beta1.Endpoint(display_name="beta"))
+    endpoint = created.result()
+    # So slow that its operation is polled, by a path without a version.
+    slow = pickle.dumps(Code("__import__('time').sleep(0.5) or __import__('types').SimpleNamespace(predict=list)"))
+    machine = {"machine_spec": {"machine_type": "n1-standard-2"}, "min_replica_count": 1}
+    deployed_model = aiplatform_v1beta1.DeployedModel(model=emulator.upload(slow), dedicated_resources=machine)
+    deploying = client.deploy_model(endpoint=endpoint.name, deployed_model=deployed_model, traffic_split={"0": 100})
+    assert deploying.result(timeout=60).deployed_model.id
+    assert isinstance(deploying.metadata, aiplatform_v1beta1.DeployModelOperationMetadata)
+    assert emulator.get(f"/v1beta1/{deploying.operation.name}").body["done"] is True
 
 
 @pytest.mark.parametrize("body", [b"{", b"[]", b"null", b"\xff", b'{"displayName": 1}', b'{"a":' * 2000])

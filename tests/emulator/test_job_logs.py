@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.emulator.harness import Emulator
@@ -38,6 +40,27 @@ def test_no_line_is_lost_or_doubled_by_pages_or_by_time(emulator: Emulator) -> N
         assert emulator.log(job, filter=text) == entries[start:]
 
 
+def test_filters_choose_by_time_id_severity_and_task(emulator: Emulator) -> None:
+    job = emulator.run_job(["sh", "-c", "for i in 0 1 2 3 4; do echo $i; done; echo bad >&2"])
+    entries = emulator.log(job)
+    of_job = f'resource.type="ml_job" resource.labels.job_id="{job["name"].rpartition("/")[2]}"'
+
+    def found(text: str, **options: Any) -> list[Any]:
+        return emulator.log(job, filter=f"{of_job} AND {text}", **options)
+
+    third, last = entries[2], entries[-1]["timestamp"]
+    position = f'((timestamp="{third["timestamp"]}" AND insertId>"{third["insertId"]}")'
+    # As gcloud asks for what has come since.
+    assert found(f'{position} OR timestamp>"{third["timestamp"]}") AND timestamp<"{last}"') == entries[3:-1]
+    assert found(f'timestamp<="{third["timestamp"].replace("Z", "+00:00")}"') == entries[:3]
+    assert [entry["textPayload"] for entry in found("severity>=ERROR")] == ["bad"]
+    assert found('NOT severity=ERROR AND resource.labels.task_name="workerpool0-0"', pageSize=2) == [
+        entry for entry in entries if entry["severity"] != "ERROR"
+    ]
+    assert found('resource.labels.task_name="service"') == []
+    assert found("severity>=DEFAULT", orderBy="timestamp desc", pageSize=2) == entries[::-1]
+
+
 def test_text_that_is_no_utf8_and_very_long_lines_survive(emulator: Emulator) -> None:
     script = "import sys; sys.stdout.buffer.write(b'\\xff' + b'x' * 600_000)"
     lines = emulator.output(emulator.run_job(["python", "-c", script]))
@@ -57,7 +80,11 @@ def test_another_project_does_not_see_the_log(emulator: Emulator) -> None:
         {"filter": 'resource.type="ml_job" AND resource.labels.job_id="1" OR 1'},
         {"filter": 'resource.type="ml_job" AND resource.labels.job_id="../../x"'},
         {"resourceNames": ["folders/1"]},
-        {"orderBy": "timestamp desc"},
+        {"orderBy": "severity"},
+        {"filter": 'resource.type="ml_job" AND NOT resource.labels.job_id="1"'},
+        {"filter": 'resource.type="ml_job" AND resource.labels.job_id="1" AND textPayload="x"'},
+        {"filter": 'resource.type="ml_job" AND resource.labels.job_id="1" AND timestamp>"yesterday"'},
+        {"filter": "(" * 100},
         {"pageToken": "nonsense"},
         {"pageSize": "many"},
         {"unknown": 1},

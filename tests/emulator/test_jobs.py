@@ -8,6 +8,7 @@ from typing import Any
 import psutil
 import pytest
 
+from edge_tasks.emulator.projects import project_number
 from tests.emulator.harness import PARENT, PYTHON_IMAGE, Emulator, eventually, sdist
 
 
@@ -26,7 +27,15 @@ def test_a_failed_job_tells_its_exit_status_and_last_lines(emulator: Emulator) -
     assert job["error"]["message"].startswith(
         "The replica workerpool0-0 exited with a non-zero status of 1. Termination reason: Error."
     )
-    assert job["error"]["message"].endswith("out of luck")
+    job_id, number = job["name"].rpartition("/")[2], project_number("test-project")
+    assert job["error"]["message"].endswith(
+        "out of luck\n\nTo find out more about why your job exited please check the logs:"
+        f" {emulator.data}/jobs/{job_id}/log.jsonl"
+    )
+    last = emulator.log(job)[-1]
+    assert (last["severity"], last["resource"]["labels"]["task_name"]) == ("ERROR", "service")
+    assert last["textPayload"].endswith("Termination reason: Error.")
+    assert job["name"].startswith(f"projects/{number}/")
 
 
 def test_a_cancelled_job_ends_with_its_whole_process_tree(emulator: Emulator) -> None:
@@ -128,7 +137,8 @@ def test_a_job_sees_vertex_variables_and_none_of_the_users(emulator: Emulator) -
     assert variables["AIP_CHECKPOINT_DIR"] == "gs://b/out/checkpoints/"
     assert variables["AIP_TENSORBOARD_LOG_DIR"] == "gs://b/out/logs/"
     assert variables["MINE"] == "gs://b/out/model/x"
-    assert variables["CLOUD_ML_PROJECT_ID"] == "test-project"
+    # The number, as https://cloud.google.com/vertex-ai/docs/training/code-requirements says.
+    assert variables["CLOUD_ML_PROJECT_ID"] == str(project_number("test-project"))
     assert variables["CLOUD_ML_REGION"] == "us-central1"
     assert variables["CLOUD_ML_JOB_ID"] == job["name"].rpartition("/")[2]
     assert variables["STORAGE_EMULATOR_HOST"] == emulator.storage_url
@@ -298,7 +308,7 @@ def test_a_replica_that_fails_is_named_and_fails_the_job(emulator: Emulator) -> 
     job = emulator.wait_for_job(answer.body["name"])
     assert job["state"] == "JOB_STATE_FAILED"
     assert job["error"]["message"].startswith("The replica workerpool2-0 exited with a non-zero status of 1.")
-    assert job["error"]["message"].endswith("lost")
+    assert "\nlost\n" in job["error"]["message"]
 
 
 def test_the_primary_replica_is_one(emulator: Emulator) -> None:

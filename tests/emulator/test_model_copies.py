@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from edge_tasks.emulator.projects import numbered
 from tests.emulator.harness import ECHO, PARENT, Answer, Emulator
 
 EUROPE = PARENT.replace("us-central1", "europe-west4")
@@ -17,7 +18,7 @@ def test_a_copy_serves_in_another_location_when_its_source_is_gone(emulator: Emu
     source = emulator.upload(ECHO, model={"versionAliases": ["golden"], "labels": {"a": "b"}})
     copied = emulator.response(copy(emulator, source))
     emulator.response(emulator.call("DELETE", f"/v1/{source.partition('@')[0]}"))
-    assert copied["model"].startswith(f"{EUROPE}/models/")
+    assert copied["model"].startswith(f"{numbered(EUROPE)}/models/")
     model = emulator.get(copied["model"]).body
     assert (model["versionAliases"], model["labels"], model["modelSourceInfo"]["copy"]) == (
         ["default"],
@@ -33,7 +34,7 @@ def test_a_copy_may_become_a_version_or_have_an_id_of_its_own(emulator: Emulator
     source = emulator.upload(None)
     first = emulator.response(copy(emulator, source, modelId="my-copy"))
     second = emulator.response(copy(emulator, source, parentModel=first["model"]))
-    assert (second["model"], second["modelVersionId"]) == (f"{EUROPE}/models/my-copy", "2")
+    assert (second["model"], second["modelVersionId"]) == (f"{numbered(EUROPE)}/models/my-copy", "2")
     assert emulator.get(f"{EUROPE}/models/my-copy").body["versionId"] == "1"
     assert copy(emulator, source, modelId="my-copy").error == (409, "ALREADY_EXISTS")
     assert copy(emulator, source, modelId="Bad").error == (400, "INVALID_ARGUMENT")

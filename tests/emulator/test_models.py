@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.emulator.harness import ECHO, PARENT, SKLEARN_IMAGE, Emulator
+from tests.emulator.harness import ECHO, NUMBERED, PARENT, SKLEARN_IMAGE, Emulator
 
 
 def versions(emulator: Emulator, model: str) -> dict[str, list[str]]:
@@ -60,7 +60,7 @@ def test_aliases_move_between_versions_and_default_never_vanishes(emulator: Emul
 
 
 def test_own_model_ids_are_checked_and_taken_once(emulator: Emulator) -> None:
-    assert emulator.upload(None, modelId="my-model_1") == f"{PARENT}/models/my-model_1@1"
+    assert emulator.upload(None, modelId="my-model_1") == f"{NUMBERED}/models/my-model_1@1"
     body = {"model": {"displayName": "x"}, "modelId": "my-model_1"}
     assert emulator.post(f"{PARENT}/models:upload", body).error == (409, "ALREADY_EXISTS")
     for bad in ("1a", "Upper", "a.b", "a" * 64, "../x"):

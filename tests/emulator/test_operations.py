@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 
-from tests.emulator.harness import PARENT, Code, Emulator
+from tests.emulator.harness import NUMBERED, PARENT, Code, Emulator
 
 VERTEX = "type.googleapis.com/google.cloud.aiplatform.v1"
 
@@ -34,6 +34,21 @@ def test_operations_outlive_their_resource(emulator: Emulator) -> None:
     assert emulator.call("DELETE", f"/v1/{deletion['name']}").body == {}
     assert emulator.get(deletion["name"]).error == (404, "NOT_FOUND")
     assert len(emulator.get(f"{endpoint}/operations").body["operations"]) == 1
+
+
+def test_a_deletion_is_done_at_once_and_named_after_the_location(emulator: Emulator) -> None:
+    deletion = emulator.call("DELETE", f"/v1/{emulator.create_endpoint()}").body
+    assert deletion["done"] is True
+    assert deletion["name"].startswith(f"{NUMBERED}/operations/")
+
+
+def test_an_operation_is_found_under_its_resource_and_under_its_location(emulator: Emulator) -> None:
+    # gcloud asks for `operations describe ID` under the location alone.
+    operation = emulator.post(f"{PARENT}/endpoints", {"displayName": "e"}).body
+    operation_id = operation["name"].rpartition("/")[2]
+    assert operation["name"].startswith(f"{NUMBERED}/endpoints/")
+    assert emulator.get(f"{PARENT}/operations/{operation_id}").body == operation
+    assert emulator.get(f"{PARENT}/endpoints/1/operations/{operation_id}").error == (404, "NOT_FOUND")
 
 
 def test_a_poll_is_held_until_the_operation_is_done(emulator: Emulator) -> None:

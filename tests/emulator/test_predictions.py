@@ -48,13 +48,16 @@ def test_a_wrong_body_is_refused(emulator: Emulator, endpoint: str, body: object
 
 
 def test_the_limit_of_a_request_is_that_of_vertex(emulator: Emulator, endpoint: str) -> None:
-    def ask(size: int) -> int:
+    def ask(size: int) -> tuple[int, str]:
         body = b'{"instances": ["%s"]}' % (b"x" * (size - 19))
         url = f"{emulator.url}/v1/{endpoint}:predict"
-        return emulator.session.post(url, data=body, timeout=30).status_code
+        response = emulator.session.post(url, data=body, timeout=30)
+        return response.status_code, response.text
 
-    assert ask(LIMIT) == 200
-    assert ask(LIMIT + 1) == 400
+    assert ask(LIMIT)[0] == 200
+    status, text = ask(LIMIT + 1)
+    assert (status, '"FAILED_PRECONDITION"' in text) == (400, True)
+    assert f"The request size ({LIMIT + 1} bytes) exceeds 1.500MB limit." in text
 
 
 def test_raw_predict_passes_bodies_through_and_names_the_model_in_headers(emulator: Emulator, endpoint: str) -> None:

@@ -137,7 +137,7 @@ def test_the_life_of_an_endpoint(aiplatform: Any, model: Any, emulator: Emulator
     assert first.dedicated_resources.autoscaling_metric_specs[0].target == 50
     other = aiplatform.Model(emulator.upload(model_of("lambda rows: ['other'] * len(rows)")))
     endpoint.deploy(other, traffic_split={"0": 100, first.id: 0})
-    assert endpoint.predict([[1]], parameters={"p": 1}, timeout=10).predictions == ["other"]
+    assert endpoint.predict([[1]], timeout=10).predictions == ["other"]
     endpoint.update(display_name="renamed", labels={"z": "y"}, traffic_split={first.id: 100})
     found = aiplatform.Endpoint(endpoint.resource_name)
     assert (found.display_name, found.labels, found.traffic_split) == ("renamed", {"z": "y"}, {first.id: 100})

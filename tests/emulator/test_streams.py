@@ -112,7 +112,7 @@ def test_a_model_that_refuses_or_says_nothing_is_an_error_of_the_api(running: Em
     url = serve(running, clientConnectionConfig={"inferenceTimeout": "1s"})
     for status, code, message, steps in [
         (400, 400, "Prediction failed: bad", ("bad",)),
-        (503, 503, "Prediction failed: busy", ("busy",)),
+        (503, 503, "busy", ("busy",)),
         (500, 504, "The model did not answer within 1 s.", (f"wait for {tmp_path / 'never'}",)),
     ]:
         with stream(url, *steps, status=status) as response:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from edge_tasks.emulator.errors import ApiError, Code, invalid, no_space, unimplemented
 from edge_tasks.emulator.http import guard
-from edge_tasks.emulator.http.exchange import Reply, Request, StreamedReply, error_reply
+from edge_tasks.emulator.http.exchange import IS_BETA, Reply, Request, StreamedReply, error_reply
 from edge_tasks.emulator.http.routing import Route, Router
 
 if TYPE_CHECKING:
@@ -23,6 +23,10 @@ Handler: TypeAlias = Callable[["Message"], Awaitable["Message"]]
 Door: TypeAlias = Callable[[Request], Awaitable[Reply | StreamedReply]]
 
 LARGEST_BODY = 32 * 1024 * 1024
+# The same methods as in v1, by the same routes; fields that only v1beta1 has are unknown, and so refused by name.
+BETA = "/v1beta1/"
+OPERATION, BETA_OPERATION = "google.longrunning.Operation", "/operations/9"
+TYPES = (b'"type.googleapis.com/google.cloud.aiplatform.v1.', b'"type.googleapis.com/google.cloud.aiplatform.v1beta1.')
 LOG = logging.getLogger(__name__)
 
 
@@ -89,9 +93,12 @@ class Application:
         door = self._doors.get((request.method, request.path))
         if door is not None:
             return await door(request)
-        routes, request.variables = self._router.match(request.method, request.path)
-        if not routes and request.path.startswith("/v1beta1/"):
-            raise unimplemented(f"The v1beta1 API is not implemented by this emulator, v1 is: {request.path[:500]}")
+        is_beta = request.path.startswith(BETA)
+        IS_BETA.set(is_beta)
+        path = f"/v1/{request.path.removeprefix(BETA)}" if is_beta else request.path
+        routes, request.variables = self._router.match(request.method, path)
+        if not routes and is_beta:
+            raise unimplemented(f"{request.method} {request.path[:500]} is not implemented by this emulator.")
         if not routes:
             raise ApiError(Code.NOT_FOUND, f"The path {request.method} {request.path[:500]} is not part of this API.")
         route = next((route for route in routes if self._knows(route)), routes[0])
@@ -102,7 +109,11 @@ class Application:
             raise unimplemented(f"{name} is not implemented by this emulator.")
         message = self._transcoder.read(request, route)
         result = await self._handlers[name](message)
-        return self._transcoder.write(result, enum_numbers=request.wants_enum_numbers)
+        reply = self._transcoder.write(result, enum_numbers=request.wants_enum_numbers)
+        if result.DESCRIPTOR.full_name == OPERATION and BETA_OPERATION in result.name:
+            # What an operation holds says of which version it is, and the SDK unpacks no other.
+            reply.body = reply.body.replace(*TYPES)
+        return reply
 
     def _knows(self, route: Route) -> bool:
         return route.rpc.full_name in self._handlers or route.rpc.full_name in self._direct

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl
@@ -16,6 +17,9 @@ SYSTEM_PARAMETERS = frozenset(
     {"alt", "callback", "fields", "key", "access_token", "oauth_token", "prettyPrint", "quotaUser", "userIp"}
     | {"uploadType", "upload_protocol", ".xgafv", "unique"}
 )
+
+# Whether the request that is being answered is one of v1beta1.
+IS_BETA: ContextVar[bool] = ContextVar("IS_BETA", default=False)
 
 
 @dataclass(slots=True)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edge_tasks.emulator.projects import project_id
 from edge_tasks.emulator.runtime.cluster import PRIMARY, Replica
 from edge_tasks.emulator.runtime.processes import ROOT, clean_environment
 
@@ -136,6 +137,12 @@ def variables(
         "GCE_METADATA_HOST": host,
         "GCE_METADATA_IP": host,
         "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false",
+        # gcloud and gsutil: https://cloud.google.com/sdk/docs/properties#setting_properties_via_environment_variables
+        "CLOUDSDK_API_ENDPOINT_OVERRIDES_AIPLATFORM": f"{servers.vertex_url}/",
+        "CLOUDSDK_API_ENDPOINT_OVERRIDES_LOGGING": f"{servers.vertex_url}/",
+        "CLOUDSDK_API_ENDPOINT_OVERRIDES_STORAGE": f"{servers.storage_url}/storage/v1/",
+        "CLOUDSDK_AUTH_DISABLE_CREDENTIALS": "true",
+        "CLOUDSDK_CORE_PROJECT": project_id(project),
     }
     if trial_id:
         environment["CLOUD_ML_TRIAL_ID"] = trial_id

@@ -6,8 +6,10 @@ and a start time is found by bisection: reading the news costs the same however 
 
 from __future__ import annotations
 
+import sys
 import time
 from collections import deque
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +17,8 @@ import orjson
 
 # The limit of Cloud Logging for one entry; a longer line goes on in the next entry.
 LONGEST_LINE = 256 * 1024
+# Bytes: what keeps the places of entries of several logs apart.
+LARGEST_LOG = 10**9
 # How many lines are kept at hand for the error of a failed job.
 LAST_LINES = 20
 SEVERITIES = frozenset({"DEFAULT", "DEBUG", "INFO", "NOTICE", "WARNING", "ERROR", "CRITICAL", "ALERT", "EMERGENCY"})
@@ -111,6 +115,15 @@ def read(path: Path, *, offset: int = 0, since: int = 0, limit: int = 1000) -> t
                 entries.append(Entry(offset, microseconds, severity, payload, *(replica or ["workerpool0-0"])))
             offset += len(line)
     return entries, None
+
+
+def read_all(paths: Iterable[Path], since: int = 0) -> list[Entry]:
+    """Return all entries of several logs from a time on; their offsets are apart, as if the files were one."""
+    return [
+        entry._replace(offset=index * LARGEST_LOG + entry.offset)
+        for index, path in enumerate(paths)
+        for entry in read(path, since=since, limit=sys.maxsize)[0]
+    ]
 
 
 def _bisect(file: Any, size: int, since: int) -> int:

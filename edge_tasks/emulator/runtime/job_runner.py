@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from edge_tasks.emulator.errors import ApiError, Code
-from edge_tasks.emulator.runtime.cluster import PRIMARY, Cluster, Replica, replicas
+from edge_tasks.emulator.runtime.cluster import Cluster, Replica, replicas
 from edge_tasks.emulator.runtime.job_environment import JobFolder, variables
 from edge_tasks.emulator.runtime.job_log import JobLog, LineReader
 from edge_tasks.emulator.runtime.programs import Program, ProgramError, Programs
@@ -25,6 +25,10 @@ GRACE = 3.0
 # How long the other replicas have once the primary one has ended well: those that did the same work are about to end.
 LAST_MOMENT = 1.0
 SECONDS_TO_READ = 2.0
+# The task under which Vertex AI logs what it says itself of a job.
+SERVICE = "service"
+# Vertex AI's own words, which go on with a link to Cloud Logging: here the log is a file.
+WHERE_TO_LOOK = "\n\nTo find out more about why your job exited please check the logs: {log}"
 LARGEST_READ = 256 * 1024
 
 
@@ -74,7 +78,7 @@ class JobRunner:
                 await asyncio.shield(asyncio.gather(*uploads))
         except JobFailedError as failure:
             # What the job printed is in the log already.
-            log.write(("ERROR", failure.message.partition("\n")[0], PRIMARY.name))
+            log.write(("ERROR", failure.message.partition("\n")[0].rstrip(), SERVICE))
             raise
         finally:
             log.close()
@@ -121,7 +125,7 @@ async def _execute(job: Job, programs: dict[Replica, Program], log: JobLog, on_r
     finally:
         await asyncio.shield(asyncio.gather(*(each.end() for each in running)))
     if failed is not None:
-        raise JobFailedError(failed.exit_message())
+        raise JobFailedError(failed.exit_message() + WHERE_TO_LOOK.format(log=job.folder.log))
 
 
 async def _first_failure(running: list[_Running]) -> _Running | None:
@@ -190,7 +194,7 @@ class _Running:
         """Return Vertex AI's own words, and the end of what the replica printed."""
         message = (
             f"The replica {self.replica.name} exited with a non-zero status of {self.status}."
-            " Termination reason: Error."
+            " Termination reason: Error. "
         )
         tail = "\n".join(self._errors.lines.last_lines or self._output.lines.last_lines)[-4000:]
         return f"{message}\n{tail}" if tail.strip() else message

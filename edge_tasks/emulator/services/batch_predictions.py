@@ -29,7 +29,6 @@ from edge_tasks.emulator.services.names import (
 )
 from edge_tasks.emulator.services.predictions import read_answer
 from edge_tasks.emulator.services.runs import Runs
-from edge_tasks.emulator.store.listing import page
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -64,10 +63,9 @@ class BatchPredictions:
 
     def __init__(self, context: Context, operations: Operations, models: Models, deployments: Deployments) -> None:
         self._context = context
-        self._operations = operations
         self._models = models
         self._deployments = deployments
-        self._runs = Runs(context, KIND, "JobState")
+        self._runs = Runs(context, operations, KIND, "JobState")
 
     async def create_batch_prediction_job(self, request: Message) -> Message:
         """Store a job and start it."""
@@ -95,29 +93,16 @@ class BatchPredictions:
 
     async def list_batch_prediction_jobs(self, request: Message) -> Message:
         """Return the jobs of a location, newest first."""
-        check_parent(request.parent)
-        rows = self._context.database.children(KIND, request.parent)
         of_model = dict.fromkeys(("model_display_name", "modelDisplayName"), self._is_of_model)
-        jobs, token = page(rows, request, self._context.surface.new(KIND).DESCRIPTOR, None, of_model)
-        return self._context.surface.new(
-            "ListBatchPredictionJobsResponse", batch_prediction_jobs=jobs, next_page_token=token
-        )
+        return self._runs.listed(request, of_model)
 
     async def cancel_batch_prediction_job(self, request: Message) -> Message:
         """End a job and its model server; a job that has ended stays as it is."""
-        self._runs.cancel(request.name)
-        return self._context.surface.new("google.protobuf.Empty")
+        return self._runs.cancel(request.name)
 
     async def delete_batch_prediction_job(self, request: Message) -> Message:
         """Forget a job that has ended; what it wrote stays."""
-        job = self._runs.get(request.name)
-        self._runs.check_final(job)
-
-        async def work() -> Message:
-            self._context.database.delete(job.name)
-            return self._context.surface.new("google.protobuf.Empty")
-
-        return await self._operations.start("JobService.DeleteBatchPredictionJob", job.name, work())
+        return await self._runs.delete(request)
 
     def recover(self) -> None:
         """Fail the jobs that an earlier run of the emulator could not finish."""

@@ -45,6 +45,8 @@ MUTABLE_DEPLOYED = frozenset(
         for field in ("min_replica_count", "max_replica_count", "required_replica_count", "autoscaling_metric_specs")
     }
 )
+# All that the answer to a creation holds of an endpoint; the rest is there to be got.
+OF_CREATION = ("name", "display_name", "description", "labels")
 # No endpoint here serves a model of Google's.
 BASE_MODEL: Mapping[str, Function] = dict.fromkeys(("base_model_name", "baseModelName"), lambda _: lambda _: False)
 DEPLOYED_MODEL_ID = re.compile(r"[0-9]{1,10}")
@@ -81,7 +83,8 @@ class Endpoints:
         self._shown(endpoint)
         # A name that is taken is refused at once, not by the operation.
         self._context.database.insert(KIND, endpoint.name, request.parent, endpoint)
-        return await self._operations.start("EndpointService.CreateEndpoint", endpoint.name, _value(endpoint))
+        answer = self._context.surface.new(KIND, **{field: getattr(endpoint, field) for field in OF_CREATION})
+        return await self._operations.start("EndpointService.CreateEndpoint", endpoint.name, _value(answer))
 
     async def get_endpoint(self, request: Message) -> Message:
         """Return an endpoint."""
@@ -121,8 +124,7 @@ class Endpoints:
         """Delete an endpoint that has no deployed models."""
         endpoint = self._context.database.get(KIND, request.name)
         if endpoint.deployed_models:
-            ids = ", ".join(deployed.id for deployed in endpoint.deployed_models)
-            raise precondition(f"Endpoint `{endpoint.name}` has deployed models ({ids}): undeploy them first.")
+            raise precondition("Endpoint has deployed or being-deployed DeployedModel(s).")
         with self._context.database.transaction():
             self._context.database.delete(endpoint.name)
             iam_policies.forget(self._context.database, endpoint.name)
@@ -231,9 +233,11 @@ class Endpoints:
 def check_split(split: Mapping[str, int], ids: Iterable[str]) -> None:
     """Refuse a traffic split that names unknown models or does not add up; an empty one is no split."""
     known = set(ids)
-    for deployed_model_id, percentage in split.items():
-        if deployed_model_id not in known:
-            raise invalid(f"Invalid traffic_split: there is no deployed model {deployed_model_id!r}.")
+    unknown = ", ".join(deployed_model_id for deployed_model_id in split if deployed_model_id not in known)
+    if unknown:
+        # In Google's words: https://github.com/GoogleCloudPlatform/java-docs-samples/issues/8475.
+        raise invalid(f"The following DeployedModel ID(s) [{unknown}] do not exist.")
+    for percentage in split.values():
         if not 0 <= percentage <= 100:
             raise invalid(f"Invalid traffic_split: {percentage} is no percentage.")
     if split and sum(split.values()) != 100:
@@ -253,12 +257,12 @@ def _without(endpoint: Message, deployed_model_id: str, split: Mapping[str, int]
     result.CopyFrom(endpoint)
     result.deployed_models.remove(deployed)
     left = [other.id for other in result.deployed_models]
+    positive = {key: value for key, value in split.items() if not (key == deployed_model_id and value == 0)}
+    check_split(positive, left)
     if not left:
         result.traffic_split.clear()
         return result
     if split:
-        positive = {key: value for key, value in split.items() if not (key == deployed_model_id and value == 0)}
-        check_split(positive, left)
         _set_split(result, positive, "")
     elif result.traffic_split.get(deployed_model_id, 0):
         raise precondition(

@@ -22,7 +22,6 @@ from edge_tasks.emulator.services.names import (
     project_and_location,
 )
 from edge_tasks.emulator.services.runs import Runs
-from edge_tasks.emulator.store.listing import page
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,6 +37,9 @@ MOST_POOLS = 4
 # Of one job; one machine does not run more.
 MOST_REPLICAS = 32
 
+# https://cloud.google.com/vertex-ai/docs/reference/rest/v1/DiskSpec
+DEFAULT_DISK, DEFAULT_DISK_SIZE = "pd-ssd", 100
+
 
 class Jobs:
     """Custom jobs: kept in the store, run by the job runner, several side by side."""
@@ -46,9 +48,8 @@ class Jobs:
 
     def __init__(self, context: Context, operations: Operations, runner: JobRunner) -> None:
         self._context = context
-        self._operations = operations
         self._runner = runner
-        self._runs = Runs(context, KIND, "JobState")
+        self._runs = Runs(context, operations, KIND, "JobState")
 
     async def create_custom_job(self, request: Message) -> Message:
         """Store a job and start it."""
@@ -67,26 +68,15 @@ class Jobs:
 
     async def list_custom_jobs(self, request: Message) -> Message:
         """Return the jobs of a location, newest first."""
-        check_parent(request.parent)
-        rows = self._context.database.children(KIND, request.parent)
-        jobs, token = page(rows, request, self._context.surface.new(KIND).DESCRIPTOR)
-        return self._context.surface.new("ListCustomJobsResponse", custom_jobs=jobs, next_page_token=token)
+        return self._runs.listed(request)
 
     async def cancel_custom_job(self, request: Message) -> Message:
         """End a job's processes; a job that has ended stays as it is."""
-        self._runs.cancel(request.name)
-        return self._context.surface.new("google.protobuf.Empty")
+        return self._runs.cancel(request.name)
 
     async def delete_custom_job(self, request: Message) -> Message:
         """Forget a job that has ended, and its log."""
-        job = self._runs.get(request.name)
-        self._runs.check_final(job)
-
-        async def work() -> Message:
-            await self.delete(job.name)
-            return self._context.surface.new("google.protobuf.Empty")
-
-        return await self._operations.start("JobService.DeleteCustomJob", job.name, work())
+        return await self._runs.delete(request, lambda job: self._remove_folder(job.name))
 
     def start(self, parent: str, job: Message, trial_id: str = "") -> Message:
         """Store a checked job and start it, for a client or for a job of another kind.
@@ -95,6 +85,9 @@ class Jobs:
         """
         job.name = f"{parent}/customJobs/{new_id()}"
         job.ClearField("web_access_uris")
+        for pool in job.job_spec.worker_pool_specs:
+            pool.disk_spec.boot_disk_type = pool.disk_spec.boot_disk_type or DEFAULT_DISK
+            pool.disk_spec.boot_disk_size_gb = pool.disk_spec.boot_disk_size_gb or DEFAULT_DISK_SIZE
         return self._runs.start(job, parent, lambda name: self._run(name, trial_id))
 
     async def ended(self, name: str) -> Message:
@@ -104,17 +97,25 @@ class Jobs:
     async def delete(self, name: str) -> None:
         """Forget a job, and its log."""
         self._context.database.delete(name)
-        await asyncio.to_thread(shutil.rmtree, self.folder(name).path, ignore_errors=True)
+        await self._remove_folder(name)
 
     def folder(self, name: str) -> JobFolder:
         """Return the folder of a job."""
         return JobFolder(self._context.data / "jobs" / name.rpartition("/")[2])
 
-    def log_of(self, project: str, job_id: str) -> Path | None:
-        """Return the log file of a job of a project."""
+    def logs_of(self, project: str, job_id: str) -> list[Path]:
+        """Return the log file of a job of a project, those of its trials when it tunes hyperparameters."""
         folder = self.folder(job_id)
         owner = folder.path / "project"
-        return folder.log if owner.is_file() and owner.read_text() == project else None
+        if owner.is_file():
+            return [folder.log] if owner.read_text() == project else []
+        for row in self._context.database.every("HyperparameterTuningJob"):
+            if row.message.name.startswith(f"projects/{project}/") and row.message.name.endswith(f"/{job_id}"):
+                return [self.folder(trial.custom_job).log for trial in row.message.trials]
+        return []
+
+    async def _remove_folder(self, name: str) -> None:
+        await asyncio.to_thread(shutil.rmtree, self.folder(name).path, ignore_errors=True)
 
     def recover(self) -> None:
         """Fail the jobs that an earlier run of the emulator could not finish: their processes are gone."""

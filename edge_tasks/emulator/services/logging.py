@@ -11,20 +11,18 @@ from typing import TYPE_CHECKING, Any
 
 from edge_tasks.emulator.errors import invalid
 from edge_tasks.emulator.http.exchange import Reply, json_reply
+from edge_tasks.emulator.projects import project_id, project_number
 from edge_tasks.emulator.runtime import job_log
+from edge_tasks.emulator.services import log_filter
 
 if TYPE_CHECKING:
     from edge_tasks.emulator.http.exchange import Request
     from edge_tasks.emulator.services.jobs import Jobs
 
 FIELDS = frozenset({"resourceNames", "filter", "orderBy", "pageSize", "pageToken"})
-TERM = re.compile(r'(resource\.type|resource\.labels\.job_id|timestamp)\s*(=|>=)\s*"([^"]*)"', re.IGNORECASE)
-TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?Z")
 DEFAULT_PAGE = 1000
 LARGEST_PAGE = 10_000
-SUPPORTED = (
-    'resource.type="ml_job" AND resource.labels.job_id="ID", and optionally AND timestamp>="2026-01-01T00:00:00Z"'
-)
+ORDERS = {"": False, "timestamp": False, "timestamp asc": False, "timestamp desc": True}
 
 
 class Logging:
@@ -34,26 +32,37 @@ class Logging:
         self._jobs = jobs
 
     async def list_entries(self, request: Request) -> Reply:
-        """Return the log entries of one job, oldest first."""
+        """Return the log entries of one job in the order of time, or backwards."""
         body = request.json()
         for name in body:
             if name not in FIELDS:
                 raise invalid(f'Invalid JSON payload received. Unknown name "{name}": Cannot find field.')
         project = _project(body.get("resourceNames"))
-        job_id, since = _read_filter(body.get("filter", ""))
-        if body.get("orderBy", "timestamp asc") not in {"timestamp asc", "timestamp", ""}:
-            raise invalid('This emulator lists log entries with orderBy "timestamp asc" only.')
+        wanted = log_filter.parse(body.get("filter", ""))
+        order = body.get("orderBy", "")
+        if order not in ORDERS:
+            raise invalid('orderBy must be "timestamp asc" or "timestamp desc".')
         size = body.get("pageSize") or DEFAULT_PAGE
         if not isinstance(size, int) or size < 0:
             raise invalid("pageSize must be a positive number.")
-        offset = _read_token(body.get("pageToken") or "", job_id)
-        path = self._jobs.log_of(project, job_id)
-        if path is None:
+        size = min(size, LARGEST_PAGE)
+        offset = _read_token(body.get("pageToken") or "", wanted.job_id)
+        paths = self._jobs.logs_of(str(project_number(project)), wanted.job_id)
+        if not paths:
             return json_reply({})
-        entries, following = job_log.read(path, offset=offset, since=since, limit=min(size, LARGEST_PAGE))
-        reply: dict[str, Any] = {"entries": [_entry(entry, project, job_id) for entry in entries]}
+        following: int | None
+        if len(paths) == 1 and not ORDERS[order]:
+            entries, following = job_log.read(paths[0], offset=offset, since=wanted.since, limit=size)
+            entries = [entry for entry in entries if wanted.passes(entry)]
+        else:
+            # Backwards, or of several files, a page goes on after so many entries.
+            found = [entry for entry in job_log.read_all(paths, wanted.since) if wanted.passes(entry)]
+            found.sort(key=lambda entry: (entry.microseconds, entry.offset), reverse=ORDERS[order])
+            entries = found[offset : offset + size]
+            following = offset + size if offset + size < len(found) else None
+        reply: dict[str, Any] = {"entries": [_entry(entry, project, wanted.job_id) for entry in entries]}
         if following is not None:
-            reply["nextPageToken"] = f"{job_id}.{following}"
+            reply["nextPageToken"] = f"{wanted.job_id}.{following}"
         return json_reply(reply)
 
 
@@ -63,35 +72,7 @@ def _project(names: Any) -> str:
     kind, _, project = names[0].partition("/")
     if kind != "projects" or not re.fullmatch(r"[\w.:-]+", project):
         raise invalid(f'Invalid resource name {names[0]!r}: this emulator knows logs of "projects/PROJECT" only.')
-    return project
-
-
-def _read_filter(text: Any) -> tuple[str, int]:
-    """Return (job id, earliest time in microseconds)."""
-    found: dict[tuple[str, str], str] = {}
-    for part in re.split(r"\s+AND\s+", text.strip()) if isinstance(text, str) else [""]:
-        match = TERM.fullmatch(part.strip())
-        if match is None:
-            raise invalid(f"This emulator does not know the log filter {part!r}; it knows: {SUPPORTED}.")
-        found[match.group(1).lower(), match.group(2)] = match.group(3)
-    since = found.pop(("timestamp", ">="), "")
-    kind = found.pop(("resource.type", "="), "")
-    job_id = found.pop(("resource.labels.job_id", "="), "")
-    if found or kind != "ml_job" or not re.fullmatch(r"[0-9]{1,20}", job_id):
-        raise invalid(f"This emulator does not know the log filter {text!r}; it knows: {SUPPORTED}.")
-    return job_id, _microseconds(since) if since else 0
-
-
-def _microseconds(text: str) -> int:
-    match = TIME.fullmatch(text)
-    if match is None:
-        raise invalid(f"Invalid timestamp {text!r} in the filter: write 2026-01-01T00:00:00Z.")
-    try:
-        whole = datetime.fromisoformat(f"{match.group(1)}+00:00")
-    except ValueError:
-        raise invalid(f"Invalid timestamp {text!r} in the filter.") from None
-    # Nanoseconds are cut: an entry of the very microsecond is then shown again rather than lost.
-    return int(whole.timestamp()) * 1_000_000 + int(f"{match.group(2) or '0':0<6}"[:6])
+    return project_id(project)
 
 
 def _read_token(token: Any, job_id: str) -> int:
@@ -109,7 +90,7 @@ def _entry(entry: job_log.Entry, project: str, job_id: str) -> dict[str, Any]:
     labels = {"job_id": job_id, "project_id": project, "task_name": entry.replica}
     payload = "textPayload" if isinstance(entry.payload, str) else "jsonPayload"
     return {
-        "insertId": f"{entry.offset:012d}",
+        "insertId": log_filter.insert_id(entry),
         "timestamp": f"{time}.{rest:06d}Z",
         "severity": entry.severity,
         "logName": f"projects/{project}/logs/{entry.replica}",

@@ -132,13 +132,19 @@ class _Nodes:
             node.schema_version = LATEST_SCHEMA
         _check(node)
         node.ClearField("etag")
-        node.create_time.GetCurrentTime()
         _touch(node)
+        node.create_time.CopyFrom(node.update_time)
         self._context.database.insert(self._kind, node.name, parent, node)
         return node
 
     def get(self, name: str) -> Message:
-        return self._context.database.get(self._kind, name)
+        row = self._context.database.find(self._kind, name)
+        if row is None:
+            # In Google's words: https://github.com/googleapis/python-aiplatform/issues/2126.
+            kind = self._kind
+            problem = f"Get{kind} is unable to find {kind.lower()} resource with name: {name}"
+            raise ApiError(Code.NOT_FOUND, f"Resource not found.; {problem}")
+        return row.message
 
     def listed(self, request: Message) -> Message:
         self._context.database.get("MetadataStore", request.parent)
@@ -249,6 +255,7 @@ def _check(node: Message) -> None:
 
 
 def _touch(node: Message) -> None:
-    node.update_time.GetCurrentTime()
-    # A number that grows: the SDK compares etags to see which one is newer.
-    node.etag = str(max(time.time_ns() // 1000, int(node.etag) + 1 if node.etag.isdigit() else 0))
+    milliseconds = time.time_ns() // 1_000_000
+    node.update_time.FromMilliseconds(milliseconds)
+    # That time in milliseconds, and a number that grows: the SDK compares etags to see which one is newer.
+    node.etag = str(max(milliseconds, int(node.etag) + 1 if node.etag.isdigit() else 0))

@@ -283,6 +283,9 @@ class Models:
         model.supported_deployment_resources_types[:] = [
             surface.enum_value("Model.DeploymentResourcesType", "DEDICATED_RESOURCES")
         ]
+        # Present and empty, as in what Vertex AI answers.
+        model.predict_schemata.SetInParent()
+        model.model_source_info.source_type = surface.enum_value("ModelSourceInfo.ModelSourceType", "CUSTOM")
         model.supported_input_storage_formats[:] = ["jsonl", "csv"]
         model.supported_output_storage_formats[:] = ["jsonl"]
         del model.supported_export_formats[:]

@@ -7,13 +7,15 @@ import secrets
 from typing import TYPE_CHECKING, NamedTuple
 
 from edge_tasks.emulator.errors import ApiError, Code, invalid
+from edge_tasks.emulator.http.exchange import IS_BETA
+from edge_tasks.emulator.projects import PROJECT_ID
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from edge_tasks.emulator.schema.surface import Message
 
-PROJECT = r"[a-z0-9][a-z0-9:.-]{0,62}"
+PROJECT = PROJECT_ID
 LOCATION = r"[a-z0-9-]{1,40}"
 PARENT = re.compile(rf"projects/({PROJECT})/locations/({LOCATION})")
 MODEL = re.compile(rf"(projects/{PROJECT}/locations/{LOCATION})/models/([\w-]{{1,63}})(?:@([\w-]{{1,128}}))?")
@@ -48,6 +50,12 @@ def check_parent(parent: str) -> None:
         raise invalid(f"Invalid parent {parent!r}: it must be projects/PROJECT/locations/LOCATION.")
 
 
+def check_numeric_name(kind: str, name: str) -> None:
+    """Refuse the name of a resource whose id is no number, where Vertex AI gives numbers only, in its own words."""
+    if not name.rpartition("/")[2].isdecimal():
+        raise invalid(f"List of found errors:\t1.Field: name; Message: Invalid {kind} resource name.\t")
+
+
 def project_and_location(name: str) -> tuple[str, str]:
     """Return the project and the location that a resource's name begins with."""
     match = PARENT.match(name)
@@ -73,6 +81,14 @@ def parse_model(name: str, field: str = "name") -> ModelName:
 def new_id() -> str:
     """Return an id as Vertex AI makes them: a number of 19 digits that fits 63 bits."""
     return str(10**18 + secrets.randbelow(8 * 10**18))
+
+
+def new_operation_id() -> str:
+    """Return the id of an operation: its first digit tells whether it was asked for by v1beta1.
+
+    An operation holds messages of the version that it was asked for, and clients poll it by a path without a version.
+    """
+    return f"{9 if IS_BETA.get() else secrets.choice('12345678')}{secrets.randbelow(2 * 10**17):018}"
 
 
 def check_display_name(resource: Message, *, required: bool = True) -> None:

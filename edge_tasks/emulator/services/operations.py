@@ -7,7 +7,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from edge_tasks.emulator.errors import ApiError, Code, not_found, stopping
-from edge_tasks.emulator.services.names import new_id
+from edge_tasks.emulator.services.names import new_operation_id
 from edge_tasks.emulator.store.listing import page
 
 if TYPE_CHECKING:
@@ -25,6 +25,9 @@ QUICK = 0.05
 # A poll is held until the operation is done, or this long: the SDK would sleep up to 20 s between polls.
 HOLD = 5.0
 LONGEST_WAIT = 60.0
+# Google's services answer these as done, whatever the work takes, and name them after the location.
+AT_ONCE = frozenset({f"{VERTEX}.TensorboardService.UpdateTensorboard"})
+OF_DELETIONS = f"{VERTEX}.DeleteOperationMetadata"
 
 
 class Operations:
@@ -40,7 +43,7 @@ class Operations:
     async def start(
         self, rpc: str, resource: str, work: Coroutine[Any, Any, Message], metadata: Message | None = None
     ) -> Message:
-        """Run `work` as an operation on `resource` and return the operation, done if it was quick.
+        """Run `work` as an operation on `resource` and return the operation, done if it was quick or is a deletion.
 
         `rpc` (`EndpointService.DeployModel`) decides the types of response and metadata, by which the SDK
         unpacks them. What `work` raises as ApiError becomes the operation's error.
@@ -49,37 +52,40 @@ class Operations:
             work.close()
             raise stopping()
         record = self._context.surface.rpcs[f"{VERTEX}.{rpc}"]
-        operation = self._context.surface.new(KIND, name=f"{resource}/operations/{new_id()}")
+        at_once = record.operation_metadata == OF_DELETIONS or record.full_name in AT_ONCE
+        owner = _location(resource) if at_once else resource
+        operation = self._context.surface.new(KIND, name=f"{owner}/operations/{new_operation_id()}")
         if metadata is None:
             metadata = self._context.surface.message_class(record.operation_metadata or "")()
         metadata.generic_metadata.create_time.GetCurrentTime()
         metadata.generic_metadata.update_time.GetCurrentTime()
         operation.metadata.Pack(metadata)
-        self._context.database.insert(KIND, operation.name, resource, operation)
-        task = asyncio.ensure_future(self._run(operation.name, record, work))
-        self._tasks[operation.name] = task
-        task.add_done_callback(lambda _: self._tasks.pop(operation.name, None))
-        await asyncio.wait([task], timeout=QUICK)
-        return self._context.database.get(KIND, operation.name)
+        key = _key(operation.name)
+        self._context.database.insert(KIND, key, resource, operation)
+        task = asyncio.ensure_future(self._run(key, record, work))
+        self._tasks[key] = task
+        task.add_done_callback(lambda _: self._tasks.pop(key, None))
+        await asyncio.wait([task], timeout=None if at_once else QUICK)
+        return self._context.database.get(KIND, key)
 
-    async def _run(self, name: str, record: Rpc, work: Awaitable[Message]) -> None:
+    async def _run(self, key: str, record: Rpc, work: Awaitable[Message]) -> None:
         try:
             response = await work
         except ApiError as error:
-            self._finish(name, record, error=error)
+            self._finish(key, record, error=error)
         except asyncio.CancelledError:
             if self._closing.is_set():
                 # Not the client's wish: the next start notes that the work was cut off.
                 raise
-            self._finish(name, record, error=ApiError(Code.CANCELLED, "The operation was cancelled."))
+            self._finish(key, record, error=ApiError(Code.CANCELLED, "The operation was cancelled."))
         except Exception:
-            LOG.exception("operation %s", name)
-            self._finish(name, record, error=ApiError(Code.INTERNAL, "Internal error; see the emulator's log."))
+            LOG.exception("operation %s", key)
+            self._finish(key, record, error=ApiError(Code.INTERNAL, "Internal error; see the emulator's log."))
         else:
-            self._finish(name, record, response=response)
+            self._finish(key, record, response=response)
 
-    def _finish(self, name: str, record: Rpc, response: Message | None = None, error: ApiError | None = None) -> None:
-        row = self._context.database.find(KIND, name)
+    def _finish(self, key: str, record: Rpc, response: Message | None = None, error: ApiError | None = None) -> None:
+        row = self._context.database.find(KIND, key)
         if row is None:
             return
         operation = row.message
@@ -95,7 +101,7 @@ class Operations:
             assert response is not None
             assert response.DESCRIPTOR.full_name == record.operation_response
             operation.response.Pack(response)
-        self._context.database.update(name, operation)
+        self._context.database.update(key, operation)
 
     def recover(self) -> None:
         """Mark what an earlier run of the emulator could not finish."""
@@ -104,7 +110,7 @@ class Operations:
                 row.message.done = True
                 row.message.error.code = Code.ABORTED.number
                 row.message.error.message = "The emulator was stopped while the operation ran."
-                self._context.database.update(row.message.name, row.message)
+                self._context.database.update(_key(row.message.name), row.message)
 
     async def close(self) -> None:
         """Stop everything that runs, and let go of the polls that are held."""
@@ -134,7 +140,7 @@ class Operations:
     async def cancel_operation(self, request: Message) -> Message:
         """Stop an operation's work; one that is done stays as it is."""
         self._get(request.name)
-        task = self._tasks.get(request.name)
+        task = self._tasks.get(_key(request.name))
         if task is not None:
             task.cancel()
         return self._context.surface.new("google.protobuf.Empty")
@@ -142,11 +148,11 @@ class Operations:
     async def delete_operation(self, request: Message) -> Message:
         """Forget an operation; its work goes on."""
         self._get(request.name)
-        self._context.database.delete(request.name)
+        self._context.database.delete(_key(request.name))
         return self._context.surface.new("google.protobuf.Empty")
 
     async def _when_done(self, name: str, seconds: float) -> Message:
-        task = self._tasks.get(name)
+        task = self._tasks.get(_key(name))
         if task is not None:
             closing = asyncio.ensure_future(self._closing.wait())
             await asyncio.wait([task, closing], timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
@@ -154,8 +160,9 @@ class Operations:
         return self._get(name)
 
     def _get(self, name: str) -> Message:
-        row = self._context.database.find(KIND, name)
-        if row is None:
+        """Return an operation, which may be asked for under its own name and under that of its location."""
+        row = self._context.database.find(KIND, _key(name))
+        if row is None or name not in {row.message.name, _key(name)}:
             raise not_found("Operation", name)
         return row.message
 
@@ -165,3 +172,12 @@ class Operations:
             return self._context.database.children(KIND, name)
         # The trailing slash keeps `locations/us` apart from `locations/us-central1`.
         return [row for row in self._context.database.every(KIND) if row.message.name.startswith(f"{name}/")]
+
+
+def _location(name: str) -> str:
+    return "/".join(name.split("/")[:4])
+
+
+def _key(name: str) -> str:
+    """Return the name of an operation under its location, by which it is stored: the id is enough to tell it."""
+    return f"{_location(name)}/operations/{name.rpartition('/')[2]}"

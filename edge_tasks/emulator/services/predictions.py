@@ -15,6 +15,7 @@ import orjson
 
 from edge_tasks.emulator.errors import ApiError, Code, invalid, precondition, unimplemented
 from edge_tasks.emulator.http.exchange import Reply, StreamedReply, json_reply
+from edge_tasks.emulator.projects import numbered
 from edge_tasks.emulator.serving.connection import Answer, ServerGoneError
 from edge_tasks.emulator.serving.model_server import SECONDS_TO_PREDICT
 
@@ -62,7 +63,7 @@ class Predictions:
                 raise invalid(f'Invalid JSON payload received. Unknown name "{name}": Cannot find field.')
         if not isinstance(body.get("instances"), list):
             raise invalid("instances is required: a list of what to predict.")
-        name = request.variables["endpoint"]
+        name = numbered(request.variables["endpoint"])
         deployed, limit = self._choose(name)
         answer = await self._deployments.server(name, deployed).predict(request.body, limit=limit)
         reply = read_answer(answer)
@@ -83,7 +84,7 @@ class Predictions:
         wrapped = _unwrap(body)
         if wrapped is not None:
             body, content_type = wrapped
-        name = request.variables["endpoint"]
+        name = numbered(request.variables["endpoint"])
         deployed, limit = self._choose(name)
         answer = await self._deployments.server(name, deployed).predict(body, content_type, limit)
         if answer.status != 200:
@@ -100,7 +101,7 @@ class Predictions:
         _check(request, LARGEST_STREAM_REQUEST)
         wrapped = _unwrap(request.body)
         body, content_type = wrapped or (request.body, request.headers.get("content-type", "application/json"))
-        name = request.variables["endpoint"]
+        name = numbered(request.variables["endpoint"])
         deployed, limit = self._choose(name)
         stream = await self._deployments.server(name, deployed).stream(body, content_type, limit)
         chunks = _whole(stream)
@@ -148,7 +149,8 @@ def _check(request: Request, largest: int = LARGEST_REQUEST) -> None:
     for name, _ in request.parameters():
         raise invalid(f'Invalid JSON payload received. Unknown name "{name}": Cannot bind query parameter.')
     if len(request.body) > largest:
-        raise invalid(f"Request payload size exceeds the limit: {largest} bytes.")
+        limit = f"{largest / 1024**2:.3f}MB"
+        raise precondition(f"The request size ({len(request.body)} bytes) exceeds {limit} limit.")
 
 
 def read_answer(answer: Answer) -> dict[str, Any]:
@@ -173,8 +175,10 @@ def _failure(answer: Answer) -> ApiError:
         error = None
     if isinstance(error, dict) and "error" in error:
         text = error["error"] if isinstance(error["error"], str) else orjson.dumps(error["error"]).decode()
-    code = Code.UNAVAILABLE if answer.status == 503 else Code.FAILED_PRECONDITION
-    return ApiError(code, f"Prediction failed: {text[:2000]}")
+    if answer.status == 503:
+        # In the container's own words, as https://github.com/GoogleCloudPlatform/vertex-ai-samples/issues/2122 shows.
+        return ApiError(Code.UNAVAILABLE, text[:2000])
+    return ApiError(Code.FAILED_PRECONDITION, f"Prediction failed: {text[:2000]}")
 
 
 def _ids(deployed: Message) -> dict[str, str]:

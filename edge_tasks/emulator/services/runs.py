@@ -7,16 +7,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from edge_tasks.emulator.errors import ApiError, Code, precondition, stopping
 from edge_tasks.emulator.runtime.job_runner import JobFailedError
+from edge_tasks.emulator.services.names import check_numeric_name, check_parent
 from edge_tasks.emulator.services.registry import snake_case
+from edge_tasks.emulator.store.listing import page
 
 if TYPE_CHECKING:
     from edge_tasks.emulator.schema.surface import Message
     from edge_tasks.emulator.services.context import Context
+    from edge_tasks.emulator.services.operations import Operations
+    from edge_tasks.emulator.store.filters import Function
 
 FINAL = ("SUCCEEDED", "FAILED", "CANCELLED")
 OUTPUT_ONLY = ("start_time", "end_time", "error")
@@ -29,8 +33,9 @@ class Runs:
     `states` is the enum of their states: JobState or PipelineState.
     """
 
-    def __init__(self, context: Context, kind: str, states: str) -> None:
+    def __init__(self, context: Context, operations: Operations, kind: str, states: str) -> None:
         self._context = context
+        self._operations = operations
         self._kind = kind
         self._states = states
         self._noun = "pipeline" if states == "PipelineState" else "job"
@@ -59,7 +64,31 @@ class Runs:
 
     def get(self, name: str) -> Message:
         """Return a resource as it is now."""
+        check_numeric_name(self._kind, name)
         return self._context.database.get(self._kind, name)
+
+    def listed(self, request: Message, functions: Mapping[str, Function] | None = None) -> Message:
+        """Answer a request for the resources of a location, newest first."""
+        check_parent(request.parent)
+        rows = self._context.database.children(self._kind, request.parent)
+        found, token = page(rows, request, self._context.surface.new(self._kind).DESCRIPTOR, None, functions)
+        fields: dict[str, Any] = {f"{snake_case(self._kind)}s": found, "next_page_token": token}
+        return self._context.surface.new(f"List{self._kind}sResponse", **fields)
+
+    async def delete(self, request: Message, forget: Callable[[Message], Awaitable[None]] | None = None) -> Message:
+        """Forget a resource that has ended; `forget` drops what goes with it. Return the operation."""
+        resource = self.get(request.name)
+        if not self.is_final(resource):
+            raise precondition(f"{self._kind} `{resource.name}` has not ended yet: cancel it first.")
+
+        async def work() -> Message:
+            self._context.database.delete(resource.name)
+            if forget is not None:
+                await forget(resource)
+            return self._context.surface.new("google.protobuf.Empty")
+
+        service = "PipelineService" if self._states == "PipelineState" else "JobService"
+        return await self._operations.start(f"{service}.Delete{self._kind}", resource.name, work())
 
     def save(self, resource: Message) -> None:
         """Store a resource that has changed."""
@@ -74,13 +103,14 @@ class Runs:
             resource.start_time.GetCurrentTime()
             self.save(resource)
 
-    def cancel(self, name: str) -> None:
-        """Stop the work; a resource that has ended stays as it is."""
+    def cancel(self, name: str) -> Message:
+        """Stop the work; a resource that has ended stays as it is. Return the empty answer."""
         resource = self.get(name)
         if not self.is_final(resource) and name not in self._stopping:
             resource.state = self.state("CANCELLING")
             self.save(resource)
             self._stop(name)
+        return self._context.surface.new("google.protobuf.Empty")
 
     async def ended(self, name: str) -> Message:
         """Return a resource once it has ended; cancelling this wait cancels it."""
@@ -93,11 +123,6 @@ class Runs:
             self.cancel(name)
             await asyncio.wait([task])
             raise
-
-    def check_final(self, resource: Message) -> None:
-        """Refuse to delete what still runs."""
-        if not self.is_final(resource):
-            raise precondition(f"{self._kind} `{resource.name}` has not ended yet: cancel it first.")
 
     def recover(self) -> list[Message]:
         """End what an earlier run of the emulator could not, and return it: its processes are gone."""

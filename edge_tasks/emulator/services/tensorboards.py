@@ -12,7 +12,14 @@ import secrets
 from typing import TYPE_CHECKING, Any
 
 from edge_tasks.emulator.errors import ApiError, Code, invalid
-from edge_tasks.emulator.services.names import check_display_name, check_etag, check_labels, check_parent, new_id
+from edge_tasks.emulator.services.names import (
+    check_display_name,
+    check_etag,
+    check_labels,
+    check_numeric_name,
+    check_parent,
+    new_id,
+)
 from edge_tasks.emulator.store.listing import page
 from edge_tasks.emulator.store.masks import apply_mask
 
@@ -58,6 +65,7 @@ class Tensorboards:
 
     async def get_tensorboard(self, request: Message) -> Message:
         """Return a tensorboard."""
+        check_numeric_name("Tensorboard", request.name)
         return self._with_run_count(self._context.database.get("Tensorboard", request.name))
 
     async def list_tensorboards(self, request: Message) -> Message:
@@ -88,7 +96,10 @@ class Tensorboards:
 
     async def get_tensorboard_experiment(self, request: Message) -> Message:
         """Return an experiment of a tensorboard."""
-        return self._context.database.get("TensorboardExperiment", request.name)
+        row = self._context.database.find("TensorboardExperiment", request.name)
+        if row is None:
+            raise ApiError(Code.NOT_FOUND, f"TensorboardExperiment {request.name} is not found.")
+        return row.message
 
     async def list_tensorboard_experiments(self, request: Message) -> Message:
         """Return the experiments of a tensorboard, newest first."""

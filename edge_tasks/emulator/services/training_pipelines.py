@@ -16,7 +16,6 @@ from edge_tasks.emulator.runtime.bucket import parse_uri
 from edge_tasks.emulator.services.jobs import check_job_spec
 from edge_tasks.emulator.services.names import check_display_name, check_labels, check_parent, new_id
 from edge_tasks.emulator.services.runs import Runs
-from edge_tasks.emulator.store.listing import page
 
 if TYPE_CHECKING:
     from edge_tasks.emulator.schema.surface import Message
@@ -37,10 +36,9 @@ class TrainingPipelines:
 
     def __init__(self, context: Context, operations: Operations, jobs: Jobs, models: Models) -> None:
         self._context = context
-        self._operations = operations
         self._jobs = jobs
         self._models = models
-        self._runs = Runs(context, KIND, "PipelineState")
+        self._runs = Runs(context, operations, KIND, "PipelineState")
 
     async def create_training_pipeline(self, request: Message) -> Message:
         """Store a pipeline and start it."""
@@ -68,28 +66,15 @@ class TrainingPipelines:
 
     async def list_training_pipelines(self, request: Message) -> Message:
         """Return the pipelines of a location, newest first."""
-        check_parent(request.parent)
-        rows = self._context.database.children(KIND, request.parent)
-        pipelines, token = page(rows, request, self._context.surface.new(KIND).DESCRIPTOR)
-        return self._context.surface.new(
-            "ListTrainingPipelinesResponse", training_pipelines=pipelines, next_page_token=token
-        )
+        return self._runs.listed(request)
 
     async def cancel_training_pipeline(self, request: Message) -> Message:
         """End a pipeline and its job; a pipeline that has ended stays as it is."""
-        self._runs.cancel(request.name)
-        return self._context.surface.new("google.protobuf.Empty")
+        return self._runs.cancel(request.name)
 
     async def delete_training_pipeline(self, request: Message) -> Message:
         """Forget a pipeline that has ended; its job and its model stay."""
-        pipeline = self._runs.get(request.name)
-        self._runs.check_final(pipeline)
-
-        async def work() -> Message:
-            self._context.database.delete(pipeline.name)
-            return self._context.surface.new("google.protobuf.Empty")
-
-        return await self._operations.start("PipelineService.DeleteTrainingPipeline", pipeline.name, work())
+        return await self._runs.delete(request)
 
     def recover(self) -> None:
         """Fail the pipelines that an earlier run of the emulator could not finish."""

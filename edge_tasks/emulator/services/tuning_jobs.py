@@ -17,7 +17,6 @@ from edge_tasks.emulator.runtime.job_runner import JobFailedError
 from edge_tasks.emulator.services.jobs import check_job_spec
 from edge_tasks.emulator.services.names import check_display_name, check_labels, check_parent, new_id
 from edge_tasks.emulator.services.runs import Runs
-from edge_tasks.emulator.store.listing import page
 from edge_tasks.emulator.tuning.reports import Goal, Measurement, final_measurement, read_measurements
 from edge_tasks.emulator.tuning.search import Attempt, Search, algorithm
 from edge_tasks.emulator.tuning.space import Point, Value, read_parameters
@@ -55,9 +54,8 @@ class TuningJobs:
 
     def __init__(self, context: Context, operations: Operations, jobs: Jobs) -> None:
         self._context = context
-        self._operations = operations
         self._jobs = jobs
-        self._runs = Runs(context, KIND, "JobState")
+        self._runs = Runs(context, operations, KIND, "JobState")
 
     async def create_hyperparameter_tuning_job(self, request: Message) -> Message:
         """Store a job and start it."""
@@ -76,30 +74,19 @@ class TuningJobs:
 
     async def list_hyperparameter_tuning_jobs(self, request: Message) -> Message:
         """Return the jobs of a location, newest first."""
-        check_parent(request.parent)
-        rows = self._context.database.children(KIND, request.parent)
-        jobs, token = page(rows, request, self._context.surface.new(KIND).DESCRIPTOR)
-        return self._context.surface.new(
-            "ListHyperparameterTuningJobsResponse", hyperparameter_tuning_jobs=jobs, next_page_token=token
-        )
+        return self._runs.listed(request)
 
     async def cancel_hyperparameter_tuning_job(self, request: Message) -> Message:
         """End a job and its trials; a job that has ended stays as it is."""
-        self._runs.cancel(request.name)
-        return self._context.surface.new("google.protobuf.Empty")
+        return self._runs.cancel(request.name)
 
     async def delete_hyperparameter_tuning_job(self, request: Message) -> Message:
         """Forget a job that has ended, with the custom jobs of its trials and their logs."""
-        job = self._runs.get(request.name)
-        self._runs.check_final(job)
+        return await self._runs.delete(request, self._forget_trials)
 
-        async def work() -> Message:
-            self._context.database.delete(job.name)
-            for trial in job.trials:
-                await self._jobs.delete(trial.custom_job)
-            return self._context.surface.new("google.protobuf.Empty")
-
-        return await self._operations.start("JobService.DeleteHyperparameterTuningJob", job.name, work())
+    async def _forget_trials(self, job: Message) -> None:
+        for trial in job.trials:
+            await self._jobs.delete(trial.custom_job)
 
     def recover(self) -> None:
         """Fail the jobs that an earlier run of the emulator could not finish, and their open trials."""

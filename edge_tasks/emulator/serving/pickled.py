@@ -9,8 +9,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def load(artifacts: Path) -> Callable[[Any], Any]:
-    """Load `model.bst`, `model.joblib` or `model.pkl`, and return its prediction function."""
+def load(artifacts: Path) -> Callable[[Any, Any], Any]:
+    """Load `model.bst`, `model.joblib` or `model.pkl`, and return its prediction function.
+
+    The `parameters` of a request become a keyword argument of that name, as in the image of scikit-learn:
+    https://github.com/googleapis/python-aiplatform/pull/2037. Most estimators take none, and refuse it.
+    """
     if (artifacts / "model.bst").is_file():
         return _load_booster(artifacts / "model.bst")
     pickled = artifacts / "model.joblib"
@@ -23,15 +27,20 @@ def load(artifacts: Path) -> Callable[[Any], Any]:
 
         with (artifacts / "model.pkl").open("rb") as file:
             model = pickle.load(file)  # noqa: S301  (that is what the file is; it is our own process)
-    return lambda instances: model.predict(_as_input(instances))
+
+    def predict(instances: Any, parameters: Any) -> Any:
+        keywords = {} if parameters is None else {"parameters": parameters}
+        return model.predict(_as_input(instances), **keywords)
+
+    return predict
 
 
-def _load_booster(path: Path) -> Callable[[Any], Any]:
+def _load_booster(path: Path) -> Callable[[Any, Any], Any]:
     import numpy as np
     import xgboost
 
     booster = xgboost.Booster(model_file=str(path))
-    return lambda instances: booster.predict(xgboost.DMatrix(np.asarray(instances, dtype=float)))
+    return lambda instances, _: booster.predict(xgboost.DMatrix(np.asarray(instances, dtype=float)))
 
 
 def _as_input(instances: Any) -> Any:

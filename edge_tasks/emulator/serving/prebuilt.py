@@ -22,7 +22,8 @@ import orjson
 
 from edge_tasks.emulator.http.server import make_server
 
-Predict: TypeAlias = Callable[[Any], Any]
+# Of the instances and the parameters of a request; None are no parameters.
+Predict: TypeAlias = Callable[[Any, Any], Any]
 
 # The module that loads the artifacts of a framework.
 LOADERS = {"sklearn": "pickled", "xgboost": "pickled", "tensorflow": "saved_model", "pytorch": "torch_archive"}
@@ -71,8 +72,8 @@ class PredictionServer:
     def _answer(self, body: bytes) -> tuple[int, bytes]:
         started = time.perf_counter()
         try:
-            instances = orjson.loads(body)["instances"]
-            predictions = self._predict(instances)
+            request = orjson.loads(body)
+            predictions = self._predict(request["instances"], request.get("parameters"))
             return 200, orjson.dumps({"predictions": predictions}, default=_plain, option=orjson.OPT_SERIALIZE_NUMPY)
         except Exception as error:  # whatever the model raises is the answer
             text = f"Exception during {self._framework} prediction: {error}"

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 SIGNATURE = "serving_default"
 
 
-def load(artifacts: Path) -> Callable[[Any], Any]:
+def load(artifacts: Path) -> Callable[[Any, Any], Any]:
     """Load a SavedModel and return its prediction function."""
     import tensorflow as tf  # type: ignore[import-untyped,unused-ignore]
 
@@ -27,7 +27,7 @@ def load(artifacts: Path) -> Callable[[Any], Any]:
     signature = model.signatures[SIGNATURE]
     inputs = signature.structured_input_signature[1]
 
-    def predict(instances: list[Any]) -> list[Any]:
+    def predict(instances: list[Any], _: Any) -> list[Any]:
         if not instances:
             return []
         columns = _columns([decoded(instance) for instance in instances], list(inputs))

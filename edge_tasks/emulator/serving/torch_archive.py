@@ -66,7 +66,7 @@ class _Metrics:
         return lambda *_, **__: None
 
 
-def load(artifacts: Path) -> Callable[[Any], Any]:
+def load(artifacts: Path) -> Callable[[Any, Any], Any]:
     """Unpack an archive, initialize its handler, and return the prediction function."""
     folder = _unpacked(artifacts)
     manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
@@ -78,7 +78,7 @@ def load(artifacts: Path) -> Callable[[Any], Any]:
     initialize, handle = _entry(module, function_name or "handle")
     initialize(context)
 
-    def predict(instances: list[Any]) -> list[Any]:
+    def predict(instances: list[Any], _: Any) -> list[Any]:
         if not instances:
             return []
         predictions = handle([decoded(instance) for instance in instances], context)

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from edge_tasks.emulator.errors import ApiError, Code, StartError
+from edge_tasks.emulator.projects import numbered, numbered_filter, project_id, project_number, use_numbers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from edge_tasks.emulator.schema.surface import Message, Surface
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 TABLES = """
 CREATE TABLE resources (
@@ -34,6 +35,8 @@ CREATE INDEX resources_by_parent ON resources (kind, parent);
 CREATE TABLE sequences (name TEXT PRIMARY KEY, last INTEGER NOT NULL);
 CREATE TABLE processes (pid INTEGER PRIMARY KEY, started REAL NOT NULL, role TEXT NOT NULL);
 """
+# The ids of the projects that have resources: resources are named by the number, which does not tell the id.
+PROJECTS = "CREATE TABLE projects (id TEXT PRIMARY KEY);"
 
 
 class Row(NamedTuple):
@@ -65,12 +68,38 @@ class Database:
     def _create_or_check(self, path: Path) -> None:
         (found,) = self._connection.execute("PRAGMA user_version").fetchone()
         if found == 0:
-            self._connection.executescript(f"BEGIN;{TABLES}PRAGMA user_version={SCHEMA_VERSION};COMMIT;")
+            self._connection.executescript(f"BEGIN;{TABLES}{PROJECTS}PRAGMA user_version={SCHEMA_VERSION};COMMIT;")
         elif found > SCHEMA_VERSION:
             raise StartError(
                 f"the store {path} was written by a newer version (format {found}, this one reads {SCHEMA_VERSION})",
                 "update with: pip install --upgrade 'vertex-edge[local]', or start with another --data DIR",
             )
+        elif found == 1:
+            self._use_numbers()
+        self._projects = {str(row[0]) for row in self._connection.execute("SELECT id FROM projects")}
+        for project in self._projects:
+            # So that `project_id` knows the id of the number again.
+            project_number(project)
+
+    def _use_numbers(self) -> None:
+        """Name what format 1 has stored, with the project's id in its names, by the project's number."""
+        with self.transaction():
+            self._connection.execute(PROJECTS)
+            rows = self._connection.execute("SELECT seq, name, kind, parent, body, private FROM resources").fetchall()
+            for seq, name, kind, parent, body, private in rows:
+                message = self._row(kind, (seq, body, "{}")).message
+                use_numbers(message)
+                if kind == "google.longrunning.Operation":
+                    # Those are stored under their location.
+                    name = "/".join([*name.split("/")[:4], "operations", name.rpartition("/")[2]])
+                self._connection.execute(
+                    "UPDATE resources SET name = ?, parent = ?, body = ?, private = ? WHERE seq = ?",
+                    (numbered(name), numbered(parent), message.SerializeToString(), numbered_filter(private), seq),
+                )
+                self._connection.execute("INSERT OR IGNORE INTO projects VALUES (?)", (name.split("/")[1],))
+            for (name,) in self._connection.execute("SELECT name FROM sequences").fetchall():
+                self._connection.execute("UPDATE sequences SET name = ? WHERE name = ?", (numbered(name), name))
+            self._connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
 
     def close(self) -> None:
         """Close the file; what was confirmed is in it already."""
@@ -99,6 +128,13 @@ class Database:
             )
         except sqlite3.IntegrityError:
             raise ApiError(Code.ALREADY_EXISTS, f"{kind} `{name}` already exists.") from None
+        self._remember_project(name)
+
+    def _remember_project(self, name: str) -> None:
+        project = project_id(name.split("/")[1])
+        if project not in self._projects:
+            self._projects.add(project)
+            self._connection.execute("INSERT OR IGNORE INTO projects VALUES (?)", (project,))
 
     def update(self, name: str, message: Message, **private: Any) -> None:
         """Replace a resource's message; private values that are not given stay as they are."""
@@ -138,9 +174,12 @@ class Database:
         return [self._row(kind, row) for row in rows]
 
     def latest_name(self) -> str:
-        """Return the name of the resource that was made last; empty when there is none."""
+        """Return the name of the resource that was made last, with its project's id; empty when there is none."""
         found = self._connection.execute("SELECT name FROM resources ORDER BY seq DESC LIMIT 1").fetchone()
-        return str(found[0]) if found else ""
+        if not found:
+            return ""
+        collection, project, rest = str(found[0]).split("/", 2)
+        return f"{collection}/{project_id(project)}/{rest}"
 
     def delete(self, name: str) -> None:
         """Forget a resource."""
