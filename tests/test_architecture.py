@@ -101,6 +101,16 @@ def test_errors_import_nothing_of_ours_but_redaction() -> None:
     assert own(imported(PACKAGE / "errors.py")) == {"redaction"}
 
 
+def test_the_domain_is_pure() -> None:
+    """It opens no file, starts no program, and reads no environment variable."""
+    outside = {"os", "io", "pathlib", "shutil", "socket", "subprocess", "tempfile", "threading", "requests"}
+    for top, path in modules():
+        if top == "domain":
+            assert not {dotted.partition(".")[0] for dotted in imported(path)} & outside, path
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                assert not (isinstance(node, ast.Name) and node.id == "open"), path
+
+
 def test_no_module_imports_itself_through_others() -> None:
     graph = {name(path): owned(path) for _, path in modules()}
     open_: list[str] = []
@@ -248,3 +258,10 @@ def test_listing_the_tasks_loads_nothing_heavy() -> None:
 def test_a_training_loads_neither_invoke_nor_the_clients_until_it_submits() -> None:
     loaded = loaded_after("import edge_tasks.training, edge_tasks.training.sklearn")
     assert not {"invoke", "google.cloud.aiplatform_v1", "google.cloud.storage", "dvc.repo", "edge_tasks.tasks"} & loaded
+
+
+@pytest.mark.parametrize("module", ["jobs.reproduce", "jobs.tuning", "jobs.training", "training", "training.job"])
+def test_what_sacred_imports_warns_nobody(module: str) -> None:
+    command = [sys.executable, "-c", f"import edge_tasks.{module}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "pkg_resources" not in done.stderr

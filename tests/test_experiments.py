@@ -94,7 +94,7 @@ def test_runs_are_listed_newest_first_and_without_their_files(
     assert [run.run_id[:15] for run in listing.runs] == [
         *("20261123-000000", "20261122-120000", "20261122-000000", "20261121-000000")
     ]
-    assert listing.garbage == {}
+    assert listing.unreadable == {}
     assert [run.model_name for run in list_runs(cloud, config, "churn").runs] == ["churn"]
 
 
@@ -116,7 +116,7 @@ def test_garbage_among_the_records_is_named_and_skipped(store: RunStore, cloud: 
     moved.upload_from_string(dump_record(record()))
     listing = list_runs(cloud, config)
     assert [run.run_id for run in listing.runs] == ["20261122-204655-1a2b3c4d"]
-    assert listing.garbage == {
+    assert listing.unreadable == {
         "gs://my-bucket/experiments/runs/notes.txt": "it has no summary of a run",
         "gs://my-bucket/experiments/runs/digits/copy.json": "it has no summary of a run",
         "gs://my-bucket/experiments/runs/digits/broken.json": "it is no record of a run: model_name: Field required",

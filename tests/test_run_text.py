@@ -111,7 +111,7 @@ def test_csv_holds_everything() -> None:
     assert first["parameters.deep.layers"] == 3
     assert first["parameters.flag"] is None
     assert first["seconds"] == 0.0
-    for name in RUNS[0].model_dump(exclude={"cut"}):
+    for name in RUNS[0].summary().model_dump(exclude={"cut"}):
         assert any(column == name or column.startswith(f"{name}.") for column in columns), name
 
 

@@ -25,7 +25,7 @@ from edge_tasks.cloud import jobs
 from edge_tasks.cloud.client import Cloud, connect
 from edge_tasks.domain.progress import Silence
 from edge_tasks.errors import CloudError
-from edge_tasks.jobs.waiter import JobWaiter, ReconnectingCloud
+from edge_tasks.jobs.waiter import PATIENCE, JobSession, JobWaiter
 from edge_tasks.repo.edge_yaml import load_config
 from edge_tasks.tools.signals import CANCEL
 from tests.repositories import Repository
@@ -313,16 +313,9 @@ class TestFailing:
         wait_for(lambda: jobs.CUSTOM_JOBS.get(cloud, job.name).state == "CANCELLED")
 
 
-def follower(cloud: Cloud, timeout: float) -> JobWaiter[jobs.Job]:
-    return JobWaiter(
-        api=jobs.CUSTOM_JOBS,
-        connection=ReconnectingCloud(lambda: cloud, Silence()),
-        progress=Silence(),
-        timeout=timeout,
-        on_interrupt=CANCEL,
-        choose=lambda *_: None,
-        later="",
-    )
+def follower(cloud: Cloud, timeout: float, patience: float = PATIENCE) -> JobWaiter[jobs.Job]:
+    session = JobSession(lambda: cloud, Silence(), CANCEL, lambda *_: None, patience)
+    return JobWaiter(session=session, api=jobs.CUSTOM_JOBS, timeout=timeout, later="come again")
 
 
 @pytest.fixture
@@ -357,10 +350,8 @@ class TestLosing:
         cloud = cloud_of(repository)
         (job,) = jobs.CUSTOM_JOBS.find(cloud, "edge-model", "hello-world")
         network.cut()
-        patient = follower(cloud, timeout=600.0)
-        impatient = ReconnectingCloud(lambda: cloud, Silence(), patience=0.5)
         with pytest.raises(CloudError) as caught:
-            JobWaiter(**{**vars(patient), "connection": impatient, "later": "come again"}).follow(job)
+            follower(cloud, timeout=600.0, patience=0.5).follow(job)
         assert caught.value.hint == f"training job {job.job_id} goes on; come again"
         network.mend()
         gate.touch()

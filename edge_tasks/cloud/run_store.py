@@ -53,7 +53,7 @@ class Listing:
     """Every run that is recorded, newest first, and what lies among the records and is none (with the reason)."""
 
     runs: list[RunSummary]
-    garbage: dict[str, str] = field(default_factory=dict)
+    unreadable: dict[str, str] = field(default_factory=dict)
 
 
 class RunStore:
@@ -79,14 +79,14 @@ class RunStore:
         with ThreadPoolExecutor(CONNECTIONS) as pool:
             for place, whole in zip(cut, pool.map(lambda place: self._whole_summary(objects[place]), cut), strict=True):
                 found[place] = whole
-        runs, garbage = [], {}
+        runs, unreadable = [], {}
         for stored, one in zip(objects, found, strict=True):
             if isinstance(one, RunSummary):
                 runs.append(one)
             elif one:
-                garbage[f"gs://{self._cloud.bucket_name}/{stored.name}"] = one
+                unreadable[f"gs://{self._cloud.bucket_name}/{stored.name}"] = one
         runs.sort(key=lambda run: (run.run_id, run.model_name), reverse=True)
-        return Listing(runs, garbage)
+        return Listing(runs, unreadable)
 
     def _summary(self, stored: StoredObject) -> RunSummary | str:
         """Return the summary of the record in `stored`, or why it is none."""

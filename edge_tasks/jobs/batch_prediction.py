@@ -10,8 +10,9 @@ import hashlib
 import io
 import json
 import tempfile
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,10 @@ from edge_tasks.cloud.client import Cloud
 from edge_tasks.cloud.state_store import StateStore
 from edge_tasks.domain.config import EdgeConfig, ModelConfig
 from edge_tasks.domain.machines import machine_spec
-from edge_tasks.domain.progress import Progress
 from edge_tasks.domain.provenance import new_run_id
 from edge_tasks.errors import CloudError, DataError, NotFoundError
 from edge_tasks.jobs.once import SameJob
-from edge_tasks.jobs.waiter import Choose, JobWaiter, ReconnectingCloud
+from edge_tasks.jobs.waiter import JobSession, JobWaiter, ReconnectingCloud
 from edge_tasks.repo import layout
 from edge_tasks.repo.files import write_atomically
 from edge_tasks.repo.trained_model import find_trained_model
@@ -49,17 +49,7 @@ class Outcome:
 
 
 def predict_batch(
-    connect: Callable[[], Cloud],
-    config: EdgeConfig,
-    root: Path,
-    name: str,
-    source: Path,
-    output: Path,
-    progress: Progress,
-    on_interrupt: str,
-    choose: Choose,
-    *,
-    force: bool = False,
+    session: JobSession, config: EdgeConfig, root: Path, name: str, source: Path, output: Path, *, force: bool = False
 ) -> Outcome:
     """Predict every instance of the file `source` with the model `name`, and write the results to `output`.
 
@@ -70,57 +60,70 @@ def predict_batch(
     """
     count = check_input(source)
     _format_of(output)
-    connection = ReconnectingCloud(connect, progress)
-    cloud, settings = connection.cloud, config.models[name]
-    model = model_registry.get_model(cloud, _version(cloud, config, root, name))
-    fingerprint = _fingerprint(source, model, settings)
-    same = SameJob(
-        api=BATCH_JOBS,
-        label=layout.BATCH_LABEL,
-        fingerprint=fingerprint,
-        claim=layout.batch_claim(config, name, fingerprint),
-        has_done="has predicted this already: taking its results",
-        does="predicts this already: following it",
-        again="to predict anew: --force",
-        usable=lambda cloud, job: not job.done or storage.has_objects(cloud, job.output_uri),
-    )
-    job_id = new_run_id()
-
-    def upload() -> str:
-        progress.step(f"uploading {count} instances of {source.name}")
-        return storage.upload(cloud, source, layout.batch_input(config, name, job_id, source.name))
-
-    def create(input_uri: str) -> BatchJob:
-        job = batch_jobs.create_batch_job(
-            cloud,
-            f"{name}-{job_id}",
-            model=model.versioned_name,
-            input_uri=input_uri,
-            instances_format=_format_of(source),
-            output_uri=f"gs://{cloud.bucket_name}/{layout.batch_output(config, name, job_id)}",
-            machine=_machine(settings),
-            replica_count=settings.min_replica_count,
-            labels={**settings.labels, layout.MODEL_LABEL: name, layout.BATCH_LABEL: fingerprint},
-        )
-        progress.step(f"submitted {BATCH_JOBS.noun} {job.job_id} for version {model.version} ({cloud.vertex_url})")
-        return job
-
-    job = same.find_or_submit(cloud, progress, upload, create, force=force)
-    job = JobWaiter(
-        api=BATCH_JOBS,
-        connection=connection,
-        progress=progress,
-        timeout=_TIMEOUT,
-        on_interrupt=on_interrupt,
-        choose=choose,
-        later="predict again to follow it",
-    ).follow(job)
+    model = model_registry.get_model(session.cloud, _version(session.cloud, config, root, name))
+    job = _Prediction(session, config, name, model, source, count).found_or_submitted(force=force)
+    job = JobWaiter(session=session, api=BATCH_JOBS, timeout=_TIMEOUT, later="predict again to follow it").follow(job)
     if job.state not in ("SUCCEEDED", "PARTIALLY_SUCCEEDED"):
         raise CloudError(
             f"the {BATCH_JOBS.noun} {job.job_id} ended as {job.state}: {job.error or 'no reason was given'}",
             f"look at the instances in {source}, and at the model's test_payload.json",
         )
-    return _bring_back(connection, job, source, output)
+    return _bring_back(session.connection, job, source, output)
+
+
+@dataclass(frozen=True)
+class _Prediction:
+    """One batch prediction: the model version, and the file with `count` instances."""
+
+    session: JobSession
+    config: EdgeConfig
+    name: str
+    model: model_registry.ModelVersion
+    source: Path
+    count: int
+    job_id: str = field(default_factory=new_run_id)
+
+    @property
+    def settings(self) -> ModelConfig:
+        return self.config.models[self.name]
+
+    def found_or_submitted(self, *, force: bool) -> BatchJob:
+        fingerprint = _fingerprint(self.source, self.model, self.settings)
+        same = SameJob(
+            api=BATCH_JOBS,
+            label=layout.BATCH_LABEL,
+            fingerprint=fingerprint,
+            claim=layout.batch_claim(self.config, self.name, fingerprint),
+            has_done="has predicted this already: taking its results",
+            does="predicts this already: following it",
+            again="to predict anew: --force",
+            usable=lambda cloud, job: not job.done or storage.has_objects(cloud, job.output_uri),
+        )
+        create = partial(self._create, fingerprint)
+        return same.find_or_submit(self.session.cloud, self.session.progress, self._upload, create, force=force)
+
+    def _upload(self) -> str:
+        self.session.progress.step(f"uploading {self.count} instances of {self.source.name}")
+        target = layout.batch_input(self.config, self.name, self.job_id, self.source.name)
+        return storage.upload(self.session.cloud, self.source, target)
+
+    def _create(self, fingerprint: str, input_uri: str) -> BatchJob:
+        cloud = self.session.cloud
+        job = batch_jobs.create_batch_job(
+            cloud,
+            f"{self.name}-{self.job_id}",
+            model=self.model.versioned_name,
+            input_uri=input_uri,
+            instances_format=_format_of(self.source),
+            output_uri=f"gs://{cloud.bucket_name}/{layout.batch_output(self.config, self.name, self.job_id)}",
+            machine=_machine(self.settings),
+            replica_count=self.settings.min_replica_count,
+            labels={**self.settings.labels, layout.MODEL_LABEL: self.name, layout.BATCH_LABEL: fingerprint},
+        )
+        self.session.progress.step(
+            f"submitted {BATCH_JOBS.noun} {job.job_id} for version {self.model.version} ({cloud.vertex_url})"
+        )
+        return job
 
 
 def _fingerprint(source: Path, model: model_registry.ModelVersion, settings: ModelConfig) -> str:

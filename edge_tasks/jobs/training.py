@@ -26,7 +26,7 @@ from edge_tasks.jobs.job_record import JobRecord
 from edge_tasks.jobs.once import SameJob
 from edge_tasks.jobs.output_dir import staging_folder
 from edge_tasks.jobs.submit import Submission
-from edge_tasks.jobs.waiter import JobWaiter, ReconnectingCloud
+from edge_tasks.jobs.waiter import JobSession, JobWaiter
 from edge_tasks.releases import model_upload
 from edge_tasks.releases.model_upload import ModelUpload
 from edge_tasks.repo import layout
@@ -119,17 +119,46 @@ class TrainingJob:
         one that has succeeded is taken, unless `force` is set. `on_interrupt` is one of `interrupts`' words.
         """
         with console.Console() as progress, staging_folder(self.staging):
-            return self._as_job(progress, force=force, on_interrupt=on_interrupt)
+            connection = partial(connect, self.config, self.root)
+            return self._as_job(JobSession(connection, progress, on_interrupt, console.choose), force=force)
 
     def _submission(self) -> Submission:
         return Submission(self.config, self.root, self.model_name, self.script)
 
-    def _as_job(self, progress: Progress, *, force: bool, on_interrupt: str) -> dict[str, Any]:
+    def _as_job(self, session: JobSession, *, force: bool) -> dict[str, Any]:
+        if not storage.bucket_exists(session.cloud):
+            raise TrainingError(f"the bucket `{session.cloud.bucket_name}` does not exist", "invoke init")
         submission = self._submission()
-        connection = ReconnectingCloud(lambda: connect(self.config, self.root), progress)
-        if not storage.bucket_exists(connection.cloud):
-            raise TrainingError(f"the bucket `{connection.cloud.bucket_name}` does not exist", "invoke init")
-        cloud = connection.cloud
+        job = self._found_or_submitted(submission, session, force=force)
+        spec = _spec_of(submission, session.cloud, job)
+        self.run_id = spec.run_id
+        record = JobRecord(session.cloud, self.config, spec, job, session.progress)
+        record.submitted()
+
+        log = _Log(session, job)
+        waiter = JobWaiter(
+            session=session,
+            api=CUSTOM_JOBS,
+            timeout=submission.settings.training_timeout_seconds,
+            later="train again to follow it",
+            on_look=lambda _: log.pass_on(),
+        )
+        try:
+            if not job.done:
+                job = waiter.follow(job)
+        except KeyboardInterrupt:
+            record.interrupted()
+            raise
+        if job.state != "SUCCEEDED":
+            last_lines = log.rest()
+            record.failed(job, last_lines)
+            raise _failure(job, last_lines)
+        trained = self._take(session, job, spec)
+        record.succeeded(trained)
+        return trained.metrics
+
+    def _found_or_submitted(self, submission: Submission, session: JobSession, *, force: bool) -> Job:
+        cloud, progress = session.cloud, session.progress
         fingerprint = submission.fingerprint(parameters=self.chosen)
         same = SameJob(
             api=CUSTOM_JOBS,
@@ -141,42 +170,13 @@ class TrainingJob:
             again="to train anew: with force=True, or EDGE_FORCE=1",
             usable=partial(_is_usable, submission),
         )
-        job = same.find_or_submit(
+        return same.find_or_submit(
             cloud,
             progress,
             prepare=lambda: self._sent(submission, cloud, progress),
             create=lambda sent: self._create(submission, cloud, fingerprint, *sent, progress),
             force=force,
         )
-        spec = _spec_of(submission, cloud, job)
-        self.run_id = spec.run_id
-        record = JobRecord(connection.cloud, self.config, spec, job, progress)
-        record.submitted()
-
-        log = _Log(connection, job, progress)
-        follower = JobWaiter(
-            api=CUSTOM_JOBS,
-            connection=connection,
-            progress=progress,
-            timeout=submission.settings.training_timeout_seconds,
-            on_interrupt=on_interrupt,
-            choose=console.choose,
-            later="train again to follow it",
-            on_look=lambda _: log.pass_on(),
-        )
-        try:
-            if not job.done:
-                job = follower.follow(job)
-        except KeyboardInterrupt:
-            record.interrupted()
-            raise
-        if job.state != "SUCCEEDED":
-            last_lines = log.rest()
-            record.failed(job, last_lines)
-            raise _failure(job, last_lines)
-        trained = self._take(connection, job, spec, progress)
-        record.succeeded(trained)
-        return trained.metrics
 
     def _sent(self, submission: Submission, cloud: Cloud, progress: Progress) -> tuple[TrainingSpec, JobPlan]:
         """Send what a job needs; return its specification and its plan."""
@@ -203,12 +203,12 @@ class TrainingJob:
             progress.step(page)
         return job
 
-    def _take(self, connection: ReconnectingCloud, job: Job, spec: TrainingSpec, progress: Progress) -> TrainedModel:
+    def _take(self, session: JobSession, job: Job, spec: TrainingSpec) -> TrainedModel:
         """Bring the results of a job that succeeded into the model's folder, and its model into the registry."""
-        progress.step("fetching artifact and metrics")
-        connection.ask(lambda cloud: storage.download_folder(cloud, spec.output_uri, self.staging))
+        session.progress.step("fetching artifact and metrics")
+        session.connection.ask(lambda cloud: storage.download_folder(cloud, spec.output_uri, self.staging))
         results = read_results(self.staging)
-        version = self._registered(connection, job, spec, progress)
+        version = self._registered(session, job, spec)
         trained = self._trained(
             results,
             spec.provenance,
@@ -218,14 +218,12 @@ class TrainingJob:
             labels=dict(job.labels),
         )
         publish(results, self.model_folder, trained)
-        progress.step(f"trained `{self.model_name}`: version {version.version} in the registry")
+        session.progress.step(f"trained `{self.model_name}`: version {version.version} in the registry")
         return trained
 
-    def _registered(
-        self, connection: ReconnectingCloud, job: Job, spec: TrainingSpec, progress: Progress
-    ) -> ModelVersion:
+    def _registered(self, session: JobSession, job: Job, spec: TrainingSpec) -> ModelVersion:
         """Return the version of this run in the registry; it is put there unless an interrupted training did so."""
-        found = connection.ask(lambda cloud: model_upload.find(cloud, self.model_name, spec.run_id))
+        found = session.connection.ask(lambda cloud: model_upload.find(cloud, self.model_name, spec.run_id))
         if found is not None:
             return found
         wanted = ModelUpload(
@@ -235,8 +233,8 @@ class TrainingJob:
             labels=job.labels,
             description=spec.description(),
         )
-        progress.step("uploading the model to the registry")
-        return connection.ask(lambda cloud: model_upload.register(cloud, self.config, wanted, progress))
+        session.progress.step("uploading the model to the registry")
+        return session.connection.ask(lambda cloud: model_upload.register(cloud, self.config, wanted, session.progress))
 
     def _trained(self, results: Results, made_from: Provenance, **more: Any) -> TrainedModel:
         return made_from.model_copy(update={"environment": results.environment}).into(
@@ -269,10 +267,9 @@ def _is_usable(submission: Submission, cloud: Cloud, job: Job) -> bool:
 class _Log:
     """Passes on what a job prints, and keeps the last lines for its error."""
 
-    def __init__(self, connection: ReconnectingCloud, job: Job, progress: Progress):
-        self._connection = connection
+    def __init__(self, session: JobSession, job: Job):
+        self._session = session
         self._log = JobLog(job.job_id)
-        self._progress = progress
         self._last: deque[str] = deque(maxlen=_LAST_LINES)
         self._complained = False
 
@@ -280,8 +277,8 @@ class _Log:
         """Print the new lines and say whether there were any; a log that cannot be read stops no training."""
         found = False
         try:
-            for line in self._log.new_lines(self._connection.cloud):
-                self._progress.log(line.text)
+            for line in self._log.new_lines(self._session.cloud):
+                self._session.progress.log(line.text)
                 if line.text.strip():
                     self._last.append(line.text)
                 found = True
@@ -289,7 +286,7 @@ class _Log:
             pass  # the next look at the job says so
         except EdgeError as error:
             if not self._complained:
-                self._progress.step(f"the job's log cannot be read: {error}")
+                self._session.progress.step(f"the job's log cannot be read: {error}")
             self._complained = True
         return found
 

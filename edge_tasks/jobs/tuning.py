@@ -7,9 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from edge_tasks import console
 from edge_tasks.cloud import storage, tuning_jobs
-from edge_tasks.cloud.client import Cloud, connect
+from edge_tasks.cloud.client import Cloud
 from edge_tasks.cloud.jobs import JobPlan, console_page
 from edge_tasks.cloud.tuning_jobs import TUNING_JOBS, Trial, TuningJob
 from edge_tasks.domain.config import EdgeConfig
@@ -21,7 +20,7 @@ from edge_tasks.errors import ConfigError, TrainingError
 from edge_tasks.jobs.once import SameJob
 from edge_tasks.jobs.run_script import SCRIPT
 from edge_tasks.jobs.submit import Submission
-from edge_tasks.jobs.waiter import JobWaiter, ReconnectingCloud
+from edge_tasks.jobs.waiter import JobSession, JobWaiter
 from edge_tasks.repo import layout
 from edge_tasks.repo.params_yaml import read_parameters, write_parameters
 from edge_tasks.repo.tune_yaml import read_ranges
@@ -52,20 +51,19 @@ class Tuning:
         self._ranges: Ranges = read_ranges(self._folder, self._parameters)
         self._commit = git.head(root, besides=dvc.outputs(root))
 
-    def run(self, progress: Progress, on_interrupt: str, *, force: bool = False) -> list[Trial]:
+    def run(self, session: JobSession, *, force: bool = False) -> list[Trial]:
         """Run the trials and return those that succeeded, the best one first, then the others.
 
         The very same search is followed when it runs already, and not repeated when it has ended, unless `force` is
         set. Raises TrainingError when the job fails.
         """
-        connection = ReconnectingCloud(lambda: connect(self._config, self._root), progress)
-        if not storage.bucket_exists(connection.cloud):
-            raise TrainingError(f"the bucket `{connection.cloud.bucket_name}` does not exist", "invoke init")
+        cloud, progress = session.cloud, session.progress
+        if not storage.bucket_exists(cloud):
+            raise TrainingError(f"the bucket `{cloud.bucket_name}` does not exist", "invoke init")
         submission = Submission(self._config, self._root, self._model_name, SCRIPT)
         fingerprint = submission.fingerprint(
             parameters=self._fixed(), search=self._ranges.specs(), metric=self._ranges.metric, trials=self._trials
         )
-        cloud = connection.cloud
         same = SameJob(
             api=TUNING_JOBS,
             label=layout.TUNING_LABEL,
@@ -83,17 +81,14 @@ class Tuning:
             force=force,
         )
         told: set[str] = set()
-        follower = JobWaiter(
+        waiter = JobWaiter(
+            session=session,
             api=TUNING_JOBS,
-            connection=connection,
-            progress=progress,
             timeout=float(submission.settings.training_timeout_seconds * self._trials),
-            on_interrupt=on_interrupt,
-            choose=console.choose,
             later="tune again to follow it",
             on_look=lambda job: self._tell(job, told, progress),
         )
-        job = follower.follow(job)
+        job = waiter.follow(job)
         if job.state != "SUCCEEDED":
             raise TrainingError(
                 f"the {TUNING_JOBS.noun} {job.job_id} ended as {job.state}: {job.error or 'no reason was given'}",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Generic, TypeAlias, TypeVar
 
 from edge_tasks.cloud.client import Cloud
@@ -64,20 +65,41 @@ class ReconnectingCloud:
 
 
 @dataclass(frozen=True)
+class JobSession:
+    """What all jobs of one command have in common: the way to Google, who is told, and what Ctrl-C does.
+
+    `on_interrupt` is one of `signals`' words, `choose` asks a person (see `console.choose`), and `patience` is the
+    number of seconds for which nothing may answer. Nothing is connected before it is needed.
+    """
+
+    connect: Callable[[], Cloud]
+    progress: Progress
+    on_interrupt: str
+    choose: Choose
+    patience: float = PATIENCE
+
+    @cached_property
+    def connection(self) -> ReconnectingCloud:
+        """The connection, for calls that are repeated while nothing answers."""
+        return ReconnectingCloud(self.connect, self.progress, self.patience)
+
+    @property
+    def cloud(self) -> Cloud:
+        """The cloud as it is connected now."""
+        return self.connection.cloud
+
+
+@dataclass(frozen=True)
 class JobWaiter(Generic[_Job]):
     """Waits for the end of one job.
 
-    `timeout` is the job's own limit in seconds. `on_interrupt` is one of `interrupts`' words, `choose` asks a person
-    (see `console.choose`), and `later` tells how to come back to a job that goes on. `on_look` is called with each
-    state of the job, and says whether it showed something new.
+    `timeout` is the job's own limit in seconds, and `later` tells how to come back to a job that goes on. `on_look` is
+    called with each state of the job, and says whether it showed something new.
     """
 
+    session: JobSession
     api: JobApi[_Job]
-    connection: ReconnectingCloud
-    progress: Progress
     timeout: float
-    on_interrupt: str
-    choose: Choose
     later: str
     on_look: Callable[[_Job], bool] = lambda _: False
 
@@ -99,57 +121,57 @@ class JobWaiter(Generic[_Job]):
             news = self.on_look(job)
             if job.done:
                 if state:
-                    self.progress.step(f"{self._name(job)}: {job.state.lower()}{self._after(started)}")
+                    self.session.progress.step(f"{self._name(job)}: {job.state.lower()}{self._after(started)}")
                 return job
             if job.state != state:
                 state, news = job.state, True
-                self.progress.step(f"{self._name(job)}: {state.lower()}")
+                self.session.progress.step(f"{self._name(job)}: {state.lower()}")
             now = time.monotonic()
             if state == "RUNNING" and running_since is None:
                 running_since = now
             self._check_limit(job, now, started, running_since)
-            self.progress.waiting(f"{self._name(job)}: {state.lower()}", now - started)
+            self.session.progress.waiting(f"{self._name(job)}: {state.lower()}", now - started)
             pause = _SHORT_PAUSE if news else min(pause * 1.2, _LONG_PAUSE)
             time.sleep(pause)
             job = self._look(job)
 
     def _look(self, job: _Job) -> _Job:
-        return self.connection.ask(lambda cloud: self.api.get(cloud, job.name))
+        return self.session.connection.ask(lambda cloud: self.api.get(cloud, job.name))
 
     def _check_limit(self, job: _Job, now: float, started: float, running_since: float | None) -> None:
         limit = _QUEUE_LIMIT if running_since is None else self.timeout + _OVERRUN
         if now - (running_since or started) > limit:
-            self.connection.ask(lambda cloud: self.api.cancel(cloud, job.name))
+            self.session.connection.ask(lambda cloud: self.api.cancel(cloud, job.name))
             raise CloudError(f"{self._name(job)} did not end within {duration(limit)} and was cancelled")
 
     def _interrupted(self, job: _Job, interrupt: KeyboardInterrupt) -> None:
-        decision = self.on_interrupt
+        decision = self.session.on_interrupt
         if decision == ASK:
             decision = CANCEL if isinstance(interrupt, TerminatedError) else self._ask(job)
         if decision == LEAVE:
-            self.progress.step(f"{self._name(job)} goes on; {self.later}")
+            self.session.progress.step(f"{self._name(job)} goes on; {self.later}")
             return
-        self.progress.step(f"cancelling {self._name(job)}")
+        self.session.progress.step(f"cancelling {self._name(job)}")
         try:
             self._cancel(job)
         except EdgeError as error:
-            self.progress.step(f"{error.problem}; {self._name(job)} may go on")
+            self.session.progress.step(f"{error.problem}; {self._name(job)} may go on")
 
     def _ask(self, job: _Job) -> str:
         """Ask what is to become of `job`. Without a terminal it is cancelled, and so it is by a second Ctrl-C."""
-        self.progress.step(f"{self._name(job)} still runs")
+        self.session.progress.step(f"{self._name(job)} still runs")
         try:
-            return self.choose("leave it, or cancel it?", (LEAVE, CANCEL), _ANSWER_LIMIT) or CANCEL
+            return self.session.choose("leave it, or cancel it?", (LEAVE, CANCEL), _ANSWER_LIMIT) or CANCEL
         except KeyboardInterrupt:
             return CANCEL
 
     def _cancel(self, job: _Job) -> None:
-        self.api.cancel(self.connection.cloud, job.name)
+        self.api.cancel(self.session.cloud, job.name)
         deadline = time.monotonic() + _CANCEL_LIMIT
         while not job.done and time.monotonic() < deadline:
             time.sleep(0.2)
-            job = self.api.get(self.connection.cloud, job.name)
-        self.progress.step(f"{self._name(job)}: {job.state.lower()}")
+            job = self.api.get(self.session.cloud, job.name)
+        self.session.progress.step(f"{self._name(job)}: {job.state.lower()}")
 
     def _name(self, job: _Job) -> str:
         return f"{self.api.noun} {job.job_id}"

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from invoke.exceptions import Exit
 
-from edge_tasks.tasks._repository import repository
+from edge_tasks.tasks._repository import Repository, repository
 from edge_tasks.tasks._task import NAME_HELP, task
+
+if TYPE_CHECKING:
+    from edge_tasks.console import Console
+    from edge_tasks.jobs.waiter import JobSession
 
 _INTERRUPT = {"on_interrupt": "what Ctrl-C does to the job: ask (on a terminal), cancel or leave"}
 
@@ -70,13 +74,12 @@ def tune(
     """Search the ranges in the model's tune.yaml for better parameters, and print the trials, best first."""
     from edge_tasks.console import Console, print_table
     from edge_tasks.jobs.tuning import Tuning, shown
-    from edge_tasks.tools import signals
 
     here = repository()
     name, _ = here.config.model(name)
     tuning = Tuning(here.config, here.root, name, trials=trials, parallel=parallel)
     with Console() as console:
-        found = tuning.run(console, signals.on_interrupt(on_interrupt), force=force)
+        found = tuning.run(_session(here, console, on_interrupt), force=force)
         columns, rows = tuning.table(found)
         print_table(columns, rows)
         if write:
@@ -107,27 +110,27 @@ def predict_batch(
     """Predict every instance of a file with a batch prediction job; no endpoint is needed."""
     from pathlib import Path
 
-    from edge_tasks.cloud.client import connect
-    from edge_tasks.console import Console, choose, print_result
+    from edge_tasks.console import Console, print_result
     from edge_tasks.jobs import batch_prediction
-    from edge_tasks.tools import signals
 
     here = repository()
     name, _ = here.config.model(name)
     with Console() as console:
+        session = _session(here, console, on_interrupt)
         outcome = batch_prediction.predict_batch(
-            lambda: connect(here.config, here.root),
-            here.config,
-            here.root,
-            name,
-            Path(input),
-            Path(output),
-            console,
-            signals.on_interrupt(on_interrupt),
-            choose,
-            force=force,
+            session, here.config, here.root, name, Path(input), Path(output), force=force
         )
         console.step(f"predicted {outcome.successful} instances; {outcome.failed} failed")
         if outcome.errors:
             console.step(f"those that failed, and why: {outcome.errors}")
     print_result(str(outcome.output))
+
+
+def _session(here: Repository, console: Console, on_interrupt: str | None) -> JobSession:
+    """Return what the jobs of a task have in common. Raises ConfigError when `on_interrupt` is no word for Ctrl-C."""
+    from edge_tasks.cloud.client import connect
+    from edge_tasks.console import choose
+    from edge_tasks.jobs.waiter import JobSession
+    from edge_tasks.tools import signals
+
+    return JobSession(lambda: connect(here.config, here.root), console, signals.on_interrupt(on_interrupt), choose)

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 _ID_HELP = "the run's id, or its beginning"
 _IDS_HELP = "ids of runs, or their beginnings, with commas between them"
 
-# Rows of a table that nobody asked to be longer, and garbage that is named one by one.
-_DEFAULT_LIMIT, _MOST_GARBAGE = 50, 10
+# Rows of a table that nobody asked to be longer, and unreadable objects that are named one by one.
+_DEFAULT_LIMIT, _MOST_UNREADABLE = 50, 10
 
 
 @task(
@@ -195,10 +195,10 @@ def _runs(here: Repository) -> list[RunSummary]:
 
     _send_kept(here)
     listing = list_runs(here.cloud, here.config)
-    for uri, reason in list(listing.garbage.items())[:_MOST_GARBAGE]:
+    for uri, reason in list(listing.unreadable.items())[:_MOST_UNREADABLE]:
         print_warning(f"skipped {uri}: {reason}")
-    if len(listing.garbage) > _MOST_GARBAGE:
-        print_warning(f"skipped {len(listing.garbage) - _MOST_GARBAGE} more objects that are no records of runs")
+    if len(listing.unreadable) > _MOST_UNREADABLE:
+        print_warning(f"skipped {len(listing.unreadable) - _MOST_UNREADABLE} more objects that are no records of runs")
     return listing.runs
 
 

@@ -23,7 +23,7 @@ from typing import Any
 from edge_tasks.domain.json_values import plain
 from edge_tasks.tracking.backend import TrackingBackend
 from edge_tasks.tracking.uploader import END_LIMIT
-from edge_tasks.tracking.uploader_process import END, JOURNAL_FILE, tell
+from edge_tasks.tracking.uploader_process import END, EVENTS_FILE, tell
 
 # The recorder's END_LIMIT, and seconds to start, to tell mirrors and to keep what the bucket did not take.
 _LONGEST_END = END_LIMIT + 15.0
@@ -38,13 +38,13 @@ _LONGEST_RESULT = 10_000
 
 
 class EventLog:
-    """One run's journal, and the process that reads it. Raises OSError when one of them cannot be."""
+    """One run's events in a file, and the process that reads it. Raises OSError when one of them cannot be."""
 
-    def __init__(self, place: TrackingBackend, model_name: str, run_id: str, begin: Mapping[str, Any]):
+    def __init__(self, backend: TrackingBackend, model_name: str, run_id: str, begin: Mapping[str, Any]):
         self._run_id = run_id
         self._folder = Path(tempfile.mkdtemp(prefix="edge-run-"))
         self.output = self._folder / "output.txt"
-        self._file = (self._folder / JOURNAL_FILE).open("ab", buffering=0)
+        self._file = (self._folder / EVENTS_FILE).open("ab", buffering=0)
         self._unwritten = b""
         self._full = False
         self._restarts = 0
@@ -52,8 +52,8 @@ class EventLog:
         self._process_id = os.getpid()
         self._put(
             {
-                "root": str(place.root),
-                "in_job": place.in_job,
+                "root": str(backend.root),
+                "in_job": backend.in_job,
                 "model_name": model_name,
                 "run_id": run_id,
                 "output": str(self.output),
@@ -117,7 +117,7 @@ class EventLog:
             self._recorder.wait(_HURRY)
 
     def _restart(self) -> None:
-        """Put another recorder in the place of one that was killed. The journal is still whole."""
+        """Put another recorder in the place of one that was killed. The event log is still whole."""
         if self._recorder.stdin:
             self._recorder.stdin.close()
         self._recorder = self._started()

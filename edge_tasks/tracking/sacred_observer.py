@@ -32,20 +32,20 @@ _LONGEST_INTERVAL = 30.0
 
 
 class EventObserver(RunObserver):  # type: ignore[misc]
-    """Writes what Sacred tells of a run into its journal."""
+    """Writes what Sacred tells of a run into its event log."""
 
-    def __init__(self, journal: EventLog):
-        self._journal = journal
+    def __init__(self, events: EventLog):
+        self._events = events
 
     def log_metrics(self, metrics_by_name: Mapping[str, Any], info: Any) -> None:
         """Take what Sacred has collected since the last time."""
         del info
-        self._journal.log(metrics_by_name)
+        self._events.log(metrics_by_name)
 
     def heartbeat_event(self, info: Any, captured_out: str, beat_time: datetime, result: Any) -> None:
         """See to it that somebody records the run."""
         del info, captured_out, beat_time, result
-        self._journal.keep_recorded()
+        self._events.keep_recorded()
 
     def completed_event(self, stop_time: datetime, result: Any) -> None:
         """Write the end of a run that went well."""
@@ -62,16 +62,16 @@ class EventObserver(RunObserver):  # type: ignore[misc]
 
     def join(self) -> None:
         """Wait until everything is written, for a limited time."""
-        self._journal.end()
+        self._events.end()
 
     def _end(self, moment: datetime, **changes: Any) -> None:
         # Sacred's times are UTC and do not say so.
-        self._journal.note(ended=moment.replace(tzinfo=timezone.utc), **changes)
+        self._events.note(ended=moment.replace(tzinfo=timezone.utc), **changes)
 
 
 @contextlib.contextmanager
 def recorded(
-    run: Run, run_id: str, model_name: str, place: TrackingBackend, facts: Mapping[str, Any]
+    run: Run, run_id: str, model_name: str, backend: TrackingBackend, facts: Mapping[str, Any]
 ) -> Iterator[Callable[..., None]]:
     """Record the Sacred `run`, whose main function is the block, with its output.
 
@@ -89,16 +89,16 @@ def recorded(
         "interval": interval,
     }
     try:
-        journal = EventLog(place, model_name, run_id, begin)
+        events = EventLog(backend, model_name, run_id, begin)
     except OSError as error:
         tell(f"the run {run_id} is not recorded: {error}")
         yield lambda **_: None
         return
-    run.observers.append(EventObserver(journal))
-    if wants_mongo(place.config):
-        run.observers.append(MongoEvents(run, run_id, _mongo_address(place), journal.output, tell))
-    with _captured(run, journal.output):
-        yield journal.note
+    run.observers.append(EventObserver(events))
+    if wants_mongo(backend.config):
+        run.observers.append(MongoEvents(run, run_id, _mongo_address(backend), events.output, tell))
+    with _captured(run, events.output):
+        yield events.note
 
 
 _warn_if_unobserved = Run.warn_if_unobserved
@@ -130,10 +130,10 @@ def _captured(run: Run, output: Path) -> Iterator[None]:
         yield
 
 
-def _mongo_address(place: TrackingBackend) -> Callable[[], str]:
+def _mongo_address(backend: TrackingBackend) -> Callable[[], str]:
     """Return what gets the address of the MongoDB that runs are to be in, too."""
-    secret = place.config.experiments.mongo_uri_secret or ""
-    return lambda: os.environ.get(URI_VARIABLE) or read_secret(place.cloud(), secret)
+    secret = backend.config.experiments.mongo_uri_secret or ""
+    return lambda: os.environ.get(URI_VARIABLE) or read_secret(backend.cloud(), secret)
 
 
 def _host(run: Run) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """The process that records one training: `python -m edge_tasks.tracking.uploader_process FOLDER PID_OF_THE_TRAINING`.
 
 It is a process of its own so that loading Google's client and writing take nothing from the training's interpreter, and
-so that somebody is left to say that a training was killed. The training appends lines of JSON to FOLDER/journal.jsonl
-(see `edge_tasks.tracking.event_log`), which are read here every second. Whichever of the two is killed, the journal is
+so that somebody is left to say that a training was killed. The training appends lines of JSON to FOLDER/events.jsonl
+(see `edge_tasks.tracking.event_log`), which are read here every second. Whichever of the two is killed, the log is
 there. What a full disk did not take of it comes through stdin, as does the word that the training is over.
 """
 
@@ -26,13 +26,13 @@ from edge_tasks.repo.edge_yaml import load_config
 from edge_tasks.tracking.backend import TrackingBackend
 from edge_tasks.tracking.uploader import Uploader
 
-JOURNAL_FILE = "journal.jsonl"
+EVENTS_FILE = "events.jsonl"
 
 # What the training says last, through stdin.
 END = b"end\n"
 _STDIN, _CHUNK = 0, 1 << 16
 
-# Seconds between two looks into the journal.
+# Seconds between two looks into the event log.
 _LOOK = 1.0
 
 # Seconds in which the last output of a killed training reaches its file.
@@ -42,12 +42,12 @@ _KILLED = "the process of the training ended without a word: killed, or out of m
 
 
 def main() -> None:
-    """Record the training whose journal is in the folder that the arguments name."""
+    """Record the training whose event log is in the folder that the arguments name."""
     folder, training = Path(sys.argv[1]), int(sys.argv[2])
     # Whoever ends the training with all its processes still wants to know what became of it.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
-    lines = _Journal(folder / JOURNAL_FILE).lines(training)
+    lines = _Events(folder / EVENTS_FILE).lines(training)
     begin = next(lines, None)
     if begin is None:
         return  # the disk was full, and the training ended before there was room
@@ -81,7 +81,7 @@ def tell(text: str) -> None:
         sys.stderr.flush()
 
 
-class _Journal:
+class _Events:
     """What the training writes: lines in a file, and perhaps the last of them, and END, through stdin."""
 
     def __init__(self, path: Path):
@@ -115,10 +115,10 @@ class _Journal:
 
 
 def _begun(begin: Mapping[str, Any]) -> Uploader:
-    """Return the recording that the first line of a journal asks for, which has begun."""
+    """Return the recording that the first line of an event log asks for, which has begun."""
     root, run_id, model_name = Path(begin["root"]), begin["run_id"], begin["model_name"]
     begun, facts = begin["begun"], begin["facts"]
-    place = TrackingBackend(load_config(root), root, in_job=begin["in_job"])
+    backend = TrackingBackend(load_config(root), root, in_job=begin["in_job"])
 
     def first(before: RunRecord | None) -> RunRecord:
         if before is None:
@@ -132,12 +132,12 @@ def _begun(begin: Mapping[str, Any]) -> Uploader:
         model_name,
         run_id,
         Path(begin["output"]),
-        place.store,
+        backend.store,
         first,
         tell,
         begin["interval"],
-        place.mirror(run_id, tell),
-        place.kept(),
+        backend.mirror(run_id, tell),
+        backend.kept(),
     )
     recording.start({name: Path(path) for name, path in begin["sources"].items()})
     return recording

@@ -128,7 +128,7 @@ def recorded(repository: Repository) -> list[Run]:
     config = load_config(repository.root, {})
     cloud = connect(config, repository.root)
     listing = list_runs(cloud, config)
-    assert listing.garbage == {}
+    assert listing.unreadable == {}
     return [load_run(cloud, config, run.model_name, run.run_id) for run in reversed(listing.runs)]
 
 
@@ -304,7 +304,7 @@ def test_processes_that_a_training_forked_neither_hold_its_record_up_nor_write_i
 
 
 def test_a_full_disk_stops_neither_a_training_nor_its_record(repository: Repository, tmp_path: Path) -> None:
-    """The journal may grow to so many bytes and no further, as on a full disk."""
+    """The event log may grow to so many bytes and no further, as on a full disk."""
     result = train(repository, "with", "do=full")
     assert result.returncode == 0, result.stderr
     assert "cannot be recorded for now: [Errno 27] File too large" in result.stderr

@@ -55,7 +55,7 @@ class BucketRecords:
         self._model_name = model_name
         self._runs = RunStore(cloud, config)
         self._known: dict[tuple[str, str], RunSummary] = {}
-        self._garbage: dict[str, str] = {}
+        self._unreadable: dict[str, str] = {}
         self._whole_at: float | None = None
         self._reading = threading.Lock()
 
@@ -66,10 +66,10 @@ class BucketRecords:
         return {"bucket": uri, "models": names, "warning": self._warning()}
 
     def _warning(self) -> dict[str, str] | None:
-        if not self._garbage:
+        if not self._unreadable:
             return None
-        name, reason = next(iter(self._garbage.items()))
-        others = f", and {len(self._garbage) - 1} more like it" if len(self._garbage) > 1 else ""
+        name, reason = next(iter(self._unreadable.items()))
+        others = f", and {len(self._unreadable) - 1} more like it" if len(self._unreadable) > 1 else ""
         return {"problem": f"{name} is no run: {reason}{others}", "hint": "remove what does not belong there"}
 
     def rows(self) -> Iterable[Row]:
@@ -96,7 +96,7 @@ class BucketRecords:
     def _read_all(self) -> None:
         listing = self._runs.list(self._model_name)
         self._known = {(run.model_name, run.run_id): run for run in listing.runs}
-        self._garbage = listing.garbage
+        self._unreadable = listing.unreadable
         self._whole_at = time.monotonic()
 
     def _read_youngest(self) -> None:
