@@ -11,7 +11,7 @@ What is not as on Vertex AI, on purpose or so far:
   fail when there is no engine (the way to Docker was tried with a stand-in for its program, not with an engine);
 - containers share the network of this machine, so a model's must listen on the port in AIP_HTTP_PORT, which is the one
   of its container_spec only when that is free;
-- nothing is installed: `pip install` in a local job unpacks local archives and checks names;
+- nothing is downloaded: `pip install` in a local job unpacks or builds local archives and checks names;
 - below `/gcs` a job finds copies of what its command and variables name there, and what it writes is uploaded when it
   ends; in a local job only paths in its command and variables lead there, since there is no such folder;
 - all replicas of a job run on this machine; a replica that fails fails the job, without a retry; machine types,
