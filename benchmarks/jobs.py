@@ -31,7 +31,7 @@ def measure(laboratory: Laboratory) -> Iterator[Row]:
     cloud = connect(load_config(laboratory.repository), laboratory.repository)
     script = laboratory.folder / f"{MODULE}.py"
     script.write_text(SCRIPT, encoding="utf-8")
-    cloud.bucket.blob(PACKAGE).upload_from_string(_package(), retry=cloud.retry)
+    cloud.objects.write(PACKAGE, _package())
     directly = laboratory.runner(sys.executable, str(script))
     as_package = _package_runner(cloud)
     command, package, direct = compared(

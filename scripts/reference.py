@@ -1,20 +1,23 @@
-"""Print docs/reference.md: every task with its options, and every key of edge.yaml, as the code has them."""
+"""Print docs/reference.md from the code: tasks with their options, keys of edge.yaml, and what train.py imports."""
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Iterator
 from typing import Any
 
 from invoke.parser.context import ParserContext
 
+import edge_tasks.training
+import edge_tasks.training.sklearn
 from edge_tasks.domain.config import json_schema
 from edge_tasks.tasks import namespace
 
 HEAD = """\
 # Reference
 
-Written by `make reference` from the tasks and from edge.yaml's schema.
+Written by `make reference` from the tasks, from edge.yaml's schema, and from what `edge_tasks.training` holds.
 
 ## Tasks
 
@@ -28,6 +31,29 @@ SETTINGS = """
 `invoke config.show` prints all keys as the tasks see them, and `invoke config.schema` the JSON Schema, for
 editors. The variable `EDGE_TARGET` overrides `target`.
 """
+
+
+TRAINING = """
+## train.py
+"""
+
+
+def training() -> Iterator[str]:
+    """Yield the section of each name that a train.py may import, with its signature and its documentation."""
+    names = [(edge_tasks.training, name) for name in edge_tasks.training.__all__]
+    for module, name in [*names, (edge_tasks.training.sklearn, "save_results")]:
+        what = getattr(module, name)
+        yield f"\n### {module.__name__}.{name}\n"
+        if not inspect.isclass(what):
+            signature = str(inspect.signature(what)).replace("'", "")
+            yield f"```python\n{name}{signature}\n```\n"
+        yield str(inspect.getdoc(what))
+        if inspect.isclass(what):
+            yield "\n| | |\n|---|---|"
+            for member, value in vars(what).items():
+                if not member.startswith("_"):
+                    call = "()" if callable(value) else ""
+                    yield f"| `{member}{call}` | {cell(inspect.getdoc(getattr(what, member)))} |"
 
 
 def tasks() -> Iterator[str]:
@@ -115,7 +141,7 @@ def cell(text: str | None) -> str:
 
 def main() -> None:
     """Print the page."""
-    lines = [HEAD.rstrip(), *tasks(), SETTINGS.rstrip(), *settings()]
+    lines = [HEAD.rstrip(), *tasks(), SETTINGS.rstrip(), *settings(), TRAINING.rstrip(), *training()]
     sys.stdout.write("\n".join(lines) + "\n")
 
 

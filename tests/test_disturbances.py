@@ -73,7 +73,7 @@ class Laboratory:
         if trained is None:
             return
         cloud = self.cloud
-        job = jobs.get_job(cloud, trained["job"])
+        job = jobs.CUSTOM_JOBS.get(cloud, trained["job"])
         assert job.state == "SUCCEEDED"
         assert job.labels["edge-run"] == trained["run_id"]
         assert folder_sha256(self.folder / "model") == trained["artifact_sha256"]
@@ -94,7 +94,7 @@ class Laboratory:
         return runs
 
     def jobs(self) -> list[jobs.Job]:
-        return jobs.find_jobs(self.cloud, "edge-model", "hello-world")
+        return jobs.CUSTOM_JOBS.find(self.cloud, "edge-model", "hello-world")
 
     def processes(self, words: str) -> list[psutil.Process]:
         found = []

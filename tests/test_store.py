@@ -17,7 +17,8 @@ import pytest
 
 from edge_tasks.cloud import state_store as store_module
 from edge_tasks.cloud.client import Cloud, connect
-from edge_tasks.cloud.state_store import StateStore
+from edge_tasks.cloud.object_lock import ObjectLock
+from edge_tasks.cloud.state_store import LockHolder, StateStore
 from edge_tasks.domain.state import KEPT_CHANGES, KEPT_DEPLOYMENTS, Deployment, EdgeState
 from edge_tasks.errors import StateError, StateLockedError
 from edge_tasks.repo.edge_yaml import load_config
@@ -92,7 +93,7 @@ def test_only_one_holds_the_lock_and_the_other_learns_who(store: StateStore, clo
     with store.locked():
         with pytest.raises(StateLockedError) as caught, StateStore(cloud).locked():
             pytest.fail("two holders")
-        assert f"(process {store_module._myself().pid})" in caught.value.problem
+        assert f"(process {os.getpid()})" in caught.value.problem
         assert caught.value.hint == "try again later"
 
 
@@ -101,7 +102,8 @@ import os, sys
 from pathlib import Path
 from edge_tasks.cloud.client import connect
 from edge_tasks.repo.edge_yaml import load_config
-from edge_tasks.cloud.state_store import StateStore
+from edge_tasks.cloud.object_lock import ObjectLock
+from edge_tasks.cloud.state_store import LockHolder, StateStore
 from tests.test_store import one_more
 
 root = Path(sys.argv[1])
@@ -249,10 +251,11 @@ def test_a_lock_that_was_removed_while_held_stops_the_next_write(store: StateSto
 def test_a_lock_that_somebody_else_took_meanwhile_stops_the_next_write_and_stays_theirs(
     store: StateStore, cloud: Cloud
 ) -> None:
-    theirs = dataclasses.replace(store_module._myself(), owner="grace", token="another")
+    other = ObjectLock(cloud.objects, LOCK_OBJECT)
+    theirs = LockHolder("grace", "another-host", 1, "invoke", "2026-11-22T20:46:55Z", other.token)
     with pytest.raises(StateError, match="the lock was removed"), store.locked() as locked:
         store.unlock()
-        assert StateStore(cloud)._create_lock(theirs)
+        assert other.take(json.dumps(dataclasses.asdict(theirs)).encode())
         locked.save(one_more(locked.state))
     held = store.holder()
     assert held is not None
@@ -262,11 +265,9 @@ def test_a_lock_that_somebody_else_took_meanwhile_stops_the_next_write_and_stays
 def test_a_lock_that_was_renewed_is_still_our_own(store: StateStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store_module, "RENEW_INTERVAL", 0.02)
     with store.locked() as locked:
-        created = store._held_by(locked._mine)
         time.sleep(0.5)
         locked.check()
         locked.save(one_more(locked.state))
-    assert created is not None
     assert store.holder() is None
 
 
@@ -300,12 +301,12 @@ def test_an_upload_whose_answer_was_lost_is_known_as_our_own(store: StateStore) 
     assert store._save(state, 0) == first
 
 
-def test_a_lock_whose_answer_was_lost_is_known_as_our_own(store: StateStore) -> None:
-    mine = store_module._myself()
-    assert store._create_lock(mine)
-    assert store._create_lock(mine)
-    assert not store._create_lock(dataclasses.replace(mine, token="another"))
-    assert json.loads(store._cloud.bucket.blob(LOCK_OBJECT).download_as_bytes())["token"] == mine.token
+def test_a_lock_whose_answer_was_lost_is_known_as_our_own(cloud: Cloud) -> None:
+    mine = ObjectLock(cloud.objects, LOCK_OBJECT)
+    assert mine.take(b"mine")
+    assert mine.take(b"mine")
+    assert not ObjectLock(cloud.objects, LOCK_OBJECT).take(b"theirs")
+    assert cloud.bucket.blob(LOCK_OBJECT).download_as_bytes() == b"mine"
 
 
 @pytest.mark.parametrize("garbage", [b"", b"{", b"[]", b"\xff"])

@@ -25,7 +25,6 @@ from edge_tasks.cloud import jobs
 from edge_tasks.cloud.client import Cloud, connect
 from edge_tasks.domain.progress import Silence
 from edge_tasks.errors import CloudError
-from edge_tasks.jobs.training import CUSTOM_JOB
 from edge_tasks.jobs.waiter import JobWaiter, ReconnectingCloud
 from edge_tasks.repo.edge_yaml import load_config
 from edge_tasks.tools.signals import CANCEL
@@ -172,8 +171,8 @@ class TestTheSameTrainingAgain:
         restarted = cloud.jobs.create_custom_job(
             parent=cloud.parent, custom_job={"display_name": "again", "job_spec": job.job_spec}
         )
-        wait_for(lambda: jobs.get_job(cloud, restarted.name).done)
-        assert jobs.get_job(cloud, restarted.name).state == "SUCCEEDED"
+        wait_for(lambda: jobs.CUSTOM_JOBS.get(cloud, restarted.name).done)
+        assert jobs.CUSTOM_JOBS.get(cloud, restarted.name).state == "SUCCEEDED"
         assert generations() == before
 
 
@@ -295,7 +294,7 @@ class TestFailing:
         message = cloud.jobs.create_custom_job(
             parent=cloud.parent, custom_job={"display_name": "sleeper", "job_spec": spec}
         )
-        job = follower(cloud, timeout=1.0).follow(jobs.get_job(cloud, message.name))
+        job = follower(cloud, timeout=1.0).follow(jobs.CUSTOM_JOBS.get(cloud, message.name))
         assert (job.state, job.error) == ("FAILED", "The job has exceeded its timeout of 1 s and was stopped.")
 
     def test_a_job_that_overruns_what_the_service_promised_is_cancelled(
@@ -308,15 +307,15 @@ class TestFailing:
         self_interrupted = TestInterrupting().interrupt(process)
         assert "goes on" in self_interrupted
         cloud = cloud_of(repository)
-        (job,) = jobs.find_jobs(cloud, "edge-model", "hello-world")
+        (job,) = jobs.CUSTOM_JOBS.find(cloud, "edge-model", "hello-world")
         with pytest.raises(CloudError, match="did not end within 1 s and was cancelled"):
             follower(cloud, timeout=0.5).follow(job)
-        wait_for(lambda: jobs.get_job(cloud, job.name).state == "CANCELLED")
+        wait_for(lambda: jobs.CUSTOM_JOBS.get(cloud, job.name).state == "CANCELLED")
 
 
 def follower(cloud: Cloud, timeout: float) -> JobWaiter[jobs.Job]:
     return JobWaiter(
-        kind=CUSTOM_JOB,
+        api=jobs.CUSTOM_JOBS,
         connection=ReconnectingCloud(lambda: cloud, Silence()),
         progress=Silence(),
         timeout=timeout,
@@ -356,7 +355,7 @@ class TestLosing:
         wait_for(reached(gate).exists)
         TestInterrupting().interrupt(process)
         cloud = cloud_of(repository)
-        (job,) = jobs.find_jobs(cloud, "edge-model", "hello-world")
+        (job,) = jobs.CUSTOM_JOBS.find(cloud, "edge-model", "hello-world")
         network.cut()
         patient = follower(cloud, timeout=600.0)
         impatient = ReconnectingCloud(lambda: cloud, Silence(), patience=0.5)

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from edge_tasks.cloud.client import CALL_TIMEOUT, Cloud, sdk_errors
-from edge_tasks.cloud.jobs import Job, job_fields
+from edge_tasks.cloud.client import Cloud
+from edge_tasks.cloud.jobs import Job, JobApi, job_fields
 
 
 @dataclass(frozen=True)
@@ -50,30 +50,7 @@ def create_batch_job(
             "max_replica_count": replica_count,
         },
     }
-    with sdk_errors("start the batch prediction job"):
-        return _job(
-            cloud.jobs.create_batch_prediction_job(parent=cloud.parent, batch_prediction_job=job, timeout=CALL_TIMEOUT)
-        )
-
-
-def get_batch_job(cloud: Cloud, name: str) -> BatchJob:
-    """Return the batch prediction job `name` as it is now."""
-    with sdk_errors(f"look at the batch prediction job {name}"):
-        return _job(cloud.jobs.get_batch_prediction_job(name=name, timeout=CALL_TIMEOUT))
-
-
-def find_batch_jobs(cloud: Cloud, label: str, value: str) -> list[BatchJob]:
-    """Return the batch prediction jobs that carry the label, newest first."""
-    request = {"parent": cloud.parent, "filter": f'labels.{label}="{value}"'}
-    with sdk_errors("look for earlier batch prediction jobs"):
-        found = cloud.jobs.list_batch_prediction_jobs(request=request, timeout=CALL_TIMEOUT)
-        return sorted((_job(message) for message in found), key=lambda job: job.created, reverse=True)
-
-
-def cancel_batch_job(cloud: Cloud, name: str) -> None:
-    """Ask for the end of the batch prediction job `name`, which comes some time later."""
-    with sdk_errors(f"cancel the batch prediction job {name}"):
-        cloud.jobs.cancel_batch_prediction_job(name=name, timeout=CALL_TIMEOUT)
+    return BATCH_JOBS.create(cloud, job)
 
 
 def _job(message: Any) -> BatchJob:
@@ -83,3 +60,6 @@ def _job(message: Any) -> BatchJob:
         failed=int(message.completion_stats.failed_count),
         output_uri=message.output_info.gcs_output_directory,
     )
+
+
+BATCH_JOBS = JobApi("batch prediction job", "batch_prediction_job", _job)

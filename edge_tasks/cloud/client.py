@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import functools
 import gc
+import inspect
 import os
 import warnings
 from collections.abc import Iterator
@@ -17,6 +19,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from edge_tasks.cloud.bucket import Bucket
 from edge_tasks.domain.config import EdgeConfig
 from edge_tasks.errors import CloudError, ConflictError, EdgeError, ForbiddenError, NoAnswerError, NotFoundError
 from edge_tasks.repo.layout import LOCAL_DVC_STORE
@@ -27,7 +30,7 @@ warnings.filterwarnings("ignore", category=FutureWarning, module=r"google\.")
 # As the SDK 2.7 prints them: Vertex AI is a part of Google's "agent platform" now.
 CONSOLE_URL = "https://console.cloud.google.com/agent-platform"
 
-# Without limits a gapic call waits for ever when a server hangs. Seconds.
+# Seconds that one call may take; the clients made here keep to it without being told.
 CALL_TIMEOUT = 60.0
 
 # Seconds for which a call to Cloud Storage is repeated while nothing answers; the library's own 120 s look like a hang.
@@ -68,18 +71,29 @@ class Cloud:
         return self.storage.bucket(self.bucket_name)
 
     @property
-    def retry(self) -> Any:
-        """How calls to Cloud Storage are repeated: pass it as `retry=` to every one."""
+    def storage_limits(self) -> dict[str, Any]:
+        """How long one call to Cloud Storage may take, and for how long it is repeated while nothing answers."""
         from google.cloud.storage.retry import DEFAULT_RETRY
 
-        return DEFAULT_RETRY.with_timeout(RETRY_LIMIT)
+        return {"retry": DEFAULT_RETRY.with_timeout(RETRY_LIMIT), "timeout": CALL_TIMEOUT}
+
+    @cached_property
+    def objects(self) -> Bucket:
+        """The objects in the repository's bucket."""
+        return self.objects_in(self.bucket_name)
+
+    def objects_in(self, bucket_name: str) -> Bucket:
+        """Return the objects in any bucket."""
+        return Bucket(self.storage.bucket(bucket_name), self.storage_limits)
 
     @cached_property
     def session(self) -> Any:
         """A requests Session for calls whose JSON must arrive exactly as it was sent."""
         from google.auth.transport.requests import AuthorizedSession
 
-        return AuthorizedSession(self.credentials)
+        session = AuthorizedSession(self.credentials)
+        session.request = functools.partial(session.request, timeout=CALL_TIMEOUT)
+        return session
 
     @cached_property
     def jobs(self) -> Any:
@@ -104,9 +118,27 @@ class Cloud:
     def _vertex_client(self, name: str) -> Any:
         aiplatform_v1 = _vertex_sdk()
         # REST for both targets: one code path, and gRPC cannot speak to a plain-http server.
-        return getattr(aiplatform_v1, name)(
-            credentials=self.credentials, transport="rest", client_options={"api_endpoint": self.vertex_url}
+        return _Limited(
+            getattr(aiplatform_v1, name)(
+                credentials=self.credentials, transport="rest", client_options={"api_endpoint": self.vertex_url}
+            )
         )
+
+
+class _Limited:
+    """A client whose calls end after CALL_TIMEOUT unless they are given another limit.
+
+    A gapic call that nobody limits waits for ever when a server hangs; here nobody can forget it.
+    """
+
+    def __init__(self, client: Any):
+        self._client = client
+
+    def __getattr__(self, name: str) -> Any:
+        attribute = getattr(self._client, name)
+        if not callable(attribute) or "timeout" not in inspect.signature(attribute).parameters:
+            return attribute
+        return functools.partial(attribute, timeout=CALL_TIMEOUT)
 
 
 def _vertex_sdk() -> Any:

@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from edge_tasks.cloud.client import CALL_TIMEOUT, Cloud, sdk_errors
+from edge_tasks.cloud.client import Cloud, sdk_errors
 from edge_tasks.cloud.operations import OPERATION_LIMIT, begun, take_away, wait
 from edge_tasks.domain.config import ModelConfig
+from edge_tasks.domain.machines import machine_spec
 from edge_tasks.errors import CloudError, NotFoundError
 
 # Seconds. Google takes many minutes to deploy; a local deploy takes one second.
@@ -34,7 +35,7 @@ def create_endpoint(cloud: Cloud, display_name: str, labels: Mapping[str, str]) 
     """Create an endpoint with no model on it."""
     endpoint = {"display_name": display_name, "labels": dict(labels)}
     with sdk_errors(f"create the endpoint `{display_name}`"):
-        operation = cloud.endpoints.create_endpoint(parent=cloud.parent, endpoint=endpoint, timeout=CALL_TIMEOUT)
+        operation = cloud.endpoints.create_endpoint(parent=cloud.parent, endpoint=endpoint)
     return _endpoint(wait(operation, f"the endpoint `{display_name}` to be created", OPERATION_LIMIT))
 
 
@@ -43,7 +44,7 @@ def find_endpoint(cloud: Cloud, labels: Mapping[str, str]) -> Endpoint | None:
     wanted = " AND ".join(f'labels.{key}="{value}"' for key, value in labels.items())
     with sdk_errors("look through the endpoints"):
         request = {"parent": cloud.parent, "filter": wanted}
-        for endpoint in cloud.endpoints.list_endpoints(request=request, timeout=CALL_TIMEOUT):
+        for endpoint in cloud.endpoints.list_endpoints(request=request):
             return _endpoint(endpoint)
     return None
 
@@ -54,7 +55,7 @@ def get_endpoint(cloud: Cloud, name: str) -> Endpoint | None:
 
     with sdk_errors(f"look at the endpoint {name}"):
         try:
-            return _endpoint(cloud.endpoints.get_endpoint(name=name, timeout=CALL_TIMEOUT))
+            return _endpoint(cloud.endpoints.get_endpoint(name=name))
         except NotFound:
             return None
 
@@ -68,10 +69,9 @@ def start_deployment(
     serves; what served before stays deployed until it is undeployed.
     https://cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations.endpoints/deployModel
     """
-    machine: dict[str, Any] = {"machine_type": settings.serving_machine_type}
-    if settings.serving_accelerator_type:
-        machine["accelerator_type"] = settings.serving_accelerator_type
-        machine["accelerator_count"] = settings.serving_accelerator_count
+    machine = machine_spec(
+        settings.serving_machine_type, settings.serving_accelerator_type, settings.serving_accelerator_count
+    )
     deployed_model: dict[str, Any] = {
         "model": model,
         "display_name": display_name,
@@ -85,7 +85,7 @@ def start_deployment(
         deployed_model["service_account"] = settings.serving_service_account
     with sdk_errors(f"deploy `{display_name}`"):
         operation = cloud.endpoints.deploy_model(
-            endpoint=endpoint, deployed_model=deployed_model, traffic_split=dict(traffic), timeout=CALL_TIMEOUT
+            endpoint=endpoint, deployed_model=deployed_model, traffic_split=dict(traffic)
         )
     return str(operation.operation.name)
 
@@ -116,7 +116,7 @@ def cancel_deployment(cloud: Cloud, operation: str, before: Endpoint, model: str
     """
     with sdk_errors("cancel the deployment"):
         # The client's own operation.cancel() over REST fails with a KeyError (google-api-core 2.44).
-        cloud.session.post(f"{cloud.vertex_url}/v1/{operation}:cancel", json={}, timeout=CALL_TIMEOUT)
+        cloud.session.post(f"{cloud.vertex_url}/v1/{operation}:cancel", json={})
     deadline = time.monotonic() + CANCEL_LIMIT
     while deployment_runs(cloud, operation):
         if time.monotonic() > deadline:
@@ -155,7 +155,7 @@ def undeploy_model(
         request["traffic_split"] = dict(traffic)
     take_away(
         f"{deployed_model_id} to be undeployed from {endpoint}",
-        lambda: cloud.endpoints.undeploy_model(request=request, timeout=CALL_TIMEOUT),
+        lambda: cloud.endpoints.undeploy_model(request=request),
     )
 
 
@@ -163,17 +163,13 @@ def set_traffic(cloud: Cloud, endpoint: str, traffic: Mapping[str, int]) -> None
     """Give each deployed model id its percentage of the traffic; those that are not named get none."""
     with sdk_errors(f"change the traffic of {endpoint}"):
         cloud.endpoints.update_endpoint(
-            endpoint={"name": endpoint, "traffic_split": dict(traffic)},
-            update_mask={"paths": ["traffic_split"]},
-            timeout=CALL_TIMEOUT,
+            endpoint={"name": endpoint, "traffic_split": dict(traffic)}, update_mask={"paths": ["traffic_split"]}
         )
 
 
 def delete_endpoint(cloud: Cloud, name: str) -> None:
     """Delete the endpoint `name`, which must have no model on it; it is no error when it is gone already."""
-    take_away(
-        f"the endpoint {name} to be deleted", lambda: cloud.endpoints.delete_endpoint(name=name, timeout=CALL_TIMEOUT)
-    )
+    take_away(f"the endpoint {name} to be deleted", lambda: cloud.endpoints.delete_endpoint(name=name))
 
 
 def predict_url(cloud: Cloud, endpoint: str) -> str:

@@ -1,4 +1,4 @@
-"""Every call to Vertex AI's custom jobs.
+"""Every call to Vertex AI's jobs: those that all kinds have in common, and custom jobs.
 
 Values in, values out: the SDK's classes stay inside this module, and its errors become EdgeError here. Waiting is our
 own (`edge_tasks.jobs.waiter`), because the SDK polls a job every 5 s, has no limits, and never ends on some states.
@@ -7,12 +7,15 @@ own (`edge_tasks.jobs.waiter`), because the SDK polls a job every 5 s, has no li
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Generic, TypeVar
 
-from edge_tasks.cloud.client import CALL_TIMEOUT, Cloud, sdk_errors
+from edge_tasks.cloud.client import Cloud, sdk_errors
+from edge_tasks.domain.machines import machine_spec
+
+_Job = TypeVar("_Job", bound="Job")
 
 DONE_STATES = frozenset({"SUCCEEDED", "FAILED", "CANCELLED", "PAUSED", "EXPIRED", "PARTIALLY_SUCCEEDED"})
 
@@ -40,6 +43,43 @@ class Job:
     def done(self) -> bool:
         """Whether the state is final."""
         return self.state in DONE_STATES
+
+
+@dataclass(frozen=True)
+class JobApi(Generic[_Job]):
+    """Vertex AI's calls for the jobs of one kind, which are the same but for the kind's name in them.
+
+    `noun` is what messages call such a job, `kind` what the API does, and `convert` makes a job of the SDK's message.
+    """
+
+    noun: str
+    kind: str
+    convert: Callable[[Any], _Job]
+
+    def create(self, cloud: Cloud, job: Mapping[str, Any]) -> _Job:
+        """Create a job."""
+        with sdk_errors(f"start the {self.noun}"):
+            return self.convert(self._call(cloud, f"create_{self.kind}", parent=cloud.parent, **{self.kind: job}))
+
+    def get(self, cloud: Cloud, name: str) -> _Job:
+        """Return the job `name` as it is now."""
+        with sdk_errors(f"look at the {self.noun} {name}"):
+            return self.convert(self._call(cloud, f"get_{self.kind}", name=name))
+
+    def find(self, cloud: Cloud, label: str, value: str) -> list[_Job]:
+        """Return the jobs that carry the label, newest first."""
+        request = {"parent": cloud.parent, "filter": f'labels.{label}="{value}"'}
+        with sdk_errors(f"look for earlier {self.noun}s"):
+            found = [self.convert(message) for message in self._call(cloud, f"list_{self.kind}s", request=request)]
+        return sorted(found, key=lambda job: job.created, reverse=True)
+
+    def cancel(self, cloud: Cloud, name: str) -> None:
+        """Ask for the end of the job `name`, which comes some time later."""
+        with sdk_errors(f"cancel the {self.noun} {name}"):
+            self._call(cloud, f"cancel_{self.kind}", name=name)
+
+    def _call(self, cloud: Cloud, rpc: str, **request: Any) -> Any:
+        return getattr(cloud.jobs, rpc)(**request)
 
 
 @dataclass(frozen=True)
@@ -83,9 +123,7 @@ def _pools(plan: JobPlan) -> list[dict[str, Any]]:
 
     https://cloud.google.com/vertex-ai/docs/training/distributed-training
     """
-    machine: dict[str, Any] = {"machine_type": plan.machine_type}
-    if plan.accelerator_type:
-        machine |= {"accelerator_type": plan.accelerator_type, "accelerator_count": plan.accelerator_count}
+    machine = machine_spec(plan.machine_type, plan.accelerator_type, plan.accelerator_count)
     pool = {"machine_spec": machine, "replica_count": 1, **_task(plan)}
     others = plan.replica_count - 1
     return [pool, {**pool, "replica_count": others}] if others else [pool]
@@ -112,29 +150,7 @@ def _bootstrap(packages: Sequence[str], module: str) -> str:
 
 def create_job(cloud: Cloud, display_name: str, plan: JobPlan, labels: Mapping[str, str]) -> Job:
     """Create a custom job that runs `plan`."""
-    job = {"display_name": display_name, "labels": dict(labels), "job_spec": job_spec(plan)}
-    with sdk_errors("start the training job"):
-        return _job(cloud.jobs.create_custom_job(parent=cloud.parent, custom_job=job, timeout=CALL_TIMEOUT))
-
-
-def get_job(cloud: Cloud, name: str) -> Job:
-    """Return the custom job `name` as it is now."""
-    with sdk_errors(f"look at the training job {name}"):
-        return _job(cloud.jobs.get_custom_job(name=name, timeout=CALL_TIMEOUT))
-
-
-def find_jobs(cloud: Cloud, label: str, value: str) -> list[Job]:
-    """Return the custom jobs that carry the label, newest first."""
-    request = {"parent": cloud.parent, "filter": f'labels.{label}="{value}"'}
-    with sdk_errors("look for earlier training jobs"):
-        jobs = [_job(message) for message in cloud.jobs.list_custom_jobs(request=request, timeout=CALL_TIMEOUT)]
-    return sorted(jobs, key=lambda job: job.created, reverse=True)
-
-
-def cancel_job(cloud: Cloud, name: str) -> None:
-    """Ask for the end of the custom job `name`, which comes some time later."""
-    with sdk_errors(f"cancel the training job {name}"):
-        cloud.jobs.cancel_custom_job(name=name, timeout=CALL_TIMEOUT)
+    return CUSTOM_JOBS.create(cloud, {"display_name": display_name, "labels": dict(labels), "job_spec": job_spec(plan)})
 
 
 def console_page(cloud: Cloud, job: Job) -> str | None:
@@ -155,5 +171,4 @@ def job_fields(message: Any) -> dict[str, Any]:
     }
 
 
-def _job(message: Any) -> Job:
-    return Job(**job_fields(message))
+CUSTOM_JOBS = JobApi("training job", "custom_job", lambda message: Job(**job_fields(message)))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from edge_tasks.cloud.client import CALL_TIMEOUT, Cloud, sdk_errors
+from edge_tasks.cloud.client import Cloud, sdk_errors
 from edge_tasks.cloud.operations import OPERATION_LIMIT, begun, take_away, wait
 from edge_tasks.errors import NotFoundError
 
@@ -52,7 +52,7 @@ def start_upload(
     request: dict[str, Any] = {"parent": cloud.parent, "model": model}
     request |= {"parent_model": name} if model_exists(cloud, name) else {"model_id": model_id}
     with sdk_errors(f"put `{display_name}` into the model registry"):
-        operation = cloud.models.upload_model(request=request, timeout=CALL_TIMEOUT)
+        operation = cloud.models.upload_model(request=request)
     return str(operation.operation.name)
 
 
@@ -92,7 +92,7 @@ def model_exists(cloud: Cloud, name: str) -> bool:
 
     with sdk_errors(f"find the model {name}"):
         try:
-            cloud.models.get_model(name=name, timeout=CALL_TIMEOUT)
+            cloud.models.get_model(name=name)
         except NotFound:
             return False
     return True
@@ -101,7 +101,7 @@ def model_exists(cloud: Cloud, name: str) -> bool:
 def get_model(cloud: Cloud, name: str) -> ModelVersion:
     """Return the model version `name` (projects/P/locations/L/models/M@V; without @V the default version)."""
     with sdk_errors(f"find the model {name}"):
-        return _version(cloud.models.get_model(name=name, timeout=CALL_TIMEOUT))
+        return _version(cloud.models.get_model(name=name))
 
 
 def _version(message: Any) -> ModelVersion:
@@ -116,7 +116,7 @@ def find_version(cloud: Cloud, model_id: str, label: str, value: str) -> ModelVe
     request = {"name": f"{cloud.parent}/models/{model_id}", "filter": f'labels.{label}="{value}"'}
     with sdk_errors(f"look through the versions of `{model_id}`"):
         try:
-            for model in cloud.models.list_model_versions(request=request, timeout=CALL_TIMEOUT):
+            for model in cloud.models.list_model_versions(request=request):
                 return _version(model)
         except NotFound:
             pass
@@ -125,4 +125,4 @@ def find_version(cloud: Cloud, model_id: str, label: str, value: str) -> ModelVe
 
 def delete_model(cloud: Cloud, name: str) -> None:
     """Delete the model `name` with all its versions; it is no error when there is none."""
-    take_away(f"the model {name} to be deleted", lambda: cloud.models.delete_model(name=name, timeout=CALL_TIMEOUT))
+    take_away(f"the model {name} to be deleted", lambda: cloud.models.delete_model(name=name))

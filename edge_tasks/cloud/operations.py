@@ -21,7 +21,7 @@ def begun(client: Any, operation: str, response: Any, metadata: Any) -> Any:
     """
     from google.api_core.operation import from_gapic
 
-    message = client.get_operation(request={"name": operation}, timeout=CALL_TIMEOUT)
+    message = client.get_operation(request={"name": operation})
     return from_gapic(message, client.transport.operations_client, response, metadata_type=metadata)
 
 

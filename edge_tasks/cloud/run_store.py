@@ -15,9 +15,9 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from edge_tasks.cloud import storage
+from edge_tasks.cloud.bucket import CONNECTIONS, StoredObject
 from edge_tasks.cloud.client import Cloud, sdk_errors
 from edge_tasks.domain.config import EdgeConfig
 from edge_tasks.domain.runs import (
@@ -36,8 +36,6 @@ from edge_tasks.repo import layout
 
 _SERIES_FILE, _OUTPUT_FILE, _SOURCES_FOLDER = "metrics.json", "output.txt", "sources"
 
-# As many as the client keeps open.
-_CONNECTIONS = 8
 # How often somebody else may change a record between our reading and our writing of it.
 _MOST_CONFLICTS = 10
 
@@ -71,52 +69,43 @@ class RunStore:
     def list(self, model_name: str | None = None, first: str = "") -> Listing:
         """Return every run, or every run of one model; of those perhaps only the run `first` and younger ones."""
         prefix = f"{self._runs}/{model_name}/" if model_name else f"{self._runs}/"
-        fields = "items(name,generation,metadata),nextPageToken"
         try:
             with sdk_errors("list the runs"):
-                blobs = list(
-                    self._cloud.storage.list_blobs(
-                        self._cloud.bucket_name,
-                        prefix=prefix,
-                        start_offset=f"{prefix}{first}",
-                        fields=fields,
-                        retry=self._cloud.retry,
-                    )
-                )
+                objects = list(self._cloud.objects.list(prefix, first=f"{prefix}{first}"))
         except NotFoundError:
             raise NotFoundError(f"the bucket `{self._cloud.bucket_name}` does not exist", "invoke init") from None
-        found = [self._summary(blob) for blob in blobs]
+        found = [self._summary(one) for one in objects]
         cut = [place for place, one in enumerate(found) if isinstance(one, RunSummary) and one.cut]
-        with ThreadPoolExecutor(_CONNECTIONS) as pool:
-            for place, whole in zip(cut, pool.map(lambda place: self._whole_summary(blobs[place]), cut), strict=True):
+        with ThreadPoolExecutor(CONNECTIONS) as pool:
+            for place, whole in zip(cut, pool.map(lambda place: self._whole_summary(objects[place]), cut), strict=True):
                 found[place] = whole
         runs, garbage = [], {}
-        for blob, one in zip(blobs, found, strict=True):
+        for stored, one in zip(objects, found, strict=True):
             if isinstance(one, RunSummary):
                 runs.append(one)
             elif one:
-                garbage[f"gs://{self._cloud.bucket_name}/{blob.name}"] = one
+                garbage[f"gs://{self._cloud.bucket_name}/{stored.name}"] = one
         runs.sort(key=lambda run: (run.run_id, run.model_name), reverse=True)
         return Listing(runs, garbage)
 
-    def _summary(self, blob: Any) -> RunSummary | str:
-        """Return the summary of the record in `blob`, or why it is none."""
-        text = (blob.metadata or {}).get(layout.SUMMARY_METADATA)
+    def _summary(self, stored: StoredObject) -> RunSummary | str:
+        """Return the summary of the record in `stored`, or why it is none."""
+        text = stored.metadata.get(layout.SUMMARY_METADATA)
         if text is None:
             return "it has no summary of a run"
         try:
             summary = parse_summary(text)
         except EdgeError as error:
             return error.problem
-        if blob.name != self._record_name(summary.model_name, summary.run_id):
+        if stored.name != self._record_name(summary.model_name, summary.run_id):
             return f"it holds the run {summary.run_id} of `{summary.model_name}`"
         return summary
 
-    def _whole_summary(self, blob: Any) -> RunSummary | str:
+    def _whole_summary(self, stored: StoredObject) -> RunSummary | str:
         """Return the summary that was too long to be metadata, or why there is none: empty when the record is gone."""
         try:
-            with sdk_errors(f"read {blob.name}"):
-                return parse_record(blob.download_as_bytes(retry=self._cloud.retry)).summary()
+            with sdk_errors(f"read {stored.name}"):
+                return parse_record(self._cloud.objects.read(stored.name)).summary()
         except NotFoundError:
             return ""
         except NoAnswerError:
@@ -127,26 +116,24 @@ class RunStore:
     def read(self, model_name: str, run_id: str) -> Stored:
         """Return the record of a run. Raises NotFoundError when there is none."""
         name = self._record_name(model_name, run_id)
-        blob = self._cloud.bucket.blob(name)
         with sdk_errors(f"read the run {run_id}"):
-            content = blob.download_as_bytes(retry=self._cloud.retry)
+            content, generation = self._cloud.objects.read_versioned(name)
         try:
-            return Stored(parse_record(content), int(blob.generation))
+            return Stored(parse_record(content), generation)
         except EdgeError as error:
             raise EdgeError(f"gs://{self._cloud.bucket_name}/{name}: {error.problem}", error.hint) from None
 
     def write(self, record: RunRecord, generation: int) -> Stored:
         """Write `record` over that generation of its object (0: over none). Raises ConflictError when it is another."""
-        blob = self._cloud.bucket.blob(self._record_name(record.model_name, record.run_id))
-        blob.metadata = {layout.SUMMARY_METADATA: dump_summary(record)}
         with sdk_errors(f"write the record of the run {record.run_id}"):
-            blob.upload_from_string(
+            written = self._cloud.objects.write(
+                self._record_name(record.model_name, record.run_id),
                 dump_record(record),
                 content_type="application/json",
-                if_generation_match=generation,
-                retry=self._cloud.retry,
+                generation=generation,
+                metadata={layout.SUMMARY_METADATA: dump_summary(record)},
             )
-        return Stored(record, int(blob.generation))
+        return Stored(record, written)
 
     def update(
         self,
@@ -172,13 +159,14 @@ class RunStore:
 
     def remove(self, model_name: str, run_id: str) -> None:
         """Remove a run with its files; the record goes first, so that nobody lists a run in parts."""
+        from google.api_core.exceptions import NotFound
+
         name, prefix = self._record_name(model_name, run_id), f"{self._file_name(model_name, run_id, '')}"
         with sdk_errors(f"remove the run {run_id}"):
-            files = list(
-                self._cloud.storage.list_blobs(self._cloud.bucket_name, prefix=prefix, retry=self._cloud.retry)
-            )
-            for blob in (self._cloud.bucket.blob(name), *files):
-                _delete(blob, self._cloud)
+            files = [stored.name for stored in self._cloud.objects.list(prefix)]
+            for each in (name, *files):
+                with contextlib.suppress(NotFound):
+                    self._cloud.objects.delete(each)
 
     # --- files ---
 
@@ -203,8 +191,8 @@ class RunStore:
         """Return how many bytes a run has printed."""
         name = self._file_name(model_name, run_id, _OUTPUT_FILE)
         with sdk_errors(f"look at gs://{self._cloud.bucket_name}/{name}"):
-            blob = self._cloud.bucket.get_blob(name, retry=self._cloud.retry)
-        return int(blob.size) if blob else 0
+            found = self._cloud.objects.look(name)
+        return found.size if found else 0
 
     def write_output(self, model_name: str, run_id: str, output: Path) -> None:
         """Write what a run has printed so far, from a file."""
@@ -224,12 +212,9 @@ class RunStore:
 
         with sdk_errors(f"read gs://{self._cloud.bucket_name}/{name}"):
             try:
-                content: bytes = self._cloud.bucket.blob(name).download_as_bytes(
-                    start=start or None, retry=self._cloud.retry
-                )
+                return self._cloud.objects.read(name, start)
             except (NotFound, RequestRangeNotSatisfiable):
                 return b""
-        return content
 
     # --- names ---
 
@@ -238,10 +223,3 @@ class RunStore:
 
     def _file_name(self, model_name: str, run_id: str, path: str) -> str:
         return f"{self._files}/{model_name}/{run_id}/{path}"
-
-
-def _delete(blob: Any, cloud: Cloud) -> None:
-    from google.api_core.exceptions import NotFound
-
-    with contextlib.suppress(NotFound):
-        blob.delete(retry=cloud.retry)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 
-from edge_tasks.cloud.client import CALL_TIMEOUT, Cloud, sdk_errors
+from edge_tasks.cloud.client import Cloud, sdk_errors
 from edge_tasks.errors import CloudError
 
 
@@ -17,7 +17,7 @@ def read_secret(cloud: Cloud, name: str) -> str:
         raise CloudError(f"target `local` has no Secret Manager, so the secret `{name}` cannot be read")
     url = f"{cloud.secrets_url}/v1/projects/{cloud.project}/secrets/{name}/versions/latest:access"
     with sdk_errors(f"read the secret `{name}`"):
-        answer = cloud.session.get(url, timeout=CALL_TIMEOUT)
+        answer = cloud.session.get(url)
     if answer.status_code != 200:
         raise CloudError(
             f"cannot read the secret `{name}`: Secret Manager answered {answer.status_code} {answer.reason}",

@@ -12,7 +12,6 @@ import contextlib
 import json
 import os
 import random
-import secrets
 import socket
 import sys
 import threading
@@ -20,9 +19,9 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
-from typing import Any
 
 from edge_tasks.cloud.client import Cloud, sdk_errors
+from edge_tasks.cloud.object_lock import ObjectLock, now
 from edge_tasks.domain.state import Change, EdgeState, differences, dump_state, parse_state
 from edge_tasks.errors import EdgeError, StateError, StateLockedError
 from edge_tasks.redaction import redact_secrets
@@ -68,7 +67,7 @@ class StateStore:
     def exists(self) -> bool:
         """Say whether there is a state, be it empty."""
         with sdk_errors("look for the shared state"):
-            return bool(self._cloud.bucket.blob(STATE_OBJECT).exists(retry=self._cloud.retry))
+            return self._cloud.objects.exists(STATE_OBJECT)
 
     def create(self) -> bool:
         """Write an empty state unless there is one. Returns whether it was written."""
@@ -87,20 +86,21 @@ class StateStore:
 
         Waits at most `wait` seconds for somebody else's lock, then raises StateLockedError that says who holds it.
         """
-        mine = _myself()
+        lock = ObjectLock(self._cloud.objects, LOCK_OBJECT)
+        mine = _myself(lock.token)
         try:
-            self._acquire(mine, wait)
+            self._acquire(lock, mine, wait)
         except KeyboardInterrupt:
-            self._release(mine)  # it may have been ours already
+            _release(lock)  # it may have been ours already
             raise
-        renewal = _Renewal(self, mine)
+        renewal = _Renewal(lock)
         try:
             state, generation = self._load()
             yield LockedState(self, renewal, mine, state, generation)
         finally:
             with defer_signals():
                 renewal.stop()
-                self._release(mine)
+                _release(lock)
 
     def holder(self) -> tuple[LockHolder, float] | None:
         """Return who holds the lock and the seconds since it was renewed, or None when nobody does."""
@@ -112,7 +112,8 @@ class StateStore:
         found = self._read_lock()
         if found is None:
             return None
-        self._delete_lock(found[2])
+        with sdk_errors("unlock the shared state"):
+            ObjectLock(self._cloud.objects, LOCK_OBJECT).remove(found[2])
         return found[0]
 
     # -- the state's object --
@@ -120,13 +121,12 @@ class StateStore:
     def _load(self) -> tuple[EdgeState, int]:
         from google.api_core.exceptions import NotFound
 
-        blob = self._cloud.bucket.blob(STATE_OBJECT)
         with sdk_errors("read the shared state"):
             try:
-                text = blob.download_as_bytes(retry=self._cloud.retry).decode(errors="replace")
+                content, generation = self._cloud.objects.read_versioned(STATE_OBJECT)
             except NotFound:
                 return EdgeState(), 0
-        return parse_state(text), int(blob.generation)
+        return parse_state(content.decode(errors="replace")), generation
 
     def _save(self, state: EdgeState, generation: int) -> int:
         from google.api_core.exceptions import PreconditionFailed
@@ -146,17 +146,13 @@ class StateStore:
         )
 
     def _upload(self, text: str, generation: int) -> int:
-        blob = self._cloud.bucket.blob(STATE_OBJECT)
-        blob.upload_from_string(
-            text, content_type="application/yaml", if_generation_match=generation, retry=self._cloud.retry
-        )
-        return int(blob.generation)
+        return self._cloud.objects.write(STATE_OBJECT, text, content_type="application/yaml", generation=generation)
 
     # -- the lock's object --
 
-    def _acquire(self, mine: LockHolder, wait: float) -> None:
+    def _acquire(self, lock: ObjectLock, mine: LockHolder, wait: float) -> None:
         deadline = time.monotonic() + wait
-        while not self._create_lock(mine):
+        while not self._taken(lock, mine):
             if time.monotonic() < deadline:
                 time.sleep(random.uniform(*_WAIT_INTERVAL))  # noqa: S311  not a secret
                 continue
@@ -168,74 +164,31 @@ class StateStore:
                     "invoke state.unlock, if that process no longer lives" if age > STALE_AGE else "try again later",
                 )
 
-    def _create_lock(self, mine: LockHolder) -> bool:
-        from google.api_core.exceptions import PreconditionFailed
-
-        blob = self._cloud.bucket.blob(LOCK_OBJECT)
-        blob.metadata = _signs_of_life(mine)
+    def _taken(self, lock: ObjectLock, mine: LockHolder) -> bool:
         with sdk_errors("lock the shared state"):
-            try:
-                blob.upload_from_string(
-                    json.dumps(asdict(mine)),
-                    content_type="application/json",
-                    if_generation_match=0,
-                    retry=self._cloud.retry,
-                )
-            except PreconditionFailed:
-                # The client repeats an upload whose answer was lost, and then meets its own first success.
-                return self._held_by(mine) is not None
-        return True
-
-    def _held_by(self, mine: LockHolder) -> int | None:
-        """Return the lock's generation when `mine` holds it, else None."""
-        with sdk_errors("look at the lock of the shared state"):
-            blob = self._cloud.bucket.get_blob(LOCK_OBJECT, retry=self._cloud.retry)
-        return int(blob.generation) if blob is not None and (blob.metadata or {}).get("token") == mine.token else None
-
-    def _renew(self, mine: LockHolder) -> bool:
-        """Say in the lock that `mine` lives. False when the lock is gone or somebody else's."""
-        from google.api_core.exceptions import NotFound, PreconditionFailed
-
-        generation = self._held_by(mine)
-        if generation is None:
-            return False
-        blob = self._cloud.bucket.blob(LOCK_OBJECT)
-        blob.metadata = _signs_of_life(mine)
-        with sdk_errors("renew the lock of the shared state"):
-            try:
-                blob.patch(if_generation_match=generation, retry=self._cloud.retry)
-            except (NotFound, PreconditionFailed):
-                return False
-        return True
+            return lock.take(json.dumps(asdict(mine)).encode())
 
     def _read_lock(self) -> tuple[LockHolder, float, int] | None:
         from google.api_core.exceptions import NotFound
 
         with sdk_errors("look at the lock of the shared state"):
-            blob = self._cloud.bucket.get_blob(LOCK_OBJECT, retry=self._cloud.retry)
-            if blob is None:
+            held = ObjectLock(self._cloud.objects, LOCK_OBJECT).held()
+            if held is None:
                 return None
             try:
-                text = blob.download_as_bytes(retry=self._cloud.retry)
+                text = self._cloud.objects.read(LOCK_OBJECT)
             except NotFound:
                 return None
         try:
             holder = LockHolder(**json.loads(text))
         except (ValueError, TypeError):
             holder = LockHolder("somebody", "an unknown host", 0, "unknown", "an unknown time", "")
-        return holder, _age(blob), int(blob.generation)
+        return holder, held.age, held.generation
 
-    def _release(self, mine: LockHolder) -> None:
-        # Not every server checks the generation on delete, so look first: never remove somebody else's lock.
-        generation = self._held_by(mine)
-        if generation is not None:
-            self._delete_lock(generation)
 
-    def _delete_lock(self, generation: int) -> None:
-        from google.api_core.exceptions import NotFound, PreconditionFailed
-
-        with sdk_errors("unlock the shared state"), contextlib.suppress(NotFound, PreconditionFailed):
-            self._cloud.bucket.blob(LOCK_OBJECT).delete(if_generation_match=generation, retry=self._cloud.retry)
+def _release(lock: ObjectLock) -> None:
+    with sdk_errors("unlock the shared state"):
+        lock.release()
 
 
 class LockedState:
@@ -271,16 +224,16 @@ class LockedState:
 class _Renewal:
     """A thread that renews a held lock; it notices when the lock is gone."""
 
-    def __init__(self, store: StateStore, mine: LockHolder):
-        self._store = store
-        self._mine = mine
+    def __init__(self, lock: ObjectLock):
+        self._lock = lock
         self._ended = threading.Event()
         self.lost = False
         self._thread = threading.Thread(target=self._run, name="lock-renewal", daemon=True)
         self._thread.start()
 
     def still_held(self) -> bool:
-        self.lost = self.lost or self._store._held_by(self._mine) is None  # noqa: SLF001  a part of the store
+        with sdk_errors("look at the lock of the shared state"):
+            self.lost = self.lost or not self._lock.is_held()
         return not self.lost
 
     def stop(self) -> None:
@@ -290,37 +243,20 @@ class _Renewal:
     def _run(self) -> None:
         while not self._ended.wait(RENEW_INTERVAL):
             try:
-                self.lost = not self._store._renew(self._mine)  # noqa: SLF001  a part of the store
+                with sdk_errors("renew the lock of the shared state"):
+                    self.lost = not self._lock.renew()
             except EdgeError:
                 continue  # a network that comes and goes: the next renewal is soon
             if self.lost:
                 return
 
 
-def _myself() -> LockHolder:
+def _myself(token: str) -> LockHolder:
     return LockHolder(
         owner=user_name(),
         host=socket.gethostname(),
         pid=os.getpid(),
         command=redact_secrets(" ".join([os.path.basename(sys.argv[0]), *sys.argv[1:]]))[:200],  # noqa: PTH119
-        created=_now(),
-        token=secrets.token_hex(8),
+        created=now(),
+        token=token,
     )
-
-
-def _now() -> str:
-    return datetime.now(timezone.utc).isoformat(timespec="seconds").replace("+00:00", "Z")
-
-
-def _signs_of_life(mine: LockHolder) -> dict[str, str]:
-    """Return the metadata of the lock, which one request reads: whose it is, and when that was last said."""
-    return {"token": mine.token, "renewed": _now()}
-
-
-def _age(blob: Any) -> float:
-    renewed = (blob.metadata or {}).get("renewed")
-    try:
-        moment = datetime.fromisoformat(renewed.replace("Z", "+00:00")) if renewed else blob.time_created
-    except ValueError:
-        moment = blob.time_created
-    return max(0.0, (datetime.now(timezone.utc) - moment).total_seconds()) if moment else 0.0

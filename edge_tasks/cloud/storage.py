@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from edge_tasks.cloud.client import CALL_TIMEOUT, Cloud, sdk_errors
+from edge_tasks.cloud.client import Cloud, sdk_errors
 from edge_tasks.errors import BucketTakenError, CloudError, NotFoundError
 
 
 @dataclass(frozen=True)
-class Bucket:
+class BucketSettings:
     """The settings of a bucket that there is. `location` is None when the account may use it, but not look at it."""
 
     location: str | None
@@ -20,7 +19,7 @@ class Bucket:
     public_access_prevented: bool
 
 
-def find_bucket(cloud: Cloud) -> Bucket | None:
+def find_bucket(cloud: Cloud) -> BucketSettings | None:
     """Return the repository's bucket, or None when its name is free.
 
     Raises BucketTakenError when there is one that this account may not use.
@@ -29,35 +28,31 @@ def find_bucket(cloud: Cloud) -> Bucket | None:
 
     with sdk_errors(f"look at the bucket `{cloud.bucket_name}`"):
         try:
-            bucket = cloud.storage.get_bucket(cloud.bucket_name, retry=cloud.retry, timeout=CALL_TIMEOUT)
+            bucket = cloud.storage.get_bucket(cloud.bucket_name, **cloud.storage_limits)
         except NotFound:
             return None
         except Forbidden:
             return _usable_bucket(cloud)
     settings = bucket.iam_configuration
-    return Bucket(
+    return BucketSettings(
         location=str(bucket.location).lower(),
         uniform_access=bool(settings.uniform_bucket_level_access_enabled),
         public_access_prevented=settings.public_access_prevention == "enforced",
     )
 
 
-def _usable_bucket(cloud: Cloud) -> Bucket:
+def _usable_bucket(cloud: Cloud) -> BucketSettings:
     """Return the bucket as somebody knows it who may use its objects only: roles/storage.objectAdmin allows no more."""
     from google.api_core.exceptions import Forbidden
 
     try:
-        next(iter(cloud.storage.list_blobs(cloud.bucket_name, max_results=1, retry=cloud.retry)), None)
+        next(cloud.objects.list("", most=1), None)
     except Forbidden:
         raise BucketTakenError(
             f"the bucket name `{cloud.bucket_name}` is taken, and this account may not use that bucket",
             "invoke init --bucket ANOTHER-NAME, or ask its owner for roles/storage.objectAdmin on it",
         ) from None
-    return Bucket(location=None, uniform_access=True, public_access_prevented=True)
-
-
-# As many as the client keeps open.
-_CONNECTIONS = 8
+    return BucketSettings(location=None, uniform_access=True, public_access_prevented=True)
 
 
 def bucket_exists(cloud: Cloud) -> bool:
@@ -77,7 +72,7 @@ def create_bucket(cloud: Cloud) -> None:
 
     with sdk_errors(f"make the bucket `{cloud.bucket_name}`"):
         try:
-            cloud.storage.create_bucket(bucket, location=cloud.region, retry=cloud.retry)
+            cloud.storage.create_bucket(bucket, location=cloud.region, **cloud.storage_limits)
         except Conflict:
             # The client repeats a request whose answer was lost, and then meets its own first success.
             if find_bucket(cloud) is None:
@@ -87,19 +82,15 @@ def create_bucket(cloud: Cloud) -> None:
 def delete_bucket(cloud: Cloud) -> None:
     """Delete the repository's bucket with every object in it."""
     with sdk_errors(f"delete the bucket `{cloud.bucket_name}`"):
-        for blob in cloud.storage.list_blobs(cloud.bucket_name, retry=cloud.retry):
-            blob.delete(retry=cloud.retry)
-        cloud.bucket.delete(retry=cloud.retry)
+        for stored in cloud.objects.list(""):
+            cloud.objects.delete(stored.name)
+        cloud.bucket.delete(**cloud.storage_limits)
 
 
 def upload(cloud: Cloud, content: bytes | Path, name: str) -> str:
     """Write `content` (bytes, or a file) as the object `name`; return its gs:// address."""
-    blob = cloud.bucket.blob(name)
     with sdk_errors(f"write gs://{cloud.bucket_name}/{name}"):
-        if isinstance(content, Path):
-            blob.upload_from_filename(str(content), retry=cloud.retry)
-        else:
-            blob.upload_from_string(content, content_type="application/octet-stream", retry=cloud.retry)
+        cloud.objects.write(name, content)
     return f"gs://{cloud.bucket_name}/{name}"
 
 
@@ -114,63 +105,43 @@ def read(cloud: Cloud, uri: str) -> bytes:
     """Return the content of the object at `uri` (gs://BUCKET/NAME). Raises NotFoundError when there is none."""
     bucket, name = split_uri(uri)
     with sdk_errors(f"read {uri}"):
-        content: bytes = cloud.storage.bucket(bucket).blob(name).download_as_bytes(retry=cloud.retry)
-    return content
-
-
-def download(cloud: Cloud, uri: str, path: Path) -> None:
-    """Fetch the object at `uri` (gs://BUCKET/NAME) into the file `path`, whose folder is made.
-
-    Raises NotFoundError when there is no such object.
-    """
-    bucket, name = split_uri(uri)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with sdk_errors(f"read {uri}"):
-        cloud.storage.bucket(bucket).blob(name).download_to_filename(str(path), retry=cloud.retry)
+        return cloud.objects_in(bucket).read(name)
 
 
 def download_folder(cloud: Cloud, uri: str, folder: Path) -> int:
     """Fetch every object under `uri` (gs://BUCKET/PREFIX) into `folder`; return how many there were."""
     bucket, prefix = split_uri(uri)
     prefix = prefix.rstrip("/") + "/"
+    objects = cloud.objects_in(bucket)
     with sdk_errors(f"read {uri}"):
-        listed = cloud.storage.list_blobs(bucket, prefix=prefix, retry=cloud.retry)
-        blobs: list[Any] = [blob for blob in listed if not blob.name.endswith("/")]
-    for blob in blobs:
-        relative = Path(blob.name[len(prefix) :])
+        names = [found.name for found in objects.list(prefix) if not found.name.endswith("/")]
+    for name in names:
+        relative = Path(name[len(prefix) :])
         if relative.is_absolute() or ".." in relative.parts:
-            raise CloudError(f"the object `{blob.name}` would be written outside its folder")
+            raise CloudError(f"the object `{name}` would be written outside its folder")
         target = folder / relative
         target.parent.mkdir(parents=True, exist_ok=True)
-        with sdk_errors(f"read gs://{bucket}/{blob.name}"):
-            blob.download_to_filename(str(target), retry=cloud.retry)
-    return len(blobs)
+        with sdk_errors(f"read gs://{bucket}/{name}"):
+            objects.download(name, target)
+    return len(names)
 
 
 def has_objects(cloud: Cloud, uri: str) -> bool:
     """Say whether there is an object under `uri` (gs://BUCKET/PREFIX)."""
     bucket, prefix = split_uri(uri)
     with sdk_errors(f"list {uri}"):
-        listed = cloud.storage.list_blobs(bucket, prefix=f"{prefix.rstrip('/')}/", max_results=1, retry=cloud.retry)
-        return any(True for _ in listed)
+        return any(True for _ in cloud.objects_in(bucket).list(f"{prefix.rstrip('/')}/", most=1))
 
 
 def download_many(cloud: Cloud, files: Mapping[Path, str]) -> None:
     """Fetch objects into files (path to gs://BUCKET/NAME), whose folders exist, several at a time."""
-    from google.cloud.storage import transfer_manager
-
-    pairs = []
+    by_bucket: dict[str, dict[Path, str]] = {}
     for path, uri in files.items():
         bucket, name = split_uri(uri)
-        pairs.append((cloud.storage.bucket(bucket).blob(name), str(path)))
-    with sdk_errors(f"read {len(pairs)} objects"):
-        transfer_manager.download_many(
-            pairs,
-            download_kwargs={"retry": cloud.retry},
-            worker_type=transfer_manager.THREAD,
-            max_workers=_CONNECTIONS,
-            raise_exception=True,
-        )
+        by_bucket.setdefault(bucket, {})[path] = name
+    with sdk_errors(f"read {len(files)} objects"):
+        for bucket, names in by_bucket.items():
+            cloud.objects_in(bucket).download_many(names)
 
 
 def split_uri(uri: str) -> tuple[str, str]:

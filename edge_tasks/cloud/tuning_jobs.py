@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from edge_tasks.cloud.client import CALL_TIMEOUT, Cloud, sdk_errors
-from edge_tasks.cloud.jobs import Job, JobPlan, job_fields, job_spec
+from edge_tasks.cloud.client import Cloud
+from edge_tasks.cloud.jobs import Job, JobApi, JobPlan, job_fields, job_spec
 
 
 @dataclass(frozen=True)
@@ -62,32 +62,7 @@ def create_tuning_job(
         "parallel_trial_count": parallel,
         "trial_job_spec": job_spec(plan),
     }
-    with sdk_errors("start the tuning job"):
-        return _job(
-            cloud.jobs.create_hyperparameter_tuning_job(
-                parent=cloud.parent, hyperparameter_tuning_job=job, timeout=CALL_TIMEOUT
-            )
-        )
-
-
-def get_tuning_job(cloud: Cloud, name: str) -> TuningJob:
-    """Return the tuning job `name` as it is now."""
-    with sdk_errors(f"look at the tuning job {name}"):
-        return _job(cloud.jobs.get_hyperparameter_tuning_job(name=name, timeout=CALL_TIMEOUT))
-
-
-def find_tuning_jobs(cloud: Cloud, label: str, value: str) -> list[TuningJob]:
-    """Return the tuning jobs that carry the label, newest first."""
-    request = {"parent": cloud.parent, "filter": f'labels.{label}="{value}"'}
-    with sdk_errors("look for earlier tuning jobs"):
-        found = cloud.jobs.list_hyperparameter_tuning_jobs(request=request, timeout=CALL_TIMEOUT)
-        return sorted((_job(message) for message in found), key=lambda job: job.created, reverse=True)
-
-
-def cancel_tuning_job(cloud: Cloud, name: str) -> None:
-    """Ask for the end of the tuning job `name` and of its trials, which comes some time later."""
-    with sdk_errors(f"cancel the tuning job {name}"):
-        cloud.jobs.cancel_hyperparameter_tuning_job(name=name, timeout=CALL_TIMEOUT)
+    return TUNING_JOBS.create(cloud, job)
 
 
 def _job(message: Any) -> TuningJob:
@@ -103,3 +78,6 @@ def _trial(message: Any) -> Trial:
         custom_job=message.custom_job,
         reason=message.infeasible_reason,
     )
+
+
+TUNING_JOBS = JobApi("tuning job", "hyperparameter_tuning_job", _job)

@@ -32,18 +32,14 @@ def show_run(cloud: Cloud, experiment: str, record: RunRecord) -> None:
     with sdk_errors(f"show the run in the experiment `{experiment}`"):
         try:
             client.update_context(
-                context={"name": f"{store}/contexts/{run_id}", "metadata": content},
-                update_mask={"paths": ["metadata"]},
-                timeout=CALL_TIMEOUT,
+                context={"name": f"{store}/contexts/{run_id}", "metadata": content}, update_mask={"paths": ["metadata"]}
             )
         except NotFound:
             _make_store(client, cloud.parent, store)
             _make(client, store, experiment, experiment, "system.Experiment", {"experiment_deleted": False})
             _make(client, store, run_id, record.run_id, "system.ExperimentRun", content)
             client.add_context_children(
-                context=f"{store}/contexts/{experiment}",
-                child_contexts=[f"{store}/contexts/{run_id}"],
-                timeout=CALL_TIMEOUT,
+                context=f"{store}/contexts/{experiment}", child_contexts=[f"{store}/contexts/{run_id}"]
             )
 
 
@@ -51,12 +47,10 @@ def _make_store(client: Any, parent: str, store: str) -> None:
     from google.api_core.exceptions import Conflict, NotFound
 
     try:
-        client.get_metadata_store(name=store, timeout=CALL_TIMEOUT)
+        client.get_metadata_store(name=store)
     except NotFound:
         try:
-            made = client.create_metadata_store(
-                parent=parent, metadata_store={}, metadata_store_id="default", timeout=CALL_TIMEOUT
-            )
+            made = client.create_metadata_store(parent=parent, metadata_store={}, metadata_store_id="default")
             made.result(timeout=CALL_TIMEOUT)
         except Conflict:
             return
@@ -73,7 +67,7 @@ def _make(client: Any, store: str, context_id: str, name: str, schema: str, cont
         "metadata": content,
     }
     try:
-        client.create_context(parent=store, context=context, context_id=context_id, timeout=CALL_TIMEOUT)
+        client.create_context(parent=store, context=context, context_id=context_id)
     except Conflict:
         return
 

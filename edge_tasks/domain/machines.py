@@ -72,6 +72,13 @@ _NAMES = [*(f"{series}-{size}" for series, sizes in _SIZES.items() for size in s
 _FAMILIES = {name.partition("-")[0] for name in _NAMES}
 
 
+def machine_spec(machine_type: str, accelerator: str | None, count: int) -> dict[str, str | int]:
+    """Return the MachineSpec: https://cloud.google.com/vertex-ai/docs/reference/rest/v1/MachineSpec."""
+    if accelerator is None:
+        return {"machine_type": machine_type}
+    return {"machine_type": machine_type, "accelerator_type": accelerator, "accelerator_count": count}
+
+
 def check_machine(key: str, machine_type: str, accelerator: str | None, count: int) -> None:
     """Raise ConfigError when there is no such machine, or the accelerator does not go with it.
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from edge_tasks.cloud.client import Cloud
 from edge_tasks.cloud.run_store import Listing, RunStore
 from edge_tasks.domain.config import EdgeConfig
 from edge_tasks.domain.runs import RunRecord, RunSummary, Series
-from edge_tasks.errors import NotFoundError
+from edge_tasks.errors import EdgeError, NotFoundError
+from edge_tasks.tracking.outbox import Outbox
 
 # Ids that an error names when several begin alike.
 _MOST_NAMED = 5
@@ -35,6 +37,40 @@ def load_run(cloud: Cloud, config: EdgeConfig, model_name: str, run_id: str) -> 
     return Run(
         store.read(model_name, run_id).record, store.series(model_name, run_id), store.output(model_name, run_id)
     )
+
+
+def load_record(cloud: Cloud, config: EdgeConfig, run: RunSummary) -> RunRecord:
+    """Return the whole record of `run`."""
+    return RunStore(cloud, config).read(run.model_name, run.run_id).record
+
+
+def load_output(cloud: Cloud, config: EdgeConfig, run: RunSummary) -> bytes:
+    """Return what `run` has printed."""
+    return RunStore(cloud, config).output(run.model_name, run.run_id)
+
+
+def load_source(cloud: Cloud, config: EdgeConfig, run: RunSummary, path: str) -> bytes:
+    """Return one source file of `run`. Raises NotFoundError when it has none at `path`."""
+    return RunStore(cloud, config).source(run.model_name, run.run_id, path)
+
+
+def remove_run(cloud: Cloud, config: EdgeConfig, run: RunSummary) -> None:
+    """Remove the record of `run` and its files."""
+    RunStore(cloud, config).remove(run.model_name, run.run_id)
+
+
+def send_unsent(connect: Callable[[], Cloud], config: EdgeConfig, root: Path) -> list[str]:
+    """Send the runs that the bucket did not take when they ended, if there are any; return their ids.
+
+    Raises EdgeError when the bucket does not take them now either.
+    """
+    outbox = Outbox.of(config, root)
+    if not outbox.folder.exists():
+        return []
+    try:
+        return outbox.send(RunStore(connect(), config))
+    except EdgeError as error:
+        raise EdgeError(f"runs are still kept in {outbox.folder}: {error.problem}", error.hint) from None
 
 
 def change_tags(

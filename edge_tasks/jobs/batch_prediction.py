@@ -16,20 +16,19 @@ from pathlib import Path
 from typing import Any
 
 from edge_tasks.cloud import batch_jobs, model_registry, storage
-from edge_tasks.cloud.batch_jobs import BatchJob
+from edge_tasks.cloud.batch_jobs import BATCH_JOBS, BatchJob
 from edge_tasks.cloud.client import Cloud
-from edge_tasks.cloud.object_lock import claimed
 from edge_tasks.cloud.state_store import StateStore
 from edge_tasks.domain.config import EdgeConfig, ModelConfig
+from edge_tasks.domain.machines import machine_spec
 from edge_tasks.domain.progress import Progress
 from edge_tasks.domain.provenance import new_run_id
 from edge_tasks.errors import CloudError, DataError, NotFoundError
-from edge_tasks.jobs.waiter import Choose, JobKind, JobWaiter, ReconnectingCloud
+from edge_tasks.jobs.once import SameJob
+from edge_tasks.jobs.waiter import Choose, JobWaiter, ReconnectingCloud
 from edge_tasks.repo import layout
 from edge_tasks.repo.files import write_atomically
 from edge_tasks.repo.trained_model import find_trained_model
-
-BATCH_JOB = JobKind("batch prediction job", batch_jobs.get_batch_job, batch_jobs.cancel_batch_job)
 
 FORMATS = ("jsonl", "csv")
 
@@ -75,12 +74,40 @@ def predict_batch(
     cloud, settings = connection.cloud, config.models[name]
     model = model_registry.get_model(cloud, _version(cloud, config, root, name))
     fingerprint = _fingerprint(source, model, settings)
-    job = None if force else _earlier(cloud, fingerprint, progress)
-    if job is None:
+    same = SameJob(
+        api=BATCH_JOBS,
+        label=layout.BATCH_LABEL,
+        fingerprint=fingerprint,
+        claim=layout.batch_claim(config, name, fingerprint),
+        has_done="has predicted this already: taking its results",
+        does="predicts this already: following it",
+        again="to predict anew: --force",
+        usable=lambda cloud, job: not job.done or storage.has_objects(cloud, job.output_uri),
+    )
+    job_id = new_run_id()
+
+    def upload() -> str:
         progress.step(f"uploading {count} instances of {source.name}")
-        job = _submit(cloud, config, name, model, source, fingerprint, progress, force=force)
+        return storage.upload(cloud, source, layout.batch_input(config, name, job_id, source.name))
+
+    def create(input_uri: str) -> BatchJob:
+        job = batch_jobs.create_batch_job(
+            cloud,
+            f"{name}-{job_id}",
+            model=model.versioned_name,
+            input_uri=input_uri,
+            instances_format=_format_of(source),
+            output_uri=f"gs://{cloud.bucket_name}/{layout.batch_output(config, name, job_id)}",
+            machine=_machine(settings),
+            replica_count=settings.min_replica_count,
+            labels={**settings.labels, layout.MODEL_LABEL: name, layout.BATCH_LABEL: fingerprint},
+        )
+        progress.step(f"submitted {BATCH_JOBS.noun} {job.job_id} for version {model.version} ({cloud.vertex_url})")
+        return job
+
+    job = same.find_or_submit(cloud, progress, upload, create, force=force)
     job = JobWaiter(
-        kind=BATCH_JOB,
+        api=BATCH_JOBS,
         connection=connection,
         progress=progress,
         timeout=_TIMEOUT,
@@ -90,7 +117,7 @@ def predict_batch(
     ).follow(job)
     if job.state not in ("SUCCEEDED", "PARTIALLY_SUCCEEDED"):
         raise CloudError(
-            f"the {BATCH_JOB.noun} {job.job_id} ended as {job.state}: {job.error or 'no reason was given'}",
+            f"the {BATCH_JOBS.noun} {job.job_id} ended as {job.state}: {job.error or 'no reason was given'}",
             f"look at the instances in {source}, and at the model's test_payload.json",
         )
     return _bring_back(connection, job, source, output)
@@ -105,53 +132,6 @@ def _fingerprint(source: Path, model: model_registry.ModelVersion, settings: Mod
         "machine": [_machine(settings), settings.min_replica_count],
     }
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:32]
-
-
-def _earlier(cloud: Cloud, fingerprint: str, progress: Progress) -> BatchJob | None:
-    """Return the newest job that predicts the very same and whose results can be had; None without one."""
-    for job in batch_jobs.find_batch_jobs(cloud, layout.BATCH_LABEL, fingerprint):
-        if job.state == "CANCELLING" or (job.done and job.state != "SUCCEEDED"):
-            continue
-        if job.done and not storage.has_objects(cloud, job.output_uri):
-            continue  # somebody has removed them
-        what = "has predicted this already: taking its results" if job.done else "predicts this already: following it"
-        progress.step(f"{BATCH_JOB.noun} {job.job_id} {what} (to predict anew: --force)")
-        return job
-    return None
-
-
-def _submit(
-    cloud: Cloud,
-    config: EdgeConfig,
-    name: str,
-    model: model_registry.ModelVersion,
-    source: Path,
-    fingerprint: str,
-    progress: Progress,
-    *,
-    force: bool,
-) -> BatchJob:
-    """Upload the instances and create the job; or return the earlier one, when another process was faster."""
-    settings = config.models[name]
-    job_id = new_run_id()
-    input_uri = storage.upload(cloud, source, layout.batch_input(config, name, job_id, source.name))
-    with claimed(cloud, layout.batch_claim(config, name, fingerprint)):
-        earlier = None if force else _earlier(cloud, fingerprint, progress)
-        if earlier is not None:
-            return earlier
-        job = batch_jobs.create_batch_job(
-            cloud,
-            f"{name}-{job_id}",
-            model=model.versioned_name,
-            input_uri=input_uri,
-            instances_format=_format_of(source),
-            output_uri=f"gs://{cloud.bucket_name}/{layout.batch_output(config, name, job_id)}",
-            machine=_machine(settings),
-            replica_count=settings.min_replica_count,
-            labels={**settings.labels, layout.MODEL_LABEL: name, layout.BATCH_LABEL: fingerprint},
-        )
-    progress.step(f"submitted {BATCH_JOB.noun} {job.job_id} for version {model.version} ({cloud.vertex_url})")
-    return job
 
 
 def check_input(path: Path) -> int:
@@ -193,11 +173,9 @@ def _format_of(path: Path) -> str:
 
 
 def _machine(settings: ModelConfig) -> dict[str, Any]:
-    machine: dict[str, Any] = {"machine_type": settings.serving_machine_type}
-    if settings.serving_accelerator_type:
-        machine["accelerator_type"] = settings.serving_accelerator_type
-        machine["accelerator_count"] = settings.serving_accelerator_count
-    return machine
+    return machine_spec(
+        settings.serving_machine_type, settings.serving_accelerator_type, settings.serving_accelerator_count
+    )
 
 
 def _version(cloud: Cloud, config: EdgeConfig, root: Path, name: str) -> str:

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from edge_tasks.cloud import jobs
 from edge_tasks.cloud.client import Cloud
-from edge_tasks.cloud.jobs import Job
+from edge_tasks.cloud.jobs import CUSTOM_JOBS, Job
 from edge_tasks.cloud.run_store import RunStore
 from edge_tasks.cloud.vertex_experiments import show_run
 from edge_tasks.domain.config import EdgeConfig
@@ -38,7 +37,7 @@ class JobRecord:
     def interrupted(self) -> None:
         """Record that the job was cancelled, if it was, and does not say so itself."""
         try:
-            job = jobs.get_job(self._cloud, self._job.name)
+            job = CUSTOM_JOBS.get(self._cloud, self._job.name)
         except EdgeError:
             return  # it is not known what became of it
         if job.state in ("CANCELLING", "CANCELLED"):

@@ -48,8 +48,9 @@ _TRAVELS = {
     "domain": "config job_spec json_values provenance run_query runs state",
     "repo": "edge_yaml files layout results trained_model",
     "tools": "signals user",
-    "cloud": "client run_store secret_manager state_store storage vertex_experiments",
-    "tracking": "backend event_log mongo outbox output_capture sacred_observer sink uploader uploader_process waiting",
+    "cloud": "bucket client object_lock run_store secret_manager state_store storage vertex_experiments",
+    "tracking": "backend event_log outbox output_capture sacred_observer uploader uploader_process",
+    "tracking/sinks": "background mongo vertex",
     "training": "context data failure hypertune job run_options sklearn wrapper",
 }
 

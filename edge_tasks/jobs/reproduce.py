@@ -17,7 +17,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from edge_tasks.cloud.client import Cloud
 from edge_tasks.cloud.run_store import RunStore
+from edge_tasks.domain.config import EdgeConfig
 from edge_tasks.domain.progress import Progress
 from edge_tasks.domain.run_query import flattened
 from edge_tasks.domain.runs import RunRecord
@@ -60,7 +62,7 @@ class Reproduction:
         return rows
 
 
-def reproduce(root: Path, record: RunRecord, store: RunStore, progress: Progress) -> Reproduction:
+def reproduce(root: Path, cloud: Cloud, config: EdgeConfig, record: RunRecord, progress: Progress) -> Reproduction:
     """Train as `record` tells, and return what came of it. Raises EdgeError when something of it is missing."""
     if record.commit is None:
         raise GitError(
@@ -74,7 +76,7 @@ def reproduce(root: Path, record: RunRecord, store: RunStore, progress: Progress
     progress.step(f"checking out {record.commit[:12]} in {folder.relative_to(root)}")
     there = git.add_worktree(root, record.commit, folder)
     _share(root, there)
-    _restore_sources(there, record, store, progress)
+    _restore_sources(there, record, RunStore(cloud, config), progress)
     for path, version in record.data.items():
         progress.step(f"fetching {path} ({version})")
         dvc.fetch(there, path, version)

@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,8 @@ from edge_tasks import console
 from edge_tasks.cloud import jobs, storage
 from edge_tasks.cloud.client import Cloud, connect
 from edge_tasks.cloud.job_logs import JobLog
-from edge_tasks.cloud.jobs import Job
+from edge_tasks.cloud.jobs import CUSTOM_JOBS, Job, JobPlan
 from edge_tasks.cloud.model_registry import ModelVersion
-from edge_tasks.cloud.object_lock import claimed
 from edge_tasks.domain.config import EdgeConfig
 from edge_tasks.domain.job_spec import TrainingSpec
 from edge_tasks.domain.json_values import plain
@@ -23,9 +23,10 @@ from edge_tasks.domain.progress import Progress
 from edge_tasks.domain.provenance import Provenance, new_run_id
 from edge_tasks.errors import EdgeError, NoAnswerError, NotFoundError, TrainingError
 from edge_tasks.jobs.job_record import JobRecord
+from edge_tasks.jobs.once import SameJob
 from edge_tasks.jobs.output_dir import staging_folder
 from edge_tasks.jobs.submit import Submission
-from edge_tasks.jobs.waiter import JobKind, JobWaiter, ReconnectingCloud
+from edge_tasks.jobs.waiter import JobWaiter, ReconnectingCloud
 from edge_tasks.releases import model_upload
 from edge_tasks.releases.model_upload import ModelUpload
 from edge_tasks.repo import layout
@@ -35,8 +36,6 @@ from edge_tasks.repo.trained_model import ARTIFACT_FOLDER, TrainedModel
 from edge_tasks.tools import dvc, git
 from edge_tasks.tools.signals import ASK
 from edge_tasks.tools.user import user_name
-
-CUSTOM_JOB = JobKind("training job", jobs.get_job, jobs.cancel_job)
 
 # Lines of a failed job's log that its error repeats.
 _LAST_LINES = 20
@@ -130,16 +129,33 @@ class TrainingJob:
         connection = ReconnectingCloud(lambda: connect(self.config, self.root), progress)
         if not storage.bucket_exists(connection.cloud):
             raise TrainingError(f"the bucket `{connection.cloud.bucket_name}` does not exist", "invoke init")
+        cloud = connection.cloud
         fingerprint = submission.fingerprint(parameters=self.chosen)
-        earlier = None if force else self._earlier(connection.cloud, submission, fingerprint, progress)
-        job, spec = earlier or self._submit(connection.cloud, submission, fingerprint, progress, force=force)
+        same = SameJob(
+            api=CUSTOM_JOBS,
+            label=layout.TRAINING_LABEL,
+            fingerprint=fingerprint,
+            claim=submission.claim(fingerprint),
+            has_done="has trained this already: taking its result",
+            does="trains this already: following it",
+            again="to train anew: with force=True, or EDGE_FORCE=1",
+            usable=partial(_is_usable, submission),
+        )
+        job = same.find_or_submit(
+            cloud,
+            progress,
+            prepare=lambda: self._sent(submission, cloud, progress),
+            create=lambda sent: self._create(submission, cloud, fingerprint, *sent, progress),
+            force=force,
+        )
+        spec = _spec_of(submission, cloud, job)
         self.run_id = spec.run_id
         record = JobRecord(connection.cloud, self.config, spec, job, progress)
         record.submitted()
 
         log = _Log(connection, job, progress)
         follower = JobWaiter(
-            kind=CUSTOM_JOB,
+            api=CUSTOM_JOBS,
             connection=connection,
             progress=progress,
             timeout=submission.settings.training_timeout_seconds,
@@ -162,45 +178,30 @@ class TrainingJob:
         record.succeeded(trained)
         return trained.metrics
 
-    def _earlier(
-        self, cloud: Cloud, submission: Submission, fingerprint: str, progress: Progress
-    ) -> tuple[Job, TrainingSpec] | None:
-        """Return the newest job that is this very training and whose result can be had, with its spec; else None."""
-        for job in jobs.find_jobs(cloud, layout.TRAINING_LABEL, fingerprint):
-            if job.state == "CANCELLING" or (job.done and job.state != "SUCCEEDED"):
-                continue
-            try:
-                uri = submission.spec_uri(job.labels[layout.RUN_LABEL], cloud.bucket_name)
-                spec = TrainingSpec.from_json(storage.read(cloud, uri).decode())
-                if job.done:
-                    storage.read(cloud, f"{spec.output_uri}/{METRICS_FILE}")
-            except (NotFoundError, KeyError):
-                continue  # somebody has removed its files
-            what = "has trained this already: taking its result" if job.done else "trains this already: following it"
-            progress.step(f"{CUSTOM_JOB.noun} {job.job_id} {what} (to train anew: with force=True, or EDGE_FORCE=1)")
-            return job, spec
-        return None
-
-    def _submit(
-        self, cloud: Cloud, submission: Submission, fingerprint: str, progress: Progress, *, force: bool
-    ) -> tuple[Job, TrainingSpec]:
-        """Create the job and return it with its spec; or the earlier one, when another process was faster."""
+    def _sent(self, submission: Submission, cloud: Cloud, progress: Progress) -> tuple[TrainingSpec, JobPlan]:
+        """Send what a job needs; return its specification and its plan."""
         spec = submission.spec(self.provenance, cloud.bucket_name)
-        plan = submission.send(cloud, spec, progress)
+        return spec, submission.send(cloud, spec, progress)
+
+    def _create(
+        self,
+        submission: Submission,
+        cloud: Cloud,
+        fingerprint: str,
+        spec: TrainingSpec,
+        plan: JobPlan,
+        progress: Progress,
+    ) -> Job:
         labels = {
             **submission.settings.labels,
             **layout.run_labels(self.model_name, spec, self.chosen),
             layout.TRAINING_LABEL: fingerprint,
         }
-        with claimed(cloud, submission.claim(fingerprint)):
-            earlier = None if force else self._earlier(cloud, submission, fingerprint, progress)
-            if earlier is not None:
-                return earlier
-            job = jobs.create_job(cloud, f"{self.model_name}-{self.run_id}", plan, labels)
-        progress.step(f"submitted {CUSTOM_JOB.noun} {job.job_id} for {submission.machines} ({cloud.vertex_url})")
+        job = jobs.create_job(cloud, f"{self.model_name}-{self.run_id}", plan, labels)
+        progress.step(f"submitted {CUSTOM_JOBS.noun} {job.job_id} for {submission.machines} ({cloud.vertex_url})")
         if page := jobs.console_page(cloud, job):
             progress.step(page)
-        return job, spec
+        return job
 
     def _take(self, connection: ReconnectingCloud, job: Job, spec: TrainingSpec, progress: Progress) -> TrainedModel:
         """Bring the results of a job that succeeded into the model's folder, and its model into the registry."""
@@ -249,6 +250,22 @@ class TrainingJob:
         )
 
 
+def _spec_of(submission: Submission, cloud: Cloud, job: Job) -> TrainingSpec:
+    uri = submission.spec_uri(job.labels[layout.RUN_LABEL], cloud.bucket_name)
+    return TrainingSpec.from_json(storage.read(cloud, uri).decode())
+
+
+def _is_usable(submission: Submission, cloud: Cloud, job: Job) -> bool:
+    """Say whether the result of `job` can be had, or is to come: somebody may have removed its files."""
+    try:
+        spec = _spec_of(submission, cloud, job)
+        if job.done:
+            storage.read(cloud, f"{spec.output_uri}/{METRICS_FILE}")
+    except (NotFoundError, KeyError):
+        return False
+    return True
+
+
 class _Log:
     """Passes on what a job prints, and keeps the last lines for its error."""
 
@@ -293,6 +310,6 @@ def _failure(job: Job, last_lines: list[str]) -> TrainingError:
         reason = reason.partition("\n")[0].rstrip()
     lines = "".join(f"\n  | {line}" for line in last_lines if line != reason)
     return TrainingError(
-        f"the {CUSTOM_JOB.noun} {job.job_id} ended as {job.state}: {reason}{lines}",
+        f"the {CUSTOM_JOBS.noun} {job.job_id} ended as {job.state}: {reason}{lines}",
         "mend what the log says, then train again",
     )

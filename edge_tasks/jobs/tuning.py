@@ -10,25 +10,23 @@ from typing import Any
 from edge_tasks import console
 from edge_tasks.cloud import storage, tuning_jobs
 from edge_tasks.cloud.client import Cloud, connect
-from edge_tasks.cloud.jobs import console_page
-from edge_tasks.cloud.object_lock import claimed
-from edge_tasks.cloud.tuning_jobs import Trial, TuningJob
+from edge_tasks.cloud.jobs import JobPlan, console_page
+from edge_tasks.cloud.tuning_jobs import TUNING_JOBS, Trial, TuningJob
 from edge_tasks.domain.config import EdgeConfig
-from edge_tasks.domain.job_spec import TuningTarget
+from edge_tasks.domain.job_spec import TrainingSpec, TuningTarget
 from edge_tasks.domain.progress import Progress
 from edge_tasks.domain.provenance import Provenance, new_run_id
 from edge_tasks.domain.search_space import Ranges
 from edge_tasks.errors import ConfigError, TrainingError
+from edge_tasks.jobs.once import SameJob
 from edge_tasks.jobs.run_script import SCRIPT
 from edge_tasks.jobs.submit import Submission
-from edge_tasks.jobs.waiter import JobKind, JobWaiter, ReconnectingCloud
+from edge_tasks.jobs.waiter import JobWaiter, ReconnectingCloud
 from edge_tasks.repo import layout
 from edge_tasks.repo.params_yaml import read_parameters, write_parameters
 from edge_tasks.repo.tune_yaml import read_ranges
 from edge_tasks.tools import dvc, git
 from edge_tasks.tools.user import user_name
-
-TUNING_JOB = JobKind("tuning job", tuning_jobs.get_tuning_job, tuning_jobs.cancel_tuning_job)
 
 # https://cloud.google.com/vertex-ai/docs/quotas
 _MOST_TRIALS, _MOST_PARALLEL = 1000, 100
@@ -67,11 +65,26 @@ class Tuning:
         fingerprint = submission.fingerprint(
             parameters=self._fixed(), search=self._ranges.specs(), metric=self._ranges.metric, trials=self._trials
         )
-        job = None if force else self._earlier(connection.cloud, fingerprint, progress)
-        job = job or self._submit(connection.cloud, submission, fingerprint, progress, force=force)
+        cloud = connection.cloud
+        same = SameJob(
+            api=TUNING_JOBS,
+            label=layout.TUNING_LABEL,
+            fingerprint=fingerprint,
+            claim=submission.claim(fingerprint),
+            has_done="has searched this already",
+            does="searches this already: following it",
+            again="to search anew: --force",
+        )
+        job = same.find_or_submit(
+            cloud,
+            progress,
+            prepare=lambda: self._sent(submission, cloud, progress),
+            create=lambda sent: self._create(submission, cloud, fingerprint, *sent, progress),
+            force=force,
+        )
         told: set[str] = set()
         follower = JobWaiter(
-            kind=TUNING_JOB,
+            api=TUNING_JOBS,
             connection=connection,
             progress=progress,
             timeout=float(submission.settings.training_timeout_seconds * self._trials),
@@ -83,7 +96,7 @@ class Tuning:
         job = follower.follow(job)
         if job.state != "SUCCEEDED":
             raise TrainingError(
-                f"the {TUNING_JOB.noun} {job.job_id} ended as {job.state}: {job.error or 'no reason was given'}",
+                f"the {TUNING_JOBS.noun} {job.job_id} ended as {job.state}: {job.error or 'no reason was given'}",
                 "mend what the reason says, then tune again",
             )
         return self._ordered(job.trials)
@@ -111,40 +124,36 @@ class Tuning:
         varied = {*self._ranges.parameters, "is_vertex"}
         return {name: value for name, value in self._parameters.items() if name not in varied}
 
-    def _earlier(self, cloud: Cloud, fingerprint: str, progress: Progress) -> TuningJob | None:
-        for job in tuning_jobs.find_tuning_jobs(cloud, layout.TUNING_LABEL, fingerprint):
-            if job.state == "SUCCEEDED" or not (job.done or job.state == "CANCELLING"):
-                what = "has searched this already" if job.done else "searches this already: following it"
-                progress.step(f"{TUNING_JOB.noun} {job.job_id} {what} (to search anew: --force)")
-                return job
-        return None
-
-    def _submit(
-        self, cloud: Cloud, submission: Submission, fingerprint: str, progress: Progress, *, force: bool
-    ) -> TuningJob:
-        run_id = new_run_id()
-        made_from = Provenance.of_checkout(run_id, self._commit, parameters=self._parameters, user=user_name())
+    def _sent(self, submission: Submission, cloud: Cloud, progress: Progress) -> tuple[TrainingSpec, JobPlan]:
+        """Send what the trials need; return what they have in common, and their plan."""
+        made_from = Provenance.of_checkout(new_run_id(), self._commit, parameters=self._parameters, user=user_name())
         search = TuningTarget(metric=self._ranges.metric, types=dict(self._ranges.types))
         spec = submission.spec(made_from, cloud.bucket_name, search)
-        plan = submission.send(cloud, spec, progress)
+        return spec, submission.send(cloud, spec, progress)
+
+    def _create(
+        self,
+        submission: Submission,
+        cloud: Cloud,
+        fingerprint: str,
+        spec: TrainingSpec,
+        plan: JobPlan,
+        progress: Progress,
+    ) -> TuningJob:
         labels = layout.run_labels(self._model_name, spec, self._fixed())
-        with claimed(cloud, submission.claim(fingerprint)):
-            job = None if force else self._earlier(cloud, fingerprint, progress)
-            if job is not None:
-                return job
-            job = tuning_jobs.create_tuning_job(
-                cloud,
-                f"{self._model_name}-{run_id}",
-                plan,
-                metric=self._ranges.metric,
-                goal="MAXIMIZE" if self._ranges.maximize else "MINIMIZE",
-                parameters=self._ranges.specs(),
-                trials=self._trials,
-                parallel=self._parallel,
-                labels={**submission.settings.labels, **labels, layout.TUNING_LABEL: fingerprint},
-            )
+        job = tuning_jobs.create_tuning_job(
+            cloud,
+            f"{self._model_name}-{spec.run_id}",
+            plan,
+            metric=self._ranges.metric,
+            goal="MAXIMIZE" if self._ranges.maximize else "MINIMIZE",
+            parameters=self._ranges.specs(),
+            trials=self._trials,
+            parallel=self._parallel,
+            labels={**submission.settings.labels, **labels, layout.TUNING_LABEL: fingerprint},
+        )
         progress.step(
-            f"submitted {TUNING_JOB.noun} {job.job_id}: {self._trials} trials, {self._parallel} at a time, each on "
+            f"submitted {TUNING_JOBS.noun} {job.job_id}: {self._trials} trials, {self._parallel} at a time, each on "
             f"{submission.machines} ({cloud.vertex_url})"
         )
         if page := console_page(cloud, job):

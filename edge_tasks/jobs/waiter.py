@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeAlias, TypeVar
 
 from edge_tasks.cloud.client import Cloud
-from edge_tasks.cloud.jobs import Job
+from edge_tasks.cloud.jobs import Job, JobApi
 from edge_tasks.domain.progress import Progress, duration
 from edge_tasks.errors import CloudError, EdgeError, NoAnswerError
 from edge_tasks.tools.signals import ASK, CANCEL, LEAVE, TerminatedError
@@ -64,24 +64,15 @@ class ReconnectingCloud:
 
 
 @dataclass(frozen=True)
-class JobKind(Generic[_Job]):
-    """How jobs of one kind are looked at and cancelled; `noun` is what messages call them."""
-
-    noun: str
-    get: Callable[[Cloud, str], _Job]
-    cancel: Callable[[Cloud, str], None]
-
-
-@dataclass(frozen=True)
 class JobWaiter(Generic[_Job]):
-    """Follows one job to its end.
+    """Waits for the end of one job.
 
     `timeout` is the job's own limit in seconds. `on_interrupt` is one of `interrupts`' words, `choose` asks a person
     (see `console.choose`), and `later` tells how to come back to a job that goes on. `on_look` is called with each
     state of the job, and says whether it showed something new.
     """
 
-    kind: JobKind[_Job]
+    api: JobApi[_Job]
     connection: ReconnectingCloud
     progress: Progress
     timeout: float
@@ -123,12 +114,12 @@ class JobWaiter(Generic[_Job]):
             job = self._look(job)
 
     def _look(self, job: _Job) -> _Job:
-        return self.connection.ask(lambda cloud: self.kind.get(cloud, job.name))
+        return self.connection.ask(lambda cloud: self.api.get(cloud, job.name))
 
     def _check_limit(self, job: _Job, now: float, started: float, running_since: float | None) -> None:
         limit = _QUEUE_LIMIT if running_since is None else self.timeout + _OVERRUN
         if now - (running_since or started) > limit:
-            self.connection.ask(lambda cloud: self.kind.cancel(cloud, job.name))
+            self.connection.ask(lambda cloud: self.api.cancel(cloud, job.name))
             raise CloudError(f"{self._name(job)} did not end within {duration(limit)} and was cancelled")
 
     def _interrupted(self, job: _Job, interrupt: KeyboardInterrupt) -> None:
@@ -153,15 +144,15 @@ class JobWaiter(Generic[_Job]):
             return CANCEL
 
     def _cancel(self, job: _Job) -> None:
-        self.kind.cancel(self.connection.cloud, job.name)
+        self.api.cancel(self.connection.cloud, job.name)
         deadline = time.monotonic() + _CANCEL_LIMIT
         while not job.done and time.monotonic() < deadline:
             time.sleep(0.2)
-            job = self.kind.get(self.connection.cloud, job.name)
+            job = self.api.get(self.connection.cloud, job.name)
         self.progress.step(f"{self._name(job)}: {job.state.lower()}")
 
     def _name(self, job: _Job) -> str:
-        return f"{self.kind.noun} {job.job_id}"
+        return f"{self.api.noun} {job.job_id}"
 
     @staticmethod
     def _after(started: float) -> str:

@@ -24,6 +24,11 @@ def endpoint_name(cloud: Cloud, name: str) -> str:
     return model.endpoint
 
 
+def predict_url(cloud: Cloud, name: str) -> str:
+    """Return the address to which predict requests for the model `name` are posted."""
+    return endpoints.predict_url(cloud, endpoint_name(cloud, name))
+
+
 def predict(cloud: Cloud, name: str, payload: bytes) -> Any:
     """Ask the endpoint of the model `name` for predictions; `payload` is JSON: {"instances": [...]}."""
     return endpoints.predict(cloud, endpoint_name(cloud, name), payload)

@@ -96,19 +96,16 @@ def list_(
 )
 def show(_context: Any, run_id: str, output: bool = False, file: str | None = None, json: bool = False) -> None:
     """Print one run in full: parameters, metrics, curves, where it comes from, and its last output."""
-    from edge_tasks.cloud.run_store import RunStore
     from edge_tasks.console import print_bytes, print_json, print_result
     from edge_tasks.domain.runs import utc_now
-    from edge_tasks.experiments.listing import load_run
+    from edge_tasks.experiments.listing import load_output, load_run, load_source
     from edge_tasks.experiments.text import described, document, last_lines
 
     here = repository()
     found = _found(here, run_id)
     if output or file:
-        store = RunStore(here.cloud, here.config)
-        print_bytes(
-            store.source(found.model_name, found.run_id, file) if file else store.output(found.model_name, found.run_id)
-        )
+        place = (here.cloud, here.config, found)
+        print_bytes(load_source(*place, file) if file else load_output(*place))
         return
     run = load_run(here.cloud, here.config, found.model_name, found.run_id)
     now = utc_now()
@@ -143,15 +140,14 @@ def compare(_context: Any, first: str, others: str, json: bool = False) -> None:
 @task(help={"run_id": _ID_HELP})
 def reproduce(_context: Any, run_id: str) -> None:
     """Train again with a run's commit, data and parameters in a git worktree, and print its metrics beside the new."""
-    from edge_tasks.cloud.run_store import RunStore
     from edge_tasks.console import Console, print_table
+    from edge_tasks.experiments.listing import load_record
     from edge_tasks.jobs.reproduce import reproduce
 
     here = repository()
     found = _found(here, run_id)
-    store = RunStore(here.cloud, here.config)
     with Console() as console:
-        made = reproduce(here.root, store.read(found.model_name, found.run_id).record, store, console)
+        made = reproduce(here.root, here.cloud, here.config, load_record(here.cloud, here.config, found), console)
         print_table(["metric", "recorded", "reproduced", ""], made.rows())
         console.step("the metrics are the same" if made.same else "the metrics differ")
         console.step(f"the new run is {made.run_id}, in {made.folder.relative_to(here.root)}")
@@ -177,9 +173,9 @@ def tag(_context: Any, run_id: str, tags: str, remove: bool = False) -> None:
 @task(help={"run_ids": _IDS_HELP, "yes": "do not ask"})
 def remove(_context: Any, run_ids: str, yes: bool = False) -> None:
     """Remove the records of runs, with output and source files; their models and artifacts stay."""
-    from edge_tasks.cloud.run_store import RunStore
     from edge_tasks.console import Console, confirm
     from edge_tasks.errors import EdgeError
+    from edge_tasks.experiments.listing import remove_run
 
     here = repository()
     found = _all_found(here, run_ids)
@@ -188,7 +184,7 @@ def remove(_context: Any, run_ids: str, yes: bool = False) -> None:
         raise EdgeError("nothing was removed", "add `--yes` to remove without being asked")
     with Console() as console:
         for run in found:
-            RunStore(here.cloud, here.config).remove(run.model_name, run.run_id)
+            remove_run(here.cloud, here.config, run)
             console.step(f"removed the record of {run.run_id}")
 
 
@@ -208,18 +204,14 @@ def _runs(here: Repository) -> list[RunSummary]:
 
 def _send_kept(here: Repository) -> None:
     """Send the runs that the bucket did not take when they ended."""
-    from edge_tasks.cloud.run_store import RunStore
     from edge_tasks.console import Console, print_warning
     from edge_tasks.errors import EdgeError
-    from edge_tasks.tracking.outbox import Outbox
+    from edge_tasks.experiments.listing import send_unsent
 
-    kept = Outbox.of(here.config, here.root)
-    if not kept.folder.exists():
-        return
     try:
-        sent = kept.send(RunStore(here.cloud, here.config))
+        sent = send_unsent(lambda: here.cloud, here.config, here.root)
     except EdgeError as error:
-        print_warning(f"runs are still kept in {kept.folder}: {error}")
+        print_warning(str(error))
         return
     if sent:
         with Console() as console:

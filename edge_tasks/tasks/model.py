@@ -204,14 +204,12 @@ def remove(_context: Any, name: str | None = None, wait: int = 0, yes: bool = Fa
 @task(name="get-endpoint", help={"name": NAME_HELP, "url": "print the address for predict requests instead"})
 def get_endpoint(_context: Any, name: str | None = None, url: bool = False) -> None:
     """Print the endpoint's resource name, alone, for scripts."""
-    from edge_tasks.cloud import endpoints
     from edge_tasks.console import print_result
     from edge_tasks.models import predictions
 
     here = repository()
     name, _ = here.config.model(name)
-    endpoint = predictions.endpoint_name(here.cloud, name)
-    print_result(endpoints.predict_url(here.cloud, endpoint) if url else endpoint)
+    print_result((predictions.predict_url if url else predictions.endpoint_name)(here.cloud, name))
 
 
 @task(

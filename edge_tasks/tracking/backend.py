@@ -13,7 +13,8 @@ from edge_tasks.domain.config import EdgeConfig
 from edge_tasks.domain.runs import RunRecord
 from edge_tasks.errors import EdgeError
 from edge_tasks.tracking.outbox import Outbox
-from edge_tasks.tracking.sink import BackgroundSink
+from edge_tasks.tracking.sinks.background import BackgroundSink
+from edge_tasks.tracking.sinks.vertex import vertex_sink
 
 
 @dataclass(frozen=True)
@@ -46,15 +47,9 @@ class TrackingBackend:
         """Return where runs are kept that the bucket does not take; a job keeps nothing."""
         return None if self.in_job else Outbox.of(self.config, self.root)
 
-    def mirror(self, run_id: str, tell: Callable[[str], None]) -> BackgroundSink | None:
+    def mirror(self, run_id: str, tell: Callable[[str], None]) -> BackgroundSink[RunRecord] | None:
         """Return what shows the run in Vertex AI Experiments, if that is wanted."""
         experiment = self.config.experiments.vertex_experiment
         if experiment is None:
             return None
-
-        def show(record: RunRecord) -> None:
-            from edge_tasks.cloud.vertex_experiments import show_run
-
-            show_run(self.cloud(), experiment, record)
-
-        return BackgroundSink(show, "Vertex AI Experiments", run_id, tell)
+        return vertex_sink(self.cloud, experiment, run_id, tell)

@@ -20,8 +20,8 @@ from edge_tasks.domain.json_values import plain
 from edge_tasks.domain.runs import COMPLETED, FAILED, RUNNING, utc_now
 from edge_tasks.tracking.backend import TrackingBackend
 from edge_tasks.tracking.event_log import EventLog, short_result
-from edge_tasks.tracking.mongo import URI_VARIABLE, BackgroundMongoObserver, wants_mongo
 from edge_tasks.tracking.output_capture import output_into
+from edge_tasks.tracking.sinks.mongo import URI_VARIABLE, MongoEvents, wants_mongo
 from edge_tasks.tracking.uploader_process import tell
 
 # The id of the run that a training repeats; set by `experiments.reproduce`.
@@ -96,25 +96,26 @@ def recorded(
         return
     run.observers.append(EventObserver(journal))
     if wants_mongo(place.config):
-        run.observers.append(BackgroundMongoObserver(run, run_id, _mongo_address(place), journal.output, tell))
+        run.observers.append(MongoEvents(run, run_id, _mongo_address(place), journal.output, tell))
     with _captured(run, journal.output):
         yield journal.note
-
-
-def silence_sacred(main: Callable[..., Any]) -> None:
-    """Keep Sacred from warning that nobody observes the runs of `main`: their observer comes when they have begun."""
-    main.observed_later = True  # type: ignore[attr-defined]
 
 
 _warn_if_unobserved = Run.warn_if_unobserved
 
 
+def silence_sacred(main: Callable[..., Any]) -> None:
+    """Keep Sacred from warning that nobody observes the runs of `main`: their observer comes when they have begun.
+
+    Only a script asks for that; a train.py that is imported leaves Sacred as it is.
+    """
+    main.observed_later = True  # type: ignore[attr-defined]
+    Run.warn_if_unobserved = _warn_if_never_observed
+
+
 def _warn_if_never_observed(run: Run) -> None:
     if not getattr(run.main_function, "observed_later", False):
         _warn_if_unobserved(run)
-
-
-Run.warn_if_unobserved = _warn_if_never_observed
 
 
 @contextlib.contextmanager

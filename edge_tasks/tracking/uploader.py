@@ -18,8 +18,7 @@ from edge_tasks.cloud.run_store import RunStore, Stored
 from edge_tasks.domain.runs import RunRecord, Series, utc_now
 from edge_tasks.errors import EdgeError, NoAnswerError
 from edge_tasks.tracking.outbox import Outbox
-from edge_tasks.tracking.sink import BackgroundSink
-from edge_tasks.tracking.waiting import wait_for
+from edge_tasks.tracking.sinks.background import BackgroundSink, wait_for
 
 # Seconds that the end of a training waits for the bucket.
 END_LIMIT = 30.0
@@ -54,7 +53,7 @@ class Uploader:
         begin: Callable[[RunRecord | None], RunRecord],
         tell: Callable[[str], None],
         interval: float,
-        mirror: BackgroundSink | None = None,
+        mirror: BackgroundSink[RunRecord] | None = None,
         kept: Outbox | None = None,
     ):
         self._run_id = run_id
@@ -83,6 +82,7 @@ class Uploader:
         self._written_points = self._written_bytes = 0
         self._files_not_before = 0.0
         self._complained = self._given_up = False
+        self._shown_status = ""
         self._thread = threading.Thread(target=self._run, name="run-recording", daemon=True)
 
     # --- the caller's side: nothing here waits but `end` ---
@@ -181,8 +181,9 @@ class Uploader:
                 self._changes = {**changes, **self._changes}
             raise
         self._sources_written = True
-        if self._mirror:
-            self._mirror.offer(self._stored.record)
+        if self._mirror and self._stored.record.status != self._shown_status:
+            self._shown_status = self._stored.record.status
+            self._mirror.put(self._stored.record)
         if self._kept and not self._kept_sent:
             self._kept_sent = True
             self._send(self._kept, self._store)

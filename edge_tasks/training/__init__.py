@@ -3,23 +3,19 @@
     from edge_tasks.training import get_config_and_state, vertex_wrapper
     from edge_tasks.training.sklearn import save_results
 
-See the README for a whole `train.py`. No part of this package imports invoke.
+See the README for a whole `train.py`. No part of this package imports invoke. Importing a `train.py` changes nothing in
+the interpreter: what errors look like, and what Sacred says, is arranged only where it runs as a script.
 """
 
 from __future__ import annotations
 
-import sys
 import warnings
 
 # Sacred imports pkg_resources, which warns about itself at every start of a training.
 warnings.filterwarnings("ignore", message="pkg_resources is deprecated", category=UserWarning)
 
-from edge_tasks.training.context import get_config_and_state  # noqa: E402
-from edge_tasks.training.data import data_uri, open_data  # noqa: E402
-from edge_tasks.training.failure import show_plainly  # noqa: E402
+from edge_tasks.training.context import TrainingState, get_config_and_state  # noqa: E402
+from edge_tasks.training.data import data_path, data_uri, open_data  # noqa: E402
 from edge_tasks.training.wrapper import vertex_wrapper  # noqa: E402
 
-# get_config_and_state() runs while train.py is imported, before Sacred is there to print an error.
-sys.excepthook = show_plainly
-
-__all__ = ["data_uri", "get_config_and_state", "open_data", "vertex_wrapper"]
+__all__ = ["TrainingState", "data_path", "data_uri", "get_config_and_state", "open_data", "vertex_wrapper"]

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
+import sys
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from edge_tasks.cloud.client import connect, connect_from_job
 from edge_tasks.domain.config import EdgeConfig
 from edge_tasks.domain.job_spec import TrainingSpec
-from edge_tasks.domain.state import EdgeState
+from edge_tasks.domain.state import Change, EdgeState, ModelState
 from edge_tasks.repo.edge_yaml import find_root, load_config
+from edge_tasks.training.failure import show_errors_plainly
 
 # Set by `edge_tasks.training.job` inside a job: the file with its TrainingSpec.
 SPEC_VARIABLE = "EDGE_TRAINING_ORDER"
@@ -46,10 +47,24 @@ class TrainingState:
         cloud = connect_from_job(self._config) if current_spec() else connect(self._config, self._root)
         return StateStore(cloud).load()
 
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):
-            raise AttributeError(name)
-        return getattr(self.value, name)
+    @property
+    def models(self) -> dict[str, ModelState]:
+        """What exists of each model: its endpoint, what serves, and what served before."""
+        return self.value.models
+
+    @property
+    def changes(self) -> tuple[Change, ...]:
+        """The last changes, oldest first."""
+        return self.value.changes
+
+    @property
+    def format_version(self) -> int:
+        """The version of the state's format."""
+        return self.value.format_version
+
+    def model(self, name: str) -> ModelState:
+        """Return what exists of the model `name`; an empty ModelState when nothing does."""
+        return self.value.model(name)
 
 
 def get_config_and_state() -> tuple[EdgeConfig, TrainingState]:
@@ -57,6 +72,13 @@ def get_config_and_state() -> tuple[EdgeConfig, TrainingState]:
 
     The repository is found from the working directory upwards. Raises ConfigError when there is none.
     """
+    # It is called while train.py is imported, before Sacred is there to print an error.
+    show_errors_plainly(str(sys._getframe(1).f_globals.get("__name__")))  # noqa: SLF001  the only way to know the caller
+    return read_config_and_state()
+
+
+def read_config_and_state() -> tuple[EdgeConfig, TrainingState]:
+    """Do what `get_config_and_state` does, for others than a train.py."""
     root = find_root()
     config = load_config(root)
     return config, TrainingState(config, root)

@@ -13,7 +13,7 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO, Literal, TextIO, overload
 
 from edge_tasks.domain.job_spec import TrainingSpec
 from edge_tasks.domain.provenance import hash_of
@@ -26,7 +26,7 @@ from edge_tasks.training.context import current_spec, job_root
 _used: dict[str, str] = {}
 
 
-def data_uri(path: str) -> str:
+def data_path(path: str) -> Path:
     """Return where the data at `path` (relative to the repository's root, such as `data/train.npz`) can be read.
 
     It is a path on this machine, of a file or of a folder, so that everything can read it: `open`, numpy, pandas,
@@ -38,19 +38,31 @@ def data_uri(path: str) -> str:
     """
     name = os.path.normpath(path).replace(os.sep, "/")
     spec = current_spec()
-    return str(_in_job(spec, name) if spec is not None else _on_laptop(name))
+    return _in_job(spec, name) if spec is not None else _on_laptop(name)
 
 
-def open_data(path: str) -> BinaryIO:
-    """Open the data file at `path` (relative to the repository's root) for reading, in binary; close it after use.
+def data_uri(path: str) -> str:
+    """Return what `data_path` does, as a text."""
+    return str(data_path(path))
 
-    Works on a laptop and in a job; see `data_uri` for the errors. Raises DataError for a folder, too.
+
+@overload
+def open_data(path: str, mode: Literal["rb"] = "rb") -> BinaryIO: ...
+@overload
+def open_data(path: str, mode: Literal["r", "rt"]) -> TextIO: ...
+def open_data(path: str, mode: str = "rb") -> IO[Any]:
+    """Open the data file at `path` (relative to the repository's root) for reading; close it after use.
+
+    `mode` is `rb`, for bytes, or `r`, for text in UTF-8. Works on a laptop and in a job; see `data_path` for the
+    errors. Raises DataError for a folder, too, and for a mode that writes.
     """
-    file = Path(data_uri(path))
+    if mode not in ("rb", "r", "rt"):
+        raise DataError(f"data are not opened with the mode `{mode}`", "use `rb`, for bytes, or `r`, for text")
+    file = data_path(path)
     if file.is_dir():
         raise DataError(f"`{path}` is a folder", f'data_uri("{path}") tells where its files are')
     try:
-        return file.open("rb")
+        return file.open(mode, encoding=None if mode == "rb" else "utf-8")
     except OSError as error:
         raise DataError(f"`{path}` cannot be read: {error.strerror}") from None
 

@@ -36,6 +36,17 @@ for _class, _word in ((TrainingFailedError, "error"), (TrainingInterruptedError,
     _class.__module__, _class.__qualname__ = "builtins", _word
 
 
+def is_script(module: str) -> bool:
+    """Say whether the module of that name is a program that was started, not one that others import, nor a notebook."""
+    return module == "__main__" and hasattr(sys.modules["__main__"], "__file__")
+
+
+def show_errors_plainly(module: str) -> None:
+    """Let an EdgeError that ends the script `module` be two lines; do nothing when it is none."""
+    if is_script(module):
+        sys.excepthook = show_plainly
+
+
 def show_plainly(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """Be the `sys.excepthook` of a training: an EdgeError that Sacred did not see is two lines, too."""
     if isinstance(error, EdgeError):

@@ -7,7 +7,7 @@ import inspect
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 from edge_tasks.domain.config import EdgeConfig
 from edge_tasks.domain.job_spec import TrainingSpec
@@ -16,9 +16,9 @@ from edge_tasks.repo.edge_yaml import find_root
 from edge_tasks.tools.signals import take_sigterm_like_ctrl_c
 from edge_tasks.tracking.backend import TrackingBackend
 from edge_tasks.tracking.sacred_observer import recorded, silence_sacred
-from edge_tasks.training.context import TrainingState, current_spec
+from edge_tasks.training.context import TrainingState, current_spec, read_config_and_state
 from edge_tasks.training.data import used_data
-from edge_tasks.training.failure import TrainingFailedError, TrainingInterruptedError
+from edge_tasks.training.failure import TrainingFailedError, TrainingInterruptedError, is_script, show_errors_plainly
 from edge_tasks.training.run_options import RunOptions, take_options, with_options, without_options
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -26,8 +26,15 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 _OUTPUT_ARGUMENT = "model_output_dir"
 
 
-def vertex_wrapper(config: EdgeConfig, state: TrainingState) -> Callable[[_Function], _Function]:
-    """Return a decorator for the main function of a Sacred experiment; it stands below `@ex.automain`.
+@overload
+def vertex_wrapper(config: _Function) -> _Function: ...
+@overload
+def vertex_wrapper(config: EdgeConfig, state: TrainingState) -> Callable[[_Function], _Function]: ...
+def vertex_wrapper(config: Any, state: TrainingState | None = None) -> Any:
+    """Decorate the main function of a Sacred experiment; it stands below `@ex.automain`.
+
+    `@vertex_wrapper` alone reads edge.yaml when a run begins; `@vertex_wrapper(config, state)` takes what
+    `get_config_and_state` returned.
 
     With `is_vertex=False` in the experiment's config the function runs in this process, with `is_vertex=True` as a
     custom job on Vertex AI. Either way artifact, metrics and trained_model.json appear in the model's folder when, and
@@ -38,7 +45,12 @@ def vertex_wrapper(config: EdgeConfig, state: TrainingState) -> Callable[[_Funct
     directly, outside a Sacred run, the function is just itself: that is how tests use it.
     """
     del state  # part of the interface; a training that needs it takes it from get_config_and_state
+    if callable(config):
+        return _decorator(lambda: read_config_and_state()[0])(config)
+    return _decorator(lambda: config)
 
+
+def _decorator(get_config: Callable[[], EdgeConfig]) -> Callable[[_Function], _Function]:
     def decorate(function: _Function) -> _Function:
         signature = inspect.signature(function)
         if _OUTPUT_ARGUMENT not in signature.parameters:
@@ -55,7 +67,7 @@ def vertex_wrapper(config: EdgeConfig, state: TrainingState) -> Callable[[_Funct
             take_sigterm_like_ctrl_c()
             try:
                 options = take_options(bound.arguments, signature)
-                return _train(config, run, function, bound.arguments, options)
+                return _train(get_config(), run, function, bound.arguments, options)
             except EdgeError as error:
                 raise TrainingFailedError(error) from error
             except OSError as error:
@@ -66,7 +78,9 @@ def vertex_wrapper(config: EdgeConfig, state: TrainingState) -> Callable[[_Funct
                 raise TrainingInterruptedError("the training was ended; nothing was changed") from None
 
         outer = with_options(signature if "_run" in signature.parameters else _with_run(signature))
-        silence_sacred(wrapper)
+        if is_script(function.__module__):
+            show_errors_plainly(function.__module__)
+            silence_sacred(wrapper)
         wrapper.__signature__ = outer  # type: ignore[attr-defined]  # Sacred looks at it for the arguments to pass
         return wrapper  # type: ignore[return-value]
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from edge_tasks.cloud.client import Cloud, connect
-from edge_tasks.cloud.jobs import find_jobs
+from edge_tasks.cloud.jobs import CUSTOM_JOBS
 from edge_tasks.domain.runs import COMPLETED, FAILED, INTERRUPTED, QUEUED, RunRecord
 from edge_tasks.experiments.listing import list_runs, load_run
 from edge_tasks.repo.edge_yaml import load_config
@@ -103,7 +103,7 @@ def test_a_job_that_is_cancelled_before_it_began_is_recorded_as_interrupted(repo
     (record,) = recorded(repository.root)
     assert (record.status, record.started) == (INTERRUPTED, None), printed
     assert record.ended
-    (job,) = find_jobs(cloud_of(repository.root), "edge-model", "hello-world")
+    (job,) = CUSTOM_JOBS.find(cloud_of(repository.root), "edge-model", "hello-world")
     assert (job.name, job.state) == (record.job, "CANCELLED")
     listed = repository.run("invoke", "experiments.list", "--status", "interrupted").stdout
     assert record.run_id in listed

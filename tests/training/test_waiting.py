@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from edge_tasks.tracking.waiting import wait_for
+from edge_tasks.tracking.sinks.background import wait_for
 
 
 @contextmanager

@@ -73,6 +73,8 @@ class StorageApplication:
             ("PUT", "b/*", buckets.update),
             ("DELETE", "b/*", buckets.delete),
             ("GET", "b/*/storageLayout", buckets.storage_layout),
+            ("GET", "b/*/folders", buckets.list_folders),
+            ("GET", "b/*/managedFolders", buckets.list_folders),
             ("GET", "b/*/iam", buckets.get_policy),
             ("PUT", "b/*/iam", buckets.set_policy),
             ("GET", "b/*/iam/testPermissions", buckets.test_permissions),

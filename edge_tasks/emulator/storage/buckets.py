@@ -157,6 +157,11 @@ class Buckets:
         told = {name: bucket.properties[name] for name in kept if name in bucket.properties}
         return Answer(value={"kind": "storage#storageLayout", "bucket": bucket.name, **told})
 
+    async def list_folders(self, call: Call) -> Answer:
+        """GET /b/BUCKET/folders and /b/BUCKET/managedFolders: there are none, and none can be made."""
+        self._find(call)
+        return Answer(value={"kind": f"storage#{call.parts[-1]}"})
+
     async def get_policy(self, call: Call) -> Answer:
         """GET /b/BUCKET/iam."""
         return Answer(value=access.policy_of(self._find(call)))

@@ -22,7 +22,8 @@ def boundary_of(content_type: str) -> bytes:
     boundary = message.get_boundary()
     if not content_type.startswith("multipart/") or not boundary:
         raise invalid("The body must be of a multipart type, and name its boundary.")
-    return boundary.encode("latin-1", "replace")
+    # Google's command line quotes it with apostrophes, which Google takes for quotes.
+    return boundary.strip("'").encode("latin-1", "replace")
 
 
 class Parts:

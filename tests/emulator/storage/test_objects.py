@@ -402,7 +402,7 @@ def test_what_is_not_emulated_is_said_by_name(emulator: Emulator, bucket: str) -
     base = f"{emulator.storage_url}/storage/v1"
     for path in (
         f"b/{bucket}/notificationConfigs",
-        f"b/{bucket}/managedFolders",
+        f"b/{bucket}/anywhereCaches",
         "projects/p/hmacKeys",
         f"b/{bucket}/o?softDeleted=true",
     ):
