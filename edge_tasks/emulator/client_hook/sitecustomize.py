@@ -11,6 +11,10 @@ The project is preset too: the SDK would otherwise ask Resource Manager at Googl
 A few methods, such as `Endpoint.raw_predict`, do not use the endpoint that was set: they post to Vertex AI's address in
 the location. What goes there by google-auth's sessions is sent to the emulator, so that no data leave the machine. So
 are predictions of dedicated endpoints, which the SDK asks for by HTTPS.
+
+Against Google the SDK speaks gRPC, whose errors are classes of their own: FailedPrecondition is a BadRequest over REST,
+and Aborted a Conflict. Programs catch the former, and so does the SDK itself, which writes an experiment's run again
+when another has changed it meanwhile. So errors of the emulator become what they would be by gRPC.
 """
 
 from __future__ import annotations
@@ -26,6 +30,7 @@ from typing import Any
 
 INITIALIZER = "google.cloud.aiplatform.initializer"
 SESSIONS = "google.auth.transport.requests"
+ERRORS = "google.api_core.exceptions"
 ADDRESS = "VERTEX_EMULATOR_URL"
 GOOGLE = re.compile(r"https://(?:[a-z0-9-]+-)?aiplatform\.googleapis\.com(?=/)")
 
@@ -49,6 +54,32 @@ def here(url: str) -> str:
     return f"{address}/{url[len(dedicated) :]}" if url.startswith(dedicated) else GOOGLE.sub(address, url)
 
 
+# What gRPC tells apart and REST does not; each is a subclass of what it would be over REST.
+BY_GRPC = {
+    "ABORTED": "Aborted",
+    "ALREADY_EXISTS": "AlreadyExists",
+    "FAILED_PRECONDITION": "FailedPrecondition",
+    "INVALID_ARGUMENT": "InvalidArgument",
+}
+
+
+def tell_errors_apart(module: Any) -> None:
+    """Let an answer that is an error become the exception that it would be by gRPC."""
+    over_rest = module.from_http_response
+
+    def from_http_response(response: Any) -> Any:
+        error = over_rest(response)
+        try:
+            told = response.json()["error"]
+            kind, message = BY_GRPC[told["status"]], told["message"]
+        except (KeyError, TypeError, ValueError):
+            return error
+        # Without the request's address before the message: the SDK reads etags from its beginning.
+        return getattr(module, kind)(message, errors=error.errors, details=error.details, response=response)
+
+    module.from_http_response = from_http_response
+
+
 def redirect(session: Any) -> None:
     """Let requests to Vertex AI of a class of sessions go to the emulator."""
     request = session.request
@@ -63,6 +94,7 @@ def redirect(session: Any) -> None:
 CHANGES: Mapping[str, Callable[[Any], None]] = {
     INITIALIZER: lambda module: preset(module.global_config),
     SESSIONS: lambda module: redirect(module.AuthorizedSession),
+    ERRORS: tell_errors_apart,
 }
 
 
