@@ -14,6 +14,7 @@ from edge_tasks.emulator.errors import ApiError, Code, invalid, no_space, unimpl
 from edge_tasks.emulator.http import guard
 from edge_tasks.emulator.http.exchange import IS_BETA, Reply, Request, StreamedReply, error_reply
 from edge_tasks.emulator.http.routing import Route, Router
+from edge_tasks.emulator.schema import beta
 
 if TYPE_CHECKING:
     from edge_tasks.emulator.http.transcoding import Transcoder
@@ -115,6 +116,8 @@ class Application:
             return await self._direct[name](request)
         if name not in self._handlers:
             raise unimplemented(f"{name} is not implemented by this emulator.")
+        if is_beta:
+            request.body = beta.as_v1(request.body)
         message = self._transcoder.read(request, route)
         result = await self._handlers[name](message)
         reply = self._transcoder.write(result, enum_numbers=request.wants_enum_numbers)
