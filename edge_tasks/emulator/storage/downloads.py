@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from datetime import datetime, timezone
 from email.utils import format_datetime
+from functools import lru_cache
 from urllib.parse import quote
 
 from edge_tasks.emulator.storage import conditions, encryption, resources
@@ -63,12 +64,11 @@ def download(
 def headers_of(row: Object) -> dict[str, str]:
     """Return the headers that tell about an object beside its content."""
     known = row.properties
-    updated = resources.read_moment(known.get("updated")) or datetime.now(timezone.utc)
     sums = [f"crc32c={known['crc32c']}", *([f"md5={known['md5Hash']}"] if "md5Hash" in known else [])]
     headers = {
         "content-type": known.get("contentType") or "application/octet-stream",
         "etag": conditions.etag(row),
-        "last-modified": format_datetime(updated.replace(microsecond=0), usegmt=True),
+        "last-modified": _http_date(known["updated"][:19]),
         "cache-control": known.get("cacheControl") or "no-cache, no-store, max-age=0, must-revalidate",
         "x-goog-generation": str(row.generation),
         "x-goog-metageneration": str(row.metageneration),
@@ -95,6 +95,12 @@ def headers_of(row: Object) -> dict[str, str]:
         if re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", name):
             headers[f"x-goog-meta-{name.lower()}"] = quote(value, safe=" !\"#$&'()*+,-./:;<=>?@[\\]^_`{|}~")
     return headers
+
+
+@lru_cache(maxsize=4096)
+def _http_date(second: str) -> str:
+    moment = resources.read_moment(f"{second}Z") or datetime.now(timezone.utc)
+    return format_datetime(moment, usegmt=True)
 
 
 def _is_unzipped(row: Object, call: Call) -> bool:

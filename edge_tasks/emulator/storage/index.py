@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-import json
+import functools
 import queue
 import sqlite3
 import threading
@@ -19,6 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+import orjson
+
 from edge_tasks.emulator.errors import StartError
 from edge_tasks.emulator.storage.contents import Content, Contents
 from edge_tasks.emulator.storage.errors import full_disk, is_full_disk
@@ -27,7 +29,9 @@ T = TypeVar("T")
 SCHEMA_VERSION = 1
 # So many changes are written together at most.
 LARGEST_GROUP = 256
-SELECT = "SELECT id, bucket, name, generation, metageneration, live, size, file, properties FROM objects"
+SELECT = "SELECT id, bucket, name, generation, metageneration, live, size, file, properties, private FROM objects"
+# What of an object's properties is not told with its resource.
+PRIVATE = frozenset({"acl", "holdReleased"})
 
 TABLES = """
 CREATE TABLE buckets (
@@ -43,6 +47,7 @@ CREATE TABLE objects (
     size INTEGER NOT NULL,
     file TEXT,
     properties TEXT NOT NULL,
+    private TEXT NOT NULL,
     data BLOB
 );
 CREATE UNIQUE INDEX objects_live ON objects (bucket, name) WHERE live;
@@ -70,19 +75,38 @@ class Bucket:
     properties: dict[str, Any]
 
 
-@dataclass
 class Object:
-    """One version of an object: `properties` are what its resource tells besides the columns."""
+    """One version of an object."""
 
-    id: int
-    bucket: str
-    name: str
-    generation: int
-    metageneration: int
-    live: bool
-    size: int
-    file: str | None
-    properties: dict[str, Any]
+    def __init__(
+        self,
+        id: int,  # noqa: A002  (it is a column's name)
+        bucket: str,
+        name: str,
+        generation: int,
+        metageneration: int,
+        live: int,
+        size: int,
+        file: str | None,
+        text: str,
+        private: str,
+    ) -> None:
+        self.id = id
+        self.bucket = bucket
+        self.name = name
+        self.generation = generation
+        self.metageneration = metageneration
+        self.live = bool(live)
+        self.size = size
+        self.file = file
+        # What its resource tells besides the columns, as JSON: a list passes it on without reading it.
+        self.text = text
+        self._private = private
+
+    @functools.cached_property
+    def properties(self) -> dict[str, Any]:
+        """What its resource tells besides the columns, and what is not told."""
+        return {**orjson.loads(self.text), **orjson.loads(self._private)}
 
 
 @dataclass
@@ -110,7 +134,7 @@ class Tables:
     def bucket(self, name: str) -> Bucket | None:
         """Return a bucket."""
         row = self._connection.execute("SELECT * FROM buckets WHERE name = ?", (name,)).fetchone()
-        return row and Bucket(row[0], row[1], row[2], json.loads(row[3]))
+        return row and Bucket(row[0], row[1], row[2], orjson.loads(row[3]))
 
     def buckets(self, project: str, prefix: str, start: str, limit: int) -> list[Bucket]:
         """Return buckets of a project in the order of their names, after `start`."""
@@ -118,11 +142,11 @@ class Tables:
             "SELECT * FROM buckets WHERE project = ? AND name > ? AND substr(name, 1, ?) = ? ORDER BY name LIMIT ?",
             (project, start, len(prefix), prefix, limit),
         )
-        return [Bucket(name, owner, number, json.loads(text)) for name, owner, number, text in rows]
+        return [Bucket(name, owner, number, orjson.loads(text)) for name, owner, number, text in rows]
 
     def put_bucket(self, bucket: Bucket) -> None:
         """Add a bucket, or replace it."""
-        values = (bucket.name, bucket.project, bucket.metageneration, json.dumps(bucket.properties))
+        values = (bucket.name, bucket.project, bucket.metageneration, _dumps(bucket.properties))
         self._connection.execute("INSERT OR REPLACE INTO buckets VALUES (?, ?, ?, ?)", values)
 
     def delete_bucket(self, name: str) -> None:
@@ -152,7 +176,7 @@ class Tables:
         order = "name, generation" if versions else "name"
         values = (bucket, start) if end is None else (bucket, start, end)
         rows = self._connection.execute(f"{SELECT} WHERE {condition} ORDER BY {order} LIMIT ?", (*values, limit))
-        return [_object(row) for row in rows]
+        return [Object(*row) for row in rows]
 
     def data(self, row: Object) -> bytes:
         """Return the content of an object that has no file."""
@@ -170,33 +194,33 @@ class Tables:
     def add_object(self, bucket: str, name: str, content: Content, properties: Mapping[str, Any]) -> Object:
         """Add a live version; the one before must have been archived or deleted."""
         generation = self.next_generation()
-        values = (bucket, name, generation, content.size, content.file, json.dumps(properties), content.data)
-        cursor = self._connection.execute(
-            "INSERT INTO objects (bucket, name, generation, metageneration, live, size, file, properties, data) "
-            "VALUES (?, ?, ?, 1, 1, ?, ?, ?, ?)",
-            values,
-        )
-        return Object(
-            int(cursor.lastrowid or 0), bucket, name, generation, 1, True, content.size, content.file, dict(properties)
-        )
+        return self._insert(bucket, name, generation, content, properties)
 
     def take_over(
         self, bucket: str, name: str, generation: int, content: Content, properties: Mapping[str, Any]
     ) -> None:
         """Add a live version that has its generation already."""
-        values = (bucket, name, generation, content.size, content.file, json.dumps(properties), content.data)
-        self._connection.execute(
-            "INSERT INTO objects (bucket, name, generation, metageneration, live, size, file, properties, data) "
-            "VALUES (?, ?, ?, 1, 1, ?, ?, ?, ?)",
-            values,
-        )
+        self._insert(bucket, name, generation, content, properties)
         self._connection.execute("UPDATE generations SET last = max(last, ?)", (generation,))
+
+    def _insert(
+        self, bucket: str, name: str, generation: int, content: Content, properties: Mapping[str, Any]
+    ) -> Object:
+        text, private = _texts(properties)
+        cursor = self._connection.execute(
+            "INSERT INTO objects "
+            "(bucket, name, generation, metageneration, live, size, file, properties, private, data) "
+            "VALUES (?, ?, ?, 1, 1, ?, ?, ?, ?, ?)",
+            (bucket, name, generation, content.size, content.file, text, private, content.data),
+        )
+        made = int(cursor.lastrowid or 0)
+        return Object(made, bucket, name, generation, 1, 1, content.size, content.file, text, private)
 
     def change_object(self, row: Object) -> None:
         """Write the metageneration, the liveness and the properties of a version."""
         self._connection.execute(
-            "UPDATE objects SET metageneration = ?, live = ?, properties = ? WHERE id = ?",
-            (row.metageneration, int(row.live), json.dumps(row.properties), row.id),
+            "UPDATE objects SET metageneration = ?, live = ?, properties = ?, private = ? WHERE id = ?",
+            (row.metageneration, int(row.live), *_texts(row.properties), row.id),
         )
 
     def delete_object(self, row: Object) -> None:
@@ -224,7 +248,7 @@ class Tables:
 
     def put_upload(self, upload: Upload) -> None:
         """Add an upload, or replace it."""
-        values = (upload.id, upload.bucket, upload.name, upload.created, upload.file, json.dumps(upload.state))
+        values = (upload.id, upload.bucket, upload.name, upload.created, upload.file, _dumps(upload.state))
         self._connection.execute("INSERT OR REPLACE INTO uploads VALUES (?, ?, ?, ?, ?, ?)", values)
 
     def delete_upload(self, upload: str) -> None:
@@ -266,7 +290,7 @@ class Tables:
 
     def _one(self, query: str, *values: Any) -> Object | None:
         row = self._connection.execute(query, values).fetchone()
-        return row and _object(row)
+        return row and Object(*row)
 
 
 class Index:
@@ -388,9 +412,15 @@ def _create_or_check(connection: sqlite3.Connection, path: Path) -> None:
         )
 
 
-def _object(row: tuple[Any, ...]) -> Object:
-    return Object(row[0], row[1], row[2], row[3], row[4], bool(row[5]), row[6], row[7], json.loads(row[8]))
+def _dumps(value: Mapping[str, Any]) -> str:
+    return orjson.dumps(value).decode()
+
+
+def _texts(properties: Mapping[str, Any]) -> tuple[str, str]:
+    told = {name: value for name, value in properties.items() if name not in PRIVATE}
+    private = {name: value for name, value in properties.items() if name in PRIVATE}
+    return _dumps(told), _dumps(private)
 
 
 def _upload(row: tuple[Any, ...]) -> Upload:
-    return Upload(row[0], row[1], row[2], row[3], row[4], json.loads(row[5]))
+    return Upload(row[0], row[1], row[2], row[3], row[4], orjson.loads(row[5]))
