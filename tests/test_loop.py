@@ -55,7 +55,7 @@ class TestDigits:
 
     def test_get_endpoint_prints_the_name_alone(self, digits: Repository) -> None:
         name = digits.run("invoke", "model.get-endpoint").stdout
-        assert re.fullmatch(r"projects/my-gcp-project/locations/us-central1/endpoints/\d+\n", name)
+        assert re.fullmatch(r"projects/\d{12}/locations/us-central1/endpoints/\d+\n", name)
         url = digits.run("invoke", "model.get-endpoint", "--url").stdout
         assert re.fullmatch(rf"http://127\.0\.0\.1:\d+/v1/{name.strip()}:predict\n", url)
 

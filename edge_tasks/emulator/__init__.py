@@ -1,6 +1,6 @@
 """A small Vertex AI for one machine: `python -m edge_tasks.emulator --data DIR`.
 
-It answers the Vertex AI v1 REST API (https://cloud.google.com/vertex-ai/docs/reference/rest) on 127.0.0.1,
+It answers the Vertex AI REST API, v1 and v1beta1 (https://cloud.google.com/vertex-ai/docs/reference/rest) on 127.0.0.1,
 really runs custom jobs as processes and really serves models, and answers Cloud Storage's JSON API on a second
 port. The unmodified google-cloud-aiplatform (REST transport) and google-cloud-storage clients work
 against it. It is usable alone and imports nothing else of `edge_tasks`.
@@ -11,12 +11,14 @@ What is not as on Vertex AI, on purpose or so far:
   fail when there is no engine (the way to Docker was tried with a stand-in for its program, not with an engine);
 - containers share the network of this machine, so a model's must listen on the port in AIP_HTTP_PORT, which is the one
   of its container_spec only when that is free;
-- nothing is installed: `pip install` in a local job unpacks local archives and checks names;
+- nothing is downloaded: `pip install` in a local job unpacks or builds local archives and checks names;
 - below `/gcs` a job finds copies of what its command and variables name there, and what it writes is uploaded when it
   ends; in a local job only paths in its command and variables lead there, since there is no such folder;
 - all replicas of a job run on this machine; a replica that fails fails the job, without a retry; machine types,
   accelerators, networks and service accounts are kept but mean nothing;
 - there is no authentication, and no quota;
+- it speaks REST, not gRPC: clients that go by gRPC unless told otherwise are led to REST by `client_hook`, but for the
+  asynchronous ones and those that ask for gRPC by name;
 - training pipelines run custom training code on one replica, without managed datasets; there is no AutoML;
 - hyperparameter tuning runs every trial to its end (no early stopping), at most 50 side by side; its default
   search is a Bayesian optimization of its own;
@@ -33,6 +35,7 @@ What is not as on Vertex AI, on purpose or so far:
   Cloud KMS, and checks no signature; of the XML API it has objects by their address and multipart uploads;
 - every RPC that has no handler answers 501 UNIMPLEMENTED with its name.
 
+    projects   ids and numbers of projects
     schema/    the frozen API: message types, routes, operation types
     http/      from a request to a message and back; what a web page may not do
     store/     what must survive: SQLite, filters, pages, field masks

@@ -37,6 +37,12 @@ def own_emulator(tmp_path: Path) -> Iterator[Callable[..., Emulator]]:
 
 
 @pytest.fixture
+def without_docker(own_emulator: Callable[..., Emulator]) -> Emulator:
+    """An emulator that reaches no engine, whatever this machine has."""
+    return own_emulator(environment={"DOCKER_HOST": "unix:///nowhere"})
+
+
+@pytest.fixture
 def engine(tmp_path: Path) -> Iterator[Engine]:
     found = Engine(tmp_path)
     yield found

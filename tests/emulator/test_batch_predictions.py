@@ -241,7 +241,7 @@ def test_what_is_refused(emulator: Emulator, echo: str, status: int, fields: dic
     assert answer.status == status, answer.body
 
 
-def test_a_model_that_cannot_be_served_is_refused(emulator: Emulator) -> None:
-    model = emulator.upload(ECHO, image="example.com/own:1")
-    answer = emulator.post(f"{PARENT}/batchPredictionJobs", body(model, ["gs://b/x"], "gs://b/out"))
+def test_a_model_that_cannot_be_served_is_refused(without_docker: Emulator) -> None:
+    model = without_docker.upload(ECHO, image="example.com/own:1")
+    answer = without_docker.post(f"{PARENT}/batchPredictionJobs", body(model, ["gs://b/x"], "gs://b/out"))
     assert answer.error == (501, "UNIMPLEMENTED")

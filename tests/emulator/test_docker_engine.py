@@ -68,7 +68,7 @@ def test_the_status_and_the_last_words_of_a_container_are_those_of_the_job(emula
     job = emulator.run_job(["sh", "-c", "echo oh no >&2; exit 7"], image=image)
     assert job["state"] == "JOB_STATE_FAILED"
     assert "non-zero status of 7" in job["error"]["message"]
-    assert job["error"]["message"].endswith("oh no")
+    assert "\noh no\n" in job["error"]["message"]
 
 
 def test_a_cancelled_job_leaves_no_container(

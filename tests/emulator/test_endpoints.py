@@ -140,7 +140,6 @@ def test_a_corrupt_model_fails_its_deploy_and_leaves_the_endpoint_serving(emulat
 @pytest.mark.parametrize(
     ("image", "model", "code", "problem"),
     [
-        ("gcr.io/my/image", ECHO, (501, "UNIMPLEMENTED"), "gcr.io/my/image"),
         (
             "us-docker.pkg.dev/vertex-ai/prediction/tf2-cpu.2-15:latest",
             ECHO,
@@ -161,6 +160,13 @@ def test_a_model_that_cannot_be_served_is_refused_with_the_reason(
     answer = emulator.deploy(emulator.create_endpoint(), emulator.upload(model, image=image))
     assert answer.error == code
     assert problem in answer.message
+
+
+def test_a_model_of_another_image_is_refused_where_there_is_no_docker(without_docker: Emulator) -> None:
+    model = without_docker.upload(ECHO, image="gcr.io/my/image")
+    answer = without_docker.deploy(without_docker.create_endpoint(), model)
+    assert answer.error == (501, "UNIMPLEMENTED")
+    assert "gcr.io/my/image" in answer.message
 
 
 def test_a_deployment_has_a_machine_and_a_limit_of_replicas_by_default(emulator: Emulator) -> None:

@@ -153,6 +153,35 @@ def test_a_job_of_an_unknown_experiment_is_refused(emulator: Emulator) -> None:
         assert emulator.post(parent, body).status == status
 
 
+CHANGED_BY_TWO = """
+from google.api_core.exceptions import FailedPrecondition
+from google.cloud import aiplatform
+
+aiplatform.init(experiment={experiment!r})
+mine = aiplatform.start_run("shared")
+another = aiplatform.ExperimentRun("shared", {experiment!r})
+another.log_params({{"by": "another"}})
+aiplatform.log_metrics({{"by": 1}})
+aiplatform.end_run()
+print(aiplatform.ExperimentRun("shared", {experiment!r}).get_params())
+endpoint = aiplatform.Endpoint.create(display_name="without traffic")
+try:
+    endpoint.predict([1])
+except FailedPrecondition as error:
+    print(error.message)
+"""
+
+
+def test_errors_are_what_they_are_by_grpc_so_that_the_sdk_writes_again_what_another_has_changed(
+    emulator: Emulator, experiment: str
+) -> None:
+    job = emulator.run_job(["python", "-c", CHANGED_BY_TWO.format(experiment=experiment)])
+    printed = [entry["textPayload"] for entry in emulator.log(job) if entry["severity"] == "INFO"]
+    assert job["state"] == "JOB_STATE_SUCCEEDED", job
+    assert "{'by': 'another'}" in printed
+    assert printed[-1].endswith("doesn't have traffic_split.")
+
+
 @pytest.mark.skipif(importlib.util.find_spec("sklearn") is None, reason="scikit-learn is not installed")
 def test_a_model_is_logged_and_registered(aiplatform: Any, experiment: str, bucket: str) -> None:
     from sklearn.linear_model import LinearRegression

@@ -21,6 +21,17 @@ def test_every_test_that_the_page_names_exists() -> None:
         assert f"def {name}(" in (ROOT / "tests" / "emulator" / module).read_text(), f"{module}::{name}"
 
 
+@pytest.mark.parametrize("path", ["endpoints", "endpoints/404", "datasets"])
+def test_every_answer_has_the_headers_of_google(emulator: Emulator, path: str) -> None:
+    headers = emulator.session.get(f"{emulator.url}/v1/{PARENT}/{path}", timeout=10).headers
+    assert headers["Content-Type"] == "application/json; charset=UTF-8"
+    assert headers["Server"] == "ESF"
+    assert headers["Vary"] == "Origin, X-Origin, Referer"
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["X-Frame-Options"] == "SAMEORIGIN"
+    assert headers["X-Xss-Protection"] == "0"
+
+
 def test_pools_without_a_disk_get_that_of_vertex(emulator: Emulator) -> None:
     job = emulator.run_job(["true"])
     (pool,) = job["jobSpec"]["workerPoolSpecs"]

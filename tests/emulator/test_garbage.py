@@ -94,6 +94,7 @@ def requests_to_known_routes(draw: st.DrawFn) -> tuple[str, str, Any, dict[str, 
     if draw(st.booleans()):
         path = path.replace("projects/*/locations/*", PARENT)
     path = re.sub(r"\*", lambda _: draw(SEGMENT), path)
+    path = draw(st.sampled_from([path, path.replace("/v1/", "/v1beta1/", 1)]))
     body = draw(JSON | bodies_like(body_descriptor(rpc, rule)))
     return rule.method.upper(), path, body, draw(PARAMETERS)
 
@@ -117,3 +118,19 @@ def test_garbage_at_any_route_is_refused_politely(
 def test_bytes_that_are_no_json_are_refused_politely(emulator: Emulator, body: bytes, path: str) -> None:
     response = emulator.session.post(f"{emulator.url}/v1/{PARENT}/{path}", data=body, timeout=30)
     assert response.status_code in {400, 404}
+
+
+LOG_FILTER = st.lists(
+    st.sampled_from(["AND", "OR", "NOT", "(", ")", "=", ">=", '"1"', "timestamp", "severity", "ERROR", "insertId", "x"])
+    | st.sampled_from(
+        ['resource.type="ml_job"', 'resource.labels.job_id="1"', 'timestamp<"2026-01-01T00:00:00Z"', '"']
+    ),
+    max_size=12,
+).map(" ".join)
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+@given(text=LOG_FILTER | st.text(max_size=20))
+def test_any_log_filter_is_read_or_refused(emulator: Emulator, text: str) -> None:
+    answer = emulator.post("/v2/entries:list", {"resourceNames": ["projects/test-project"], "filter": text})
+    assert answer.status in {200, 400}

@@ -76,7 +76,7 @@ def test_a_model_is_deployed_asked_and_removed(emulator: Emulator, gcloud: Calla
     model = emulator.upload(ECHO).partition("@")[0]
     created = gcloud("ai", "endpoints", "create", REGION, "--display-name=by-gcloud", "--format=value(name)")
     endpoint = created.strip() or _only(gcloud, "endpoints")
-    gcloud("ai", "endpoints", "deploy-model", endpoint, REGION, f"--model={model}", "--display-name=m",
+    gcloud("beta", "ai", "endpoints", "deploy-model", endpoint, REGION, f"--model={model}", "--display-name=m",
            "--machine-type=n1-standard-2", "--traffic-split=0=100")  # fmt: skip
     request = tmp_path / "request.json"
     request.write_text(json.dumps({"instances": [7]}))

@@ -81,7 +81,10 @@ def test_the_beta_client_of_the_sdk_unpacks_its_operations(emulator: Emulator) -
     # So slow that its operation is polled, by a path without a version.
     slow = pickle.dumps(Code("__import__('time').sleep(0.5) or __import__('types').SimpleNamespace(predict=list)"))
     machine = {"machine_spec": {"machine_type": "n1-standard-2"}, "min_replica_count": 1}
-    deployed_model = aiplatform_v1beta1.DeployedModel(model=emulator.upload(slow), dedicated_resources=machine)
+    # v1 has a field of the opposite meaning.
+    deployed_model = aiplatform_v1beta1.DeployedModel(
+        model=emulator.upload(slow), dedicated_resources=machine, enable_container_logging=True
+    )
     deploying = client.deploy_model(endpoint=endpoint.name, deployed_model=deployed_model, traffic_split={"0": 100})
     assert deploying.result(timeout=60).deployed_model.id
     assert isinstance(deploying.metadata, aiplatform_v1beta1.DeployModelOperationMetadata)

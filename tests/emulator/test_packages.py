@@ -40,7 +40,6 @@ def names(site: Path) -> set[str]:
 
 def test_packages_in_a_folder_of_their_own_are_found_by_the_names_that_setuptools_notes(tmp_path: Path) -> None:
     files = {
-        "setup.py": "setup(package_dir={'': 'lib'})",
         "lib/pkg/__init__.py": "",
         "lib/pkg/deep/__init__.py": "",
         "lib/single.py": "",
@@ -53,9 +52,46 @@ def test_packages_in_a_folder_of_their_own_are_found_by_the_names_that_setuptool
     assert names(tmp_path / "site") == {*code, "pkg-1.0.dist-info/METADATA"}
 
 
+ONLY_LISTS = (
+    "from setuptools import find_packages, setup\n\nsetup(name='pkg', version='1.0', packages=find_packages())\n"
+)
+
+
+def test_a_source_distribution_that_only_lists_its_packages_is_not_built(tmp_path: Path) -> None:
+    files = {"setup.py": ONLY_LISTS, "pkg/__init__.py": ""}
+    unpack(write(tmp_path / "pkg-1.0.tar.gz", sdist("pkg", "1.0", files)), tmp_path / "site")
+    # Of a build there would be more, such as RECORD.
+    assert names(tmp_path / "site") == {"pkg/__init__.py", "pkg-1.0.dist-info/METADATA"}
+
+
+@pytest.mark.parametrize(
+    "builder",
+    [
+        {"setup.py": "import setuptools\nopen('lib/pkg/made.py', 'w').write('A = 1')\nsetuptools.setup(name='pkg',"
+                     " version='1.1', package_dir={'': 'lib'}, packages=['pkg'], install_requires=['b>2'])"},
+        {"pyproject.toml": "[project]\nname = 'pkg'\nversion = '1.1'\ndependencies = ['b>2']\n"
+                           "[tool.setuptools]\npackage-dir = {'' = 'lib'}\npackages = ['pkg']\n",
+         "lib/pkg/made.py": ""},
+    ],
+)  # fmt: skip
+def test_a_source_distribution_that_has_to_be_built_is_built_by_pip(tmp_path: Path, builder: dict[str, str]) -> None:
+    site = tmp_path / "site"
+    unpack(write(tmp_path / "other-1.0.tar.gz", sdist("other", "1.0", {"shared/other.py": ""})), site)
+    content = sdist("pkg", "1.0", {"lib/pkg/__init__.py": "", **builder})
+    found = unpack(write(tmp_path / "pkg-1.0.tar.gz", content), site)
+    assert (found.name, found.version, found.requirements) == ("pkg", "1.1", ("b>2",))
+    assert {"pkg/__init__.py", "pkg/made.py", "shared/other.py"} <= names(site)
+    assert installed_version("pkg", site) == "1.1"
+
+
+def test_a_build_that_fails_says_what_pip_said(tmp_path: Path) -> None:
+    content = sdist("pkg", "1.0", {"setup.py": "raise SystemExit('no compiler here')"})
+    with pytest.raises(PackageError, match=r"pkg-1\.0\.tar\.gz cannot be installed(.|\n)*no compiler here"):
+        unpack(write(tmp_path / "pkg-1.0.tar.gz", content), tmp_path / "site")
+
+
 def test_a_source_distribution_gives_its_packages_modules_and_data(tmp_path: Path) -> None:
     files = {
-        "setup.py": "",
         "pkg/__init__.py": "",
         "pkg/data.txt": "data",
         "namespace/inner/mod.py": "",

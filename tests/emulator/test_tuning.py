@@ -137,7 +137,7 @@ def test_failed_trials_are_infeasible_and_too_many_fail_the_job(emulator: Emulat
     job = tuned(emulator, create(emulator, command, maxTrialCount=10, maxFailedTrialCount=2))
     assert job["state"] == "JOB_STATE_FAILED"
     assert "max_failed_trial_count is 2" in job["error"]["message"]
-    assert job["error"]["message"].endswith("bad luck")
+    assert "\nbad luck\n" in job["error"]["message"]
     assert {trial["state"] for trial in job["trials"]} == {"INFEASIBLE"}
     assert len(job["trials"]) == 3
     assert "stopped together with the job" in job["trials"][0]["infeasibleReason"]

@@ -11,6 +11,14 @@ The project is preset too: the SDK would otherwise ask Resource Manager at Googl
 A few methods, such as `Endpoint.raw_predict`, do not use the endpoint that was set: they post to Vertex AI's address in
 the location. What goes there by google-auth's sessions is sent to the emulator, so that no data leave the machine. So
 are predictions of dedicated endpoints, which the SDK asks for by HTTPS.
+
+The clients of google.cloud.aiplatform_v1 (and v1beta1) that a program makes itself go by gRPC unless they are told
+otherwise, and to the address that they are given. Here they go by REST, which the emulator answers, when they are to go
+to Vertex AI. One that asks for gRPC by name, and the asynchronous ones, are left as they are.
+
+Against Google the SDK speaks gRPC, whose errors are classes of their own: FailedPrecondition is a BadRequest over REST,
+and Aborted a Conflict. Programs catch the former, and so does the SDK itself, which writes an experiment's run again
+when another has changed it meanwhile. So errors of the emulator become what they would be by gRPC.
 """
 
 from __future__ import annotations
@@ -26,6 +34,9 @@ from typing import Any
 
 INITIALIZER = "google.cloud.aiplatform.initializer"
 SESSIONS = "google.auth.transport.requests"
+ERRORS = "google.api_core.exceptions"
+CLIENTS = re.compile(r"google\.cloud\.aiplatform_v1(?:beta1)?\.services\.\w+\.client")
+HOST = re.compile(r"(?:https://)?(?:[a-z0-9-]+-)?aiplatform\.googleapis\.com(?::443)?/?")
 ADDRESS = "VERTEX_EMULATOR_URL"
 GOOGLE = re.compile(r"https://(?:[a-z0-9-]+-)?aiplatform\.googleapis\.com(?=/)")
 
@@ -49,6 +60,32 @@ def here(url: str) -> str:
     return f"{address}/{url[len(dedicated) :]}" if url.startswith(dedicated) else GOOGLE.sub(address, url)
 
 
+# What gRPC tells apart and REST does not; each is a subclass of what it would be over REST.
+BY_GRPC = {
+    "ABORTED": "Aborted",
+    "ALREADY_EXISTS": "AlreadyExists",
+    "FAILED_PRECONDITION": "FailedPrecondition",
+    "INVALID_ARGUMENT": "InvalidArgument",
+}
+
+
+def tell_errors_apart(module: Any) -> None:
+    """Let an answer that is an error become the exception that it would be by gRPC."""
+    over_rest = module.from_http_response
+
+    def from_http_response(response: Any) -> Any:
+        error = over_rest(response)
+        try:
+            told = response.json()["error"]
+            kind, message = BY_GRPC[told["status"]], told["message"]
+        except (KeyError, TypeError, ValueError):
+            return error
+        # Without the request's address before the message: the SDK reads etags from its beginning.
+        return getattr(module, kind)(message, errors=error.errors, details=error.details, response=response)
+
+    module.from_http_response = from_http_response
+
+
 def redirect(session: Any) -> None:
     """Let requests to Vertex AI of a class of sessions go to the emulator."""
     request = session.request
@@ -59,11 +96,39 @@ def redirect(session: Any) -> None:
     session.request = redirected
 
 
+def lead_clients(module: Any) -> None:
+    """Let a client that is to go to Vertex AI go to the emulator, by REST unless another transport is asked for."""
+    for kind in list(vars(module).values()):
+        transports = getattr(kind, "_transport_registry", None)
+        # The metaclass of the client has them; the client shows them, too.
+        if transports is not None and issubclass(kind, type):
+            transports.move_to_end("rest", last=False)
+            _lead(transports["rest"])
+
+
+def _lead(transport: Any) -> None:
+    begin = transport.__init__
+
+    def led(self: Any, *, host: str = "aiplatform.googleapis.com", **options: Any) -> None:
+        begin(self, host=os.environ.get(ADDRESS, host) if HOST.fullmatch(host) else host, **options)
+
+    transport.__init__ = led
+
+
 # What is done to a module as soon as it is loaded.
 CHANGES: Mapping[str, Callable[[Any], None]] = {
     INITIALIZER: lambda module: preset(module.global_config),
     SESSIONS: lambda module: redirect(module.AuthorizedSession),
+    ERRORS: tell_errors_apart,
 }
+
+
+def _change_of(name: str) -> Callable[[Any], None]:
+    return lead_clients if CLIENTS.fullmatch(name) else CHANGES[name]
+
+
+def _is_changed(name: str) -> bool:
+    return name in CHANGES or CLIENTS.fullmatch(name) is not None
 
 
 class _Changed(Loader):
@@ -78,7 +143,7 @@ class _Changed(Loader):
     def exec_module(self, module: ModuleType) -> None:
         self._loader.exec_module(module)
         if ADDRESS in os.environ:
-            CHANGES[module.__name__](module)
+            _change_of(module.__name__)(module)
 
 
 class _Finder(MetaPathFinder):
@@ -87,7 +152,7 @@ class _Finder(MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        if fullname not in CHANGES:
+        if not _is_changed(fullname):
             return None
         spec = PathFinder.find_spec(fullname, path, target)
         if spec is not None and spec.loader is not None:
@@ -98,9 +163,8 @@ class _Finder(MetaPathFinder):
 def install() -> None:
     """Change what is loaded already, and the rest when it will be."""
     sys.meta_path.insert(0, _Finder())
-    for name, change in CHANGES.items():
-        if name in sys.modules:
-            change(sys.modules[name])
+    for name in filter(_is_changed, list(sys.modules)):
+        _change_of(name)(sys.modules[name])
 
 
 if ADDRESS in os.environ:

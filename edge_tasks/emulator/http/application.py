@@ -14,6 +14,7 @@ from edge_tasks.emulator.errors import ApiError, Code, invalid, no_space, unimpl
 from edge_tasks.emulator.http import guard
 from edge_tasks.emulator.http.exchange import IS_BETA, Reply, Request, StreamedReply, error_reply
 from edge_tasks.emulator.http.routing import Route, Router
+from edge_tasks.emulator.schema import beta
 
 if TYPE_CHECKING:
     from edge_tasks.emulator.http.transcoding import Transcoder
@@ -23,6 +24,14 @@ Handler: TypeAlias = Callable[["Message"], Awaitable["Message"]]
 Door: TypeAlias = Callable[[Request], Awaitable[Reply | StreamedReply]]
 
 LARGEST_BODY = 32 * 1024 * 1024
+# Google's front end sends these with every answer.
+OF_EVERY_ANSWER = (
+    (b"server", b"ESF"),
+    (b"vary", b"Origin, X-Origin, Referer"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"SAMEORIGIN"),
+    (b"x-xss-protection", b"0"),
+)
 # The same methods as in v1, by the same routes; fields that only v1beta1 has are unknown, and so refused by name.
 BETA = "/v1beta1/"
 OPERATION, BETA_OPERATION = "google.longrunning.Operation", "/operations/9"
@@ -107,6 +116,8 @@ class Application:
             return await self._direct[name](request)
         if name not in self._handlers:
             raise unimplemented(f"{name} is not implemented by this emulator.")
+        if is_beta:
+            request.body = beta.as_v1(request.body)
         message = self._transcoder.read(request, route)
         result = await self._handlers[name](message)
         reply = self._transcoder.write(result, enum_numbers=request.wants_enum_numbers)
@@ -173,6 +184,7 @@ async def _write(chunks: AsyncGenerator[bytes, None], send: Any) -> None:
 
 def _headers(reply: Reply | StreamedReply) -> list[tuple[bytes, bytes]]:
     return [
+        *OF_EVERY_ANSWER,
         (b"content-type", reply.content_type.encode("latin-1", "replace")),
         *((name.encode("latin-1"), value.encode("latin-1", "replace")) for name, value in reply.headers.items()),
     ]
@@ -180,6 +192,7 @@ def _headers(reply: Reply | StreamedReply) -> list[tuple[bytes, bytes]]:
 
 async def _send(reply: Reply, send: Any, *, head_only: bool) -> None:
     headers = [
+        *OF_EVERY_ANSWER,
         (b"content-type", reply.content_type.encode("latin-1")),
         (b"content-length", str(len(reply.body)).encode()),
         *((name.encode("latin-1"), value.encode("latin-1", "replace")) for name, value in reply.headers.items()),

@@ -1,7 +1,8 @@
-"""Python packages of a job: unpacked into a folder of its own, never installed.
+"""Python packages of a job: put into a folder of its own, never installed.
 
 Vertex AI runs `pip install` in a container that is thrown away. Here the environment belongs to the user, so
-archives are unpacked beside the job, and what they require is compared with what is installed.
+archives are unpacked beside the job (built first, when they must be), and what they require is compared with what is
+installed.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from typing import NamedTuple
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
+
+from edge_tasks.emulator.runtime import source_builds
 
 # Beside the packages in a source distribution, and no code of them.
 NOT_PACKAGES = frozenset({"build", "dist", "docs", "tests", "test", "examples"})
@@ -118,6 +121,8 @@ def _unpack_source(archive: Path, folder: Path, site: Path) -> Distribution:
             source.extractall(folder, filter="data")
     tops = [path for path in folder.iterdir() if path.is_dir()]
     top = tops[0] if len(tops) == 1 and not any(path.is_file() for path in folder.iterdir()) else folder
+    if source_builds.is_needed(top):
+        return _build(archive, folder, site)
     code = top / "src" if _holds_code(top / "src") else _package_folder(top)
     for path in sorted(code.iterdir()):
         if path.is_dir() and _is_package(path):
@@ -143,6 +148,18 @@ def _unpack_source(archive: Path, folder: Path, site: Path) -> Distribution:
         if (egg / "entry_points.txt").is_file():
             shutil.copy2(egg / "entry_points.txt", dist_info)
     return distribution
+
+
+def _build(archive: Path, folder: Path, site: Path) -> Distribution:
+    built = folder / "built"
+    try:
+        source_builds.build(archive, built)
+    except source_builds.BuildError as error:
+        raise PackageError(f"The package {archive.name} cannot be installed: {error}") from error
+    metadata = next(built.glob("*.dist-info/METADATA")).read_text(encoding="utf-8")
+    # Beside what other archives have brought: they may share a namespace.
+    shutil.copytree(built, site, dirs_exist_ok=True)
+    return _read_metadata(metadata, archive)
 
 
 def _package_folder(top: Path) -> Path:

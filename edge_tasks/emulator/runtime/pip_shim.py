@@ -1,4 +1,4 @@
-"""`pip` inside a job: local archives are unpacked for the job, names are checked, nothing is downloaded.
+"""`pip` inside a job: local archives are unpacked or built for the job, names are checked, nothing is downloaded.
 
 Run as a program of its own (`-I`, thus with the emulator's copy of this package, whatever the job brings).
 """
@@ -26,7 +26,7 @@ TOOLS = frozenset({"pip", "setuptools", "wheel"})
 def main(site: str, arguments: list[str]) -> int:
     """Do what the arguments of pip ask for, as far as a job may."""
     if arguments[:1] in (["--version"], ["-V"]):
-        print("pip 25.0 (the Vertex AI emulator's: unpacks local archives, installs nothing)")  # noqa: T201
+        print("pip 25.0 (the Vertex AI emulator's: takes local archives, downloads nothing)")  # noqa: T201
         return 0
     if arguments[:1] != ["install"]:
         return _fail(f"`pip {' '.join(arguments[:1])}` is not emulated in jobs; only `pip install` is")

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from edge_tasks.emulator.schema.surface import Message
     from edge_tasks.emulator.services.context import Context
     from edge_tasks.emulator.services.deployments import Deployments
-    from edge_tasks.emulator.serving.stream import Stream
+    from edge_tasks.emulator.serving.connection import Stream
 
 # https://cloud.google.com/vertex-ai/docs/predictions/get-online-predictions: 1.5 MB for a request.
 LARGEST_REQUEST = 1_572_864

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from edge_tasks.emulator.errors import ApiError, Code, precondition, stopping
 from edge_tasks.emulator.runtime import images
-from edge_tasks.emulator.serving.connection import Answer, Pool, ServerGoneError
+from edge_tasks.emulator.serving.connection import Answer, Pool, ServerGoneError, Stream
 from edge_tasks.emulator.serving.launcher import Launcher
-from edge_tasks.emulator.serving.stream import Stream
 from edge_tasks.emulator.time_limit import time_limit
 
 if TYPE_CHECKING:
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 
     from edge_tasks.emulator.runtime import processes
     from edge_tasks.emulator.runtime.docker import Docker
-    from edge_tasks.emulator.serving.plan import Address, ServerPlan
+    from edge_tasks.emulator.serving.plan import ServerPlan
     from edge_tasks.emulator.store.database import Database
 
 T = TypeVar("T")
@@ -38,8 +37,7 @@ class ModelServer:
         self._child: processes.Child | None = None
         self._starting: asyncio.Task[None] | None = None
         # Where the server is, once it has been started.
-        self._address: Address = str(plan.socket)
-        self._pool = Pool(self._address)
+        self._pool = Pool(str(plan.socket))
         self._ended = False
 
     async def start(self) -> None:
@@ -88,7 +86,7 @@ class ModelServer:
 
     async def stream(self, body: bytes, content_type: str, limit: float) -> Stream:
         """Forward a request whose answer is passed on as it comes; `limit` is the seconds for each piece of it."""
-        return await self._twice(lambda: Stream.open(self._address, self.plan.predict_route, body, content_type, limit))
+        return await self._twice(lambda: self._pool.stream(self.plan.predict_route, body, content_type, limit))
 
     async def _twice(self, ask: Callable[[], Awaitable[T]]) -> T:
         """Ask the server; one that has died is started again, once."""
@@ -127,8 +125,8 @@ class ModelServer:
         if self._child is not None:
             await self._child.stop(SECONDS_TO_STOP)
         with plan.log.open("wb") as output:
-            self._child, self._address = await self._launcher.start(plan, output.fileno())
-        self._pool = Pool(self._address)
+            self._child, address = await self._launcher.start(plan, output.fileno())
+        self._pool = Pool(address)
         try:
             async with time_limit(SECONDS_TO_LOAD):
                 await self._until_healthy(self._child)
