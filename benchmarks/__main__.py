@@ -8,7 +8,19 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from benchmarks import deployment, experiments, jobs, listing, models, prediction, servers, serving, table, training
+from benchmarks import (
+    deployment,
+    experiments,
+    jobs,
+    listing,
+    models,
+    prediction,
+    servers,
+    serving,
+    storage,
+    table,
+    training,
+)
 from benchmarks.laboratory import CommandError, Laboratory, laboratory
 from benchmarks.row import Row
 
@@ -22,6 +34,7 @@ BENCHMARKS: dict[str, Callable[[Laboratory], Iterator[Row]]] = {
     "models": models.measure,
     "serve": serving.measure,
     "experiments": experiments.measure,
+    "storage": storage.measure,
 }
 
 

@@ -18,11 +18,13 @@ class Target:
 
     url: str
     body: bytes
+    method: str = "POST"
 
     def request(self) -> bytes:
         """Return the request as it is sent."""
         parts = urlsplit(self.url)
-        head = f"POST {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\nContent-Type: application/json\r\n"
+        path = f"{parts.path}?{parts.query}" if parts.query else parts.path
+        head = f"{self.method} {path} HTTP/1.1\r\nHost: {parts.netloc}\r\nContent-Type: application/json\r\n"
         return f"{head}Content-Length: {len(self.body)}\r\n\r\n".encode() + self.body
 
 

@@ -76,7 +76,7 @@ class Program:
 
 
 def _mlserver(programs: Path, folder: Path, subject: Subject) -> Plan:
-    port, *others = _free_ports(3)
+    port, *others = free_ports(3)
     # Without workers: a small model is served faster in the process itself.
     settings = {"host": "127.0.0.1", "http_port": port, "grpc_port": others[0], "metrics_port": others[1]}
     (folder / "settings.json").write_text(json.dumps({**settings, "parallel_workers": 0}))
@@ -94,14 +94,14 @@ def _mlserver(programs: Path, folder: Path, subject: Subject) -> Plan:
 def _mlflow(programs: Path, folder: Path, subject: Subject) -> Plan:
     saved = folder / "model"
     run_peer(str(programs / "python"), "-c", SAVE.format(model=str(subject.model), folder=str(saved)))
-    (port,) = _free_ports(1)
+    (port,) = free_ports(1)
     command = [str(programs / "mlflow"), "models", "serve", "-m", str(saved), "--env-manager", "local"]
     return Plan([*command, "-p", str(port)], _target(port, "/invocations", {"inputs": [subject.row]}), folder)
 
 
 def _bentoml(programs: Path, folder: Path, subject: Subject) -> Plan:
     (folder / "service.py").write_text(BENTO.format(model=str(subject.model)))
-    (port,) = _free_ports(1)
+    (port,) = free_ports(1)
     command = [str(programs / "bentoml"), "serve", "service:Digits", "-p", str(port), "--host", "127.0.0.1"]
     return Plan(command, _target(port, "/predict", {"instances": [subject.row]}), folder)
 
@@ -118,7 +118,8 @@ def _target(port: int, path: str, body: object) -> Target:
     return Target(f"http://127.0.0.1:{port}{path}", json.dumps(body).encode())
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
+    """Return ports that nobody uses."""
     listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     ports = [int(listener.getsockname()[1]) for listener in listeners]
     for listener in listeners:

@@ -1,6 +1,6 @@
-"""Cloud Storage as target gcp meets it: buckets have owners, a place and settings. fake-gcs-server keeps the objects.
+"""Cloud Storage as target gcp meets it: buckets have owners, a place and settings. The emulator keeps the objects.
 
-fake-gcs-server has one owner and one place, and forgets a bucket's settings, so bucket requests are answered here, by
+The emulator lets everybody do everything, so bucket requests are answered here, by
 https://cloud.google.com/storage/docs/json_api/v1/buckets, and all others are passed on.
 """
 
