@@ -96,6 +96,15 @@ def test_a_part_imports_what_the_table_says_and_all_of_it(part: str) -> None:
     assert used - GROUND - {part} == TABLE[part] - GROUND
 
 
+def test_the_map_names_modules_that_are_there() -> None:
+    text = (PACKAGE.parent / "docs" / "architecture.md").read_text(encoding="utf-8")
+    named = {(part, module) for part, module in re.findall(r"`(\w+)\.(\w+)[\w.]*`", text) if part in TABLE}
+    assert named
+    for part, module in named:
+        place = PACKAGE / part / module
+        assert place.with_suffix(".py").exists() or place.is_dir(), f"{part}.{module}"
+
+
 def test_errors_import_nothing_of_ours_but_redaction() -> None:
     assert own(imported(PACKAGE / "redaction.py")) == set()
     assert own(imported(PACKAGE / "errors.py")) == {"redaction"}
