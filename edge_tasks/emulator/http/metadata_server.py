@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edge_tasks.emulator.http.exchange import Reply, json_reply
-from edge_tasks.emulator.projects import ACCOUNT
+from edge_tasks.emulator.projects import ACCOUNT, project_number
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -32,7 +32,7 @@ def doors(project: Callable[[], str]) -> dict[tuple[str, str], Door]:
     for path in ("/", f"{base}", f"{base}/", f"{base}/instance", f"{base}/instance/"):
         found["GET", path] = _answer("")
     found["GET", f"{base}/project/project-id"] = _answer(lambda: project() or NO_PROJECT)
-    found["GET", f"{base}/project/numeric-project-id"] = _answer("1")
+    found["GET", f"{base}/project/numeric-project-id"] = _answer(lambda: str(project_number(project() or NO_PROJECT)))
     found["GET", f"{base}/universe/universe-domain"] = _answer("googleapis.com")
     found["GET", f"{base}/universe/universe_domain"] = _answer("googleapis.com")
     for name in ("default", ACCOUNT):

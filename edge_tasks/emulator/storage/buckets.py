@@ -15,6 +15,8 @@ from edge_tasks.emulator.storage.names import check_bucket
 from edge_tasks.emulator.storage.request import Answer, Call, flag
 
 LARGEST_PAGE = 1000
+# Google's client asks so for the buckets of an emulator when nobody has named a project: it means all of them.
+NO_PROJECT = "<none>"
 MULTI_REGIONS = frozenset({"US", "EU", "ASIA"})
 DUAL_REGIONS = frozenset({"ASIA1", "EUR4", "EUR5", "EUR7", "EUR8", "NAM4"})
 CLASSES = frozenset(
@@ -72,7 +74,7 @@ class Buckets:
         limit = min(number(call.query, "maxResults") or LARGEST_PAGE, LARGEST_PAGE)
         prefix, start = call.query.get("prefix", ""), call.query.get("pageToken", "")
         full = resources.wants_all(call.query)
-        found = self._index.tables.buckets(project, prefix, start, limit + 1)
+        found = self._index.tables.buckets("" if project == NO_PROJECT else project, prefix, start, limit + 1)
         told: dict[str, Any] = {"kind": "storage#buckets"}
         if len(found) > limit:
             told["nextPageToken"] = found[limit - 1].name

@@ -137,10 +137,11 @@ class Tables:
         return row and Bucket(row[0], row[1], row[2], orjson.loads(row[3]))
 
     def buckets(self, project: str, prefix: str, start: str, limit: int) -> list[Bucket]:
-        """Return buckets of a project in the order of their names, after `start`."""
+        """Return buckets of a project (of all, when it is empty) in the order of their names, after `start`."""
         rows = self._connection.execute(
-            "SELECT * FROM buckets WHERE project = ? AND name > ? AND substr(name, 1, ?) = ? ORDER BY name LIMIT ?",
-            (project, start, len(prefix), prefix, limit),
+            "SELECT * FROM buckets WHERE (project = ? OR ? = '') AND name > ? AND substr(name, 1, ?) = ? "
+            "ORDER BY name LIMIT ?",
+            (project, project, start, len(prefix), prefix, limit),
         )
         return [Bucket(name, owner, number, orjson.loads(text)) for name, owner, number, text in rows]
 

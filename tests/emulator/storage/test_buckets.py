@@ -111,6 +111,16 @@ def test_buckets_are_listed_by_project_in_pages(client: Any) -> None:
     assert [b.name for b in client.list_buckets(project="a-project-of-its-own", prefix="listed-3")] == ["listed-3"]
 
 
+def test_a_client_without_a_project_sees_all_buckets(emulator: Emulator, place: Any) -> None:
+    """Google's client says `<none>` to an emulator."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STORAGE_EMULATOR_HOST", emulator.storage_url)
+        patch.delenv("GOOGLE_CLOUD_PROJECT", raising=False)
+        from google.cloud import storage  # type: ignore[attr-defined,import-untyped,unused-ignore]
+
+        assert place.name in {bucket.name for bucket in storage.Client(project="<none>").list_buckets()}
+
+
 def test_who_may_do_what_is_kept(place: Any) -> None:
     policy = place.get_iam_policy(requested_policy_version=3)
     policy.bindings.append({"role": "roles/storage.objectViewer", "members": {"user:ada@example.com"}})
