@@ -31,6 +31,8 @@ GRAIN = 256 * 1024
 SECONDS_TO_LIVE = 7 * 24 * 3600
 # So long a new request waits for what has come by the connection before; seconds.
 PATIENCE = 1.0
+# So many uploads that go on are kept open between their requests.
+MOST_OPEN = 64
 CONTENT_RANGE = re.compile(r"bytes (?:(\d+)-(\d+|\*)|\*)/(\d+|\*)")
 
 
@@ -184,6 +186,9 @@ class Uploads:
             raise StorageError(404, "notFound", "The resumable upload does not exist, or was cancelled.")
         if upload.created < time.time() - SECONDS_TO_LIVE:
             raise StorageError(410, "uploadExpired", "The resumable upload has expired: begin a new one.")
+        for left in [known for known, session in self._sessions.items() if not session.busy][:-MOST_OPEN]:
+            # Clients that never come back would keep files open; whoever does comes back to what is in the file.
+            self._sessions.pop(left).forget()
         return self._sessions.setdefault(upload_id, _Session(upload, self._contents))
 
     async def _resume(self, call: Call, session: _Session) -> Answer:
@@ -314,6 +319,11 @@ class _Session:
         self._descriptor: int | None = None
         self._sums = checksums.Checksums()
         self._coming: asyncio.Future[bytes] | None = None
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request is being answered."""
+        return self._lock.locked()
 
     @property
     def size(self) -> int:

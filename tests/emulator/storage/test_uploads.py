@@ -163,6 +163,15 @@ def test_a_range_that_cannot_be_is_refused_and_nothing_is_lost(
     assert emulator.read(bucket, "x") == fresh.content
 
 
+def test_many_uploads_that_go_on_at_once_hold_few_files_open(emulator: Emulator, bucket: str) -> None:
+    sessions = [Session(emulator, bucket, os.urandom(GRAIN + 1), f"n{number}") for number in range(100)]
+    assert {session.send(0, GRAIN).status_code for session in sessions} == {308}
+    (process, *_) = emulator.tree()
+    assert sum("cloud-storage/contents" in file.path for file in process.open_files()) <= 65
+    assert {session.send(GRAIN, GRAIN + 1).status_code for session in sessions} == {200}
+    assert all(emulator.read(bucket, f"n{number}") == session.content for number, session in enumerate(sessions))
+
+
 def test_an_upload_can_be_cancelled(emulator: Emulator, bucket: str) -> None:
     session = Session(emulator, bucket, os.urandom(2 * GRAIN))
     session.send(0, GRAIN)
