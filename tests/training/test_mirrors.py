@@ -18,6 +18,7 @@ import pytest
 
 from edge_tasks.cloud import storage
 from edge_tasks.cloud.client import Cloud, connect
+from edge_tasks.cloud.endpoints import same_resource
 from edge_tasks.cloud.run_store import RunStore
 from edge_tasks.cloud.secret_manager import read_secret
 from edge_tasks.cloud.vertex_experiments import show_run
@@ -69,7 +70,9 @@ def test_a_run_is_shown_in_vertex_ai_experiments_as_the_sdk_would(cloud: Cloud) 
     begun = shown(cloud, f"my-runs-{record.run_id}")
     assert begun["schemaTitle"] == "system.ExperimentRun"
     assert begun["displayName"] == record.run_id
-    assert begun["parentContexts"] == [f"{cloud.parent}/metadataStores/default/contexts/my-runs"]
+    # Google answers the project as a number.
+    (experiment,) = begun["parentContexts"]
+    assert same_resource(experiment, f"{cloud.parent}/metadataStores/default/contexts/my-runs")
     assert begun["metadata"]["_state"] == "RUNNING"
     assert begun["metadata"]["_params"] == {
         "rate": 0.5,
