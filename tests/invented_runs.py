@@ -74,6 +74,7 @@ class InventedRuns:
         self._rows = {row.key: row for row in map(invented_row, range(amount))}
         self.outputs: dict[str, str] = {}
         self.problem: EdgeError | None = None
+        self.readings = 0
 
     def change(self, row: Row, **changes: Any) -> Row:
         """Put a changed version in the place of a run."""
@@ -92,6 +93,7 @@ class InventedRuns:
         return {"bucket": "gs://my-bucket/experiments", "models": ["digits", "churn"], "warning": None}
 
     def rows(self) -> Iterable[Row]:
+        self.readings += 1
         if self.problem:
             raise self.problem
         return list(self._rows.values())
