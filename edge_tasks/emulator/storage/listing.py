@@ -17,9 +17,10 @@ import orjson
 from edge_tasks.emulator.storage import conditions, resources
 from edge_tasks.emulator.storage.buckets import find
 from edge_tasks.emulator.storage.errors import invalid, unimplemented, wrong_parameter
-from edge_tasks.emulator.storage.index import Index, Object, Tables
+from edge_tasks.emulator.storage.index import Index
 from edge_tasks.emulator.storage.names import after_all_with
 from edge_tasks.emulator.storage.request import Answer, Call, flag
+from edge_tasks.emulator.storage.tables import Object, Tables
 
 LARGEST_PAGE = 1000
 # Rows that are read in one step, at first and at most: most folders have few members, a long list many.

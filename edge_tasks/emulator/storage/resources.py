@@ -16,8 +16,8 @@ from edge_tasks.emulator.projects import project_number
 from edge_tasks.emulator.storage import access
 from edge_tasks.emulator.storage.conditions import etag
 from edge_tasks.emulator.storage.errors import wrong_parameter
-from edge_tasks.emulator.storage.index import PRIVATE, Bucket, Object
 from edge_tasks.emulator.storage.names import quoted
+from edge_tasks.emulator.storage.tables import PRIVATE, Bucket, Object
 
 # Names that are the same in JSON and in an address, but for the slashes.
 PLAIN = re.compile(r"[A-Za-z0-9_.~/-]*")

@@ -20,9 +20,10 @@ from edge_tasks.emulator.storage.buckets import find as find_bucket
 from edge_tasks.emulator.storage.contents import Content, Contents, Source
 from edge_tasks.emulator.storage.downloads import download, headers_of
 from edge_tasks.emulator.storage.errors import StorageError, invalid, no_bucket, required, unimplemented
-from edge_tasks.emulator.storage.index import Bucket, Index, Object, Tables, Upload
+from edge_tasks.emulator.storage.index import Index
 from edge_tasks.emulator.storage.objects import Objects, keep, put
 from edge_tasks.emulator.storage.request import Answer, Call, Streamed
+from edge_tasks.emulator.storage.tables import Bucket, Object, Tables, Upload
 from edge_tasks.emulator.storage.uploads import Order, Uploads, ahead
 
 CODES = {
