@@ -90,6 +90,19 @@ def test_a_page_holds_a_thousand_and_an_empty_list_has_no_items(emulator: Emulat
     assert pages[1][-1] == "n/1004"
 
 
+FIELDS = ("kind", "id", "selfLink", "mediaLink", "name", "bucket", "generation", "size", "etag", "md5Hash", "crc32c")
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(wanted=st.sets(st.sampled_from((*FIELDS, "metadata", "acl", "unknown")), min_size=1))
+def test_a_list_of_some_fields_is_a_part_of_the_list_of_all(emulator: Emulator, filled: str, wanted: set[str]) -> None:
+    url = f"{emulator.storage_url}/storage/v1/b/{filled}/o"
+    whole = emulator.session.get(url, timeout=10).json()["items"]
+    some = emulator.session.get(url, params={"fields": f"items({','.join(wanted)})"}, timeout=10).json()
+    parts = [{name: item[name] for name in item if name in wanted} for item in whole]
+    assert some.get("items", []) == parts
+
+
 def test_only_the_wanted_fields_come(emulator: Emulator, filled: str) -> None:
     url = f"{emulator.storage_url}/storage/v1/b/{filled}/o"
     query = {"fields": "items(name,bucket),prefixes", "delimiter": "/", "prefix": "a/b"}
