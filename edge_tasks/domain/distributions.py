@@ -59,7 +59,7 @@ class Distribution:
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain values; what is empty is left out."""
-        values = {"kind": self.kind, "edges": list(self.edges), "counts": list(self.counts)}
+        values: dict[str, Any] = {"kind": self.kind, "edges": list(self.edges), "counts": list(self.counts)}
         values |= {"categories": dict(self.categories), "missing": self.missing}
         return {name: value for name, value in values.items() if value not in ([], {}, 0)}
 

@@ -8,8 +8,8 @@ Without a threshold of the user's own, a column has changed when its distance is
 large enough to matter. Chance is the distance of two samples of one distribution, of sizes n and m. Of `columns` that
 are looked at together, none exceeds it in 99 of 100 windows:
 
-- Jensen-Shannon: 8 ln 2 / (1/n + 1/m) times the divergence is about chi-square with one degree of freedom less than there
-  are bins (a second-order expansion of the divergence).
+- Jensen-Shannon: 8 ln 2 / (1/n + 1/m) times the divergence is about chi-square, with one degree of freedom less than
+  there are bins (a second-order expansion of the divergence).
 - L-infinity: Bernstein's inequality for each share p, with the variance p (1 - p) (1/n + 1/m).
 """
 
