@@ -1,7 +1,7 @@
 """How the values of a column are distributed: in bins for numbers, by value for everything else. Pure values.
 
 Bins are made once, from the sample that later ones are compared with: so that each holds about as many of its values,
-or one value each when there are few different ones.
+or one value each when there are few different ones. What lies outside has bins of its own.
 """
 
 from __future__ import annotations
@@ -89,11 +89,14 @@ def describe(values: Sequence[Any]) -> Distribution:
 
 
 def _edges(ordered: Sequence[float]) -> tuple[float, ...]:
-    different = sorted(set(ordered))
-    if len(different) <= FEW_NUMBERS:
-        return tuple(different[1:])
-    found = {ordered[len(ordered) * place // BINS] for place in range(1, BINS)}
-    return tuple(sorted(found - {ordered[0]}))
+    """Return the borders of bins: what lies below the least value, or above the largest, has bins of its own."""
+    if not ordered:
+        return ()
+    different = set(ordered)
+    if len(different) > FEW_NUMBERS:
+        different = {ordered[len(ordered) * place // BINS] for place in range(BINS)}
+        return tuple(sorted({*different, math.nextafter(ordered[-1], math.inf)}))
+    return tuple(sorted({*different, *(math.nextafter(value, math.inf) for value in different)}))
 
 
 def _number(value: Any) -> float | None:

@@ -20,7 +20,7 @@ def read_columns(path: Path) -> dict[str, list[Any]]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise EdgeError(f"`{path}` cannot be read: {getattr(error, 'strerror', None) or error}") from None
+        raise _unreadable(path, error) from None
     if path.suffix == ".csv":
         return _csv_columns(text, path)
     rows = []
@@ -41,10 +41,15 @@ def read_baseline(path: Path) -> Baseline:
         try:
             return Baseline.from_json(path.read_bytes())
         except OSError as error:
-            raise EdgeError(f"`{path}` cannot be read: {error.strerror}") from None
+            raise _unreadable(path, error) from None
         except EdgeError as error:
             raise EdgeError(f"`{path}`: {error.problem}", error.hint) from None
     return make_baseline(read_columns(path), str(path))
+
+
+def _unreadable(path: Path, error: Exception) -> EdgeError:
+    reason = getattr(error, "strerror", None) or error
+    return EdgeError(f"`{path}` cannot be read: {reason}", "name a .csv, .jsonl or baseline.json file")
 
 
 def shifted(columns: Mapping[str, Sequence[Any]], shifts: Sequence[str]) -> dict[str, list[Any]]:

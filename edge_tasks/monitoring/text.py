@@ -8,12 +8,15 @@ from edge_tasks.domain.distributions import CATEGORY, Distribution
 from edge_tasks.domain.drift import Comparison
 from edge_tasks.monitoring.watch import Watched
 
+# Lines that people read.
+LINES = 12
 COLUMNS = ["column", "before", "now", "distance", "threshold", "verdict"]
 
 
-def table(watched: Watched) -> tuple[list[str], list[list[str]]]:
-    """Return the columns and rows of a table, what has changed first."""
-    return COLUMNS, [_row(one) for one in watched.comparisons]
+def table(watched: Watched, *, everything: bool = False) -> tuple[list[str], list[list[str]]]:
+    """Return the columns and rows of a table: what has changed, and of the rest what is nearest to it."""
+    shown = watched.comparisons if everything else watched.comparisons[: max(LINES, len(watched.changed))]
+    return COLUMNS, [_row(one) for one in shown]
 
 
 def document(watched: Watched) -> dict[str, Any]:
@@ -65,16 +68,15 @@ def _shares(distribution: Distribution) -> dict[str, float]:
 def _median(distribution: Distribution) -> str:
     """Return in which bin the median lies."""
     there = sum(distribution.counts)
-    edges = distribution.edges
+    borders = [f"{edge:.4g}" for edge in distribution.edges]
     seen = 0
     for place, count in enumerate(distribution.counts):
         seen += count
         if there and seen * 2 >= there:
-            if not edges:
-                return "one value"
             if place == 0:
-                return f"median < {edges[0]:.4g}"
-            if place == len(edges):
-                return f"median >= {edges[-1]:.4g}"
-            return f"median {edges[place - 1]:.4g} to {edges[place]:.4g}"
+                return f"median < {borders[0]}" if borders else "one value"
+            if place == len(borders):
+                return f"median > {borders[-1]}"
+            low, high = borders[place - 1 : place + 1]
+            return f"median {low}" if low == high else f"median {low} to {high}"
     return "none" if not distribution.missing else "all missing"

@@ -97,6 +97,10 @@ def watch(
         baseline = trained_baseline(cloud, model)
     columns = _columns(current, [name for name in baseline.columns if not name.startswith(PREDICTION)])
     requests = max((len(values) for values in columns.values()), default=0)
+    if not baseline.rows:
+        raise EdgeError(
+            f"there is nothing to compare with: {baseline.source} has no requests", "look back with --since 7d"
+        )
     if requests and not baseline.columns.keys() & columns.keys():
         raise EdgeError(
             f"what `{model}` was asked has no column of {baseline.source or 'the baseline'}",

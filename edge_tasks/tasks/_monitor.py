@@ -35,6 +35,7 @@ def _period(text: str) -> timedelta:
         "fewest": "give no verdict on fewer requests (default 200)",
         "replay": "compare the rows of this file instead of requests, to see an alarm before it is needed",
         "shift": "change a column of the replayed rows: age=+2, age=*1.5; may be given several times",
+        "all": "print a line for every column",
         "json": "print everything as JSON",
     },
     iterable=["shift"],
@@ -52,6 +53,7 @@ def monitor(
     fewest: int = 0,
     replay: str | None = None,
     shift: list[str] | None = None,
+    all: bool = False,  # noqa: A002
     json: bool = False,
 ) -> None:
     """Say whether what the endpoint is asked has changed since the training; exit status 1 if so."""
@@ -98,8 +100,10 @@ def monitor(
     if json:
         print_json(text.document(found))
     elif found.comparisons:
-        print_table(*text.table(found))
+        print_table(*text.table(found, everything=all))
     with Console() as console:
+        if not (json or all) and len(found.comparisons) > max(text.LINES, len(found.changed)):
+            console.step(f"there are {len(found.comparisons)} columns; all of them: --all")
         console.step(f"{found.requests} requests: {found.verdict}")
     if found.changed:
         raise Exit(code=1)
