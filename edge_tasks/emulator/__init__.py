@@ -12,8 +12,9 @@ What is not as on Vertex AI, on purpose or so far:
 - containers share the network of this machine, so a model's must listen on the port in AIP_HTTP_PORT, which is the one
   of its container_spec only when that is free;
 - nothing is downloaded: `pip install` in a local job unpacks or builds local archives and checks names;
-- below `/gcs` a job finds copies of what its command and variables name there, and what it writes is uploaded when it
-  ends; in a local job only paths in its command and variables lead there, since there is no such folder;
+- below `/gcs` a job finds the buckets by a mount of its own, where the machine allows one; elsewhere Python's own
+  functions and paths in its command and variables are led to a folder, whose changes are uploaded when the job ends; so
+  are those of a container, which finds only what its command and variables name there;
 - all replicas of a job run on this machine; a replica that fails fails the job, without a retry; machine types,
   accelerators, networks and service accounts are kept but mean nothing;
 - there is no authentication, and no quota;

@@ -64,6 +64,11 @@ class JobFolder:
         """What the job reads and writes below /gcs."""
         return self.path / "gcs"
 
+    @property
+    def root(self) -> Path:
+        """Where a job's own root is put together, which has a /gcs."""
+        return self.path / "root"
+
     def of_replica(self, replica: Replica) -> JobFolder:
         """Return the folders of a replica: the primary one has those of the job itself."""
         return self if replica == PRIMARY else JobFolder(self.path / "replicas" / replica.name)
@@ -75,7 +80,7 @@ class JobFolder:
 
     def create(self) -> None:
         """Make the folders and the programs in `bin`."""
-        for name in ("site", "bin", "gcs", "work", "home", "tmp", "packages"):
+        for name in ("site", "bin", "gcs", "root", "work", "home", "tmp", "packages"):
             (self.path / name).mkdir(parents=True, exist_ok=True)
         python = f"exec {shlex.quote(sys.executable)}"
         # A script, not a link: Python finds a virtual environment by the path it was called by.
