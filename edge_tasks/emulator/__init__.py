@@ -1,9 +1,9 @@
 """A small Vertex AI for one machine: `python -m edge_tasks.emulator --data DIR`.
 
-It answers the Vertex AI REST API, v1 and v1beta1 (https://cloud.google.com/vertex-ai/docs/reference/rest) on 127.0.0.1,
-really runs custom jobs as processes and really serves models, and answers Cloud Storage's JSON API on a second
-port. The unmodified google-cloud-aiplatform (REST transport) and google-cloud-storage clients work
-against it. It is usable alone and imports nothing else of `edge_tasks`.
+It answers the Vertex AI API, v1 and v1beta1 (https://cloud.google.com/vertex-ai/docs/reference/rest) on 127.0.0.1, by
+REST and by gRPC, really runs custom jobs as processes and really serves models, and answers Cloud Storage's JSON API on
+a port of its own. The unmodified google-cloud-aiplatform and google-cloud-storage clients work against it. It is usable
+alone and imports nothing else of `edge_tasks`.
 
 What is not as on Vertex AI, on purpose or so far:
 
@@ -18,8 +18,8 @@ What is not as on Vertex AI, on purpose or so far:
 - all replicas of a job run on this machine; a replica that fails fails the job, without a retry; machine types,
   accelerators, networks and service accounts are kept but mean nothing;
 - there is no authentication, and no quota;
-- it speaks REST, not gRPC: clients that go by gRPC unless told otherwise are led to REST by `client_hook`, but for the
-  asynchronous ones and those that ask for gRPC by name;
+- gRPC is answered in plain text on a port of its own, where `client_hook` leads the clients that ask for gRPC by name
+  and the asynchronous ones; the others go by REST;
 - training pipelines run custom training code on one replica, without managed datasets; there is no AutoML;
 - hyperparameter tuning runs every trial to its end (no early stopping), at most 50 side by side; its default
   search is a Bayesian optimization of its own;
@@ -38,6 +38,7 @@ What is not as on Vertex AI, on purpose or so far:
 
     projects   ids and numbers of projects
     schema/    the frozen API: message types, routes, operation types
+    rpc/       the same by gRPC
     http/      from a request to a message and back; what a web page may not do
     store/     what must survive: SQLite, filters, pages, field masks
     services/  one module for each Vertex AI service, a function for each RPC, named after it

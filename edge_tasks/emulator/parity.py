@@ -78,7 +78,8 @@ def markdown(table: list[Row]) -> str:
         "",
         "Made by `make parity` from the emulator itself and the route table of google-cloud-aiplatform; a test keeps",
         "it true. `invoke local.parity` prints the same. An absent RPC answers 501 UNIMPLEMENTED and its name.",
-        "v1beta1 answers the same RPCs by the same routes; fields that only v1beta1 has are refused by their names.",
+        "v1beta1 answers the same RPCs by the same routes, and so does gRPC; fields that only v1beta1 has are refused",
+        "by their names, or by their numbers when they come by gRPC.",
         "",
         _counts(table),
     ]

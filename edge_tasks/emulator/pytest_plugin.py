@@ -41,6 +41,7 @@ class VertexEmulator:
     endpoint_url: str
     storage_url: str
     bucket: str
+    grpc_address: str = ""
 
     @property
     def staging_bucket(self) -> str:
@@ -77,7 +78,9 @@ def _ready(process: subprocess.Popen[str], data: Path) -> VertexEmulator:
         headers={"Content-Type": "application/json"},
     )
     with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request):
-        return VertexEmulator(PROJECT, LOCATION, servers["vertex_url"], servers["storage_url"], bucket)
+        return VertexEmulator(
+            PROJECT, LOCATION, servers["vertex_url"], servers["storage_url"], bucket, servers["grpc_address"]
+        )
 
 
 def _lead_clients_to(emulator: VertexEmulator, patch: pytest.MonkeyPatch) -> None:
@@ -85,6 +88,7 @@ def _lead_clients_to(emulator: VertexEmulator, patch: pytest.MonkeyPatch) -> Non
     variables = {
         "STORAGE_EMULATOR_HOST": emulator.storage_url,
         "VERTEX_EMULATOR_URL": emulator.endpoint_url,
+        "VERTEX_EMULATOR_GRPC": emulator.grpc_address,
         "CLOUD_ML_PROJECT_ID": emulator.project,
         "CLOUD_ML_REGION": emulator.location,
         "GCE_METADATA_HOST": host,

@@ -92,7 +92,7 @@ class Application:
         except asyncio.CancelledError:
             raise
         except Exception as error:
-            if _is_full_disk(error):
+            if is_full_disk(error):
                 return error_reply(no_space("nothing was changed"))
             # A fault of ours: the trace goes to our log, never to a client.
             LOG.exception("%s %s", request.method, request.path)
@@ -130,7 +130,8 @@ class Application:
         return route.rpc.full_name in self._handlers or route.rpc.full_name in self._direct
 
 
-def _is_full_disk(error: Exception) -> bool:
+def is_full_disk(error: Exception) -> bool:
+    """Say whether an error means that the disk of this machine is full."""
     if isinstance(error, sqlite3.OperationalError):
         return "disk is full" in str(error)  # Python 3.10 has no sqlite_errorcode
     return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)

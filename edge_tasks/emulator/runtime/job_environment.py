@@ -31,6 +31,7 @@ class Servers:
 
     vertex_url: str
     storage_url: str
+    grpc_address: str = ""
 
 
 @dataclass(frozen=True)
@@ -138,6 +139,7 @@ def variables(
         "CLOUD_ML_JOB_ID": job_id,
         # Not Vertex AI's: how unmodified clients find the emulator from inside the job.
         "VERTEX_EMULATOR_URL": servers.vertex_url,
+        "VERTEX_EMULATOR_GRPC": servers.grpc_address,
         "STORAGE_EMULATOR_HOST": servers.storage_url,
         "GCE_METADATA_HOST": host,
         "GCE_METADATA_IP": host,
