@@ -20,7 +20,8 @@ What is not as on Vertex AI, on purpose or so far:
 - there is no authentication, and no quota;
 - gRPC is answered in plain text on a port of its own, where `client_hook` leads the clients that ask for gRPC by name
   and the asynchronous ones; the others go by REST;
-- training pipelines run custom training code on one replica, without managed datasets; there is no AutoML;
+- training pipelines run custom training code on one replica; there is no AutoML, and datasets have no annotations and
+  nothing of BigQuery;
 - hyperparameter tuning runs every trial to its end (no early stopping), at most 50 side by side; its default
   search is a Bayesian optimization of its own;
 - prebuilt serving images are never run: the local Python environment loads their artifacts by the images' rules
@@ -44,6 +45,7 @@ What is not as on Vertex AI, on purpose or so far:
     services/  one module for each Vertex AI service, a function for each RPC, named after it
     storage/   Cloud Storage: buckets, objects, uploads
     runtime/   processes and containers: jobs, Cloud Storage, packages, images
+    datasets/  the rows of managed datasets, and their splits
     batch/     the input and the output files of batch predictions
     tuning/    the search for better hyperparameters
     serving/   one process for each deployed model, and the way to it

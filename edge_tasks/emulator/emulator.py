@@ -29,6 +29,7 @@ from edge_tasks.emulator.schema import surface as schema
 from edge_tasks.emulator.services import names, registry
 from edge_tasks.emulator.services.batch_predictions import BatchPredictions
 from edge_tasks.emulator.services.context import Context
+from edge_tasks.emulator.services.datasets import Datasets
 from edge_tasks.emulator.services.deployments import Deployments
 from edge_tasks.emulator.services.endpoints import Endpoints
 from edge_tasks.emulator.services.iam_policies import IamPolicies
@@ -75,10 +76,11 @@ class Emulator:
         self.models = models = Models(context, self.operations)
         self.deployments = deployments = Deployments(context, models)
         endpoints = Endpoints(context, self.operations, models, deployments)
-        self.pipelines = TrainingPipelines(context, self.operations, self.jobs, models)
+        datasets = Datasets(context, self.operations)
+        self.pipelines = TrainingPipelines(context, self.operations, self.jobs, models, datasets)
         self.tuning = TuningJobs(context, self.operations, self.jobs)
         services: list[registry.Service] = [self.operations, self.jobs, models, endpoints, Locations(context)]
-        services += [IamPolicies(context)]
+        services += [IamPolicies(context), datasets]
         self.batches = BatchPredictions(context, self.operations, models, deployments)
         services += [self.pipelines, self.tuning, self.batches]
         services += [ModelCopies(context, self.operations, models), ModelEvaluations(context, models)]
