@@ -45,6 +45,7 @@ from edge_tasks.emulator.services.models import Models
 from edge_tasks.emulator.services.operations import Operations
 from edge_tasks.emulator.services.predictions import Predictions
 from edge_tasks.emulator.services.request_logs import RequestLogs
+from edge_tasks.emulator.services.studies import Studies
 from edge_tasks.emulator.services.tensorboard_data import TensorboardData
 from edge_tasks.emulator.services.tensorboards import Tensorboards
 from edge_tasks.emulator.services.training_pipelines import TrainingPipelines
@@ -80,7 +81,7 @@ class Emulator:
         self.pipelines = TrainingPipelines(context, self.operations, self.jobs, models, datasets)
         self.tuning = TuningJobs(context, self.operations, self.jobs)
         services: list[registry.Service] = [self.operations, self.jobs, models, endpoints, Locations(context)]
-        services += [IamPolicies(context), datasets]
+        services += [IamPolicies(context), datasets, Studies(context, self.operations)]
         self.batches = BatchPredictions(context, self.operations, models, deployments)
         services += [self.pipelines, self.tuning, self.batches]
         services += [ModelCopies(context, self.operations, models), ModelEvaluations(context, models)]
