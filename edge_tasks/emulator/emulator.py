@@ -32,6 +32,7 @@ from edge_tasks.emulator.services.context import Context
 from edge_tasks.emulator.services.datasets import Datasets
 from edge_tasks.emulator.services.deployments import Deployments
 from edge_tasks.emulator.services.endpoints import Endpoints
+from edge_tasks.emulator.services.explanations import Explanations
 from edge_tasks.emulator.services.iam_policies import IamPolicies
 from edge_tasks.emulator.services.jobs import Jobs
 from edge_tasks.emulator.services.locations import Locations
@@ -93,6 +94,7 @@ class Emulator:
             ("GET", "/_emulator/health"): _health(data),
             ("POST", "/v2/entries:list"): Logging(self.jobs).list_entries,
         }
+        services += [Explanations(context, deployments, models)]
         handlers = registry.handlers(surface, services)
         direct = Predictions(context, deployments, self.request_logs).direct()
         self.application = Application(surface, transcoder, handlers, direct, doors)

@@ -39,6 +39,7 @@ LIMITS = {
     "IAMPolicy.SetIamPolicy": "of models and endpoints; kept, but nothing is forbidden to anyone",
     "IAMPolicy.GetIamPolicy": "of models and endpoints",
     "IAMPolicy.TestIamPermissions": "of models and endpoints; everything is permitted",
+    "PredictionService.Explain": "sampled Shapley only, of models that predict numbers",
     "PredictionService.Predict": "no private endpoints; no request logging",
 }
 
