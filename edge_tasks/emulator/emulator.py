@@ -98,7 +98,7 @@ class Emulator:
         handlers = registry.handlers(surface, services)
         direct = Predictions(context, deployments, self.request_logs).direct()
         self.application = Application(surface, transcoder, handlers, direct, doors)
-        self.grpc = GrpcServer(surface, handlers, direct)
+        self.grpc = GrpcServer(surface, handlers, direct, self.application.faults)
 
     def recover(self) -> None:
         """Settle what an earlier run could not finish."""

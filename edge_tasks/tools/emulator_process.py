@@ -199,6 +199,23 @@ def environment(servers: Servers, project: str, region: str) -> dict[str, str]:
     }
 
 
+def faults(servers: Servers, method: str, fault: dict[str, Any] | None = None) -> list[dict[str, Any]]:
+    """Add a fault (POST), list them (GET) or remove them (DELETE); return those that are left."""
+    import requests
+
+    session = requests.Session()
+    session.trust_env = False  # a proxy of the user's is not for this machine
+    try:
+        answer = session.request(method, f"{servers.vertex_url}/_emulator/faults", json=fault, timeout=10)
+    except requests.RequestException as error:
+        raise ServerError(f"the local servers do not answer: {error}", "invoke local.stop") from None
+    told = answer.json()
+    if answer.status_code != 200:
+        raise ServerError(told["error"]["message"], "invoke local.parity")
+    found: list[dict[str, Any]] = told["faults"]
+    return found
+
+
 def parity() -> str:
     """Return the table of what the emulator answers of the Vertex AI API, as the emulator itself tells it."""
     require_extra()

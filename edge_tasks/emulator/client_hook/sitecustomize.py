@@ -67,8 +67,10 @@ def here(url: str) -> str:
 BY_GRPC = {
     "ABORTED": "Aborted",
     "ALREADY_EXISTS": "AlreadyExists",
+    "DEADLINE_EXCEEDED": "DeadlineExceeded",
     "FAILED_PRECONDITION": "FailedPrecondition",
     "INVALID_ARGUMENT": "InvalidArgument",
+    "RESOURCE_EXHAUSTED": "ResourceExhausted",
 }
 
 

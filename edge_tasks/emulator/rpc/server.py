@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
     from edge_tasks.emulator.http.application import Door, Handler
+    from edge_tasks.emulator.http.faults import Faults
     from edge_tasks.emulator.schema.surface import Message, Rpc, Surface
 
 HOST = "127.0.0.1"
@@ -54,10 +55,13 @@ def reserve(last: int) -> socket.socket:
 class GrpcServer:
     """Answers by gRPC what the application answers by REST."""
 
-    def __init__(self, surface: Surface, handlers: Mapping[str, Handler], direct: Mapping[str, Door]) -> None:
+    def __init__(
+        self, surface: Surface, handlers: Mapping[str, Handler], direct: Mapping[str, Door], faults: Faults
+    ) -> None:
         self._surface = surface
         self._handlers = handlers
         self._direct = direct
+        self._faults = faults
         self._server: Any = None
 
     async def start(self, keeper: socket.socket) -> None:
@@ -94,6 +98,7 @@ class GrpcServer:
         """Return the answer to one request, and the headers that go with it; ApiError when it is refused."""
         request = self._read(rpc, data, metadata, is_beta=is_beta)
         name = rpc.full_name
+        await self._faults.meet(rpc.name, _resource(request))
         if name in self._direct:
             reply = await self._direct[name](_as_http(rpc, request))
             assert isinstance(reply, Reply)
@@ -109,6 +114,7 @@ class GrpcServer:
     async def stream(self, rpc: Rpc, *, is_beta: bool, data: bytes, metadata: Any) -> AsyncIterator[bytes]:
         """Yield the answers to one request."""
         request = self._read(rpc, data, metadata, is_beta=is_beta)
+        await self._faults.meet(rpc.name, _resource(request))
         reply = await self._direct[rpc.full_name](_as_http(rpc, request))
         assert isinstance(reply, StreamedReply)
         async for chunk in reply.chunks:
@@ -140,6 +146,11 @@ class GrpcServer:
         if "metadata" in content:
             into_value(content["metadata"], answer.metadata)
         return answer
+
+
+def _resource(request: Message) -> str:
+    """Return what a request is about."""
+    return next((getattr(request, name) for name in ("endpoint", "name", "parent") if hasattr(request, name)), "")
 
 
 def _import_grpc() -> Any:
