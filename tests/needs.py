@@ -7,9 +7,11 @@ pipeline that has everything must not pass because something was lost.
 from __future__ import annotations
 
 import functools
+import importlib.metadata
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,6 +22,12 @@ FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
 
 # An image with nothing but Python, which no registry is asked for: scripts/docker-image makes it.
 DOCKER_IMAGE = "vertex-edge-tests/python:latest"
+
+# uv, as a command: on the PATH, or in this environment.
+_UV_HERE = Path(sys.executable).with_name("uv")
+# It keeps what it installed below the home that the tests were started with, which some of them change.
+ENVIRONMENT = dict(os.environ)
+UV = [str(_UV_HERE)] if _UV_HERE.exists() else ["uv"]
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -55,11 +63,19 @@ def _no_gcloud() -> str | None:
     return None if shutil.which("gcloud") else "gcloud is not installed: https://cloud.google.com/sdk/docs/install"
 
 
+def _no_uv_cache() -> str | None:
+    installer = (importlib.metadata.distribution("vertex-edge").read_text("INSTALLER") or "").strip()
+    if shutil.which(UV[0]) is None or installer != "uv":
+        return "this environment was not made by uv, whose cache can make another one: make test"
+    return None
+
+
 MISSING: dict[str, Callable[[], str | None]] = {
     "chromium": _no_chromium,
     "docker": _no_docker,
     "fashion-mnist": _no_fashion_mnist,
     "gcloud": _no_gcloud,
+    "uv-cache": _no_uv_cache,
 }
 
 

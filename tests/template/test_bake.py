@@ -21,6 +21,7 @@ import yaml
 from packaging.requirements import Requirement
 
 import edge_tasks
+from hooks import source
 from edge_tasks.repo.edge_yaml import load_config
 from edge_tasks.setup.template import render_model
 from tests.template.conftest import Baked
@@ -370,7 +371,8 @@ def test_the_requirements_are_what_this_project_is_tested_with(baked: Path, repo
 def test_the_template_has_the_version_of_the_package(repository: Path, baked: Path) -> None:
     questions = json.loads((repository / "cookiecutter.json").read_text())
     assert questions["_template_version"] == edge_tasks.__version__
-    assert f"vertex-edge[local]=={edge_tasks.__version__}\n" in (baked / "requirements.txt").read_text()
+    named = source.requirement(edge_tasks.__version__, repository)
+    assert f"{named}\n" in (baked / "requirements.txt").read_text()
 
 
 def test_the_readme_names_every_file_and_only_tasks_that_exist(combination: Baked, run: Run) -> None:

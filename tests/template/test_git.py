@@ -132,7 +132,7 @@ def test_rendering_over_an_older_repository_leaves_its_own_files_and_commits(bak
 
 
 @pytest.mark.parametrize(
-    ("name", "others"), [("answers.py", {"click", "jinja2"}), ("post_gen_project.py", set())]
+    ("name", "others"), [("answers.py", {"click", "jinja2", "hooks"}), ("post_gen_project.py", set()), ("source.py", set())]
 )
 def test_what_cookiecutter_runs_needs_nothing_that_it_has_not(repository: Path, name: str, others: set[str]) -> None:
     lines = (repository / "hooks" / name).read_text().splitlines()
