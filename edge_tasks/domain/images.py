@@ -8,6 +8,7 @@ https://cloud.google.com/vertex-ai/docs/framework-support-policy.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 
@@ -57,6 +58,14 @@ class Support:
     available_until: date
 
 
+# What is in the prediction images of 2026 that serve pickles, beside their framework. The page lists it for training
+# images only; the prediction images hold less, so that what is not here is taken as not there.
+# https://cloud.google.com/vertex-ai/docs/training/pre-built-containers
+_HELD = {
+    "sklearn": frozenset({"scikit-learn", "numpy", "scipy", "joblib", "pandas", "threadpoolctl"}),
+    "xgboost": frozenset({"xgboost", "scikit-learn", "numpy", "scipy", "joblib", "pandas", "threadpoolctl"}),
+}
+
 _SUPPORT = {
     ("prediction", "sklearn", (1, 6)): Support(date(2026, 10, 14), date(2027, 10, 14)),
     ("prediction", "sklearn", (1, 5)): Support(date(2026, 7, 14), date(2027, 1, 14)),
@@ -82,6 +91,14 @@ def prebuilt(uri: str) -> PrebuiltImage | None:
 def support(image: PrebuiltImage) -> Support | None:
     """Return how long `image` can be used; None when it is not in the table (see `retired`)."""
     return _SUPPORT.get((image.purpose, image.framework, image.version))
+
+
+def lacking(image: PrebuiltImage, environment: Mapping[str, str]) -> list[str]:
+    """Return which libraries of `environment` (name to version) are not in `image`, as far as is known."""
+    held = _HELD.get(image.framework)
+    if held is None:
+        return []
+    return [name for name in environment if name != "python" and name not in held]
 
 
 def retired(image: PrebuiltImage) -> bool:

@@ -35,14 +35,16 @@ def _walk(node: ast.AST, *, optional: bool) -> Iterator[Import]:
     elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
         yield Import(node.module, node.lineno, optional)
     elif isinstance(node, ast.If) and _is_type_checking(node.test):
-        for child in node.orelse:
-            yield from _walk(child, optional=optional)
+        for statement in node.orelse:
+            yield from _walk(statement, optional=optional)
     elif isinstance(node, ast.Try):
         forgiven = optional or any(_forgives(handler) for handler in node.handlers)
-        for child in node.body:
-            yield from _walk(child, optional=forgiven)
-        for part in (*node.handlers, *node.orelse, *node.finalbody):
-            yield from _walk(part, optional=optional or isinstance(part, ast.ExceptHandler))
+        for statement in node.body:
+            yield from _walk(statement, optional=forgiven)
+        for handler in node.handlers:
+            yield from _walk(handler, optional=True)
+        for statement in (*node.orelse, *node.finalbody):
+            yield from _walk(statement, optional=optional)
     else:
         for child in ast.iter_child_nodes(node):
             yield from _walk(child, optional=optional)
@@ -58,4 +60,6 @@ def _forgives(handler: ast.ExceptHandler) -> bool:
     if handler.type is None:
         return True
     kinds = handler.type.elts if isinstance(handler.type, ast.Tuple) else [handler.type]
-    return any(ast.unparse(kind).rpartition(".")[2] in ("ImportError", "ModuleNotFoundError", "Exception") for kind in kinds)
+    return any(
+        ast.unparse(kind).rpartition(".")[2] in ("ImportError", "ModuleNotFoundError", "Exception") for kind in kinds
+    )

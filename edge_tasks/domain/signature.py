@@ -180,7 +180,7 @@ class Signature:
         if not isinstance(values, dict) or values.pop("format_version", None) != FORMAT_VERSION:
             raise ValueError(f"it does not have the format {FORMAT_VERSION}")
         try:
-            output = values.pop("output", {})
+            output: dict[str, Any] = values.pop("output", {})
             columns = tuple(
                 Column(**{**column, "categories": tuple(column.get("categories", ()))})
                 for column in values.pop("columns", ())
@@ -189,7 +189,10 @@ class Signature:
                 **{**values, "shape": tuple(values.get("shape", ()))},
                 columns=columns,
                 output=Output(
-                    **{key: tuple(value) if isinstance(value, list) else value for key, value in output.items()}
+                    form=output.get("form", ""),
+                    classes=tuple(output.get("classes", ())),
+                    names=tuple(output.get("names", ())),
+                    length=output.get("length"),
                 ),
             )
         except TypeError as error:
@@ -211,7 +214,7 @@ def _filled(values: dict[str, Any]) -> dict[str, Any]:
             value = _filled(value)
         elif isinstance(value, tuple):
             value = [_filled(item) if isinstance(item, dict) else item for item in value]
-        if value not in (None, "", [], {}) and value is not False or (key == "differs" and value is not None):
+        if (value not in (None, "", [], {}) and value is not False) or (key == "differs" and value is not None):
             found[key] = value
     return found
 

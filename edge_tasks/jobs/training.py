@@ -21,13 +21,14 @@ from edge_tasks.domain.job_spec import TrainingSpec
 from edge_tasks.domain.json_values import plain
 from edge_tasks.domain.progress import Progress
 from edge_tasks.domain.provenance import Provenance, new_run_id
+from edge_tasks.domain.serving_choice import choose
 from edge_tasks.errors import EdgeError, NoAnswerError, NotFoundError, TrainingError
 from edge_tasks.jobs.job_record import JobRecord
 from edge_tasks.jobs.once import SameJob
 from edge_tasks.jobs.output_dir import staging_folder
 from edge_tasks.jobs.submit import Submission
 from edge_tasks.jobs.waiter import JobSession, JobWaiter
-from edge_tasks.releases import model_upload
+from edge_tasks.releases import model_upload, serving
 from edge_tasks.releases.model_upload import ModelUpload
 from edge_tasks.repo import layout
 from edge_tasks.repo.files import folder_sha256
@@ -208,7 +209,7 @@ class TrainingJob:
         session.progress.step("fetching artifact and metrics")
         session.connection.ask(lambda cloud: storage.download_folder(cloud, spec.output_uri, self.staging))
         results = read_results(self.staging)
-        version = self._registered(session, job, spec)
+        version = self._registered(session, job, spec, results)
         trained = self._trained(
             results,
             spec.provenance,
@@ -221,9 +222,11 @@ class TrainingJob:
         session.progress.step(f"trained `{self.model_name}`: version {version.version} in the registry")
         return trained
 
-    def _registered(self, session: JobSession, job: Job, spec: TrainingSpec) -> ModelVersion:
+    def _registered(self, session: JobSession, job: Job, spec: TrainingSpec, results: Results) -> ModelVersion:
         """Return the version of this run in the registry; it is put there unless an interrupted training did so."""
-        found = session.connection.ask(lambda cloud: model_upload.find(cloud, self.model_name, spec.run_id))
+        chosen = choose(self.config, self.model_name, serving.of_folder(results.artifact, results.environment))
+        container = chosen.container
+        found = session.connection.ask(lambda cloud: model_upload.find(cloud, self.model_name, spec.run_id, container))
         if found is not None:
             return found
         wanted = ModelUpload(
@@ -232,6 +235,7 @@ class TrainingJob:
             artifact_uri=f"{spec.output_uri}/{ARTIFACT_FOLDER}",
             labels=job.labels,
             description=spec.description(),
+            container=container,
         )
         session.progress.step("uploading the model to the registry")
         return session.connection.ask(lambda cloud: model_upload.register(cloud, self.config, wanted, session.progress))

@@ -151,6 +151,9 @@ def batch_claim(config: EdgeConfig, model_name: str, fingerprint: str) -> str:
 
 MODEL_LABEL, RUN_LABEL, BUCKET_LABEL = "edge-model", "edge-run", "edge-bucket"
 
+# What a version in the registry is served by: a hash over its container.
+SERVING_LABEL = "edge-serving"
+
 # By these the same job is found again. Trials carry the labels of their tuning job, so its label is not a training's.
 TRAINING_LABEL, TUNING_LABEL, BATCH_LABEL = "edge-fingerprint", "edge-tuning", "edge-batch"
 

@@ -140,7 +140,5 @@ def _run(main: Any) -> int:
     return int(uvloop.run(main))
 
 
-
-
 if __name__ == "__main__":
     main()

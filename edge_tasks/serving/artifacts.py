@@ -57,7 +57,9 @@ def _place(folder: Path, relative: str) -> Path:
 class _Client:
     def __init__(self, bucket: str):
         emulator = os.environ.get("STORAGE_EMULATOR_HOST", "")
-        root = (emulator if "://" in emulator else f"http://{emulator}") if emulator else "https://storage.googleapis.com"
+        root = (
+            (emulator if "://" in emulator else f"http://{emulator}") if emulator else "https://storage.googleapis.com"
+        )
         self._base = f"{root.rstrip('/')}/storage/v1/b/{urllib.parse.quote(bucket, safe='')}/o"
         self._headers = {} if emulator else {"Authorization": f"Bearer {_token()}"}
 
@@ -85,7 +87,7 @@ class _Client:
 
 def _token() -> str:
     host = os.environ.get("GCE_METADATA_HOST", "metadata.google.internal")
-    request = urllib.request.Request(f"http://{host}{_TOKEN_PATH}", headers={"Metadata-Flavor": "Google"})  # noqa: S310
+    request = urllib.request.Request(f"http://{host}{_TOKEN_PATH}", headers={"Metadata-Flavor": "Google"})
     with _opened(request) as response:
         return str(json.load(response)["access_token"])
 

@@ -38,7 +38,8 @@ class HttpProtocol(asyncio.Protocol):
         self._transport: Any = None
         self._parser = httptools.HttpRequestParser(self)
         self._waiting: deque[tuple[asyncio.Future[Answer], bool]] = deque()
-        self._url, self._body, self._size = b"", [], 0
+        self._url, self._size = b"", 0
+        self._body: list[bytes] = []
         self._paused = False
 
     @property
@@ -54,15 +55,18 @@ class HttpProtocol(asyncio.Protocol):
     # asyncio.Protocol
 
     def connection_made(self, transport: Any) -> None:
+        """Begin."""
         self._transport = transport
         self._connections.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        """Forget what was asked: nobody waits for it."""
         self._connections.discard(self)
         self._waiting.clear()
         self._transport = None
 
     def data_received(self, data: bytes) -> None:
+        """Read a part of one or several requests."""
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -73,21 +77,26 @@ class HttpProtocol(asyncio.Protocol):
     # httptools
 
     def on_message_begin(self) -> None:
+        """Begin a request."""
         self._url, self._body, self._size = b"", [], 0
 
     def on_url(self, url: bytes) -> None:
+        """Keep the path."""
         self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        """Let a client send a body that asks first."""
         if name.lower() == b"expect" and value.lower() == b"100-continue":
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_body(self, body: bytes) -> None:
+        """Keep a part of the body."""
         self._size += len(body)
         if self._size <= LARGEST_BODY:
             self._body.append(body)
 
     def on_message_complete(self) -> None:
+        """Answer, or let the answer come later."""
         keep = self._parser.should_keep_alive()
         if self._size > LARGEST_BODY:
             answer: Answer | asyncio.Future[Answer] = Answer(413, b'{"error": "The body is too large."}')

@@ -35,9 +35,9 @@ def _as_they_are(instances: list[Any]) -> Any:
 
 def _without_signature(instances: list[Any]) -> Any:
     if instances and all(isinstance(instance, dict) and list(instance) != ["b64"] for instance in instances):
-        import pandas
+        import pandas as pd
 
-        return pandas.DataFrame(instances)
+        return pd.DataFrame(instances)
     if instances and isinstance(instances[0], list):
         import numpy as np
 
@@ -49,11 +49,11 @@ class _Table:
     """Makes a DataFrame with the columns, and the types, that the model was trained with."""
 
     def __init__(self, signature: Signature):
-        import pandas
+        import pandas as pd
 
         self._signature = signature
-        self._pandas = pandas
-        self._index = pandas.Index([column.name for column in signature.columns])
+        self._pandas = pd
+        self._index = pd.Index([column.name for column in signature.columns])
 
     def __call__(self, instances: list[Any]) -> Any:
         by_column = self._signature.by_column(instances)
@@ -63,10 +63,10 @@ class _Table:
     def _values(self, column: Column, values: list[Any]) -> Any:
         import numpy as np
 
-        pandas, dtype = self._pandas, column.dtype
+        pd, dtype = self._pandas, column.dtype
         try:
             if column.type == "datetime":
-                return pandas.to_datetime(pandas.Series(values)).astype(dtype)
+                return pd.to_datetime(pd.Series(values)).astype(dtype)
             if column.type == "number" and dtype.startswith("float"):
                 return np.array(values, dtype=dtype)  # None becomes NaN
             if column.type in ("integer", "boolean") and None not in values and not dtype[:1].isupper():
@@ -75,7 +75,7 @@ class _Table:
                 array = np.empty(len(values), dtype=object)
                 array[:] = values
                 return array
-            return pandas.Series(values, dtype=dtype or None)
+            return pd.Series(values, dtype=dtype or None)
         except (TypeError, ValueError) as error:
             raise RequestError(f"column `{column.name}` cannot be read as {dtype or column.type}: {error}") from None
 

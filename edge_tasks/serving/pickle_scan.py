@@ -49,14 +49,14 @@ def _opened(path: Path) -> IO[bytes]:
         start = file.read(2)
     if start in _ZLIB:
         return io.BytesIO(zlib.decompress(path.read_bytes()))
-    opener = _MAGIC.get(start)
-    return cast("IO[bytes]", opener(path, "rb")) if opener else path.open("rb")
+    opener: Any = _MAGIC.get(start, open)
+    return cast("IO[bytes]", opener(path, "rb"))
 
 
 class _Inert:
     """Stands for every class and function of a pickle, and for what it makes; it takes everything and does nothing."""
 
-    def __new__(cls, *_: Any, **__: Any) -> _Inert:
+    def __new__(cls, *_: Any, **__: Any) -> Any:
         return super().__new__(cls)
 
     def __init__(self, *_: Any, **__: Any) -> None:
@@ -111,9 +111,12 @@ class _DType(_Inert):
         return self.code.startswith("O")
 
 
-# The C unpickler reads ahead, past the bytes of arrays; Python's own does not.
-class _Scanner(pickle._Unpickler):  # type: ignore[name-defined,misc]  # noqa: SLF001
-    dispatch = dict(pickle._Unpickler.dispatch)  # type: ignore[attr-defined]  # noqa: SLF001
+# The C unpickler reads ahead, past the bytes of arrays; Python's own does not. joblib is made on it, too.
+_Unpickler: Any = pickle._Unpickler  # noqa: SLF001
+
+
+class _Scanner(_Unpickler):  # type: ignore[misc]
+    dispatch = dict(_Unpickler.dispatch)
 
     def __init__(self, file: IO[bytes], found: set[str]) -> None:
         super().__init__(file)
@@ -142,7 +145,7 @@ class _Scanner(pickle._Unpickler):  # type: ignore[name-defined,misc]  # noqa: S
     def _skip(self, state: dict[str, Any]) -> None:
         dtype = state.get("dtype")
         if not isinstance(dtype, _DType):
-            raise ValueError("an array without its type")
+            raise ValueError("an array without its type")  # noqa: TRY004  it is the file that is wrong
         if dtype.holds_objects:
             _Scanner(self._file_of_arrays, self._found).load()
             return

@@ -124,9 +124,7 @@ def with_classes(model: Any, method: str, values: Any) -> list[dict[str, Any]]:
     classes = getattr(model, "classes_", None)
     name = {"predict_proba": "probabilities", "predict_log_proba": "log_probabilities"}.get(method, "decision")
     if isinstance(values, list):  # of several outputs, each has classes of its own
-        each = [
-            with_classes(_Classes(one), method, value) for one, value in zip(classes or [], values, strict=True)
-        ]
+        each = [with_classes(_Classes(one), method, value) for one, value in zip(classes or [], values, strict=True)]
         return [{"prediction": [part["prediction"] for part in row], name: [part[name] for part in row]}
                 for row in zip(*each, strict=True)]  # fmt: skip
     rows = values.tolist()

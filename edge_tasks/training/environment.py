@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from functools import cache
 from importlib import metadata
 from pathlib import Path
+from types import FrameType
 
 from edge_tasks.domain.imports import imported_modules
 from edge_tasks.domain.model_formats import CODE_FOLDER, PREDICTOR_FILE, REQUIREMENTS_FILE, ModelFormat
@@ -45,14 +46,14 @@ def write_environment(artifact: Path, form: ModelFormat, model: object, table: b
 
 def _model_folder() -> Path | None:
     """Return the folder of the train.py that calls: the first that the callers' files lie in, or below."""
-    frame = sys._getframe(1)  # noqa: SLF001  the only way to know the caller
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001  the only way to know the caller
     while frame is not None:
         file = frame.f_globals.get("__file__")
         if file:
             for folder in Path(file).resolve().parents[:3]:
                 if (folder / "train.py").is_file() and "site-packages" not in folder.parts:
                     return folder
-        frame = frame.f_back  # type: ignore[assignment]
+        frame = frame.f_back
     return None
 
 
