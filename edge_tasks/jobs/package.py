@@ -47,7 +47,7 @@ _TRAVELS = {
     "": "errors redaction",
     "domain": "config imports job_spec json_values model_formats provenance run_query runs signature state",
     "repo": "edge_yaml files layout payloads results trained_model",
-    "serving": "pickle_scan predictor inputs model_files",
+    "serving": "inputs model_files own_code pickle_scan predictor trial",
     "tools": "signals user",
     "cloud": "bucket client object_lock run_store secret_manager state_store storage vertex_experiments",
     "tracking": "backend event_log outbox output_capture sacred_observer uploader uploader_process",

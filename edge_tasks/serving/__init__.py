@@ -17,5 +17,6 @@ from __future__ import annotations
 
 from edge_tasks.domain.signature import RequestError
 from edge_tasks.serving.predictor import Predictor
+from edge_tasks.serving.trial import ask
 
-__all__ = ["Predictor", "RequestError"]
+__all__ = ["Predictor", "RequestError", "ask"]

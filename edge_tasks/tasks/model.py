@@ -21,9 +21,12 @@ _NAME_AND_WAIT = {"name": NAME_HELP, "wait": WAIT_HELP}
 
 @task(
     name="init",
-    help={"name": "the new model's name", "example": "what to start from: hello-world, digits or fashion-mnist"},
+    help={
+        "name": "the new model's name",
+        "example": "what to start from: tabular, hello-world, digits or fashion-mnist",
+    },
 )
-def init_(_context: Any, name: str, example: str = "hello-world") -> None:
+def init_(_context: Any, name: str, example: str = "tabular") -> None:
     """Add a model: its folder from the template, edge.yaml, and the root's dvc.yaml."""
     from edge_tasks.console import Console
     from edge_tasks.setup.new_model import init_model

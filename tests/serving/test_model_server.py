@@ -132,7 +132,7 @@ def test_garbage_closes_the_connection(server: Running) -> None:
 def test_it_is_not_healthy_before_the_model_is_loaded(tmp_path: Path) -> None:
     with started(slow_artifact(tmp_path, load=1.0), tmp_path) as server:
         deadline = time.monotonic() + 30
-        seen = []
+        seen: list[int] = []
         while not seen or seen[-1] != 200:
             assert time.monotonic() < deadline
             seen.append(server.health())
@@ -238,8 +238,8 @@ def test_the_artifact_is_fetched_from_a_bucket(artifact: Path, tmp_path: Path, r
 
     cloud = connect(load_config(root, {}), root)
     uri = storage.upload_folder(cloud, artifact, "some/where")
-    with ready(uri, tmp_path, STORAGE_EMULATOR_HOST=cloud.storage_url) as server:
+    with ready(uri, tmp_path, STORAGE_EMULATOR_HOST=str(cloud.storage_url)) as server:
         assert server.predict({"age": 1, "city": "Rome"}) == ["yes"]
-    with started(f"{uri}-else", tmp_path, STORAGE_EMULATOR_HOST=cloud.storage_url) as server:
+    with started(f"{uri}-else", tmp_path, STORAGE_EMULATOR_HOST=str(cloud.storage_url)) as server:
         assert server.process.wait(timeout=30) == 1
         assert "there is nothing at gs://" in server.log.read_text()

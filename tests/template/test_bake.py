@@ -56,6 +56,7 @@ MODEL = {
 }
 OF_EXAMPLE = {
     "hello-world": {"data/.gitkeep"},
+    "tabular": {"data/.gitignore", "models/{model}/prepare.py", "models/{model}/tune.yaml"},
     "digits": {"data/.gitignore", "models/{model}/prepare.py", "models/{model}/tune.yaml"},
     "fashion-mnist": {
         "data/.gitignore",
