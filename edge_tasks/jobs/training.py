@@ -107,29 +107,36 @@ class TrainingJob:
 
     # --- as a custom job ---
 
-    def describe(self) -> None:
-        """Tell what a job would get, and send nothing."""
+    def describe(self, *, checks: bool = True) -> None:
+        """Tell what a job would get, and send nothing. Raises TrainingError when it would fail."""
+        submission = self._submission()
         with console.Console() as progress:
-            for line in self._submission().describe():
+            for line in submission.describe():
                 progress.step(line)
+        if checks:
+            submission.check()
 
-    def as_job(self, *, force: bool = False, on_interrupt: str = ASK) -> dict[str, Any]:
+    def as_job(self, *, force: bool = False, checks: bool = True, on_interrupt: str = ASK) -> dict[str, Any]:
         """Run the training as a custom job, register its model, and return the metrics.
 
         A job that runs already with the same code, data, parameters and image is followed instead, and the result of
-        one that has succeeded is taken, unless `force` is set. `on_interrupt` is one of `interrupts`' words.
+        one that has succeeded is taken, unless `force` is set. `on_interrupt` is one of `interrupts`' words. Code that
+        would fail there is refused first, unless `checks` is False.
         """
         with console.Console() as progress, staging_folder(self.staging):
             connection = partial(connect, self.config, self.root)
-            return self._as_job(JobSession(connection, progress, on_interrupt, console.choose), force=force)
+            session = JobSession(connection, progress, on_interrupt, console.choose)
+            return self._as_job(session, force=force, checks=checks)
 
     def _submission(self) -> Submission:
         return Submission(self.config, self.root, self.model_name, self.script)
 
-    def _as_job(self, session: JobSession, *, force: bool) -> dict[str, Any]:
+    def _as_job(self, session: JobSession, *, force: bool, checks: bool) -> dict[str, Any]:
         if not storage.bucket_exists(session.cloud):
             raise TrainingError(f"the bucket `{session.cloud.bucket_name}` does not exist", "invoke init")
         submission = self._submission()
+        if checks:
+            submission.check()
         job = self._found_or_submitted(submission, session, force=force)
         spec = _spec_of(submission, session.cloud, job)
         self.run_id = spec.run_id

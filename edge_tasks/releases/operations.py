@@ -12,9 +12,11 @@ from collections.abc import Iterator
 
 from edge_tasks.cloud import model_registry, storage
 from edge_tasks.cloud.state_store import StateStore
-from edge_tasks.domain.serving_choice import Serving
+from edge_tasks.domain.serving_choice import Serving, choose
 from edge_tasks.domain.state import Origin
 from edge_tasks.errors import NotFoundError
+from edge_tasks.readiness import artifact
+from edge_tasks.readiness.complaints import refuse
 from edge_tasks.releases import model_upload, preflight, serving
 from edge_tasks.releases.model_upload import ModelUpload
 from edge_tasks.releases.plan import (
@@ -52,8 +54,12 @@ def deploy(release: Release, traffic: int = 100) -> Outcome:
     if not 1 <= traffic <= 100:
         raise ReleaseError(f"{traffic} % of the traffic is not possible", "--traffic takes a number from 1 to 100")
     trained = load_trained_model(release.folder, name)
-    chosen = serving.choice(release.cloud, release.config, release.folder, trained)
+    facts = serving.of_trained(release.cloud, release.folder, trained)
+    chosen = choose(release.config, name, facts)
     preflight.check(release.config, trained, chosen)
+    if release.options.checks:
+        found = artifact.complaints(name, release.folder / ARTIFACT_FOLDER, facts, chosen)
+        refuse(found, f"the deployment of `{name}`", "--no-checks")
     preflight.check_region(release.cloud, f"models.{name}.serving_machine_type", release.settings.serving_machine_type)
     with _rollout(release) as rollout:
         if traffic < 100 and rollout.state.deployed is None:
@@ -198,10 +204,10 @@ def _register(rollout: Rollout, trained: TrainedModel, chosen: Serving) -> None:
 
 def _artifact_uri(release: Release, trained: TrainedModel, prefix: str) -> str:
     """Return where the artifact lies in the bucket; it is uploaded unless it is only there."""
-    artifact = release.folder / ARTIFACT_FOLDER
-    if trained.artifact_uri and not artifact.is_dir():
+    folder = release.folder / ARTIFACT_FOLDER
+    if trained.artifact_uri and not folder.is_dir():
         return trained.artifact_uri
-    return storage.upload_folder(release.cloud, artifact, prefix)
+    return storage.upload_folder(release.cloud, folder, prefix)
 
 
 def _origin(trained: TrainedModel) -> Origin:

@@ -39,6 +39,7 @@ class Options:
 
     dry_run: bool = False
     smoke_test: bool = True
+    checks: bool = True
     wait: float = 0.0
     to_the_end: bool = True
 

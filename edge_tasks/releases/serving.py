@@ -10,15 +10,15 @@ from pathlib import Path
 
 from edge_tasks.cloud import storage
 from edge_tasks.cloud.client import Cloud
-from edge_tasks.domain.config import EdgeConfig
 from edge_tasks.domain.model_formats import REQUIREMENTS_FILE
-from edge_tasks.domain.serving_choice import PREBUILT, PREDICTOR, ArtifactFacts, Serving, choose
+from edge_tasks.domain.serving_choice import PREBUILT, PREDICTOR, ArtifactFacts, Serving
 from edge_tasks.domain.signature import FILE_NAME as SIGNATURE_FILE
 from edge_tasks.domain.signature import Signature
 from edge_tasks.errors import TrainingError
 from edge_tasks.repo.trained_model import ARTIFACT_FOLDER, TrainedModel
 
-_NAMES = {PREBUILT: "Google's prebuilt image", PREDICTOR: "the predictor", "container": "a container of its own"}
+# How messages call them.
+NAMES = {PREBUILT: "Google's prebuilt image", PREDICTOR: "the predictor", "container": "a container of its own"}
 
 
 def of_folder(artifact: Path, environment: Mapping[str, str]) -> ArtifactFacts:
@@ -36,14 +36,9 @@ def of_trained(cloud: Cloud, folder: Path, trained: TrainedModel) -> ArtifactFac
     return _facts(storage.names(cloud, uri), lambda name: storage.read(cloud, f"{uri}/{name}"), trained.environment)
 
 
-def choice(cloud: Cloud, config: EdgeConfig, folder: Path, trained: TrainedModel) -> Serving:
-    """Return what serves a trained model, and why. Raises ConfigError when edge.yaml asks for what cannot be."""
-    return choose(config, trained.model_name, of_trained(cloud, folder, trained))
-
-
 def described(serving: Serving) -> str:
     """Return the choice in words; they complete the sentence "it would ..."."""
-    return f"serve it by {_NAMES[serving.kind]} ({serving.container.image}): {serving.why}"
+    return f"serve it by {NAMES[serving.kind]} ({serving.container.image}): {serving.why}"
 
 
 def _facts(files: tuple[str, ...], read: Callable[[str], bytes], environment: Mapping[str, str]) -> ArtifactFacts:

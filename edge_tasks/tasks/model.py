@@ -116,12 +116,19 @@ def _tell(release: Release, console: Console, outcome: Outcome, traffic: int = 1
         console.step("now ask it: ./test_endpoint.sh" + (f" {name}" if several else ""))
 
 
-@task(help={**_RELEASE, "traffic": "per cent of the requests; the version before keeps the rest"})
+@task(
+    help={
+        **_RELEASE,
+        "traffic": "per cent of the requests; the version before keeps the rest",
+        "checks": "deploy an artifact, too, that could not be loaded as far as can be seen",
+    }
+)
 def deploy(
     _context: Any,
     name: str | None = None,
     traffic: int = 100,
     smoke_test: bool = True,
+    checks: bool = True,
     wait: int = 0,
     no_wait: bool = False,
     dry_run: bool = False,
@@ -129,10 +136,8 @@ def deploy(
     """Serve the trained model on its endpoint; the version before goes when the new one serves."""
     from edge_tasks.releases import operations
 
-    with _release(name, dry_run=dry_run, smoke_test=smoke_test, wait=wait, to_the_end=not no_wait) as (
-        release,
-        console,
-    ):
+    options = {"dry_run": dry_run, "smoke_test": smoke_test, "checks": checks, "wait": wait, "to_the_end": not no_wait}
+    with _release(name, **options) as (release, console):
         _tell(release, console, operations.deploy(release, traffic), traffic)
 
 
