@@ -239,6 +239,9 @@ class ModelConfig(_Section):
     serving_container: ServingContainer = Field(
         default_factory=ServingContainer, description="with an image of one's own: what is run in it"
     )
+    serving_builder: Literal["cloud-build", "docker"] = Field(
+        default="cloud-build", description="what builds the predictor's image on Google Cloud"
+    )
     serving_env: dict[EnvironmentName, str] = Field(
         default_factory=dict, max_length=100, description="environment variables of what serves; no secrets"
     )

@@ -28,7 +28,7 @@ from edge_tasks.jobs.once import SameJob
 from edge_tasks.jobs.output_dir import staging_folder
 from edge_tasks.jobs.submit import Submission
 from edge_tasks.jobs.waiter import JobSession, JobWaiter
-from edge_tasks.releases import model_upload, serving
+from edge_tasks.releases import model_upload, serving, serving_image
 from edge_tasks.releases.model_upload import ModelUpload
 from edge_tasks.repo import layout
 from edge_tasks.repo.files import folder_sha256
@@ -231,7 +231,8 @@ class TrainingJob:
 
     def _registered(self, session: JobSession, job: Job, spec: TrainingSpec, results: Results) -> ModelVersion:
         """Return the version of this run in the registry; it is put there unless an interrupted training did so."""
-        chosen = choose(self.config, self.model_name, serving.of_folder(results.artifact, results.environment))
+        facts = serving.of_folder(results.artifact, results.environment)
+        chosen = choose(self.config, self.model_name, facts)
         container = chosen.container
         found = session.connection.ask(lambda cloud: model_upload.find(cloud, self.model_name, spec.run_id, container))
         if found is not None:
@@ -243,6 +244,9 @@ class TrainingJob:
             labels=job.labels,
             description=spec.description(),
             container=container,
+        )
+        session.connection.ask(
+            lambda cloud: serving_image.ensure(cloud, self.config, self.model_name, chosen, facts, session.progress)
         )
         session.progress.step("uploading the model to the registry")
         return session.connection.ask(lambda cloud: model_upload.register(cloud, self.config, wanted, session.progress))

@@ -12,12 +12,12 @@ from collections.abc import Iterator
 
 from edge_tasks.cloud import model_registry, storage
 from edge_tasks.cloud.state_store import StateStore
-from edge_tasks.domain.serving_choice import Serving, choose
+from edge_tasks.domain.serving_choice import ArtifactFacts, Serving, choose
 from edge_tasks.domain.state import Origin
 from edge_tasks.errors import NotFoundError
 from edge_tasks.readiness import artifact
 from edge_tasks.readiness.complaints import refuse
-from edge_tasks.releases import model_upload, preflight, serving
+from edge_tasks.releases import model_upload, preflight, serving, serving_image
 from edge_tasks.releases.model_upload import ModelUpload
 from edge_tasks.releases.plan import (
     Options,
@@ -72,11 +72,8 @@ def deploy(release: Release, traffic: int = 100) -> Outcome:
             )
         if rollout.model is None:
             _check_artifact(release, trained)
-            text = serving.described(chosen)
-            rollout.plan(
-                f"upload the artifact to the registry, and {text}", lambda: _register(rollout, trained, chosen)
-            )
-        elif release.options.dry_run:
+            rollout.plan("upload the artifact to the registry", lambda: _register(rollout, trained, chosen, facts))
+        if release.options.dry_run:
             release.progress.step(f"would {serving.described(chosen)}")
         rollout.plan_to_serve(traffic)
         return rollout.carry_out()
@@ -187,9 +184,10 @@ def _check_artifact(release: Release, trained: TrainedModel) -> None:
         preflight.check_artifact(release.folder, trained)
 
 
-def _register(rollout: Rollout, trained: TrainedModel, chosen: Serving) -> None:
+def _register(rollout: Rollout, trained: TrainedModel, chosen: Serving, facts: ArtifactFacts) -> None:
     release, name = rollout.release, trained.model_name
     config, cloud = release.config, release.cloud
+    serving_image.ensure(cloud, config, name, chosen, facts, release.progress)
     prefix = f"{layout.run_output(config, name, trained.run_id)}/{ARTIFACT_FOLDER}"
     wanted = ModelUpload(
         model_name=name,

@@ -240,6 +240,29 @@ def predict(_context: Any, name: str | None = None, file: str | None = None) -> 
     print_result(json.dumps(predictions.predict(here.cloud, name, payload), indent=2, ensure_ascii=False))
 
 
+@task(help={"name": NAME_HELP, "output": "a folder to write the Dockerfile and all that it needs to"})
+def image(_context: Any, name: str | None = None, output: str | None = None) -> None:
+    """Print the Dockerfile of the image that serves a model where no prebuilt image can; --output writes its folder."""
+    from pathlib import Path
+
+    from edge_tasks.console import Console, print_result
+    from edge_tasks.domain.serving_dockerfile import dockerfile
+    from edge_tasks.releases import serving, serving_image
+    from edge_tasks.repo.layout import model_folder
+    from edge_tasks.repo.trained_model import load_trained_model
+
+    here = repository()
+    name, _ = here.config.model(name)
+    folder = model_folder(here.root, name)
+    facts = serving.of_trained(here.cloud, folder, load_trained_model(folder, name))
+    if output is None:
+        print_result(dockerfile(facts).rstrip())
+        return
+    serving_image.write(facts, Path(output))
+    with Console() as console:
+        console.step(f"wrote {output}; build it: docker build {output}")
+
+
 @task(help={"output": "write to this file instead of stdout"})
 def report(_context: Any, output: str | None = None) -> None:
     """Print a Markdown report on every model's last training."""
@@ -258,7 +281,20 @@ def report(_context: Any, output: str | None = None) -> None:
 
 
 collection = Collection(
-    "model", init_, list_, describe, why, deploy, promote, rollback, undeploy, remove, get_endpoint, predict, report
+    "model",
+    init_,
+    list_,
+    describe,
+    why,
+    deploy,
+    promote,
+    rollback,
+    undeploy,
+    remove,
+    get_endpoint,
+    predict,
+    image,
+    report,
 )
 for _task in (_jobs.train, _jobs.tune, _jobs.predict_batch):
     collection.add_task(_task)

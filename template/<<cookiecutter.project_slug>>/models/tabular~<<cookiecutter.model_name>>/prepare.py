@@ -12,7 +12,7 @@ PLANS = {"basic": 0.9, "family": -0.6, "premium": -1.2}
 
 
 def prepare(path, rows=2000):
-    # Python's own generator gives the same numbers on every machine, and DVC knows the file by its hash.
+    # DVC knows the file by its hash, and this generator gives the same numbers on every machine.
     draw = random.Random(0)
     with Path(path).open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
@@ -24,7 +24,8 @@ def prepare(path, rows=2000):
             fee = round(draw.uniform(5, 60), 2)
             calls = min(int(draw.expovariate(0.5)), 12)
             months = draw.randint(0, 96)
-            odds = CITIES[city] + PLANS[plan] + 0.5 * calls - 0.04 * months + 0.02 * fee - 0.01 * age
+            odds = CITIES[city] + PLANS[plan] + 0.5 * calls - 0.04 * months
+            odds += 0.02 * fee - 0.01 * age
             left = draw.random() < 1 / (1 + math.exp(-odds))
             # People do not tell everything.
             writer.writerow(

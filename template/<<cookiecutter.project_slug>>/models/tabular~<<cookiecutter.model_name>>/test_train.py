@@ -1,4 +1,4 @@
-"""Train in this process, without DVC and Vertex AI, and ask the model that was saved as an endpoint does."""
+"""Train in this process, without DVC and Vertex AI, and ask the saved model as an endpoint does."""
 
 import importlib.util
 import json

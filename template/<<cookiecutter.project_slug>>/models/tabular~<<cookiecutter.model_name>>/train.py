@@ -47,6 +47,6 @@ def run(_run, C, model_output_dir="./"):
         "accuracy": accuracy_score(y_test, model.predict(x_test)),
         "roc_auc": roc_auc_score(y_test == "yes", model.predict_proba(x_test)[:, 1]),
     }
-    # From `inputs` come the signature (columns, types, an example) and how the model is served; requests are
-    # checked against it. `method` is what of the model answers them.
+    # From `inputs` comes the signature: columns, types, an example. Requests are checked against it.
+    # `method` is what of the model answers them.
     save_results(model, metrics, model_output_dir, inputs=x_train, method="predict_proba")
