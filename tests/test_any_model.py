@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import yaml
 
@@ -79,11 +80,19 @@ def test_the_dry_run_says_what_serves_and_why(tabular: Repository) -> None:
 
 
 def test_a_batch_prediction_takes_what_pandas_writes(tabular: Repository) -> None:
-    lines = "".join(f"{json.dumps(LIKELY)}\n" for _ in range(3))
-    (tabular.root / "in.jsonl").write_text(lines)
-    tabular.run("invoke", "model.predict-batch", "--input", "in.jsonl", "--output", "out.jsonl")
-    rows = [json.loads(line) for line in (tabular.root / "out.jsonl").read_text().splitlines()]
-    assert [row["prediction"]["prediction"] for row in rows] == ["yes"] * 3
+    # Columns in another order, one more of them, words without quotes, empty cells.
+    table = pd.DataFrame([{"id": "a-1", **LIKELY}, {"id": "a-2", **LIKELY, "city": None, "age": None}])
+    table[["plan", "id", "city", "age", "calls", "months", "monthly_fee"]].to_csv(tabular.root / "in.csv", index=False)
+    tabular.run("invoke", "model.predict-batch", "--input", "in.csv", "--output", "out.csv")
+    rows = pd.read_csv(tabular.root / "out.csv")
+    assert sorted(rows["id"]) == ["a-1", "a-2"]
+    assert {json.loads(cell)["prediction"] for cell in rows["prediction"]} == {"yes"}
+    (tabular.root / "in.csv").write_text("age,city,plan,monthly_fee,calls,months\n20,York,basic,5,many,3\n")
+    problem, _ = tabular.fails("invoke", "model.predict-batch", "--input", "in.csv", "--output", "out.csv")
+    assert problem == "`in.csv`, line 2: column `calls` is `many`, not an integer"
+    (tabular.root / "in.csv").write_text("age,city\n20,York\n")
+    problem, _ = tabular.fails("invoke", "model.predict-batch", "--input", "in.csv", "--output", "out.csv")
+    assert problem == "`in.csv` has no column `calls`"
 
 
 def test_another_variable_for_the_server_is_another_version(tabular: Repository) -> None:
