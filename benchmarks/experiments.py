@@ -17,7 +17,7 @@ from benchmarks.row import DifferenceRow, Peer, RatioRow, Row
 from benchmarks.sample import Sample, compared, duration, timed
 
 FEW, MANY = 1_000, 10_000
-COLD, WARM = 10.0, 2.0
+COLD, WARM = 10.0, 0.8
 # Ten times the runs may cost ten times the time, and no more.
 LINEAR = MANY / FEW
 START, MINUTE_SHARE = 0.3, 0.01

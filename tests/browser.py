@@ -12,6 +12,7 @@ from typing import Any
 from playwright.sync_api import Browser, ConsoleMessage, sync_playwright
 from playwright.sync_api import Page as PlaywrightPage
 
+from edge_tasks.experiments.dashboard.server import DashboardServer
 from tests.needs import CHROMIUM
 
 # Milliseconds. Several test processes share a small machine.
@@ -49,6 +50,13 @@ class Page:
     def close(self) -> None:
         """End the page, with all that it has stored."""
         self._context.close()
+
+    @contextlib.contextmanager
+    def visiting(self, server: DashboardServer) -> Iterator[str]:
+        """Serve while the block runs; the page leaves before the server does, so that no answer is cut off."""
+        with server.running():
+            yield server.url
+            self.page.goto("about:blank")
 
     def open(self, url: str) -> None:
         """Go to `url`, anew if the page is there already, and wait until the document is there."""

@@ -52,10 +52,9 @@ def runs() -> InventedRuns:
 
 
 @pytest.fixture
-def url(runs: InventedRuns) -> Iterator[str]:
-    server = serving(runs)
-    with server.running():
-        yield server.url
+def url(runs: InventedRuns, page: Page) -> Iterator[str]:
+    with page.visiting(serving(runs)) as url:
+        yield url
 
 
 def rows(page: Page) -> int:
@@ -206,7 +205,7 @@ def test_the_table_is_used_without_a_mouse(page: Page, url: str, runs: InventedR
 
 def test_no_runs_yet_says_what_to_type(page: Page) -> None:
     server = serving(InventedRuns(0))
-    with server.running():
+    with page.visiting(server):
         page.open(server.url)
         assert page.text(".empty .command code") == "dvc repro models/digits/dvc.yaml"
         assert page.text(".empty h2") == "No runs yet"
@@ -340,7 +339,7 @@ def test_numbers_stand_in_order_on_an_axis_with_words(page: Page) -> None:
     for row, value in zip(list(few.rows()), (10, "auto", 0.5, 2), strict=True):
         few.change(row, parameters={"C": value})
     server = serving(few)
-    with server.running():
+    with page.visiting(server):
         page.open(f"{server.url}#/compare")
         page.wait("document.querySelector('.axis')")
         assert page.texts('.axis[data-key="parameters.C"] .tick') == ["0.5", "2", "10", "auto"]
@@ -362,7 +361,7 @@ def test_what_a_run_recorded_is_only_ever_text(page: Page, runs: InventedRuns, t
     export_page(runs, tmp_path / "export", Silence())
     server = serving(runs)
     other = invented_row(3).key.replace("/", "%2F")
-    with server.running():
+    with page.visiting(server):
         for base in (server.url, f"{(tmp_path / 'export' / 'index.html').as_uri()}"):
             page.open(base)
             ready(page)
@@ -471,7 +470,7 @@ def test_everything_that_can_be_clicked_has_a_name(page: Page, url: str, runs: I
 def test_ten_thousand_runs_stay_fluid(page: Page) -> None:
     server = serving(InventedRuns(10_000))
     server.feed.read()
-    with server.running():
+    with page.visiting(server):
         page.open(server.url)
         page.wait("runs.size === 10000")
         ready(page)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +95,25 @@ def test_runs_are_listed_newest_first_and_without_their_files(
         *("20261123-000000", "20261122-120000", "20261122-000000", "20261121-000000")
     ]
     assert listing.unreadable == {}
-    assert [run.model_name for run in list_runs(cloud, config, "churn").runs] == ["churn"]
+    assert [run.model_name for run in RunStore(cloud, config).list("churn").runs] == ["churn"]
+
+
+def test_the_newest_of_thousands_of_runs_are_those_that_a_whole_list_begins_with(
+    store: RunStore, cloud: Cloud, config: EdgeConfig
+) -> None:
+    begin = datetime(2026, 1, 1)  # noqa: DTZ001
+    runs = [
+        record(f"{begin + timedelta(minutes=number):%Y%m%d-%H%M%S}-0000{number:04x}", model_name=f"model-{number % 7}")
+        for number in range(1100)
+    ]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda run: store.write(run, 0), runs))
+    storage.upload(cloud, b"hello", "experiments/runs/model-1/notes.json")
+    whole, newest = list_runs(cloud, config), list_runs(cloud, config, 30)
+    assert newest.runs == whole.runs[:30]
+    assert newest.total == whole.total == 1100
+    assert list_runs(cloud, config, 2000).runs == whole.runs
+    assert store.newest(10, "model-3").runs == store.list("model-3").runs[:10]
 
 
 def test_a_run_whose_summary_was_cut_is_listed_whole(store: RunStore, cloud: Cloud, config: EdgeConfig) -> None:

@@ -47,7 +47,7 @@ RUNS = [
     ],
 )
 def test_runs_are_chosen_by_metrics_and_parameters(text: str, chosen: str) -> None:
-    query = Query(where=[Comparison.parse(text)])
+    query = Query(where=(Comparison.parse(text),))
     assert "".join(one.run_id for one in query.chosen(RUNS, NOW)) == chosen
 
 

@@ -7,26 +7,39 @@ https://cloud.google.com/storage/docs/request-preconditions
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 # As many as the client keeps open.
 CONNECTIONS = 8
 
 _FIELDS = "items(name,generation,size,metadata,timeCreated),nextPageToken"
+_NAMES = "items(name),nextPageToken"
 
 
-@dataclass(frozen=True)
 class StoredObject:
     """What is known of an object without reading it. Every write gives it another `generation`."""
 
-    name: str
-    generation: int
-    size: int
-    created: datetime
-    metadata: Mapping[str, str] = field(default_factory=dict)
+    def __init__(self, blob: Any) -> None:
+        self._blob = blob
+        self.name = str(blob.name)
+        self.metadata: Mapping[str, str] = blob.metadata or {}
+
+    @property
+    def generation(self) -> int:
+        """Which version of the object this is."""
+        return int(self._blob.generation or 0)
+
+    @property
+    def size(self) -> int:
+        """The bytes of its content."""
+        return int(self._blob.size or 0)
+
+    @property
+    def created(self) -> datetime:
+        """When this version was written. It is read when it is asked for, since that costs the most in a long list."""
+        return cast("datetime", self._blob.time_created)
 
 
 class Bucket:
@@ -48,14 +61,19 @@ class Bucket:
     def look(self, name: str) -> StoredObject | None:
         """Return what is known of an object, or None when there is none."""
         blob = self._bucket.get_blob(name, **self._limits)
-        return None if blob is None else _described(blob)
+        return None if blob is None else StoredObject(blob)
 
     def list(self, prefix: str, *, first: str = "", most: int | None = None) -> Iterator[StoredObject]:
         """Yield the objects whose names begin with `prefix`, by name; perhaps only from the name `first` on."""
         found = self._bucket.list_blobs(
             prefix=prefix or None, start_offset=first or None, max_results=most, fields=_FIELDS, **self._limits
         )
-        yield from map(_described, found)
+        yield from map(StoredObject, found)
+
+    def names(self, prefix: str) -> Iterator[str]:
+        """Yield the names of the objects that begin with `prefix`, by name: a tenth of what `list` has to move."""
+        for blob in self._bucket.list_blobs(prefix=prefix or None, fields=_NAMES, **self._limits):
+            yield str(blob.name)
 
     def read(self, name: str, start: int = 0) -> bytes:
         """Return the content of an object from byte `start` on."""
@@ -115,9 +133,3 @@ class Bucket:
             max_workers=CONNECTIONS,
             raise_exception=True,
         )
-
-
-def _described(blob: Any) -> StoredObject:
-    return StoredObject(
-        blob.name, int(blob.generation or 0), int(blob.size or 0), blob.time_created, dict(blob.metadata or {})
-    )

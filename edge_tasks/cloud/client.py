@@ -51,6 +51,7 @@ class Cloud:
     console_url: str | None
     secrets_url: str | None = None
     compute_url: str | None = None
+    bigquery_url: str | None = None
 
     @property
     def parent(self) -> str:
@@ -221,6 +222,7 @@ def _google_cloud(config: EdgeConfig) -> Cloud:
         console_url=None if vertex_url else CONSOLE_URL,
         secrets_url=None if vertex_url else "https://secretmanager.googleapis.com",
         compute_url=None if vertex_url else "https://compute.googleapis.com",
+        bigquery_url=None if vertex_url else "https://bigquery.googleapis.com",
     )
 
 

@@ -10,10 +10,11 @@ change is lost. https://cloud.google.com/storage/docs/request-preconditions
 
 from __future__ import annotations
 
+import builtins
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from edge_tasks.cloud import storage
@@ -50,10 +51,14 @@ class Stored:
 
 @dataclass(frozen=True)
 class Listing:
-    """Every run that is recorded, newest first, and what lies among the records and is none (with the reason)."""
+    """Recorded runs, newest first, and what lies among the records and is none (with the reason).
+
+    `total` is how many there are in all.
+    """
 
     runs: list[RunSummary]
-    unreadable: dict[str, str] = field(default_factory=dict)
+    unreadable: dict[str, str]
+    total: int
 
 
 class RunStore:
@@ -68,12 +73,40 @@ class RunStore:
 
     def list(self, model_name: str | None = None, first: str = "") -> Listing:
         """Return every run, or every run of one model; of those perhaps only the run `first` and younger ones."""
-        prefix = f"{self._runs}/{model_name}/" if model_name else f"{self._runs}/"
+        return self._listing(self._objects(model_name, first))
+
+    def newest(self, most: int, model_name: str | None = None) -> Listing:
+        """Return the `most` newest runs, or those of one model.
+
+        Of all runs only the names are listed, which begin with the time: the records of older ones are not looked at.
+        """
+        objects = self._objects(model_name, most=most + 1)
+        if len(objects) > most:
+            with sdk_errors("list the runs"):
+                names = list(self._cloud.objects.names(self._prefix(model_name)))
+            parts = [name.removeprefix(f"{self._runs}/").removesuffix(".json").split("/") for name in names]
+            # Whatever else lies there is no run by its name alone.
+            there = sorted((part[1], part[0]) for part in parts if len(part) == 2 and part[1][:1].isdigit())
+            first = {model: run for run, model in reversed(there[-most:])}
+            with ThreadPoolExecutor(CONNECTIONS) as pool:
+                found = pool.map(lambda model: self._objects(model, first[model]), first)
+                listing = self._listing([one for objects in found for one in objects])
+            return Listing(listing.runs[:most], listing.unreadable, len(there))
+        listing = self._listing(objects)
+        return Listing(listing.runs[:most], listing.unreadable, listing.total)
+
+    def _prefix(self, model_name: str | None) -> str:
+        return f"{self._runs}/{model_name}/" if model_name else f"{self._runs}/"
+
+    def _objects(self, model_name: str | None, first: str = "", most: int | None = None) -> builtins.list[StoredObject]:
+        prefix = self._prefix(model_name)
         try:
             with sdk_errors("list the runs"):
-                objects = list(self._cloud.objects.list(prefix, first=f"{prefix}{first}"))
+                return list(self._cloud.objects.list(prefix, first=f"{prefix}{first}", most=most))
         except NotFoundError:
             raise NotFoundError(f"the bucket `{self._cloud.bucket_name}` does not exist", "invoke init") from None
+
+    def _listing(self, objects: Sequence[StoredObject]) -> Listing:
         found = [self._summary(one) for one in objects]
         cut = [place for place, one in enumerate(found) if isinstance(one, RunSummary) and one.cut]
         with ThreadPoolExecutor(CONNECTIONS) as pool:
@@ -86,7 +119,7 @@ class RunStore:
             elif one:
                 unreadable[f"gs://{self._cloud.bucket_name}/{stored.name}"] = one
         runs.sort(key=lambda run: (run.run_id, run.model_name), reverse=True)
-        return Listing(runs, unreadable)
+        return Listing(runs, unreadable, len(runs))
 
     def _summary(self, stored: StoredObject) -> RunSummary | str:
         """Return the summary of the record in `stored`, or why it is none."""

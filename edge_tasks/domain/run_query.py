@@ -58,7 +58,12 @@ class Query:
     user: str | None = None
     commit: str | None = None
     tag: str | None = None
-    where: Sequence[Comparison] = ()
+    where: tuple[Comparison, ...] = ()
+
+    @property
+    def wants_all(self) -> bool:
+        """Whether every run is wanted."""
+        return self == Query()
 
     def chosen(self, runs: Iterable[RunSummary], now: datetime) -> list[RunSummary]:
         """Return the runs that are wanted, in the order that they have."""
@@ -84,12 +89,17 @@ def checked_status(text: str) -> str:
 
 def check_names(names: Iterable[str], runs: Sequence[RunSummary]) -> None:
     """Raise EdgeError when no run at all has a metric or parameter of one of these names."""
-    known = {name for run in runs for name in flat(run)}
-    for name in names:
-        if runs and name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean `{near[0]}`?" if near else f"there are {', '.join(sorted(known)) or 'none at all'}"
-            raise EdgeError(f"no run has a metric or parameter `{name}`", hint)
+    unseen = dict.fromkeys(names)
+    for run in runs:
+        if not unseen:
+            return
+        for name in unseen.keys() & flat(run).keys():
+            del unseen[name]
+    for name in unseen if runs else ():
+        known = {name for run in runs for name in flat(run)}
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean `{near[0]}`?" if near else f"there are {', '.join(sorted(known)) or 'none at all'}"
+        raise EdgeError(f"no run has a metric or parameter `{name}`", hint)
 
 
 def ordered(runs: Sequence[RunSummary], name: str, *, descending: bool = False) -> list[RunSummary]:

@@ -41,6 +41,7 @@ from edge_tasks.emulator.services.model_evaluations import ModelEvaluations
 from edge_tasks.emulator.services.models import Models
 from edge_tasks.emulator.services.operations import Operations
 from edge_tasks.emulator.services.predictions import Predictions
+from edge_tasks.emulator.services.request_logs import RequestLogs
 from edge_tasks.emulator.services.tensorboard_data import TensorboardData
 from edge_tasks.emulator.services.tensorboards import Tensorboards
 from edge_tasks.emulator.services.training_pipelines import TrainingPipelines
@@ -81,6 +82,7 @@ class Emulator:
         services += [ModelCopies(context, self.operations, models), ModelEvaluations(context, models)]
         services += [MetadataStores(context, self.operations), MetadataNodes(context, self.operations)]
         services += [MetadataLineage(context), Tensorboards(context, self.operations), TensorboardData(context)]
+        self.request_logs = RequestLogs(storage)
         doors: dict[tuple[str, str], Door] = {
             **metadata_server.doors(lambda: names.project_of(database.latest_name())),
             ("GET", "/_emulator/health"): _health(data),
@@ -90,7 +92,7 @@ class Emulator:
             surface,
             transcoder,
             registry.handlers(surface, services),
-            Predictions(context, deployments).direct(),
+            Predictions(context, deployments, self.request_logs).direct(),
             doors,
         )
 
@@ -108,6 +110,7 @@ class Emulator:
         running = (self.jobs, self.pipelines, self.tuning, self.batches, self.operations)
         await asyncio.gather(*(service.close() for service in running))
         await self.model_servers.stop()
+        await self.request_logs.close()
 
 
 async def run(folder: DataFolder, port: int, storage_port: int) -> None:

@@ -26,9 +26,10 @@ class Run:
     output: bytes
 
 
-def list_runs(cloud: Cloud, config: EdgeConfig, model_name: str | None = None) -> Listing:
-    """Return every recorded run (of one model), newest first, and what lies among the records and is none."""
-    return RunStore(cloud, config).list(model_name)
+def list_runs(cloud: Cloud, config: EdgeConfig, newest: int | None = None) -> Listing:
+    """Return every recorded run, or the newest ones, and what lies among the records and is none."""
+    store = RunStore(cloud, config)
+    return store.list() if newest is None else store.newest(newest)
 
 
 def load_run(cloud: Cloud, config: EdgeConfig, model_name: str, run_id: str) -> Run:

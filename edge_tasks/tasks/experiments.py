@@ -58,18 +58,21 @@ def list_(
     from edge_tasks.domain.runs import utc_now
     from edge_tasks.experiments.text import csv_table, document, table
 
-    comparisons = [Comparison.parse(text) for text in where or ()]
+    comparisons = tuple(Comparison.parse(text) for text in where or ())
     query = Query(model, checked_status(status) if status else None, user, commit, tag, comparisons)
     now = utc_now()
-    everything = _runs(repository())
+    if limit < 0:
+        limit = 0 if json or csv else _DEFAULT_LIMIT
+    # The newest of all are found without reading all.
+    few = limit if limit and query.wants_all and not sort and not reverse else None
+    everything, recorded = _runs(repository(), few)
     check_names((comparison.name for comparison in comparisons), everything)
     runs = query.chosen(everything, now)
+    total = len(runs) if few is None else recorded
     if sort:
         runs = ordered(runs, sort, descending=reverse)
     elif reverse:
         runs.reverse()
-    if limit < 0:
-        limit = 0 if json or csv else _DEFAULT_LIMIT
     shown = runs[:limit] if limit else runs
     if json:
         print_json([document(run, now) for run in shown])
@@ -78,12 +81,12 @@ def list_(
     elif shown:
         print_table(*table(shown, now))
     with Console() as console:
-        if not everything:
+        if not recorded:
             console.step("no run is recorded yet; a training records itself: invoke model.train")
         elif not runs:
-            console.step(f"none of the {len(everything)} recorded runs is like that")
-        elif len(shown) < len(runs):
-            console.step(f"{len(shown)} of {len(runs)} runs; all of them: --limit 0")
+            console.step(f"none of the {recorded} recorded runs is like that")
+        elif len(shown) < total:
+            console.step(f"{len(shown)} of {total} runs; all of them: --limit 0")
 
 
 @task(
@@ -188,18 +191,21 @@ def remove(_context: Any, run_ids: str, yes: bool = False) -> None:
             console.step(f"removed the record of {run.run_id}")
 
 
-def _runs(here: Repository) -> list[RunSummary]:
-    """Return every recorded run; what lies among the records and is none is named on stderr."""
+def _runs(here: Repository, newest: int | None = None) -> tuple[list[RunSummary], int]:
+    """Return every recorded run, or the newest ones, and how many there are.
+
+    What lies among the records and is none is named on stderr.
+    """
     from edge_tasks.console import print_warning
     from edge_tasks.experiments.listing import list_runs
 
     _send_kept(here)
-    listing = list_runs(here.cloud, here.config)
+    listing = list_runs(here.cloud, here.config, newest)
     for uri, reason in list(listing.unreadable.items())[:_MOST_UNREADABLE]:
         print_warning(f"skipped {uri}: {reason}")
     if len(listing.unreadable) > _MOST_UNREADABLE:
         print_warning(f"skipped {len(listing.unreadable) - _MOST_UNREADABLE} more objects that are no records of runs")
-    return listing.runs
+    return listing.runs, listing.total
 
 
 def _send_kept(here: Repository) -> None:
@@ -222,7 +228,7 @@ def _found(here: Repository, text: str) -> RunSummary:
     """Return the run that `text` means."""
     from edge_tasks.experiments.listing import find_run
 
-    return find_run(_runs(here), text)
+    return find_run(_runs(here)[0], text)
 
 
 def _all_found(here: Repository, text: str) -> list[RunSummary]:
@@ -233,7 +239,7 @@ def _all_found(here: Repository, text: str) -> list[RunSummary]:
     words = _words(text)
     if not words:
         raise EdgeError("no run is named", "invoke experiments.list shows the runs that there are")
-    runs = _runs(here)
+    runs, _ = _runs(here)
     return list({run.run_id: run for run in (find_run(runs, word) for word in words)}.values())
 
 

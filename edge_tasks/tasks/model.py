@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from invoke.collection import Collection
 
-from edge_tasks.tasks import _jobs
+from edge_tasks.tasks import _jobs, _monitor
 from edge_tasks.tasks._repository import repository
 from edge_tasks.tasks._task import NAME_HELP, WAIT_HELP, task
 
@@ -296,5 +296,5 @@ collection = Collection(
     image,
     report,
 )
-for _task in (_jobs.train, _jobs.tune, _jobs.predict_batch):
+for _task in (_jobs.train, _jobs.tune, _jobs.predict_batch, _monitor.monitor):
     collection.add_task(_task)

@@ -6,6 +6,7 @@ Three calls are all that is needed, and importing google-cloud-storage takes lon
 from __future__ import annotations
 
 import http.client
+import io
 import json
 import re
 from types import MappingProxyType
@@ -52,18 +53,22 @@ class Storage:
 
     def __init__(self, url: str) -> None:
         self._netloc = urlsplit(url).netloc
+        self._made: set[str] = set()
 
     def names(self, bucket: str, prefix: str) -> Iterator[str]:
         """Yield the objects below a prefix; none when the bucket does not exist."""
+        for item in self._items(bucket, prefix, "name"):
+            yield item["name"]
+
+    def _items(self, bucket: str, prefix: str, fields: str) -> Iterator[dict[str, str]]:
         token = ""
         while True:
-            query = urlencode({"prefix": prefix, "pageToken": token, "fields": "items(name),nextPageToken"})
+            query = urlencode({"prefix": prefix, "pageToken": token, "fields": f"items({fields}),nextPageToken"})
             response = self._get(f"/storage/v1/b/{quote(bucket, safe='')}/o?{query}")
             if response is None:
                 return
             page = json.loads(_read(response))
-            for item in page.get("items", []):
-                yield item["name"]
+            yield from page.get("items", [])
             token = page.get("nextPageToken", "")
             if not token:
                 return
@@ -98,14 +103,45 @@ class Storage:
 
     def upload(self, source: Path, bucket: str, name: str) -> None:
         """Write a file as an object."""
+        with source.open("rb") as body:
+            self._put(body, source.stat().st_size, bucket, name)
+
+    def make_bucket(self, bucket: str) -> None:
+        """Make a bucket if it is not there; once in the life of this process is enough."""
+        if bucket in self._made:
+            return
+        body = json.dumps({"name": bucket}).encode()
+        headers = {"Content-Length": str(len(body)), "Content-Type": "application/json"}
+        with self._ask("POST", "/storage/v1/b?project=vertex-ai-emulator", io.BytesIO(body), headers) as response:
+            _read(response)
+        if response.status not in {200, 409}:
+            raise precondition(f"Cloud Storage answered {response.status} to the creation of the bucket {bucket}.")
+        self._made.add(bucket)
+
+    def put(self, content: bytes, bucket: str, name: str) -> None:
+        """Write an object from memory."""
+        self._put(io.BytesIO(content), len(content), bucket, name)
+
+    def sizes(self, bucket: str, prefix: str) -> dict[str, int]:
+        """Return the objects below a prefix with their bytes."""
+        return {item["name"]: int(item["size"]) for item in self._items(bucket, prefix, "name,size")}
+
+    def delete(self, bucket: str, name: str) -> None:
+        """Delete an object; one that is not there is none to delete."""
+        with self._ask("DELETE", f"/storage/v1/b/{quote(bucket, safe='')}/o/{quote(name, safe='')}") as response:
+            _read(response)
+        if response.status not in {204, 404}:
+            raise precondition(f"Cloud Storage answered {response.status} to the deletion of gs://{bucket}/{name}.")
+
+    def _put(self, body: IO[bytes], size: int, bucket: str, name: str) -> None:
         query = urlencode({"uploadType": "media", "name": name})
         path = f"/upload/storage/v1/b/{quote(bucket, safe='')}/o?{query}"
-        with source.open("rb") as body:
-            # Without a length the body would be sent in chunks.
-            headers = {"Content-Length": str(source.stat().st_size), "Content-Type": "application/octet-stream"}
-            with self._ask("POST", path, body, headers) as response:
-                _read(response)
+        # Without a length the body would be sent in chunks.
+        headers = {"Content-Length": str(size), "Content-Type": "application/octet-stream"}
+        with self._ask("POST", path, body, headers) as response:
+            _read(response)
         if response.status == 404:
+            self._made.discard(bucket)
             raise precondition(f"The bucket {bucket} does not exist.")
         if response.status != 200:
             raise precondition(f"Cloud Storage answered {response.status} to the upload of gs://{bucket}/{name}.")

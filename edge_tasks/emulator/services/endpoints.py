@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from edge_tasks.emulator.errors import ApiError, Code, invalid, not_found, precondition, unimplemented
-from edge_tasks.emulator.services import iam_policies
+from edge_tasks.emulator.services import iam_policies, request_logs
 from edge_tasks.emulator.services.names import (
     ENDPOINT_ID,
     check_display_name,
@@ -81,6 +81,7 @@ class Endpoints:
         endpoint.create_time.GetCurrentTime()
         self._touch(endpoint)
         self._shown(endpoint)
+        request_logs.check(endpoint)
         # A name that is taken is refused at once, not by the operation.
         self._context.database.insert(KIND, endpoint.name, request.parent, endpoint)
         answer = self._context.surface.new(KIND, **{field: getattr(endpoint, field) for field in OF_CREATION})
@@ -107,6 +108,7 @@ class Endpoints:
         apply_mask(endpoint, request.endpoint, request.update_mask.paths, MUTABLE)
         check_display_name(endpoint)
         check_labels(endpoint.labels)
+        request_logs.check(endpoint)
         check_split(endpoint.traffic_split, [deployed.id for deployed in endpoint.deployed_models])
         self._save(endpoint)
         return self._shown(endpoint)

@@ -16,17 +16,19 @@ import orjson
 from edge_tasks.emulator.errors import ApiError, Code, invalid, precondition, unimplemented
 from edge_tasks.emulator.http.exchange import Reply, StreamedReply, json_reply
 from edge_tasks.emulator.projects import numbered
+from edge_tasks.emulator.services import request_logs
 from edge_tasks.emulator.serving.connection import Answer, ServerGoneError
 from edge_tasks.emulator.serving.model_server import SECONDS_TO_PREDICT
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Sequence
 
     from edge_tasks.emulator.http.application import Door
     from edge_tasks.emulator.http.exchange import Request
     from edge_tasks.emulator.schema.surface import Message
     from edge_tasks.emulator.services.context import Context
     from edge_tasks.emulator.services.deployments import Deployments
+    from edge_tasks.emulator.services.request_logs import RequestLogs
     from edge_tasks.emulator.serving.connection import Stream
 
 # https://cloud.google.com/vertex-ai/docs/predictions/get-online-predictions: 1.5 MB for a request.
@@ -40,9 +42,10 @@ FIELDS = frozenset({"instances", "parameters", "labels"})
 class Predictions:
     """Chooses a deployed model by the traffic split, asks its server, and passes on what it says."""
 
-    def __init__(self, context: Context, deployments: Deployments) -> None:
+    def __init__(self, context: Context, deployments: Deployments, logs: RequestLogs) -> None:
         self._context = context
         self._deployments = deployments
+        self._logs = logs
         self._random = random.Random()  # noqa: S311  (which model answers is no secret)
         self._targets: dict[str, _Targets] = {}
 
@@ -64,9 +67,11 @@ class Predictions:
         if not isinstance(body.get("instances"), list):
             raise invalid("instances is required: a list of what to predict.")
         name = numbered(request.variables["endpoint"])
-        deployed, limit = self._choose(name)
-        answer = await self._deployments.server(name, deployed).predict(request.body, limit=limit)
+        deployed, targets = self._choose(name)
+        answer = await self._deployments.server(name, deployed).predict(request.body, limit=targets.limit)
         reply = read_answer(answer)
+        if self._is_sampled(targets):
+            self._log(targets, name, deployed, body["instances"], reply["predictions"])
         return json_reply(
             reply
             | {
@@ -85,10 +90,13 @@ class Predictions:
         if wrapped is not None:
             body, content_type = wrapped
         name = numbered(request.variables["endpoint"])
-        deployed, limit = self._choose(name)
-        answer = await self._deployments.server(name, deployed).predict(body, content_type, limit)
+        deployed, targets = self._choose(name)
+        answer = await self._deployments.server(name, deployed).predict(body, content_type, targets.limit)
         if answer.status != 200:
             raise _failure(answer)
+        if self._is_sampled(targets):
+            asked, answered = request_logs.payload(body, "instances"), request_logs.payload(answer.body, "predictions")
+            self._log(targets, name, deployed, asked, answered)
         reply = Reply(answer.body, 200, answer.content_type)
         if wrapped is not None:
             data = base64.b64encode(answer.body).decode()
@@ -102,8 +110,8 @@ class Predictions:
         wrapped = _unwrap(request.body)
         body, content_type = wrapped or (request.body, request.headers.get("content-type", "application/json"))
         name = numbered(request.variables["endpoint"])
-        deployed, limit = self._choose(name)
-        stream = await self._deployments.server(name, deployed).stream(body, content_type, limit)
+        deployed, targets = self._choose(name)
+        stream = await self._deployments.server(name, deployed).stream(body, content_type, targets.limit)
         chunks = _whole(stream)
         if stream.status != 200:
             raise _failure(Answer(stream.status, stream.content_type, b"".join([chunk async for chunk in chunks])))
@@ -111,15 +119,26 @@ class Predictions:
             return StreamedReply(chunks, stream.content_type, _ids(deployed))
         return StreamedReply(_bodies(chunks, stream.content_type), "application/json; charset=UTF-8", _ids(deployed))
 
-    def _choose(self, name: str) -> tuple[Message, float]:
-        """Return one of an endpoint's models by chance, weighted as the traffic split says, and the seconds it has."""
+    def _is_sampled(self, targets: _Targets) -> bool:
+        """Whether a prediction is one of those that are logged."""
+        wished = targets.destination
+        return wished is not None and (wished.sampling_rate >= 1 or self._random.random() < wished.sampling_rate)
+
+    def _log(
+        self, targets: _Targets, name: str, deployed: Message, asked: Sequence[Any], answered: Sequence[Any]
+    ) -> None:
+        assert targets.destination is not None
+        self._logs.add(targets.destination, name, deployed.id, asked, answered)
+
+    def _choose(self, name: str) -> tuple[Message, _Targets]:
+        """Return one of an endpoint's models by chance, weighted as the traffic split says, and what goes for all."""
         targets = self._targets.get(name)
         if targets is None or targets.writes != self._context.database.writes:
             targets = self._targets[name] = self._read(name)
         if len(targets.models) == 1:
-            return targets.models[0], targets.limit
+            return targets.models[0], targets
         (chosen,) = self._random.choices(targets.models, targets.weights)
-        return chosen, targets.limit
+        return chosen, targets
 
     def _read(self, name: str) -> _Targets:
         writes = self._context.database.writes
@@ -133,16 +152,21 @@ class Predictions:
             raise precondition(f"Endpoint {name} doesn't have traffic_split.")
         wished = endpoint.client_connection_config.inference_timeout.ToTimedelta().total_seconds()
         weights = [split[deployed.id] for deployed in models]
-        return _Targets(writes, models, weights, wished if wished > 0 else SECONDS_TO_PREDICT)
+        limit = wished if wished > 0 else SECONDS_TO_PREDICT
+        return _Targets(writes, models, weights, limit, request_logs.destination_of(endpoint))
 
 
 class _Targets(NamedTuple):
-    """The models that have traffic and the seconds they have, as they were after so many writes of the store."""
+    """The models that have traffic, the seconds they have, and where is kept what they are asked.
+
+    All as they were after so many writes of the store.
+    """
 
     writes: int
     models: list[Message]
     weights: list[int]
     limit: float
+    destination: request_logs.Destination | None
 
 
 def _check(request: Request, largest: int = LARGEST_REQUEST) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 from edge_tasks.emulator.projects import ACCOUNT, project_number
 from edge_tasks.emulator.storage.conditions import etag
 from edge_tasks.emulator.storage.errors import StorageError, condition_not_met, invalid, required, wrong_parameter
-from edge_tasks.emulator.storage.index import Bucket, Object
+from edge_tasks.emulator.storage.tables import Bucket, Object
 
 ACTOR = f"user-{ACCOUNT}"
 EVERYBODY = frozenset({"allUsers", "allAuthenticatedUsers"})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import re
 import zlib
@@ -30,6 +31,8 @@ from edge_tasks.emulator.storage.xml_api import XmlApi
 Method = Callable[[Call], Awaitable["Answer | Streamed"]]
 JSON = "application/json; charset=UTF-8"
 LOG = logging.getLogger(__name__)
+# Clients ask for the same again and again: so many paths and queries are read once.
+REMEMBERED = 1024
 # What Cloud Storage has and this emulator has not; all other paths are not part of the API.
 ABSENT = re.compile(
     r"b/[^/]+/(notificationConfigs|anywhereCaches|folders|managedFolders|o/watch|o/bulkRestore|operations|restore|relocate)"
@@ -58,6 +61,7 @@ class StorageApplication:
             parts = tuple(None if part == "*" else part for part in path.split("/"))
             for name in methods.split():
                 self._routes.setdefault((name, len(parts)), []).append(Route(parts, method))
+        self._match = functools.lru_cache(REMEMBERED)(self._find)
 
     def _table(self) -> list[tuple[str, str, Method]]:
         """Return HTTP methods, path and method of all that there is below `/storage/v1/` and `/upload/storage/v1/`."""
@@ -165,7 +169,7 @@ class StorageApplication:
             answer.value = partial.select(answer.value, partial.parse(fields))
         return answer
 
-    def _match(self, method: str, parts: tuple[str, ...]) -> tuple[Route, tuple[str, ...]]:
+    def _find(self, method: str, parts: tuple[str, ...]) -> tuple[Route, tuple[str, ...]]:
         for route in self._routes.get((method, len(parts)), ()):
             if all(fixed is None or fixed == part for fixed, part in zip(route.path, parts, strict=True)):
                 names = tuple(part for fixed, part in zip(route.path, parts, strict=True) if fixed is None)
@@ -244,7 +248,18 @@ class StorageApplication:
 
 
 def _call(method: str, path: str, query: str, headers: Mapping[str, str], body: Body) -> Call:
-    parts = tuple(unquoted(part) for part in path.lstrip("/").split("/"))
+    single, repeated = _parameters(query)
+    return Call(method, _parts(path), single, headers, body, repeated=repeated)
+
+
+@functools.lru_cache(REMEMBERED)
+def _parts(path: str) -> tuple[str, ...]:
+    return tuple(unquoted(part) for part in path.lstrip("/").split("/"))
+
+
+@functools.lru_cache(REMEMBERED)
+def _parameters(query: str) -> tuple[Mapping[str, str], Mapping[str, list[str]]]:
+    """Return the parameters, and all values of those that stand several times."""
     try:
         pairs = parse_qsl(query, keep_blank_values=True, errors="strict")
     except ValueError:
@@ -252,7 +267,7 @@ def _call(method: str, path: str, query: str, headers: Mapping[str, str], body: 
     repeated: dict[str, list[str]] = {}
     for name, value in pairs:
         repeated.setdefault(name, []).append(value)
-    return Call(method, parts, dict(pairs), headers, body, repeated=repeated)
+    return dict(pairs), repeated
 
 
 def _refusal(error: StorageError) -> Answer:

@@ -10,9 +10,10 @@ from edge_tasks.emulator.projects import project_number
 from edge_tasks.emulator.storage import access, conditions, resources
 from edge_tasks.emulator.storage.conditions import number
 from edge_tasks.emulator.storage.errors import StorageError, forbidden, invalid, no_bucket, required, wrong_parameter
-from edge_tasks.emulator.storage.index import Bucket, Index, Tables
+from edge_tasks.emulator.storage.index import Index
 from edge_tasks.emulator.storage.names import check_bucket
 from edge_tasks.emulator.storage.request import Answer, Call, flag
+from edge_tasks.emulator.storage.tables import Bucket, Tables
 
 LARGEST_PAGE = 1000
 # Google's client asks so for the buckets of an emulator when nobody has named a project: it means all of them.

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from edge_tasks.emulator.storage.errors import condition_not_met, not_modified, wrong_parameter
-from edge_tasks.emulator.storage.index import Bucket, Object
+from edge_tasks.emulator.storage.tables import Bucket, Object
 
 LARGEST = 2**63 - 1
 
@@ -27,6 +27,8 @@ class Conditions(NamedTuple):
 
     def check(self, found: Object | Bucket | None, *, reading: bool = False) -> None:
         """Refuse the request if what was found is not what it demands: 412, or 304 to a reader who has it already."""
+        if self is NONE:
+            return
         generation = found.generation if isinstance(found, Object) else 0
         metageneration = found.metageneration if found is not None else 0
         tag = etag(found) if found is not None else ""
@@ -45,12 +47,17 @@ class Conditions(NamedTuple):
             raise not_modified() if reading else condition_not_met("If-None-Match")
 
 
+NONE = Conditions()
+
+
 def of_object(
     query: Mapping[str, str], headers: Mapping[str, str] | None = None, *, source: bool = False
 ) -> Conditions:
     """Read the preconditions of a request on its object, or on the source of a copy."""
     middle = "Source" if source else ""
     tags = headers or {}
+    if not any(name.startswith("if") for name in query) and "if-match" not in tags and "if-none-match" not in tags:
+        return NONE
     return Conditions(
         number(query, f"if{middle}GenerationMatch"),
         number(query, f"if{middle}GenerationNotMatch"),

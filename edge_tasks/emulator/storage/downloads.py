@@ -7,6 +7,7 @@ https://cloud.google.com/storage/docs/transcoding.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from datetime import datetime, timezone
 from email.utils import format_datetime
 from functools import lru_cache
@@ -15,10 +16,12 @@ from urllib.parse import quote
 from edge_tasks.emulator.storage import conditions, encryption, resources
 from edge_tasks.emulator.storage.buckets import find as find_bucket
 from edge_tasks.emulator.storage.errors import StorageError
-from edge_tasks.emulator.storage.index import Object
 from edge_tasks.emulator.storage.objects import Objects, find
 from edge_tasks.emulator.storage.request import Answer, Call, Streamed
+from edge_tasks.emulator.storage.tables import Object
 
+# The headers of so many versions are made once; a row that changes is another row.
+REMEMBERED = 1024
 RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 
 
@@ -63,6 +66,11 @@ def download(
 
 def headers_of(row: Object) -> dict[str, str]:
     """Return the headers that tell about an object beside its content."""
+    return dict(_headers(row))
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _headers(row: Object) -> Mapping[str, str]:
     known = row.properties
     sums = [f"crc32c={known['crc32c']}", *([f"md5={known['md5Hash']}"] if "md5Hash" in known else [])]
     headers = {
@@ -97,7 +105,7 @@ def headers_of(row: Object) -> dict[str, str]:
     return headers
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=REMEMBERED)
 def _http_date(second: str) -> str:
     moment = resources.read_moment(f"{second}Z") or datetime.now(timezone.utc)
     return format_datetime(moment, usegmt=True)

@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Mapping
 
 from edge_tasks.emulator.storage.errors import StorageError
-from edge_tasks.emulator.storage.index import Object
+from edge_tasks.emulator.storage.tables import Object
 
 HEADERS = "x-goog-encryption-"
 SOURCE_HEADERS = "x-goog-copy-source-encryption-"

@@ -14,12 +14,13 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from edge_tasks.emulator.storage import conditions, resources
+from edge_tasks.emulator.storage import conditions, partial, resources
 from edge_tasks.emulator.storage.buckets import find
 from edge_tasks.emulator.storage.errors import invalid, unimplemented, wrong_parameter
-from edge_tasks.emulator.storage.index import Index, Object, Tables
+from edge_tasks.emulator.storage.index import Index
 from edge_tasks.emulator.storage.names import after_all_with
 from edge_tasks.emulator.storage.request import Answer, Call, flag
+from edge_tasks.emulator.storage.tables import Object, Tables
 
 LARGEST_PAGE = 1000
 # Rows that are read in one step, at first and at most: most folders have few members, a long list many.
@@ -66,13 +67,16 @@ async def list_objects(index: Index, call: Call) -> Answer:
     if page.prefixes:
         told["prefixes"] = page.prefixes
     full = resources.wants_all(call.query)
-    if page.rows and not full and not call.query.get("fields"):
+    wanted_fields = partial.names_at(call.query.get("fields"), "items")
+    if page.rows and not full and wanted_fields is None:
         base = call.base
         items = ",".join([resources.object_text(row, bucket, base) for row in page.rows])
         body = f'{orjson.dumps(told).decode()[:-1]},"items":[{items}]}}'
         return Answer(body=body.encode(), headers={"content-type": "application/json; charset=UTF-8"})
     if page.rows:
-        told["items"] = [resources.object_resource(row, bucket, call.base, full=full) for row in page.rows]
+        told["items"] = [
+            resources.object_resource(row, bucket, call.base, full=full, wanted=wanted_fields) for row in page.rows
+        ]
     return Answer(value=told)
 
 

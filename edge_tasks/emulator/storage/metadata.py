@@ -12,7 +12,7 @@ from edge_tasks.emulator.storage.buckets import check_class, merge
 from edge_tasks.emulator.storage.contents import Content
 from edge_tasks.emulator.storage.encryption import property_of
 from edge_tasks.emulator.storage.errors import StorageError, forbidden, invalid
-from edge_tasks.emulator.storage.index import Bucket, Object
+from edge_tasks.emulator.storage.tables import Bucket, Object
 
 TEXTS = ("cacheControl", "contentDisposition", "contentEncoding", "contentLanguage", "contentType")
 HOLDS = ("eventBasedHold", "temporaryHold")

@@ -20,9 +20,10 @@ from edge_tasks.emulator.storage.errors import (
     unimplemented,
     wrong_parameter,
 )
-from edge_tasks.emulator.storage.index import Bucket, Index, Object, Tables
+from edge_tasks.emulator.storage.index import Index
 from edge_tasks.emulator.storage.names import check_object
 from edge_tasks.emulator.storage.request import Answer, Call, flag
+from edge_tasks.emulator.storage.tables import Bucket, Object, Tables
 
 MOST_SOURCES = 32
 MIB = 1 << 20

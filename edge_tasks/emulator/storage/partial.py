@@ -5,6 +5,7 @@ https://cloud.google.com/storage/docs/json_api#partial-response
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from functools import lru_cache
 from typing import Any
 
@@ -21,6 +22,17 @@ def parse(fields: str) -> Mask:
     if rest:
         raise wrong_parameter("fields", fields)
     return mask
+
+
+def names_at(fields: str | None, name: str) -> Collection[str] | None:
+    """Return which fields are wanted of what stands under a name; None when that is all of them."""
+    mask = parse(fields) if fields else {}
+    if not mask or "*" in mask:
+        return None
+    inner = mask.get(name)
+    if inner is None:
+        return ()
+    return None if not inner or "*" in inner else inner.keys()
 
 
 def select(value: Any, mask: Mask) -> Any:

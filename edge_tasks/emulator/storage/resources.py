@@ -6,7 +6,7 @@ https://cloud.google.com/storage/docs/json_api/v1/buckets#resource, .../objects#
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -16,8 +16,8 @@ from edge_tasks.emulator.projects import project_number
 from edge_tasks.emulator.storage import access
 from edge_tasks.emulator.storage.conditions import etag
 from edge_tasks.emulator.storage.errors import wrong_parameter
-from edge_tasks.emulator.storage.index import PRIVATE, Bucket, Object
 from edge_tasks.emulator.storage.names import quoted
+from edge_tasks.emulator.storage.tables import PRIVATE, Bucket, Object
 
 # Names that are the same in JSON and in an address, but for the slashes.
 PLAIN = re.compile(r"[A-Za-z0-9_.~/-]*")
@@ -94,22 +94,16 @@ def object_acl(row: Object, bucket: Bucket) -> list[dict[str, Any]]:
     return [access.resource(entry, bucket, row) for entry in row.properties.get("acl", [])]
 
 
-def object_resource(row: Object, bucket: Bucket, base: str, *, full: bool = False) -> dict[str, Any]:
-    """Return an object's resource."""
-    place = f"storage/v1/b/{quoted(row.bucket)}/o/{quoted(row.name)}"
-    told = {
-        "kind": "storage#object",
-        "id": f"{row.bucket}/{row.name}/{row.generation}",
-        "selfLink": f"{base}/{place}",
-        "mediaLink": f"{base}/download/{place}?generation={row.generation}&alt=media",
-        "name": row.name,
-        "bucket": row.bucket,
-        "generation": str(row.generation),
-        "metageneration": str(row.metageneration),
-        "size": str(row.size),
-        "etag": etag(row),
-        **row.properties,
+def object_resource(
+    row: Object, bucket: Bucket, base: str, *, full: bool = False, wanted: Collection[str] | None = None
+) -> dict[str, Any]:
+    """Return an object's resource; `wanted` names fields, of which a long list needs few."""
+    told: dict[str, Any] = {
+        name: value(row, base) for name, value in COLUMNS.items() if wanted is None or name in wanted
     }
+    if wanted is not None and COLUMNS.keys() >= set(wanted):
+        return told
+    told.update(row.properties if wanted is None else {n: v for n, v in row.properties.items() if n in wanted})
     for name in PRIVATE:
         told.pop(name, None)
     until = retained_until(row, bucket)
@@ -119,6 +113,25 @@ def object_resource(row: Object, bucket: Bucket, base: str, *, full: bool = Fals
         told["acl"] = object_acl(row, bucket)
         told["owner"] = {"entity": access.ACTOR}
     return told
+
+
+def _place(row: Object) -> str:
+    return f"storage/v1/b/{quoted(row.bucket)}/o/{quoted(row.name)}"
+
+
+# What a row itself tells, for the address that the client has found us at.
+COLUMNS: Mapping[str, Callable[[Object, str], str]] = {
+    "kind": lambda row, base: "storage#object",
+    "id": lambda row, base: f"{row.bucket}/{row.name}/{row.generation}",
+    "selfLink": lambda row, base: f"{base}/{_place(row)}",
+    "mediaLink": lambda row, base: f"{base}/download/{_place(row)}?generation={row.generation}&alt=media",
+    "name": lambda row, base: row.name,
+    "bucket": lambda row, base: row.bucket,
+    "generation": lambda row, base: str(row.generation),
+    "metageneration": lambda row, base: str(row.metageneration),
+    "size": lambda row, base: str(row.size),
+    "etag": lambda row, base: etag(row),
+}
 
 
 def object_text(row: Object, bucket: Bucket, base: str) -> str:

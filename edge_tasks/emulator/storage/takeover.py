@@ -19,7 +19,8 @@ from edge_tasks.emulator.errors import StartError
 from edge_tasks.emulator.storage import access, resources
 from edge_tasks.emulator.storage.checksums import Checksums
 from edge_tasks.emulator.storage.contents import INLINE_LIMIT, PIECE, Content, Contents
-from edge_tasks.emulator.storage.index import Bucket, Index, Tables
+from edge_tasks.emulator.storage.index import Index
+from edge_tasks.emulator.storage.tables import Bucket, Tables
 
 OLD = "storage"
 ATTRIBUTE = "user.metadata"

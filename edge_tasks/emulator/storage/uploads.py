@@ -19,11 +19,12 @@ from edge_tasks.emulator.storage import checksums, conditions, encryption, metad
 from edge_tasks.emulator.storage.buckets import find as find_bucket
 from edge_tasks.emulator.storage.contents import PIECE, Content, Contents, write_all
 from edge_tasks.emulator.storage.errors import StorageError, invalid, unimplemented
-from edge_tasks.emulator.storage.index import Bucket, Index, Object, Tables, Upload
+from edge_tasks.emulator.storage.index import Index
 from edge_tasks.emulator.storage.multipart import Parts
 from edge_tasks.emulator.storage.names import check_object, quoted
 from edge_tasks.emulator.storage.objects import find, keep, put, told
 from edge_tasks.emulator.storage.request import Answer, Call, GoneError, json_object
+from edge_tasks.emulator.storage.tables import Bucket, Object, Tables, Upload
 from edge_tasks.emulator.time_limit import time_limit
 
 # All requests of an upload but the last carry a multiple of this.

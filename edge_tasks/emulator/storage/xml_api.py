@@ -1,8 +1,8 @@
 """The XML API as far as clients of the JSON API use it, too: https://cloud.google.com/storage/docs/xml-api/overview.
 
-That is to read, write and delete one object at `/BUCKET/OBJECT` (public and signed addresses lead there; signatures are
-not checked), to begin a resumable upload, and multipart uploads, by which google-cloud-storage's transfer manager sends
-the parts of a large file side by side.
+That is to list a bucket, to read, write and delete one object at `/BUCKET/OBJECT` (public and signed addresses lead
+there; signatures are not checked), to begin a resumable upload, and multipart uploads, by which google-cloud-storage's
+transfer manager sends the parts of a large file side by side.
 """
 
 from __future__ import annotations
@@ -20,10 +20,12 @@ from edge_tasks.emulator.storage.buckets import find as find_bucket
 from edge_tasks.emulator.storage.contents import Content, Contents, Source
 from edge_tasks.emulator.storage.downloads import download, headers_of
 from edge_tasks.emulator.storage.errors import StorageError, invalid, no_bucket, required, unimplemented
-from edge_tasks.emulator.storage.index import Bucket, Index, Object, Tables, Upload
+from edge_tasks.emulator.storage.index import Index
 from edge_tasks.emulator.storage.objects import Objects, keep, put
 from edge_tasks.emulator.storage.request import Answer, Call, Streamed
+from edge_tasks.emulator.storage.tables import Bucket, Object, Tables, Upload
 from edge_tasks.emulator.storage.uploads import Order, Uploads, ahead
+from edge_tasks.emulator.storage.xml_list import list_bucket
 
 CODES = {
     "notFound": "NoSuchKey",
@@ -51,6 +53,11 @@ CANNED = {
     "public-read",
 }
 MOST_PARTS = 10_000
+# What else of a bucket a GET may ask for.
+OF_BUCKETS = frozenset(
+    {"acl", "billing", "compose", "cors", "defaultObjectAcl", "encryption", "encryptionConfig", "lifecycle", "location"}
+    | {"logging", "policy", "storageClass", "tagging", "uploads", "versioning", "versions", "websiteConfig"}
+)
 
 
 class XmlApi:
@@ -76,7 +83,9 @@ class XmlApi:
 
     async def _answer(self, call: Call) -> Answer | Streamed:
         if not call.names[1]:
-            raise unimplemented("The XML API of buckets")
+            if call.method != "GET" or OF_BUCKETS & set(call.query):
+                raise unimplemented(f"{call.method} of a bucket, with this query, in the XML API")
+            return list_bucket(self._index.tables, call)
         if call.method == "POST":
             if "uploads" in call.query:
                 return await self._begin(call)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from typing import Any
+from urllib.parse import unquote
+from xml.etree import ElementTree as ET
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -88,6 +90,54 @@ def test_a_page_holds_a_thousand_and_an_empty_list_has_no_items(emulator: Emulat
     pages = [[blob.name for blob in page] for page in client.list_blobs(bucket).pages]
     assert [len(page) for page in pages] == [1000, 5]
     assert pages[1][-1] == "n/1004"
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    query=st.fixed_dictionaries(
+        {"encoding-type": st.just("url")},
+        optional={
+            "prefix": st.text(LETTERS, min_size=1, max_size=3),
+            "delimiter": st.sampled_from(["/", "b", "//", "é"]),
+        },
+    ),
+    page=st.integers(1, 5),
+    version=st.sampled_from(["1", "2"]),
+)
+def test_a_list_in_xml_is_the_list_of_the_documentation(
+    emulator: Emulator, filled: str, query: dict[str, str], page: int, version: str
+) -> None:
+    space = "{http://doc.s3.amazonaws.com/2006-03-01}"
+    items: list[str] = []
+    prefixes: list[str] = []
+    following = {"list-type": "2"} if version == "2" else {}
+    while True:
+        url = f"{emulator.storage_url}/{filled}"
+        answer = emulator.session.get(url, params={**query, **following, "max-keys": str(page)}, timeout=10)
+        assert answer.status_code == 200
+        told = ET.fromstring(answer.content)
+        items += [unquote(entry.text or "") for entry in told.iterfind(f"{space}Contents/{space}Key")]
+        prefixes += [unquote(entry.text or "") for entry in told.iterfind(f"{space}CommonPrefixes/{space}Prefix")]
+        if told.findtext(f"{space}IsTruncated") == "false":
+            break
+        if version == "2":
+            following["continuation-token"] = unquote(told.findtext(f"{space}NextContinuationToken") or "")
+        else:
+            following["marker"] = unquote(told.findtext(f"{space}NextMarker") or "")
+    assert (items, prefixes) == expected(query)
+
+
+FIELDS = ("kind", "id", "selfLink", "mediaLink", "name", "bucket", "generation", "size", "etag", "md5Hash", "crc32c")
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(wanted=st.sets(st.sampled_from((*FIELDS, "metadata", "acl", "unknown")), min_size=1))
+def test_a_list_of_some_fields_is_a_part_of_the_list_of_all(emulator: Emulator, filled: str, wanted: set[str]) -> None:
+    url = f"{emulator.storage_url}/storage/v1/b/{filled}/o"
+    whole = emulator.session.get(url, timeout=10).json()["items"]
+    some = emulator.session.get(url, params={"fields": f"items({','.join(wanted)})"}, timeout=10).json()
+    parts = [{name: item[name] for name in item if name in wanted} for item in whole]
+    assert some.get("items", []) == parts
 
 
 def test_only_the_wanted_fields_come(emulator: Emulator, filled: str) -> None:

@@ -1,0 +1,200 @@
+"""What an endpoint was asked and answered, where its setting has it kept: rows of Vertex AI's six columns.
+
+https://cloud.google.com/vertex-ai/docs/predictions/online-prediction-logging. On Google Cloud they stand in a BigQuery
+table; in the emulator, which has no BigQuery, the table is a folder of JSON lines, as BigQuery exports them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+from edge_tasks.cloud.bucket import CONNECTIONS
+from edge_tasks.cloud.client import Cloud, sdk_errors
+from edge_tasks.errors import CloudError, NotFoundError
+
+_SCHEME, _TABLE = "bq://", "request_response_logging"
+# Rows in one answer of BigQuery, which has at most 10 MB anyway.
+_ROWS = 10_000
+# BigQuery answers after so many milliseconds even if it has not finished; then it is asked again.
+_PATIENCE = 10_000
+_COLUMNS = ("deployed_model_id", "logging_time", "request_payload", "response_payload")
+
+
+@dataclass(frozen=True)
+class LogSetting:
+    """What an endpoint is told to keep: a share of its predictions, in a table `bq://PROJECT.DATASET.TABLE`."""
+
+    enabled: bool = False
+    sampling_rate: float = 0.0
+    table: str = ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One prediction that was kept: its instances and predictions, each a JSON value."""
+
+    deployed_model_id: str
+    time: datetime
+    asked: list[Any]
+    answered: list[Any]
+
+
+def setting(cloud: Cloud, endpoint: str) -> LogSetting:
+    """Return what the endpoint is told to keep."""
+    with sdk_errors(f"look at the endpoint {endpoint}"):
+        found = cloud.endpoints.get_endpoint(name=endpoint).predict_request_response_logging_config
+    return LogSetting(bool(found.enabled), float(found.sampling_rate), str(found.bigquery_destination.output_uri))
+
+
+def keep(cloud: Cloud, endpoint: str, wanted: LogSetting) -> None:
+    """Tell the endpoint what to keep from now on."""
+    config = {
+        "enabled": wanted.enabled,
+        "sampling_rate": wanted.sampling_rate,
+        "bigquery_destination": {"output_uri": wanted.table},
+    }
+    with sdk_errors(f"change what {endpoint} keeps"):
+        cloud.endpoints.update_endpoint(
+            endpoint={"name": endpoint, "predict_request_response_logging_config": config},
+            update_mask={"paths": ["predict_request_response_logging_config"]},
+        )
+
+
+def read(cloud: Cloud, endpoint: str, table: str, since: datetime, until: datetime | None = None) -> Iterator[Row]:
+    """Yield the rows of an endpoint from `since` to `until` (exclusive), in no order; damaged ones are left out."""
+    until = until or datetime.now(timezone.utc) + timedelta(minutes=1)
+    project, dataset, name = [*table.removeprefix(_SCHEME).split("."), "", ""][:3]
+    name = name or _TABLE
+    if cloud.bigquery_url is None:
+        found = _from_files(cloud, f"{project.replace(':', '-')}-bigquery-tables", f"{dataset}/{name}", since, until)
+    else:
+        found = _from_bigquery(cloud, f"{project}.{dataset}.{name}", since, until)
+    number = endpoint.rpartition("/")[2]
+    for values in found:
+        row = _row(values, number)
+        if row is not None and since <= row.time < until:
+            yield row
+
+
+def _row(values: Mapping[str, Any], endpoint: str) -> Row | None:
+    try:
+        if str(values["endpoint"]).rpartition("/")[2] != endpoint:
+            return None
+        asked, answered = (_values(values[column]) for column in ("request_payload", "response_payload"))
+        return Row(str(values["deployed_model_id"]), _moment(values["logging_time"]), asked, answered)
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _values(payload: Iterable[str]) -> list[Any]:
+    return [_value(text) for text in payload]
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        # A text stands there as it is.
+        return text
+
+
+# --- the emulator's files ---
+
+
+def _from_files(
+    cloud: Cloud, bucket: str, folder: str, since: datetime, until: datetime
+) -> Iterator[Mapping[str, Any]]:
+    objects = cloud.objects_in(bucket)
+    names: list[str] = []
+    day = since.date()
+    try:
+        with sdk_errors("read the request log"):
+            while day <= until.date():
+                names += [stored.name for stored in objects.list(f"{folder}/{day:%Y-%m-%d}/")]
+                day += timedelta(days=1)
+    except NotFoundError:
+        return
+    with sdk_errors("read the request log"), ThreadPoolExecutor(CONNECTIONS) as pool:
+        for content in pool.map(objects.read, names):
+            for line in content.splitlines():
+                yield _line(line)
+
+
+def _line(line: bytes) -> Mapping[str, Any]:
+    try:
+        found = json.loads(line)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+# --- BigQuery: https://cloud.google.com/bigquery/docs/reference/rest/v2/jobs/query ---
+
+
+def _from_bigquery(cloud: Cloud, table: str, since: datetime, until: datetime) -> Iterator[Mapping[str, Any]]:
+    query = (
+        f"SELECT endpoint, {', '.join(_COLUMNS)} FROM `{table}` "  # noqa: S608  (its parts were checked when it was set)
+        "WHERE logging_time >= @since AND logging_time < @until"
+    )
+    parameters = [
+        {"name": name, "parameterType": {"type": "TIMESTAMP"}, "parameterValue": {"value": moment.isoformat()}}
+        for name, moment in (("since", since), ("until", until))
+    ]
+    body = {
+        "query": query,
+        "useLegacySql": False,
+        "parameterMode": "NAMED",
+        "queryParameters": parameters,
+        "maxResults": _ROWS,
+        "timeoutMs": _PATIENCE,
+        "formatOptions": {"useInt64Timestamp": True},
+    }
+    answer = _ask(cloud, "POST", "queries", table, json=body)
+    job = answer.get("jobReference", {})
+    while True:
+        if answer.get("jobComplete"):
+            names = [column["name"] for column in answer.get("schema", {}).get("fields", [])]
+            for row in answer.get("rows", []):
+                yield {name: _cell(cell["v"]) for name, cell in zip(names, row["f"], strict=True)}
+            if not answer.get("pageToken"):
+                return
+        following = {
+            "location": job.get("location"),
+            "maxResults": _ROWS,
+            "timeoutMs": _PATIENCE,
+            "pageToken": answer.get("pageToken"),
+            "formatOptions.useInt64Timestamp": "true",
+        }
+        answer = _ask(cloud, "GET", f"queries/{job.get('jobId')}", table, params=following)
+
+
+def _ask(cloud: Cloud, method: str, path: str, table: str, **options: Any) -> dict[str, Any]:
+    with sdk_errors(f"read {table} of BigQuery"):
+        url = f"{cloud.bigquery_url}/bigquery/v2/projects/{cloud.project}/{path}"
+        response = cloud.session.request(method, url, **options)
+    try:
+        answer = response.json()
+        message = str(answer["error"]["message"]) if "error" in answer else ""
+    except (ValueError, TypeError, KeyError):
+        answer, message = {}, str(response.text[:300])
+    if response.status_code == 404:
+        raise NotFoundError(f"BigQuery has no table {table}: {message}", "invoke model.monitor --on")
+    if not response.ok:
+        raise CloudError(f"BigQuery answered {response.status_code}: {message}", "invoke doctor")
+    return dict(answer)
+
+
+def _cell(value: Any) -> Any:
+    return [cell["v"] for cell in value] if isinstance(value, list) else value
+
+
+def _moment(value: str) -> datetime:
+    """Read a time: ISO 8601, or BigQuery's microseconds since 1970."""
+    if value.lstrip("-").isdigit():
+        return datetime.fromtimestamp(int(value) / 1e6, timezone.utc)
+    return datetime.fromisoformat(value.replace("Z", "+00:00"))

@@ -1,0 +1,132 @@
+"""How the values of a column are distributed: in bins for numbers, by value for everything else. Pure values.
+
+Bins are made once, from the sample that later ones are compared with: so that each holds about as many of its values,
+or one value each when there are few different ones. What lies outside has bins of its own.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+NUMBER, CATEGORY = "number", "category"
+# Bins of numbers, and categories that are kept by name; the rest of them count as one.
+BINS, CATEGORIES = 10, 50
+# So many different numbers have a bin each.
+FEW_NUMBERS = 20
+OTHERS = "(others)"
+MISSING = "(missing)"
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """The values of a column, counted.
+
+    Numbers have `edges` (the inner borders of the bins, in order) and one count more in `counts`; what equals an edge
+    belongs to the bin above it. Categories have their counts by name. `missing` counts null and NaN.
+    """
+
+    kind: str
+    edges: tuple[float, ...] = ()
+    counts: tuple[int, ...] = ()
+    categories: Mapping[str, int] = field(default_factory=dict)
+    missing: int = 0
+
+    @property
+    def total(self) -> int:
+        """How many values there are, missing ones too."""
+        return sum(self.counts) + sum(self.categories.values()) + self.missing
+
+    def like(self, values: Iterable[Any]) -> Distribution:
+        """Count other values in the same bins, or by the same names."""
+        if self.kind == CATEGORY:
+            counted = Counter(map(_name, values))
+            missing = counted.pop(MISSING, 0)
+            return Distribution(CATEGORY, categories=_folded(counted, self.categories), missing=missing)
+        counts, missing = [0] * (len(self.edges) + 1), 0
+        edges = self.edges
+        for value in values:
+            number = _number(value)
+            if number is None:
+                missing += 1
+            else:
+                counts[bisect_right(edges, number)] += 1
+        return Distribution(NUMBER, edges, tuple(counts), missing=missing)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as plain values; what is empty is left out."""
+        values: dict[str, Any] = {"kind": self.kind, "edges": list(self.edges), "counts": list(self.counts)}
+        values |= {"categories": dict(self.categories), "missing": self.missing}
+        return {name: value for name, value in values.items() if value not in ([], {}, 0)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Distribution:
+        """Read what `to_dict` returned. Raises ValueError when it cannot be one."""
+        edges = tuple(map(float, values.get("edges", ())))
+        counts = tuple(map(int, values.get("counts", ())))
+        categories = {str(name): int(count) for name, count in values.get("categories", {}).items()}
+        found = cls(str(values.get("kind")), edges, counts, categories, int(values.get("missing", 0)))
+        fits = found.kind == NUMBER and len(counts) == len(edges) + 1 and list(edges) == sorted(set(edges))
+        if not fits and (found.kind != CATEGORY or edges or counts):
+            raise ValueError("it has no bins, or no categories, that belong together")
+        return found
+
+
+def describe(values: Sequence[Any]) -> Distribution:
+    """Count the values of a sample; they are numbers when all that are not missing are."""
+    numbers = [_number(value) for value in values]
+    if any(number is None and not _is_missing(value) for number, value in zip(numbers, values, strict=True)):
+        counted = Counter(map(_name, values))
+        missing = counted.pop(MISSING, 0)
+        kept = dict(counted.most_common(CATEGORIES))
+        return Distribution(CATEGORY, categories=_folded(counted, kept), missing=missing)
+    there = sorted(number for number in numbers if number is not None)
+    return Distribution(NUMBER, _edges(there)).like(values)
+
+
+def _edges(ordered: Sequence[float]) -> tuple[float, ...]:
+    """Return the borders of bins: what lies below the least value, or above the largest, has bins of its own."""
+    if not ordered:
+        return ()
+    different = set(ordered)
+    if len(different) > FEW_NUMBERS:
+        different = {ordered[len(ordered) * place // BINS] for place in range(BINS)}
+        return tuple(sorted({*different, math.nextafter(ordered[-1], math.inf)}))
+    return tuple(sorted({*different, *(math.nextafter(value, math.inf) for value in different)}))
+
+
+def _number(value: Any) -> float | None:
+    """Return a number; None for what is missing, and for what is not a number."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return math.copysign(math.inf, value)
+    return None if math.isnan(number) else number
+
+
+def _is_missing(value: Any) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def _name(value: Any) -> str:
+    if _is_missing(value):
+        return MISSING
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _folded(counted: Mapping[str, int], known: Mapping[str, int]) -> dict[str, int]:
+    """Return the counts of the known categories, and of all others together."""
+    found = dict.fromkeys((name for name in known if name != OTHERS), 0)
+    others = 0
+    for name, count in counted.items():
+        if name in found:
+            found[name] += count
+        else:
+            others += count
+    return {**found, OTHERS: others} if others or OTHERS in known else found

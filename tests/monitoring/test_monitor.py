@@ -1,0 +1,136 @@
+"""`invoke model.monitor` as its users meet it."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edge_tasks.cloud import endpoints
+from edge_tasks.cloud.client import connect
+from edge_tasks.cloud.state_store import StateStore
+from edge_tasks.domain.baseline import make_baseline
+from edge_tasks.repo.edge_yaml import load_config
+from tests.repositories import Repository, copy
+
+pytestmark = pytest.mark.slow
+COLUMNS = ("age", "income", "region")
+
+
+@pytest.fixture(scope="module")
+def repository(baked: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Repository]:
+    """A deployed model that takes whatever it is asked, and keeps what that is."""
+    repository = copy(baked["hello-world"], tmp_path_factory.mktemp("monitor"))
+    try:
+        repository.run("invoke", "init")
+        repository.run("invoke", "model.train", "--set", "is_vertex=False")
+        assert repository.fails("invoke", "model.monitor")[1] == "invoke model.deploy --name hello-world"
+        repository.run("invoke", "model.deploy")
+        problem, hint = repository.fails("invoke", "model.monitor")
+        assert problem == "the endpoint of `hello-world` keeps nothing of what it is asked"
+        told = repository.run(*hint.split()).stderr
+        assert "from now on 100% of what `hello-world` is asked and answers is kept" in told
+        assert "personal data too" in told
+        yield repository
+    finally:
+        repository.run("invoke", "local.stop", check=False)
+
+
+def rows(amount: int, shift: float = 0.0, seed: int = 1) -> list[list[float]]:
+    chance = random.Random(seed)
+    return [[chance.gauss(40 + shift, 10), chance.expovariate(1e-4), chance.randrange(4)] for _ in range(amount)]
+
+
+def ask(repository: Repository, instances: list[Any]) -> None:
+    config = load_config(repository.root)
+    cloud = connect(config, repository.root)
+    endpoint = StateStore(cloud).load().model("hello-world").endpoint
+    assert endpoint is not None
+    endpoints.predict(cloud, endpoint, json.dumps({"instances": instances}).encode())
+
+
+def monitored(repository: Repository, *flags: str, status: int = 0) -> dict[str, Any]:
+    result = repository.run("invoke", "model.monitor", "--json", *flags, check=False)
+    assert result.returncode == status, result.stderr
+    found: dict[str, Any] = json.loads(result.stdout)
+    assert found["verdict"] in result.stderr
+    return found
+
+
+def test_a_shift_of_what_is_asked_is_found_against_a_file_of_rows(repository: Repository) -> None:
+    table = repository.root / "training.csv"
+    lines = [",".join(map(str, row)) for row in rows(3000)]
+    table.write_text("\n".join([",".join(COLUMNS), *lines]) + "\n")
+    ask(repository, rows(100, seed=2))
+    few = eventually(repository, "training.csv", 100)
+    assert few["verdict"] == "not enough requests to say: 100 of 200"
+    ask(repository, rows(500, seed=3))
+    calm = eventually(repository, "training.csv", 600)
+    assert (calm["changed"], calm["verdict"]) == ([], "no column has changed against training.csv")
+    # The names are the file's: the model is asked with lists.
+    assert {one["column"] for one in calm["columns"]} == set(COLUMNS)
+    ask(repository, rows(600, shift=10, seed=4))
+    alarm = eventually(repository, "training.csv", 1200, status=1)
+    assert alarm["changed"] == ["age"]
+    shown = repository.run("invoke", "model.monitor", "--baseline", "training.csv", check=False)
+    assert shown.returncode == 1
+    header, first, *_ = shown.stdout.splitlines()
+    assert header.split("\t") == ["column", "before", "now", "distance", "threshold", "verdict"]
+    assert first.split("\t")[0::5] == ["age", "changed"]
+    assert "1200 requests: `age` has changed against training.csv" in shown.stderr
+
+
+def eventually(repository: Repository, baseline: str, requests: int, status: int = 0) -> dict[str, Any]:
+    """What was asked is there to read after a second."""
+    for _ in range(20):
+        result = repository.run("invoke", "model.monitor", "--json", "--baseline", baseline, check=False)
+        found: dict[str, Any] = json.loads(result.stdout or "{}")
+        if found.get("requests") == requests:
+            assert result.returncode == status
+            return found
+    raise AssertionError(result.stdout + result.stderr)
+
+
+def test_an_alarm_can_be_tried_before_it_is_needed(repository: Repository) -> None:
+    sample = repository.root / "sample.jsonl"
+    sample.write_text("".join(json.dumps({"age": age, "city": "Köln"}) + "\n" for age, *_ in rows(400)))
+    baseline = repository.root / "known.json"
+    columns: dict[str, list[Any]] = {"age": [age for age, *_ in rows(400)], "city": ["Köln"] * 400}
+    baseline.write_text(make_baseline(columns, "a training").to_json())
+    place = ("--baseline", "known.json", "--replay", "sample.jsonl")
+    assert monitored(repository, *place)["changed"] == []
+    assert monitored(repository, *place, "--shift", "age=+10", status=1)["changed"] == ["age"]
+    assert monitored(repository, *place, "--shift", "age=*2", "--shift", "age=-1", status=1)["changed"] == ["age"]
+    problem, hint = repository.fails("invoke", "model.monitor", *place, "--shift", "agee=+1")
+    assert (problem, hint) == ("there is no column `agee`", "there are `age`, `city`")
+
+
+@pytest.mark.parametrize(
+    ("flags", "problem"),
+    [
+        (("--on", "--off"), "--on and --off contradict each other"),
+        (("--on", "--sample", "2"), "the sample 2 is not a share"),
+        (("--since", "yesterday"), "`yesterday` is not a length of time"),
+        (("--before", "--against", "1"), "--baseline, --before and --against exclude each other"),
+        (("--shift", "a=+1"), "--shift changes the rows of --replay"),
+        (("--baseline", "nowhere.csv"), "`nowhere.csv` cannot be read"),
+        (("--baseline", "edge.yaml"), "`edge.yaml`, line 1 is not JSON"),
+        (("--against", "99"), "the version 99 does not serve"),
+        ((), "the version of `hello-world` that serves has no baseline.json"),
+    ],
+)
+def test_each_slip_is_told_in_two_lines(repository: Repository, flags: tuple[str, ...], problem: str) -> None:
+    told, hint = repository.fails("invoke", "model.monitor", *flags)
+    assert told.startswith(problem)
+    assert hint
+
+
+def test_after_off_nothing_more_is_kept(repository: Repository) -> None:
+    told = repository.run("invoke", "model.monitor", "--off").stderr
+    assert "the endpoint of `hello-world` keeps nothing from now on" in told
+    assert "stays" in told
+    repository.run("invoke", "model.monitor", "--on", "--sample", "0.5")

@@ -1,0 +1,158 @@
+"""Rows of BigQuery, read by its REST API from a stand-in that answers as Google documents it."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import datetime, timedelta, timezone
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from google.auth.credentials import AnonymousCredentials
+
+from edge_tasks.cloud import request_log
+from edge_tasks.cloud.client import Cloud
+from edge_tasks.errors import CloudError, NotFoundError
+
+NOW = datetime(2026, 11, 27, 12, tzinfo=timezone.utc)
+ENDPOINT = "projects/1/locations/us-central1/endpoints/77"
+TABLE = "bq://my-project.edge_churn.request_response_logging"
+FIELDS = ("endpoint", "deployed_model_id", "logging_time", "request_payload", "response_payload")
+
+
+def cell(value: Any) -> dict[str, Any]:
+    return {"v": [{"v": text} for text in value] if isinstance(value, list) else value}
+
+
+def row(number: int, endpoint: str = ENDPOINT) -> dict[str, Any]:
+    """A row as BigQuery answers it, with times in microseconds, as it is asked to."""
+    time = str(int((NOW - timedelta(minutes=number)).timestamp() * 1e6))
+    values = (endpoint, str(number % 2), time, [json.dumps({"age": number}), "a text"], [json.dumps([number]), "0.5"])
+    return {"f": [cell(value) for value in values]}
+
+
+class BigQuery:
+    """Answers a query after a while, in pages: https://cloud.google.com/bigquery/docs/reference/rest/v2/jobs/query."""
+
+    def __init__(self, rows: list[dict[str, Any]], page: int = 3, waits: int = 2) -> None:
+        self.rows, self.page, self.waits = rows, page, waits
+        self.queries: list[dict[str, Any]] = []
+        self.error: tuple[int, Any] | None = None
+        self.url = ""
+
+    def answer(self, method: str, path: str, query: dict[str, list[str]], body: Any) -> tuple[int, Any]:
+        if self.error is not None:
+            return self.error
+        if method == "POST":
+            assert path == "/bigquery/v2/projects/my-project/queries"
+            self.queries.append(body)
+        else:
+            assert path == "/bigquery/v2/projects/my-project/queries/job_1"
+            assert query["location"] == ["EU"]
+            assert query["formatOptions.useInt64Timestamp"] == ["true"]
+        whole: dict[str, Any] = {"jobReference": {"projectId": "my-project", "jobId": "job_1", "location": "EU"}}
+        if self.waits:
+            self.waits -= 1
+            return 200, whole | {"jobComplete": False}
+        start = int(query.get("pageToken", ["0"])[0])
+        schema = {"fields": [{"name": name, "type": "STRING"} for name in FIELDS]}
+        whole |= {"jobComplete": True, "schema": schema, "rows": self.rows[start : start + self.page]}
+        if start + self.page < len(self.rows):
+            whole["pageToken"] = str(start + self.page)
+        return 200, whole
+
+
+@contextmanager
+def served(bigquery: BigQuery) -> Iterator[BigQuery]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            url = urlsplit(self.path)
+            length = int(self.headers.get("Content-Length", 0))
+            body = json.loads(self.rfile.read(length)) if length else None
+            status, answer = bigquery.answer(self.command, url.path, parse_qs(url.query), body)
+            content = answer.encode() if isinstance(answer, str) else json.dumps(answer).encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        do_POST = do_GET  # noqa: N815  (http.server's name)
+
+        def log_message(self, *_: Any) -> None:
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    bigquery.url = f"http://127.0.0.1:{server.server_address[1]}"
+    try:
+        yield bigquery
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def cloud_at(bigquery: BigQuery) -> Cloud:
+    return Cloud(
+        project="my-project", region="us-central1", bucket_name="b", vertex_url="http://127.0.0.1:1",
+        logging_url="http://127.0.0.1:1", storage_url=None, credentials=AnonymousCredentials(), console_url=None,
+        bigquery_url=bigquery.url,
+    )  # fmt: skip
+
+
+def read(bigquery: BigQuery) -> list[request_log.Row]:
+    return list(request_log.read(cloud_at(bigquery), ENDPOINT, TABLE, NOW - timedelta(hours=1), NOW))
+
+
+def test_all_pages_of_an_answer_that_takes_its_time_are_read() -> None:
+    with served(BigQuery([row(number) for number in range(1, 11)])) as bigquery:
+        found = read(bigquery)
+    assert [one.asked for one in found] == [[{"age": number}, "a text"] for number in range(1, 11)]
+    assert [one.answered for one in found] == [[[number], 0.5] for number in range(1, 11)]
+    assert [one.deployed_model_id for one in found] == [str(number % 2) for number in range(1, 11)]
+    assert [one.time for one in found] == [NOW - timedelta(minutes=number) for number in range(1, 11)]
+
+
+def test_the_query_asks_for_the_time_by_parameters() -> None:
+    with served(BigQuery([], waits=0)) as bigquery:
+        assert read(bigquery) == []
+    (query,) = bigquery.queries
+    assert "FROM `my-project.edge_churn.request_response_logging` WHERE logging_time >= @since" in query["query"]
+    assert query["useLegacySql"] is False
+    values = {one["name"]: one["parameterValue"]["value"] for one in query["queryParameters"]}
+    assert values == {"since": "2026-11-27T11:00:00+00:00", "until": "2026-11-27T12:00:00+00:00"}
+
+
+def test_rows_of_others_and_damaged_ones_are_left_out() -> None:
+    damaged = row(2)
+    damaged["f"][2] = cell("no time")
+    with served(BigQuery([row(1, "projects/1/locations/us-central1/endpoints/78"), damaged, row(3)])) as bigquery:
+        assert [one.asked[0] for one in read(bigquery)] == [{"age": 3}]
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "text"),
+    [
+        ((404, {"error": {"code": 404, "message": "Not found: Table"}}), NotFoundError, "BigQuery has no table"),
+        ((403, {"error": {"code": 403, "message": "Access Denied"}}), CloudError, "BigQuery answered 403: Access"),
+        ((400, "<html>"), CloudError, "BigQuery answered 400: <html>"),
+    ],
+)
+def test_what_bigquery_refuses_is_told(error: tuple[int, Any], kind: type[CloudError], text: str) -> None:
+    with served(BigQuery([])) as bigquery:
+        bigquery.error = error
+        with pytest.raises(kind, match=text):
+            read(bigquery)
+
+
+def test_a_bigquery_that_cannot_be_reached_is_an_error() -> None:
+    bigquery = BigQuery([])
+    bigquery.url = "http://127.0.0.1:1"
+    with pytest.raises(CloudError):
+        list(request_log.read(replace(cloud_at(bigquery)), ENDPOINT, TABLE, NOW - timedelta(hours=1), NOW))
