@@ -32,6 +32,7 @@ MODEL_LIBRARIES = (
     *(
         "xgboost-cpu==3.2.0",
         "lightgbm==4.7.0",
+        "narwhals==2.29.0",
         "catboost==1.2.10",
         "graphviz==0.21",
         "statsmodels==0.15.0",

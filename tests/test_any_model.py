@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -111,3 +112,39 @@ def test_another_variable_for_the_server_is_another_version(tabular: Repository)
     # The version of before is still in the registry.
     tabular.run("invoke", "model.deploy")
     assert json.loads(tabular.run("./test_endpoint.sh").stdout)["modelVersionId"] == before
+
+
+def deployed_resources(repository: Repository) -> list[dict[str, Any]]:
+    """Return what the endpoint says of the machines of its models."""
+    name = repository.run("invoke", "model.get-endpoint", "--url").stdout.strip().removesuffix(":predict")
+    with urllib.request.urlopen(name) as response:
+        return [model["dedicatedResources"] for model in json.load(response)["deployedModels"]]
+
+
+def change(repository: Repository, old: str, new: str) -> None:
+    path = repository.root / "edge.yaml"
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new))
+
+
+def test_changed_replicas_are_changed_in_place_and_a_changed_machine_is_another_deployment(tabular: Repository) -> None:
+    before = json.loads(tabular.run("./test_endpoint.sh").stdout)["deployedModelId"]
+    change(tabular, "max_replica_count: 1", "max_replica_count: 3")
+    try:
+        told = tabular.run("invoke", "model.deploy", "--dry-run").stderr
+        assert "would change max replica count (1 -> 3) of version" in told
+        assert "serves already" not in tabular.run("invoke", "model.deploy").stderr
+        (resources,) = deployed_resources(tabular)
+        assert resources["maxReplicaCount"] == 3
+        assert json.loads(tabular.run("./test_endpoint.sh").stdout)["deployedModelId"] == before
+
+        change(tabular, "serving_machine_type: n1-standard-2", "serving_machine_type: n1-standard-4")
+        told = tabular.run("invoke", "model.deploy", "--dry-run").stderr
+        assert "again, for another machine type (n1-standard-2 -> n1-standard-4), on n1-standard-4" in told
+        tabular.run("invoke", "model.deploy")
+        (resources,) = deployed_resources(tabular)
+        assert resources["machineSpec"]["machineType"] == "n1-standard-4"
+        assert json.loads(tabular.run("./test_endpoint.sh").stdout)["deployedModelId"] != before
+        assert "serves already" in tabular.run("invoke", "model.deploy").stderr
+    finally:
+        change(tabular, "max_replica_count: 3", "max_replica_count: 1")

@@ -70,9 +70,11 @@ def deploy(release: Release, traffic: int = 100) -> Outcome:
             raise ReleaseError(
                 f"{rollout.version} of `{name}` serves all the traffic already", "train a new version: dvc repro"
             )
+        rollout.applies_settings = True
         if rollout.model is None:
             _check_artifact(release, trained)
-            rollout.plan("upload the artifact to the registry", lambda: _register(rollout, trained, chosen, facts))
+            text = f"upload the artifact to the registry{_for_another_container(release, trained, chosen)}"
+            rollout.plan(text, lambda: _register(rollout, trained, chosen, facts))
         if release.options.dry_run:
             release.progress.step(f"would {serving.described(chosen)}")
         rollout.plan_to_serve(traffic)
@@ -175,6 +177,13 @@ def _find_registered(release: Release, trained: TrainedModel, chosen: Serving) -
                 return version.versioned_name
     found = model_upload.find(cloud, trained.model_name, trained.run_id, chosen.container)
     return found.versioned_name if found else None
+
+
+def _for_another_container(release: Release, trained: TrainedModel, chosen: Serving) -> str:
+    """Return why the run's model is uploaded once more; empty when it is not there yet."""
+    found = model_upload.find(release.cloud, trained.model_name, trained.run_id)
+    differences = found.container.differences(chosen.container) if found else []
+    return f" again, for another container: {', '.join(differences)}" if differences else ""
 
 
 def _check_artifact(release: Release, trained: TrainedModel) -> None:
