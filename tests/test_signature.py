@@ -185,3 +185,11 @@ def test_dates_and_numbers_of_numpy_become_json() -> None:
     assert as_json([np.int64(3), np.float32("nan"), dt.date(2020, 1, 2), pd.NA, pd.NaT, b"ab"]) == [
         3, None, "2020-01-02", None, None, {"b64": "YWI="},
     ]  # fmt: skip
+
+
+def test_an_integer_that_is_missing_is_nan() -> None:
+    from edge_tasks.serving.inputs import reader_of
+
+    signature = Signature("table", columns=(Column("n", "integer", optional=True, dtype="int64"),))
+    assert reader_of(signature)([{"n": 1}, {"n": None}])["n"].isna().tolist() == [False, True]
+    assert str(reader_of(signature)([{"n": 1}, {"n": 2.0}])["n"].dtype) == "int64"

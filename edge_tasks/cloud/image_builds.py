@@ -51,8 +51,8 @@ class ImageName:
 def has_image(cloud: Cloud, uri: str) -> bool:
     """Say whether the image is in Artifact Registry."""
     image = ImageName.of(uri)
-    package = f"{image.parent}/repositories/{image.repository}/packages"  # an image is one, there
-    path = f"{package}/{image.name}/tags/{image.tag}"
+    parts = (image.parent, "repositories", image.repository, "packages", image.name, "tags", image.tag)
+    path = "/".join(parts)
     with sdk_errors(f"look for the image {uri}"):
         response = cloud.session.get(f"{REGISTRY_URL}/{path}")
     if response.status_code == 404:

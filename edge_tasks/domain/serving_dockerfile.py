@@ -23,8 +23,7 @@ FROM {base}
 {system}ENV PYTHONUNBUFFERED=1 PYTHONPATH=/app HOME=/tmp PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /app
 COPY {requirements} {server} ./
-# Each package stands there with its version, so that pip has nothing to choose.
-RUN pip install --no-deps -r {requirements} && pip install -r {server}
+RUN pip install -r {requirements} -r {server}
 COPY edge_tasks edge_tasks
 RUN python -m compileall -q edge_tasks
 USER 1000

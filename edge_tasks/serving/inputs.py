@@ -71,6 +71,8 @@ class _Table:
                 return np.array(values, dtype=dtype)  # None becomes NaN
             if column.type in ("integer", "boolean") and None not in values and not dtype[:1].isupper():
                 return np.array(values, dtype=dtype if dtype != "category" else None)
+            if column.type == "integer" and dtype.startswith(("int", "uint")):
+                return np.array(values, dtype="float64")  # these types have no missing value: None becomes NaN
             if dtype == "object":
                 array = np.empty(len(values), dtype=object)
                 array[:] = values

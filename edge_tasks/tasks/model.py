@@ -240,6 +240,26 @@ def predict(_context: Any, name: str | None = None, file: str | None = None) -> 
     print_result(json.dumps(predictions.predict(here.cloud, name, payload), indent=2, ensure_ascii=False))
 
 
+@task(
+    name="import",
+    help={
+        "name": NAME_HELP,
+        "artifact": "a folder with a model, or gs://BUCKET/FOLDER: what a training left, its files, or an MLflow model",
+    },
+)
+def import_(_context: Any, artifact: str, name: str | None = None) -> None:
+    """Take in a model that was trained elsewhere, as if it had been trained here; then deploy it."""
+    from edge_tasks.console import Console
+    from edge_tasks.models.model_import import import_model
+
+    here = repository()
+    name, _ = here.config.model(name)
+    with Console() as console:
+        trained = import_model(here.root, here.config, here.cloud, name, artifact)
+        console.step(f"`{name}` is now the model of {artifact}, run {trained.run_id}")
+        console.step(f"now serve it: invoke model.deploy --name {name}")
+
+
 @task(help={"name": NAME_HELP, "output": "a folder to write the Dockerfile and all that it needs to"})
 def image(_context: Any, name: str | None = None, output: str | None = None) -> None:
     """Print the Dockerfile of the image that serves a model where no prebuilt image can; --output writes its folder."""
@@ -294,6 +314,7 @@ collection = Collection(
     get_endpoint,
     predict,
     image,
+    import_,
     report,
 )
 for _task in (_jobs.train, _jobs.tune, _jobs.predict_batch, _monitor.monitor):

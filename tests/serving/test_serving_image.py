@@ -44,7 +44,7 @@ CONFIG = EdgeConfig.model_validate(
 def test_the_dockerfile_has_the_python_and_the_libraries_of_the_training() -> None:
     text = dockerfile(FACTS)
     assert "FROM mirror.gcr.io/library/python:3.11-slim\n" in text
-    assert "pip install --no-deps -r requirements.txt" in text
+    assert "pip install -r requirements.txt" in text
     assert "USER 1000" in text
     assert "apt-get" not in text
     assert "libgomp1" in dockerfile(replace(FACTS, requirements="lightgbm==4.6.0\n"))
