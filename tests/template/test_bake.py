@@ -57,6 +57,7 @@ MODEL = {
 }
 OF_EXAMPLE = {
     "hello-world": {"data/.gitkeep"},
+    "tabular": {"data/.gitignore", "models/{model}/prepare.py", "models/{model}/tune.yaml"},
     "digits": {"data/.gitignore", "models/{model}/prepare.py", "models/{model}/tune.yaml"},
     "fashion-mnist": {
         "data/.gitignore",
@@ -176,8 +177,9 @@ def test_the_model_may_have_a_name_of_its_own(bake: Bake, example: str) -> None:
     texts = {name: (baked / name).read_text(encoding="utf-8") for name in files_of(baked)}
     assert not [name for name, text in texts.items() if f"models/{example}" in text]
     if example != "hello-world":
-        assert "/churn-2.npz\n" in texts["data/.gitignore"]
-        assert "../../data/churn-2.npz" in texts["models/churn-2/dvc.yaml"]
+        ending = "csv" if example == "tabular" else "npz"
+        assert f"/churn-2.{ending}\n" in texts["data/.gitignore"]
+        assert f"../../data/churn-2.{ending}" in texts["models/churn-2/dvc.yaml"]
 
 
 def test_no_mark_of_the_template_is_left(combination: Baked) -> None:

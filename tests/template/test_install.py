@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from hooks import source
-from tests.needs import ENVIRONMENT, UV
+from tests.needs import ENVIRONMENT, UV, index
 from tests.published import publish
 from tests.repositories import BIN, clean_environment
 
@@ -122,17 +121,13 @@ def test_what_cookiecutter_prints_works_in_a_fresh_environment(made: Made, tmp_p
     assert steps[:4] == [
         *("cd mine", "python -m venv .venv", "source .venv/bin/activate", "pip install -r requirements.txt")
     ]
-    # uv keeps what comes from another index apart: it is told the one that this environment was made from.
-    index = ENVIRONMENT.get("UV_DEFAULT_INDEX") or ENVIRONMENT.get("PIP_INDEX_URL")
-    if not index:
-        pip = [sys.executable, "-m", "pip", "config", "get", "global.index-url"]
-        index = subprocess.run(pip, env=ENVIRONMENT, check=False, capture_output=True, text=True).stdout.strip()
     address, commit = GH.removeprefix("git+").rstrip("@"), made.requirement.rpartition("@")[2]
     asked = [*UV, "cache", "dir"]
     cache = subprocess.run(asked, env=ENVIRONMENT, check=True, capture_output=True, text=True).stdout.strip()
     environment = made.environment | {"UV_CACHE_DIR": cache, "UV_OFFLINE": "1", "UV_LINK_MODE": "hardlink"}
-    if index:
-        environment["UV_DEFAULT_INDEX"] = index
+    # uv keeps what comes from another index apart: it is told the one that this environment was made from.
+    if index():
+        environment["UV_DEFAULT_INDEX"] = index()
     install = f"""
         git clone --quiet {address} {tmp_path}/clone
         git -C {tmp_path}/clone checkout --quiet {commit}
