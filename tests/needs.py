@@ -26,11 +26,14 @@ FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
 # An image with nothing but Python, which no registry is asked for: scripts/docker-image makes it.
 DOCKER_IMAGE = "vertex-edge-tests/python:latest"
 
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
 # uv, as a command: on the PATH, or in this environment.
 _UV_HERE = Path(sys.executable).with_name("uv")
 # It keeps what it installed below the home that the tests were started with, which some of them change.
 ENVIRONMENT = dict(os.environ)
 UV = [str(_UV_HERE)] if _UV_HERE.exists() else ["uv"]
+
 # Libraries of models that are too large for `[dev]` (500 MB): uv puts them into a folder, once for each machine and
 # list, and without what they require of what is installed here. PyTorch's own wheel, of 3 GB with its CUDA, is not
 # among them; EDGE_TESTS_LIBRARIES names a folder (`pip install --target`) that holds whatever else is to be tried.
@@ -60,9 +63,6 @@ def environment() -> dict[str, str]:
     """Return the environment for uv: with the index, and the system's certificates."""
     more = {"UV_DEFAULT_INDEX": index()} if index() else {}
     return {**ENVIRONMENT, **more, "UV_NATIVE_TLS": "true", "UV_SYSTEM_CERTS": "true"}
-
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
 def _no_chromium() -> str | None:
