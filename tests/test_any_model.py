@@ -148,3 +148,31 @@ def test_changed_replicas_are_changed_in_place_and_a_changed_machine_is_another_
         assert "serves already" in tabular.run("invoke", "model.deploy").stderr
     finally:
         change(tabular, "max_replica_count: 3", "max_replica_count: 1")
+
+
+def test_the_model_is_watched_against_its_own_training(tabular: Repository) -> None:
+    folder = tabular.root / "models" / "tabular" / "model"
+    baseline = json.loads((folder / "baseline.json").read_text())
+    assert {*LIKELY, "prediction.prediction", "prediction.probabilities.yes"} <= baseline["columns"].keys()
+    assert "Leeds" in baseline["columns"]["city"]["categories"]
+    tabular.run("invoke", "model.monitor", "--on")
+    rows = pd.read_csv(tabular.root / "data" / "tabular.csv").sample(600, random_state=1)
+    rows = json.loads(rows[list(LIKELY)].to_json(orient="records"))
+    ask(tabular, *rows[:300])
+    calm = eventually_watched(tabular, 300)
+    assert (calm["changed"], calm["against"]) == ([], "its training")
+    ask(tabular, *({**row, "monthly_fee": (row["monthly_fee"] or 0) + 15} for row in rows[300:]))
+    alarm = eventually_watched(tabular, 600)
+    assert "monthly_fee" in alarm["changed"]
+    assert "age" not in alarm["changed"]
+
+
+def eventually_watched(repository: Repository, requests: int) -> dict[str, Any]:
+    """What was asked is there to read after a second."""
+    for _ in range(20):
+        done = repository.run("invoke", "model.monitor", "--json", check=False)
+        found: dict[str, Any] = json.loads(done.stdout or "{}")
+        if found.get("requests") == requests:
+            assert done.returncode == (1 if found["changed"] else 0)
+            return found
+    raise AssertionError(done.stdout + done.stderr)

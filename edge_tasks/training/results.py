@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, SupportsFloat
 
+from edge_tasks.domain.baseline import FILE_NAME as BASELINE_FILE
 from edge_tasks.domain.signature import FILE_NAME as SIGNATURE_FILE
 from edge_tasks.domain.signature import TABLE, Signature
 from edge_tasks.errors import TrainingError
@@ -34,12 +35,13 @@ def save_results(
     model. Its first rows are kept as an example, and become test_payload.json when the model has none. `method` is what
     of the model answers: `predict`, `predict_proba`, `decision_function`, `transform`.
 
-    Writes `model/` (the artifact, signature.json, requirements.txt, and the code that it needs), `metrics.json`,
-    `environment.json`, and each of `plots` (file name to rows, all with the same keys) as CSV under `plots/`, for
-    `dvc plots`. Raises TrainingError for metrics that are not finite numbers, which would break the comparison of runs
-    later, and for inputs that the model does not answer.
+    Writes `model/` (the artifact, signature.json, baseline.json, requirements.txt, and the code that it needs),
+    `metrics.json`, `environment.json`, and each of `plots` (file name to rows, all with the same keys) as CSV under
+    `plots/`, for `dvc plots`. Raises TrainingError for metrics that are not finite numbers, which would break the
+    comparison of runs later, and for inputs that the model does not answer.
     """
     from edge_tasks.training.artifact import write_artifact
+    from edge_tasks.training.baseline import baseline_of
     from edge_tasks.training.describe import describe
     from edge_tasks.training.environment import write_environment
 
@@ -55,6 +57,9 @@ def save_results(
     form = write_artifact(model, artifact, None if inputs is None else inputs[:2])
     if signature is not None:
         (artifact / SIGNATURE_FILE).write_text(signature.to_json(), encoding="utf-8")
+        baseline = baseline_of(model, inputs, signature)
+        if baseline is not None:
+            (artifact / BASELINE_FILE).write_text(baseline.to_json(), encoding="utf-8")
         payload = json.dumps({"instances": instances}, indent=2, ensure_ascii=False)
         (output / PAYLOAD_FILE).write_text(payload + "\n", encoding="utf-8")
     libraries = write_environment(artifact, form, model, bool(signature and signature.form == TABLE))
