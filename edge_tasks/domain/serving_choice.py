@@ -205,8 +205,10 @@ def _pins(text: str) -> list[str]:
 
 
 def _shown(value: Any) -> str:
+    if not value:
+        return "none"
     if isinstance(value, Mapping):
         return json.dumps(dict(value), sort_keys=True)
     if isinstance(value, Iterable) and not isinstance(value, str):
         return json.dumps(list(value))
-    return str(value) if value else "none"
+    return str(value)
