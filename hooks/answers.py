@@ -20,6 +20,8 @@ import click
 from jinja2 import Environment
 from jinja2.ext import Extension
 
+from hooks import source
+
 NAME = re.compile(r"[a-z][a-z0-9-]{0,48}[a-z0-9]")
 PROJECT_ID = re.compile(r"[a-z][a-z0-9-]{4,28}[a-z0-9]")
 IP_ADDRESS = re.compile(r"[0-9]+(\.[0-9]+){3}")
@@ -153,8 +155,9 @@ def checked(answer: str, question: str) -> str:
 
 
 class Answers(Extension):
-    """Gives Jinja the filter `checked`."""
+    """Gives Jinja the filter `checked`, and `requirement`, which pip installs this project by."""
 
     def __init__(self, environment: Environment) -> None:
         super().__init__(environment)
         environment.filters["checked"] = checked
+        environment.filters["requirement"] = source.requirement

@@ -66,7 +66,7 @@ def update(root: Path, progress: Progress, to: str | None = None, base: str | No
         raise UpdateError(
             f"the repository has version {recorded['template_version']} of the template, newer than the installed "
             f"vertex-edge {__version__}",
-            "pip install --upgrade vertex-edge",
+            "git pull, then pip install -r requirements.txt",
         )
     if git.run(root, "status", "--porcelain", "--untracked-files=no", doing="look for changes").strip():
         raise UpdateError("there are changes that are not committed", "git commit or git stash, then try again")

@@ -314,7 +314,7 @@ def test_an_older_package_does_not_take_a_newer_template_back(generated: Generat
     status, said = generated.update()
     assert status == 1
     assert "has version 9.1.0 of the template, newer than the installed" in said
-    assert "pip install --upgrade vertex-edge" in said
+    assert "git pull, then pip install -r requirements.txt" in said
 
 
 @pytest.mark.parametrize("version", ["null", '"new"', "[]"])
