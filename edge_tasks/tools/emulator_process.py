@@ -54,7 +54,7 @@ def running(root: Path) -> Servers | None:
     try:
         card = json.loads((data_directory(root) / "servers.json").read_text(encoding="utf-8"))
         servers = Servers(
-            int(card["pid"]), str(card["vertex_url"]), str(card["storage_url"]), str(card["grpc_address"])
+            int(card["pid"]), str(card["vertex_url"]), str(card["storage_url"]), str(card.get("grpc_address", ""))
         )
         started = float(card["started"])
         # A copy of a repository has a copy of its card; the servers are the original's.
