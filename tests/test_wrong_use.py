@@ -296,3 +296,19 @@ def test_a_repository_in_a_folder_with_an_odd_name_works_and_can_be_moved(
     moved.run("invoke", "model.deploy")
     assert json.loads(moved.run("./test_endpoint.sh").stdout)["predictions"]
     moved.run("invoke", "local.stop")
+
+
+@pytest.mark.parametrize(
+    ("words", "note"),
+    [
+        (("model.undeploy", "--wait", "5"), "--wait is called --lock-timeout now; the old name goes with 0.2"),
+        (("model.deploy", "--no-wait", "--dry-run"), "--no-wait is called --async now; the old name goes with 0.2"),
+    ],
+)
+def test_the_old_name_of_a_flag_is_understood_and_says_the_new_one(
+    hello_world: Repository, words: tuple[str, ...], note: str
+) -> None:
+    hello_world.run("invoke", "init")
+    said = hello_world.run("invoke", *words, check=False).stderr
+    assert f"note: {note}\n" in said
+    assert "note:" not in hello_world.run("invoke", "model.undeploy", "--lock-timeout", "5").stderr
