@@ -57,7 +57,7 @@ def deploy(release: Release, traffic: int = 100) -> Outcome:
     facts = serving.of_trained(release.cloud, release.config, release.folder, trained)
     chosen = choose(release.config, name, facts)
     preflight.check(release.config, trained, chosen)
-    if release.options.checks:
+    if release.options.checks and preflight.is_artifact(release.folder, trained):
         found = artifact.complaints(name, release.folder / ARTIFACT_FOLDER, facts, chosen)
         refuse(found, f"the deployment of `{name}`", "--no-checks")
     preflight.check_region(release.cloud, f"models.{name}.serving_machine_type", release.settings.serving_machine_type)
