@@ -226,7 +226,11 @@ def test_a_model_trained_with_another_library_than_the_serving_image_holds(hello
     hello_world.run("invoke", "init")
     hello_world.run("python", "models/hello-world/train.py", "with", "is_vertex=False")
     edge_yaml = hello_world.root / "edge.yaml"
-    edge_yaml.write_text(edge_yaml.read_text().replace("sklearn-cpu.1-6", "sklearn-cpu.1-5"))
+    text = edge_yaml.read_text().replace("sklearn-cpu.1-6", "sklearn-cpu.1-5")
+    edge_yaml.write_text(text)
+    told = hello_world.run("invoke", "model.deploy", "--dry-run").stderr
+    assert "serve it by the predictor" in told
+    edge_yaml.write_text(text.replace("    serving_machine_type", "    serving: prebuilt\n    serving_machine_type"))
     problem, hint = hello_world.fails("invoke", "model.deploy")
     assert problem.startswith("`hello-world` was trained with scikit-learn 1.6.1, but its serving image holds 1.5")
     assert hint.startswith("pip install 'scikit-learn==1.5.*'")

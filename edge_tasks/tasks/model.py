@@ -282,7 +282,7 @@ def image(_context: Any, name: str | None = None, output: str | None = None) -> 
     here = repository()
     name, _ = here.config.model(name)
     folder = model_folder(here.root, name)
-    facts = serving.of_trained(here.cloud, folder, load_trained_model(folder, name))
+    facts = serving.of_trained(here.cloud, here.config, folder, load_trained_model(folder, name))
     if output is None:
         print_result(dockerfile(facts).rstrip())
         return
