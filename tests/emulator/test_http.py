@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import http.client
 import pickle
 import socket
 from typing import Any
 
+import psutil
 import pytest
 
 from edge_tasks.emulator.http.server import bind
@@ -141,13 +143,13 @@ def test_the_metadata_server_gives_jobs_credentials_and_the_project_in_use(emula
 
 
 def test_it_listens_on_this_machine_only(emulator: Emulator) -> None:
-    addresses = {
-        # gRPC listens on the same address by a socket of IPv6.
-        connection.laddr.ip.removeprefix("::ffff:")
-        for process in emulator.tree()
-        for connection in process.net_connections()
-        if connection.status == "LISTEN"
-    }
+    addresses = set()
+    for process in emulator.tree():
+        # One that looks for Docker may end meanwhile.
+        with contextlib.suppress(psutil.NoSuchProcess):
+            listening = [found.laddr.ip for found in process.net_connections() if found.status == "LISTEN"]
+            # gRPC listens on the same address by a socket of IPv6.
+            addresses |= {address.removeprefix("::ffff:") for address in listening}
     assert addresses == {"127.0.0.1"}
 
 
