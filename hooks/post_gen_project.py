@@ -16,6 +16,9 @@ from pathlib import Path
 # JSON escapes every quote inside a string, so three in a row never occur in it.
 ANSWERS: dict[str, str] = json.loads(r"""<< cookiecutter | jsonify >>""")
 
+REQUIREMENT: str = json.loads(r""" << cookiecutter | requirement | jsonify >> """)
+OF_THIS_MACHINE = "<< cookiecutter | requirement is of_this_machine >>" == "True"
+
 # The files of each choice of the question `ci`.
 CI_FILES = {
     "circleci": [".circleci/config.yml"],
@@ -118,7 +121,7 @@ def main() -> None:
 The repository is ready. Next:
 
     cd {ANSWERS["project_slug"]}
-    python -m venv .venv
+    python3 -m venv .venv
     source .venv/bin/activate
     pip install -r requirements.txt
     invoke init
@@ -128,6 +131,12 @@ The repository is ready. Next:
 
 README.md tells what each step does."""
     )
+    if OF_THIS_MACHINE:
+        print(
+            f"""
+requirements.txt installs vertex:edge from here, {REQUIREMENT.partition(" @ ")[2]}:
+a team-mate or a CI cannot. For them, name a git address there, as README.md says under "A new team-mate"."""
+        )
 
 
 if __name__ == "__main__":

@@ -55,11 +55,25 @@ def _no_gcloud() -> str | None:
     return None if shutil.which("gcloud") else "gcloud is not installed: https://cloud.google.com/sdk/docs/install"
 
 
+@functools.cache
+def _no_index() -> str | None:
+    if shutil.which("uv") is None:
+        return "uv is not installed: https://docs.astral.sh/uv"
+    # An environment is made of packages that uv has kept, or gets from an index.
+    command = ["uv", "pip", "install", "--dry-run", "--target", "/tmp/none", "hatchling>=1.27"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    except subprocess.TimeoutExpired:
+        return "the index of packages does not answer within 60 s"
+    return None if done.returncode == 0 else f"uv finds no packages: {(done.stderr.strip().splitlines() or ['?'])[-1]}"
+
+
 MISSING: dict[str, Callable[[], str | None]] = {
     "chromium": _no_chromium,
     "docker": _no_docker,
     "fashion-mnist": _no_fashion_mnist,
     "gcloud": _no_gcloud,
+    "index": _no_index,
 }
 
 

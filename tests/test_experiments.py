@@ -66,7 +66,7 @@ def test_what_is_no_record_is_refused(text: str) -> None:
 def test_a_record_of_a_newer_version_says_what_to_do() -> None:
     with pytest.raises(EdgeError, match="format 99") as refused:
         parse_record('{"format_version": 99}')
-    assert refused.value.hint == "pip install --upgrade vertex-edge"
+    assert refused.value.hint == "git pull, then pip install -r requirements.txt"
 
 
 def test_a_run_of_which_nothing_is_heard_died() -> None:

@@ -65,7 +65,7 @@ class TestState:
         with pytest.raises(StateError) as caught:
             parse_state("format_version: 2\n")
         assert "has format 2" in caught.value.problem
-        assert caught.value.hint == "pip install --upgrade vertex-edge"
+        assert caught.value.hint == "git pull, then pip install -r requirements.txt"
 
     @given(st.text(max_size=200))
     def test_garbage_is_a_state_error(self, text: str) -> None:

@@ -47,7 +47,7 @@ class Baseline:
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise EdgeError(f"it is not a baseline: {error}") from None
         if version != FORMAT_VERSION:
-            hint = "pip install --upgrade vertex-edge"
+            hint = "git pull, then pip install -r requirements.txt"
             raise EdgeError(f"it has format {version}, this version of vertex-edge knows {FORMAT_VERSION}", hint)
         return found
 

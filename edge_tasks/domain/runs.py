@@ -139,7 +139,7 @@ def parse_record(text: str | bytes) -> RunRecord:
     if not isinstance(version, int) or version > FORMAT_VERSION:
         raise EdgeError(
             f"it has format {version}, this version of vertex-edge knows up to {FORMAT_VERSION}",
-            "pip install --upgrade vertex-edge",
+            "git pull, then pip install -r requirements.txt",
         )
     return _validated(RunRecord, text)
 

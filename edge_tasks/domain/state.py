@@ -203,7 +203,7 @@ def parse_state(text: str) -> EdgeState:
     if not isinstance(version, int) or version > FORMAT_VERSION:
         raise StateError(
             f"the shared state has format {version}, this version of vertex-edge knows up to {FORMAT_VERSION}",
-            "pip install --upgrade vertex-edge",
+            "git pull, then pip install -r requirements.txt",
         )
     try:
         return EdgeState.model_validate(document)

@@ -63,7 +63,7 @@ def load_trained_model(folder: Path, model_name: str) -> TrainedModel:
     if version != FORMAT_VERSION:
         raise TrainingError(
             f"`models/{model_name}/{FILE_NAME}` has format {version}, this vertex-edge knows {FORMAT_VERSION}",
-            "pip install --upgrade vertex-edge",
+            "git pull, then pip install -r requirements.txt",
         )
     try:
         return TrainedModel.model_validate(document)

@@ -17,7 +17,7 @@ from edge_tasks.cloud.state_store import StateStore
 from edge_tasks.domain.config import EdgeConfig
 from edge_tasks.domain.progress import Progress
 from edge_tasks.repo import edge_yaml, layout
-from edge_tasks.setup import google_cloud
+from edge_tasks.setup import google_cloud, template
 from edge_tasks.setup.checks import Check, Finding, Repair
 from edge_tasks.tools import dvc
 
@@ -52,6 +52,7 @@ def plan(root: Path, config: EdgeConfig, settings: Mapping[str, str]) -> Plan:
     `config` is edge.yaml as it will be with `settings` (by dotted key). Raises EdgeError at the first thing that is
     broken and cannot be repaired from here.
     """
+    template.check_finished(root)
     facts: list[str] = []
     repairs: list[Repair] = []
     for check in _checks(root, config, settings):

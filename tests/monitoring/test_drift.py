@@ -138,4 +138,4 @@ def test_what_is_not_a_baseline_is_refused(text: str) -> None:
 def test_a_baseline_of_a_newer_version_says_what_to_do() -> None:
     with pytest.raises(EdgeError, match="format 9") as refused:
         Baseline.from_json('{"format_version": 9, "rows": 1, "columns": {}}')
-    assert refused.value.hint == "pip install --upgrade vertex-edge"
+    assert refused.value.hint == "git pull, then pip install -r requirements.txt"

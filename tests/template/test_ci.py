@@ -127,7 +127,9 @@ JOBS = {"circleci": circleci_jobs, "github": github_jobs}
 def repositories(bake_into: Bake, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A repository for each CI. For reading only."""
     folder = tmp_path_factory.mktemp("ci")
-    return {ci: bake_into(folder, project_slug=ci, ci=ci, example="hello-world") for ci in JOBS}
+    # By name alone, so that pip finds the one that is here. tests/test_fresh_environment.py installs as CI does.
+    answers = {"example": "hello-world", "_requirement": "vertex-edge[local]"}
+    return {ci: bake_into(folder, project_slug=ci, ci=ci, **answers) for ci in JOBS}
 
 
 # --- the files ----------------------------------------------------------------------------------------------------
