@@ -89,7 +89,7 @@ def _checks(root: Path, config: EdgeConfig, settings: Mapping[str, str]) -> list
     return [
         *place,
         Check("edge.yaml", lambda: _settings(root, config, settings)),
-        Check("DVC", lambda: check_dvc(root, config)),
+        Check("DVC", lambda: check_dvc(root, config, settings.get("target"))),
         Check("state", lambda: _state(reach())),
     ]
 
@@ -119,27 +119,43 @@ def _settings(root: Path, config: EdgeConfig, settings: Mapping[str, str]) -> Fi
     return Finding(fact, (Repair(f"write into edge.yaml: {values}", lambda: edge_yaml.set_values(root, settings)),))
 
 
-def check_dvc(root: Path, config: EdgeConfig) -> Finding:
-    """Look at DVC's own settings: is it initialised, where is its remote."""
+def check_dvc(root: Path, config: EdgeConfig, written: str | None = None) -> Finding:
+    """Look at DVC's own settings: is it initialised, where is its remote.
+
+    The committed remote is that of the target in edge.yaml, or `written`, the target that edge.yaml will have: so DVC
+    works in a clone before anything else was typed. EDGE_TARGET leads DVC elsewhere on this machine only.
+    """
     repairs = []
     if not (root / ".dvc").is_dir():
         arguments = ["init", "--quiet"] if (root / ".git").exists() else ["init", "--quiet", "--no-scm"]
         repairs.append(_dvc_repair(root, "initialise DVC", *arguments))
-    url = layout.dvc_remote(config)
-    if dvc.remote_url(root / ".dvc" / "config", REMOTE) != url:
-        repairs.append(_dvc_repair(root, f"set DVC's remote to {url}", "remote", "add", "-f", "-d", REMOTE, url))
+    bucket = layout.dvc_remote(config)
+    local = (written or edge_yaml.load_config(root, {}).target) == "local"
+    committed = dvc.remote_url(root / ".dvc" / "config", REMOTE)
+    # Earlier templates committed the bucket's address for both targets, which is as good.
+    if committed != bucket and not (local and committed == _as_dvc_writes(layout.LOCAL_DVC_STORE)):
+        place = layout.LOCAL_DVC_STORE if local else bucket
+        committed = _as_dvc_writes(place) if local else bucket
+        repairs.append(_dvc_repair(root, f"set DVC's remote to {place}", "remote", "add", "-f", "-d", REMOTE, place))
     override = dvc_remote_override(config)
-    # DVC writes a relative path as seen from its own folder. An absolute one would not survive a move of the
-    # repository, and DVC fails to write one with letters beyond ASCII.
-    if dvc.remote_url(root / ".dvc" / "config.local", REMOTE) != (f"../{override}" if override else None):
-        if override is None:
-            arguments = ["config", "--local", "--unset", f"remote.{REMOTE}.url"]
-            repairs.append(_dvc_repair(root, "lead DVC to the bucket, no longer to this machine", *arguments))
-        else:
-            arguments = ["remote", "add", "--local", "--force", REMOTE, override]
-            repairs.append(_dvc_repair(root, f"let DVC keep data on this machine, in {override}", *arguments))
-    where = f", on this machine in {override}" if override else ""
-    return Finding(f"remote {url}{where}", tuple(repairs))
+    wanted = _as_dvc_writes(override) if override else bucket
+    here = dvc.remote_url(root / ".dvc" / "config.local", REMOTE)
+    if wanted == committed and here is not None:
+        text = "let DVC keep data where the repository says, no longer elsewhere on this machine"
+        repairs.append(_dvc_repair(root, text, "config", "--local", "--unset", f"remote.{REMOTE}.url"))
+    elif wanted not in (committed, here):
+        where = f"on this machine, in {override}" if override else f"in {bucket}"
+        arguments = ["remote", "add", "--local", "--force", REMOTE, override or bucket]
+        repairs.append(_dvc_repair(root, f"let DVC keep data {where}", *arguments))
+    return Finding(f"remote {override or bucket}", tuple(repairs))
+
+
+def _as_dvc_writes(folder: str) -> str:
+    """Return `folder`, relative to the root, as DVC writes it: as seen from its own folder.
+
+    An absolute one would not survive a move of the repository, and DVC fails to write one with letters beyond ASCII.
+    """
+    return f"../{folder}"
 
 
 def _dvc_repair(root: Path, text: str, *arguments: str) -> Repair:
