@@ -24,6 +24,8 @@ from jinja2 import Environment, pass_context
 from jinja2.ext import Extension
 from jinja2.runtime import Context
 
+from hooks import source
+
 NAME = re.compile(r"[a-z][a-z0-9-]{0,48}[a-z0-9]")
 PROJECT_ID = re.compile(r"[a-z][a-z0-9-]{4,28}[a-z0-9]")
 IP_ADDRESS = re.compile(r"[0-9]+(\.[0-9]+){3}")
@@ -48,7 +50,7 @@ REGIONS = (
     *("us-south1", "us-west1", "us-west2", "us-west3", "us-west4"),
 )
 
-CHOICES = {"example": ("hello-world", "digits", "fashion-mnist"), "ci": ("circleci", "github", "none")}
+CHOICES = {"example": ("hello-world", "tabular", "digits", "fashion-mnist"), "ci": ("circleci", "github", "none")}
 
 
 class Problem(NamedTuple):
@@ -193,8 +195,9 @@ def _can_ask() -> bool:
 
 
 class Answers(Extension):
-    """Gives Jinja the filter `checked`."""
+    """Gives Jinja the filter `checked`, and `requirement`, which pip installs this project by."""
 
     def __init__(self, environment: Environment) -> None:
         super().__init__(environment)
         environment.filters["checked"] = checked
+        environment.filters["requirement"] = source.requirement

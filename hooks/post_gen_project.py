@@ -16,8 +16,9 @@ from pathlib import Path
 # JSON escapes every quote inside a string, so three in a row never occur in it.
 ANSWERS: dict[str, str] = json.loads(r"""<< cookiecutter | jsonify >>""")
 
-REQUIREMENT: str = json.loads(r""" << cookiecutter | requirement | jsonify >> """)
-OF_THIS_MACHINE = "<< cookiecutter | requirement is of_this_machine >>" == "True"
+REQUIREMENT: str = json.loads(
+    r""" << cookiecutter._template_version | requirement(cookiecutter._repo_dir) | jsonify >> """
+)
 
 # The files of each choice of the question `ci`.
 CI_FILES = {
@@ -131,7 +132,7 @@ The repository is ready. Next:
 
 README.md tells what each step does."""
     )
-    if OF_THIS_MACHINE:
+    if " @ file:" in REQUIREMENT:
         print(
             f"""
 requirements.txt installs vertex:edge from here, {REQUIREMENT.partition(" @ ")[2]}:

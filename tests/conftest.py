@@ -45,7 +45,7 @@ def baked(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("baked")
     return {
         example: bake(folder / example, project_name="My project", example=example)
-        for example in ("hello-world", "digits", "fashion-mnist")
+        for example in ("hello-world", "tabular", "digits", "fashion-mnist")
     }
 
 

@@ -6,10 +6,15 @@ pipeline that has everything must not pass because something was lost.
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import hashlib
+import importlib.metadata
 import os
 import shutil
 import subprocess
+import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,6 +27,42 @@ FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
 DOCKER_IMAGE = "vertex-edge-tests/python:latest"
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+# uv, as a command: on the PATH, or in this environment.
+_UV_HERE = Path(sys.executable).with_name("uv")
+# It keeps what it installed below the home that the tests were started with, which some of them change.
+ENVIRONMENT = dict(os.environ)
+UV = [str(_UV_HERE)] if _UV_HERE.exists() else ["uv"]
+
+# Libraries of models that are too large for `[dev]` (500 MB): uv puts them into a folder, once for each machine and
+# list, and without what they require of what is installed here. PyTorch's own wheel, of 3 GB with its CUDA, is not
+# among them; EDGE_TESTS_LIBRARIES names a folder (`pip install --target`) that holds whatever else is to be tried.
+MODEL_LIBRARIES = (
+    *(
+        "xgboost-cpu==3.2.0",
+        "lightgbm==4.7.0",
+        "narwhals==2.29.0",
+        "catboost==1.2.10",
+        "graphviz==0.21",
+        "statsmodels==0.15.0",
+        "patsy==1.0.3",
+    ),
+    *("onnx==1.23.2", "onnxruntime==1.32.0", "skl2onnx==1.20.0", "flatbuffers==25.12.19", "ml-dtypes==0.6.0"),
+)
+
+
+@functools.cache
+def index() -> str:
+    """Return the package index that pip is told to use here, which uv is not; empty when it is the usual one."""
+    pip = [sys.executable, "-m", "pip", "config", "get", "global.index-url"]
+    found = ENVIRONMENT.get("UV_DEFAULT_INDEX") or ENVIRONMENT.get("PIP_INDEX_URL")
+    return found or subprocess.run(pip, env=ENVIRONMENT, check=False, capture_output=True, text=True).stdout.strip()
+
+
+def environment() -> dict[str, str]:
+    """Return the environment for uv: with the index, and the system's certificates."""
+    more = {"UV_DEFAULT_INDEX": index()} if index() else {}
+    return {**ENVIRONMENT, **more, "UV_NATIVE_TLS": "true", "UV_SYSTEM_CERTS": "true"}
 
 
 def _no_chromium() -> str | None:
@@ -55,17 +96,37 @@ def _no_gcloud() -> str | None:
     return None if shutil.which("gcloud") else "gcloud is not installed: https://cloud.google.com/sdk/docs/install"
 
 
+def _no_uv_cache() -> str | None:
+    installer = (importlib.metadata.distribution("vertex-edge").read_text("INSTALLER") or "").strip()
+    if shutil.which(UV[0]) is None or installer != "uv":
+        return "this environment was not made by uv, whose cache can make another one: make test"
+    return None
+
+
 @functools.cache
-def _no_index() -> str | None:
-    if shutil.which("uv") is None:
-        return "uv is not installed: https://docs.astral.sh/uv"
-    # An environment is made of packages that uv has kept, or gets from an index.
-    command = ["uv", "pip", "install", "--dry-run", "--target", "/tmp/none", "hatchling>=1.27"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    except subprocess.TimeoutExpired:
-        return "the index of packages does not answer within 60 s"
-    return None if done.returncode == 0 else f"uv finds no packages: {(done.stderr.strip().splitlines() or ['?'])[-1]}"
+def model_libraries() -> Path | None:
+    """Return the folder with MODEL_LIBRARIES, made unless it is there; None when they cannot be had."""
+    if given := os.environ.get("EDGE_TESTS_LIBRARIES"):
+        return Path(given)
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    name = hashlib.sha256("\n".join((version, *MODEL_LIBRARIES)).encode()).hexdigest()[:16]
+    cache = Path(ENVIRONMENT.get("XDG_CACHE_HOME") or Path(ENVIRONMENT.get("HOME") or "/") / ".cache")
+    folder = cache / "vertex-edge-tests" / name
+    if not folder.is_dir() and shutil.which(UV[0]):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        new = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".new-"))
+        command = [*UV, "pip", "install", "--quiet", "--python", sys.executable, "--no-deps", "--target", str(new)]
+        done = subprocess.run([*command, *MODEL_LIBRARIES], env=environment(), capture_output=True, check=False)
+        # Another process of the tests may have been quicker.
+        with contextlib.suppress(OSError):
+            if done.returncode == 0:
+                new.rename(folder)
+        shutil.rmtree(new, ignore_errors=True)
+    return folder if folder.is_dir() else None
+
+
+def _no_model_libraries() -> str | None:
+    return None if model_libraries() else "the libraries cannot be had: they take `uv` and, once, a network"
 
 
 MISSING: dict[str, Callable[[], str | None]] = {
@@ -73,7 +134,8 @@ MISSING: dict[str, Callable[[], str | None]] = {
     "docker": _no_docker,
     "fashion-mnist": _no_fashion_mnist,
     "gcloud": _no_gcloud,
-    "index": _no_index,
+    "uv-cache": _no_uv_cache,
+    "model-libraries": _no_model_libraries,
 }
 
 

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -94,6 +95,25 @@ def copy(baked: Path, folder: Path) -> Repository:
     root = folder / "dépôt de Zoé"  # a path as people have them: with spaces, and not only of ASCII
     shutil.copytree(baked, root, symlinks=True)
     return Repository(root, clean_environment(home))
+
+
+def pip_beside(folder: Path) -> Path:
+    """Make a `pip` in `folder` that takes this package for what requirements name by an address; return the folder.
+
+    It is installed here, and pip would build it, for which it needs the network, and install it over this checkout.
+    """
+    script = """#!/bin/sh
+        set -e
+        copy="$(mktemp -d)"
+        find . -name 'requirements*.txt' -not -path './.*' -exec cp --parents {} "$copy" ';'
+        sed -i '/^vertex-edge/s/ @ .*//' "$copy"/requirements*.txt
+        cd "$copy"
+        exec "BIN/pip" "$@"
+    """
+    folder.mkdir(parents=True)
+    (folder / "pip").write_text(textwrap.dedent(script).replace("BIN", str(BIN)))
+    (folder / "pip").chmod(0o755)
+    return folder
 
 
 @contextmanager

@@ -17,7 +17,7 @@ import pytest
 
 import edge_tasks
 from edge_tasks.tasks import namespace
-from tests.repositories import ROOT, clean_environment
+from tests.repositories import ROOT, clean_environment, pip_beside
 
 DOCS = sorted((ROOT / "docs").glob("*.md"))
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *DOCS]
@@ -148,7 +148,10 @@ def tutorial(tmp_path_factory: pytest.TempPathFactory) -> str:
     (folder / "home").mkdir()
     (folder / "vertex-edge").symlink_to(ROOT)
     typed = [block.commands for block in blocks(read(ROOT / "docs/tutorial.md")) if block.not_run is None]
-    environment = clean_environment(folder / "home") | {
+    environment = clean_environment(folder / "home")
+    environment |= {
+        "PATH": f"{pip_beside(folder / 'bin')}:{environment['PATH']}",
+        "PIP_NO_INDEX": "1",  # all that the requirements ask for is installed, which pip checks
         **{f"GIT_{who}_NAME": "Ada" for who in ("AUTHOR", "COMMITTER")},
         **{f"GIT_{who}_EMAIL": "ada@example.org" for who in ("AUTHOR", "COMMITTER")},
     }

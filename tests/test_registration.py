@@ -21,6 +21,7 @@ import pytest
 from edge_tasks.cloud.client import Cloud, connect
 from edge_tasks.domain.config import EdgeConfig
 from edge_tasks.domain.progress import Silence
+from edge_tasks.domain.serving_choice import ContainerSpec
 from edge_tasks.errors import CloudError
 from edge_tasks.releases.model_upload import ModelUpload, register
 from edge_tasks.repo.edge_yaml import load_config
@@ -118,7 +119,9 @@ class Command:
     config: EdgeConfig
 
     def register(self, run_id: str = "run-1") -> str:
-        wanted = ModelUpload("digits", run_id, "gs://my-bucket/artifact", {"edge-run": run_id}, "")
+        wanted = ModelUpload(
+            "digits", run_id, "gs://my-bucket/artifact", {"edge-run": run_id}, "", ContainerSpec("image")
+        )
         return register(self.cloud, self.config, wanted, Silence()).version
 
     def interrupted(self) -> None:

@@ -243,7 +243,9 @@ def test_a_dry_run_tells_the_plan_and_changes_nothing(team: Team) -> None:
     def planned(traffic: int = 100) -> list[str]:
         heard = Heard()
         deploy(replace(team.release(dry_run=True), progress=heard), traffic)
-        return heard.steps
+        first, *steps = heard.steps
+        assert first.startswith("would serve it by Google's prebuilt image (us-docker.pkg.dev/vertex-ai/prediction/")
+        return steps
 
     before = team.state
     assert planned() == [

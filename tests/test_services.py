@@ -198,7 +198,7 @@ class TestWrongUse:
     def test_several_models(self, baked: dict[str, Path], tmp_path: Path) -> None:
         several = copy(baked["fashion-mnist"], tmp_path)
         try:
-            several.run("invoke", "model.init", "second")
+            several.run("invoke", "model.init", "second", "--example", "hello-world")
             problem, hint = several.fails("invoke", "service.run")
         finally:
             several.run("invoke", "local.stop", check=False)

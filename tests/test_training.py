@@ -439,7 +439,10 @@ class TestWhatAJobGets:
         repository.run(*TRAIN, "strategy=prior")
         cloud, trained = cloud_of(repository), record(repository)
         version = cloud.models.get_model(name=trained["model"])
-        assert dict(version.labels) == trained["labels"]
+        # Beside those of the job a version's label tells what serves it.
+        labels = dict(version.labels)
+        assert labels.pop("edge-serving")
+        assert labels == trained["labels"]
         assert re.fullmatch(r"[0-9a-f]{16}", trained["labels"]["edge-parameters"])
         told = json.loads(version.version_description)
         assert told["parameters"]["strategy"] == "prior"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from edge_tasks.cloud.client import Cloud, sdk_errors
@@ -19,16 +19,56 @@ CANCEL_LIMIT = 30.0
 
 
 @dataclass(frozen=True)
+class Resources:
+    """On what a deployed model runs, and as whom."""
+
+    machine_type: str
+    accelerator_type: str = ""
+    accelerator_count: int = 0
+    service_account: str = ""
+    min_replica_count: int = 1
+    max_replica_count: int = 1
+
+    @classmethod
+    def wanted(cls, settings: ModelConfig) -> Resources:
+        """Return what edge.yaml says."""
+        accelerator = settings.serving_accelerator_type or ""
+        return cls(
+            machine_type=settings.serving_machine_type,
+            accelerator_type=accelerator,
+            accelerator_count=settings.serving_accelerator_count if accelerator else 0,
+            service_account=settings.serving_service_account or "",
+            min_replica_count=settings.min_replica_count,
+            max_replica_count=settings.max_replica_count,
+        )
+
+    def differences(self, wanted: Resources) -> dict[str, str]:
+        """Return what `wanted` has differently: a field, and both values in words."""
+        return {
+            field.name: f"{getattr(self, field.name) or 'none'} -> {getattr(wanted, field.name) or 'none'}"
+            for field in fields(self)
+            if getattr(self, field.name) != getattr(wanted, field.name)
+        }
+
+
+# Those that can be changed while a model is deployed.
+# https://cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations.endpoints/mutateDeployedModel
+CHANGED_IN_PLACE = frozenset({"min_replica_count", "max_replica_count"})
+
+
+@dataclass(frozen=True)
 class Endpoint:
     """An endpoint as it is now.
 
-    `deployed` is the versioned name of each model on it, by deployed model id; `traffic` the percentage of each id.
+    `deployed` is the versioned name of each model on it, by deployed model id; `traffic` the percentage of each id, and
+    `resources` on what each runs.
     """
 
     name: str
     display_name: str
     deployed: Mapping[str, str]
     traffic: Mapping[str, int]
+    resources: Mapping[str, Resources] = field(default_factory=dict)
 
 
 def create_endpoint(cloud: Cloud, display_name: str, labels: Mapping[str, str]) -> Endpoint:
@@ -159,6 +199,19 @@ def undeploy_model(
     )
 
 
+def set_replicas(cloud: Cloud, endpoint: str, deployed_model_id: str, settings: ModelConfig) -> None:
+    """Give a deployed model the number of replicas that edge.yaml says, while it serves."""
+    resources = {"min_replica_count": settings.min_replica_count, "max_replica_count": settings.max_replica_count}
+    request = {
+        "endpoint": endpoint,
+        "deployed_model": {"id": deployed_model_id, "dedicated_resources": resources},
+        "update_mask": {"paths": [f"dedicated_resources.{name}" for name in resources]},
+    }
+    with sdk_errors(f"change the replicas of {deployed_model_id} on {endpoint}"):
+        operation = cloud.endpoints.mutate_deployed_model(request=request)
+    wait(operation, f"the replicas of {deployed_model_id} to be changed", OPERATION_LIMIT)
+
+
 def set_traffic(cloud: Cloud, endpoint: str, traffic: Mapping[str, int]) -> None:
     """Give each deployed model id its percentage of the traffic; those that are not named get none."""
     with sdk_errors(f"change the traffic of {endpoint}"):
@@ -214,4 +267,19 @@ def _endpoint(message: Any) -> Endpoint:
             for deployed in message.deployed_models
         },
         traffic=dict(message.traffic_split),
+        resources={deployed.id: _resources(deployed) for deployed in message.deployed_models},
+    )
+
+
+def _resources(deployed: Any) -> Resources:
+    dedicated = deployed.dedicated_resources
+    machine = dedicated.machine_spec
+    has_accelerator = bool(machine.accelerator_type)
+    return Resources(
+        machine_type=machine.machine_type,
+        accelerator_type=machine.accelerator_type.name if has_accelerator else "",
+        accelerator_count=machine.accelerator_count if has_accelerator else 0,
+        service_account=deployed.service_account,
+        min_replica_count=dedicated.min_replica_count,
+        max_replica_count=dedicated.max_replica_count,
     )

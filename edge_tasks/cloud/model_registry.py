@@ -8,6 +8,7 @@ from typing import Any
 
 from edge_tasks.cloud.client import Cloud, sdk_errors
 from edge_tasks.cloud.operations import OPERATION_LIMIT, begun, take_away, wait
+from edge_tasks.domain.serving_choice import ContainerSpec
 from edge_tasks.errors import NotFoundError
 
 
@@ -19,6 +20,7 @@ class ModelVersion:
     version: str
     artifact_uri: str
     labels: Mapping[str, str]
+    container: ContainerSpec
 
     @property
     def versioned_name(self) -> str:
@@ -32,7 +34,7 @@ def start_upload(
     model_id: str,
     display_name: str,
     artifact_uri: str,
-    image: str,
+    container: ContainerSpec,
     labels: Mapping[str, str],
     description: str = "",
 ) -> str:
@@ -44,7 +46,7 @@ def start_upload(
     model = {
         "display_name": display_name,
         "artifact_uri": artifact_uri,
-        "container_spec": {"image_uri": image},
+        "container_spec": container.message(),
         "labels": dict(labels),
         "version_description": description,
     }
@@ -106,21 +108,34 @@ def get_model(cloud: Cloud, name: str) -> ModelVersion:
 
 def _version(message: Any) -> ModelVersion:
     name = message.name.partition("@")[0]
-    return ModelVersion(name, message.version_id, message.artifact_uri, dict(message.labels))
+    return ModelVersion(
+        name, message.version_id, message.artifact_uri, dict(message.labels), _container(message.container_spec)
+    )
 
 
-def find_version(cloud: Cloud, model_id: str, label: str, value: str) -> ModelVersion | None:
-    """Return the version of `model_id` that carries the label, or None when no version does."""
+def _container(spec: Any) -> ContainerSpec:
+    return ContainerSpec(
+        image=spec.image_uri,
+        command=tuple(spec.command),
+        args=tuple(spec.args),
+        port=spec.ports[0].container_port if spec.ports else None,
+        predict_route=spec.predict_route,
+        health_route=spec.health_route,
+        env={variable.name: variable.value for variable in spec.env},
+    )
+
+
+def find_versions(cloud: Cloud, model_id: str, label: str, value: str) -> list[ModelVersion]:
+    """Return the versions of `model_id` that carry the label, the newest first."""
     from google.api_core.exceptions import NotFound
 
     request = {"name": f"{cloud.parent}/models/{model_id}", "filter": f'labels.{label}="{value}"'}
     with sdk_errors(f"look through the versions of `{model_id}`"):
         try:
-            for model in cloud.models.list_model_versions(request=request):
-                return _version(model)
+            found = [_version(model) for model in cloud.models.list_model_versions(request=request)]
         except NotFound:
-            pass
-    return None
+            return []
+    return sorted(found, key=lambda version: -int(version.version))
 
 
 def delete_model(cloud: Cloud, name: str) -> None:

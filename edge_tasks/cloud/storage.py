@@ -126,6 +126,15 @@ def download_folder(cloud: Cloud, uri: str, folder: Path) -> int:
     return len(names)
 
 
+def names(cloud: Cloud, uri: str) -> tuple[str, ...]:
+    """Return the names of the objects under `uri` (gs://BUCKET/PREFIX), relative to it, sorted."""
+    bucket, prefix = split_uri(uri)
+    prefix = f"{prefix.rstrip('/')}/"
+    with sdk_errors(f"list {uri}"):
+        found = [one.name.removeprefix(prefix) for one in cloud.objects_in(bucket).list(prefix)]
+    return tuple(sorted(name for name in found if name and not name.endswith("/")))
+
+
 def has_objects(cloud: Cloud, uri: str) -> bool:
     """Say whether there is an object under `uri` (gs://BUCKET/PREFIX)."""
     bucket, prefix = split_uri(uri)

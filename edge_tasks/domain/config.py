@@ -189,6 +189,27 @@ class Experiments(_Section):
     )
 
 
+# https://cloud.google.com/vertex-ai/docs/reference/rest/v1/ModelContainerSpec
+EnvironmentName = Annotated[
+    str,
+    _like(
+        r"(?!AIP_)[A-Za-z_][A-Za-z0-9_]*",
+        "is not a variable's name (letters, digits and underscores; AIP_* are Vertex AI's own)",
+    ),
+]
+Route = Annotated[str, _like(r"/[\w./:{}-]*", "is not a path that begins with /")]
+
+
+class ServingContainer(_Section):
+    """What is run in a serving image of one's own, and how it is asked; what is empty is the image's or Google's."""
+
+    command: list[str] = Field(default_factory=list, description="in place of the image's entrypoint")
+    args: list[str] = Field(default_factory=list, description="in place of the image's command")
+    port: int | None = Field(default=None, ge=1, le=65535, description="where it listens (8080)")
+    predict_route: Route | None = Field(default=None, description="path of predict requests")
+    health_route: Route | None = Field(default=None, description="path of health checks")
+
+
 class ModelConfig(_Section):
     """How one model is trained and served. Machine types are Compute Engine's names, accelerators Vertex AI's."""
 
@@ -209,7 +230,21 @@ class ModelConfig(_Section):
     training_service_account: ServiceAccount | None = Field(default=None, description="as whom a job runs")
     training_timeout_seconds: int = Field(default=24 * 3600, ge=60, description="after this a job is ended")
 
+    serving: Literal["prebuilt", "predictor", "container"] | None = Field(
+        default=None,
+        description="what serves: Google's prebuilt image, our predictor, or an image of one's own; without it this "
+        "follows from the model",
+    )
     serving_container_image_uri: str | None = Field(default=None, min_length=1)
+    serving_container: ServingContainer = Field(
+        default_factory=ServingContainer, description="with an image of one's own: what is run in it"
+    )
+    serving_builder: Literal["cloud-build", "docker"] = Field(
+        default="cloud-build", description="what builds the predictor's image on Google Cloud"
+    )
+    serving_env: dict[EnvironmentName, str] = Field(
+        default_factory=dict, max_length=100, description="environment variables of what serves; no secrets"
+    )
     serving_machine_type: MachineType = "n1-standard-2"
     serving_accelerator_type: AcceleratorType | None = None
     serving_accelerator_count: int = Field(default=1, ge=1, description="for each replica; used with a type only")

@@ -8,6 +8,7 @@ https://cloud.google.com/vertex-ai/docs/framework-support-policy.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 
@@ -57,6 +58,23 @@ class Support:
     available_until: date
 
 
+# What is in the prediction images of 2026 that serve pickles, beside their framework. The page lists it for training
+# images only; the prediction images hold less, so that what is not here is taken as not there.
+# https://cloud.google.com/vertex-ai/docs/training/pre-built-containers
+_HELD = {
+    "sklearn": frozenset({"scikit-learn", "numpy", "scipy", "joblib", "pandas", "threadpoolctl"}),
+    "xgboost": frozenset({"xgboost", "scikit-learn", "numpy", "scipy", "joblib", "pandas", "threadpoolctl"}),
+}
+
+# What the training images of scikit-learn 1.6 and XGBoost 2.1 hold, from the same page.
+_HELD_FOR_TRAINING = frozenset(
+    {"numpy", "pandas", "scipy", "scikit-learn", "xgboost", "joblib", "google-cloud-storage", "google-cloud-bigquery"}
+    | {"requests", "cloudml-hypertune"}
+)
+_PLAIN_PYTHON = re.compile(
+    r"(?:(?:docker\.io|mirror\.gcr\.io)/)?(?:library/)?python:(?P<version>3\.\d+)[\w.-]*(?:@sha256:[0-9a-f]{64})?"
+)
+
 _SUPPORT = {
     ("prediction", "sklearn", (1, 6)): Support(date(2026, 10, 14), date(2027, 10, 14)),
     ("prediction", "sklearn", (1, 5)): Support(date(2026, 7, 14), date(2027, 1, 14)),
@@ -82,6 +100,33 @@ def prebuilt(uri: str) -> PrebuiltImage | None:
 def support(image: PrebuiltImage) -> Support | None:
     """Return how long `image` can be used; None when it is not in the table (see `retired`)."""
     return _SUPPORT.get((image.purpose, image.framework, image.version))
+
+
+def lacking(image: PrebuiltImage, environment: Mapping[str, str]) -> list[str]:
+    """Return which libraries of `environment` (name to version) are not in `image`, as far as is known."""
+    held = _HELD.get(image.framework)
+    if held is None:
+        return []
+    return [name for name in environment if name != "python" and name not in held]
+
+
+def held_for_prediction(image: PrebuiltImage) -> frozenset[str] | None:
+    """Return the packages of a prediction image; None when they are not known."""
+    return _HELD.get(image.framework)
+
+
+def python_of(uri: str) -> tuple[int, int] | None:
+    """Return the version of Python in an image for training, when its name is one of which that is known."""
+    match = _PLAIN_PYTHON.fullmatch(uri)
+    if match:
+        return 3, int(match["version"].partition(".")[2])
+    image = prebuilt(uri)
+    return (3, 10) if image and image.framework in _HELD else None
+
+
+def held_for_training(uri: str) -> set[str]:
+    """Return the packages of an image for training, beside what is installed into it."""
+    return set(_HELD_FOR_TRAINING) if prebuilt(uri) else set()
 
 
 def retired(image: PrebuiltImage) -> bool:

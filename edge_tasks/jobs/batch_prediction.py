@@ -23,7 +23,10 @@ from edge_tasks.cloud.state_store import StateStore
 from edge_tasks.domain.config import EdgeConfig, ModelConfig
 from edge_tasks.domain.machines import machine_spec
 from edge_tasks.domain.provenance import new_run_id
+from edge_tasks.domain.signature import FILE_NAME as SIGNATURE_FILE
+from edge_tasks.domain.signature import TABLE, Signature
 from edge_tasks.errors import CloudError, DataError, NotFoundError
+from edge_tasks.jobs.csv_instances import as_json_lines
 from edge_tasks.jobs.once import SameJob
 from edge_tasks.jobs.waiter import JobSession, JobWaiter, ReconnectingCloud
 from edge_tasks.repo import layout
@@ -53,7 +56,8 @@ def predict_batch(
 ) -> Outcome:
     """Predict every instance of the file `source` with the model `name`, and write the results to `output`.
 
-    Both are .jsonl (one JSON value a line) or .csv (with a header). Instances that fail are written to another file
+    Both are .jsonl (one JSON value a line) or .csv (with a header); of a model whose signature has columns, a .csv is
+    a table as pandas writes it. Instances that fail are written to another file
     beside `output`. A job that predicts the same already is followed, and the results of one that has succeeded are
     taken, unless `force` is set. Raises DataError for a file that cannot be predicted, NotFoundError when there is no
     version.
@@ -61,7 +65,10 @@ def predict_batch(
     count = check_input(source)
     _format_of(output)
     model = model_registry.get_model(session.cloud, _version(session.cloud, config, root, name))
-    job = _Prediction(session, config, name, model, source, count).found_or_submitted(force=force)
+    prediction = _Prediction(session, config, name, model, source, count, _signature(session.cloud, model))
+    if prediction.by_column and prediction.signature is not None:
+        as_json_lines(source, prediction.signature)  # what is wrong with it is said before anything is sent
+    job = prediction.found_or_submitted(force=force)
     job = JobWaiter(session=session, api=BATCH_JOBS, timeout=_TIMEOUT, later="predict again to follow it").follow(job)
     if job.state not in ("SUCCEEDED", "PARTIALLY_SUCCEEDED"):
         raise CloudError(
@@ -81,11 +88,21 @@ class _Prediction:
     model: model_registry.ModelVersion
     source: Path
     count: int
+    signature: Signature | None = None
     job_id: str = field(default_factory=new_run_id)
 
     @property
     def settings(self) -> ModelConfig:
         return self.config.models[self.name]
+
+    @property
+    def by_column(self) -> bool:
+        """Whether the file is a table, and the model takes its rows by the names of their columns."""
+        return _format_of(self.source) == "csv" and self.signature is not None and self.signature.form == TABLE
+
+    @property
+    def _format(self) -> str:
+        return "jsonl" if self.by_column else _format_of(self.source)
 
     def found_or_submitted(self, *, force: bool) -> BatchJob:
         fingerprint = _fingerprint(self.source, self.model, self.settings)
@@ -104,8 +121,12 @@ class _Prediction:
 
     def _upload(self) -> str:
         self.session.progress.step(f"uploading {self.count} instances of {self.source.name}")
-        target = layout.batch_input(self.config, self.name, self.job_id, self.source.name)
-        return storage.upload(self.session.cloud, self.source, target)
+        content: bytes | Path = self.source
+        if self.by_column and self.signature is not None:
+            content = as_json_lines(self.source, self.signature)
+        name = f"{self.source.stem}.{self._format}"
+        target = layout.batch_input(self.config, self.name, self.job_id, name)
+        return storage.upload(self.session.cloud, content, target)
 
     def _create(self, fingerprint: str, input_uri: str) -> BatchJob:
         cloud = self.session.cloud
@@ -114,7 +135,7 @@ class _Prediction:
             f"{self.name}-{self.job_id}",
             model=self.model.versioned_name,
             input_uri=input_uri,
-            instances_format=_format_of(self.source),
+            instances_format=self._format,
             output_uri=f"gs://{cloud.bucket_name}/{layout.batch_output(self.config, self.name, self.job_id)}",
             machine=_machine(self.settings),
             replica_count=self.settings.min_replica_count,
@@ -135,6 +156,16 @@ def _fingerprint(source: Path, model: model_registry.ModelVersion, settings: Mod
         "machine": [_machine(settings), settings.min_replica_count],
     }
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _signature(cloud: Cloud, model: model_registry.ModelVersion) -> Signature | None:
+    """Return the signature beside the artifact of a version; None when it has none that can be read."""
+    if not model.artifact_uri:
+        return None
+    try:
+        return Signature.from_json(storage.read(cloud, f"{model.artifact_uri.rstrip('/')}/{SIGNATURE_FILE}"))
+    except (NotFoundError, ValueError):
+        return None
 
 
 def check_input(path: Path) -> int:

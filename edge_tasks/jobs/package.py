@@ -45,13 +45,16 @@ _VERTEX_REQUIREMENT, _MONGO_REQUIREMENT = "google-cloud-aiplatform>=2.7,<3", "py
 # fingerprint, so that a change of it is another training. `tests/test_architecture.py` holds the list to the imports.
 _TRAVELS = {
     "": "errors redaction",
-    "domain": "config job_spec json_values provenance run_query runs state",
-    "repo": "edge_yaml files layout results trained_model",
+    "domain": "baseline config distributions imports job_spec json_values model_formats provenance run_query runs "
+    "signature state",
+    "repo": "edge_yaml files layout payloads results trained_model",
+    "serving": "inputs model_files own_code pickle_scan predictor trial",
     "tools": "signals user",
     "cloud": "bucket client object_lock run_store secret_manager state_store storage vertex_experiments",
     "tracking": "backend event_log outbox output_capture sacred_observer uploader uploader_process",
     "tracking/sinks": "background mongo vertex",
-    "training": "context data failure hypertune job run_options sklearn wrapper",
+    "training": "artifact baseline context data describe environment failure hypertune job results run_options sklearn "
+    "wrapper",
 }
 
 # Outputs of a training, and what is about the model but not for its training.

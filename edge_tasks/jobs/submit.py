@@ -14,7 +14,16 @@ from edge_tasks.domain.config import EdgeConfig
 from edge_tasks.domain.job_spec import TrainingSpec, TuningTarget
 from edge_tasks.domain.progress import Progress
 from edge_tasks.domain.provenance import Provenance
-from edge_tasks.jobs.package import Contents, ModelFiles, mirror_requirements, model_files, read_contents
+from edge_tasks.jobs.package import (
+    TRAINING_REQUIREMENTS,
+    Contents,
+    ModelFiles,
+    mirror_requirements,
+    model_files,
+    read_contents,
+)
+from edge_tasks.readiness.complaints import Complaint, refuse
+from edge_tasks.readiness.job_code import JobCode, complaints, read_files
 from edge_tasks.repo import layout
 from edge_tasks.tools import dvc
 
@@ -111,6 +120,23 @@ class Submission:
             replica_count=settings.training_replica_count,
             spot=settings.training_spot,
             service_account=settings.training_service_account,
+        )
+
+    def check(self) -> None:
+        """Raise TrainingError that names each line of the code which would fail in the job, and the line to add."""
+        refuse(self.complaints(), f"a job for `{self._model_name}`", "--no-checks, or `with checks=False`")
+
+    def complaints(self) -> list[Complaint]:
+        """Return what of the code would fail in the job."""
+        return complaints(
+            JobCode(
+                folder=self._shown(self.model_folder),
+                script=self._script,
+                files=read_files(self.model_folder, self.files.sent),
+                requirements=[*self.contents.requirements, *TRAINING_REQUIREMENTS],
+                image=self.settings.training_container_image_uri,
+                data=[version.path for version in self.data],
+            )
         )
 
     def describe(self) -> Iterator[str]:

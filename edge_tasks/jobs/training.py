@@ -21,13 +21,14 @@ from edge_tasks.domain.job_spec import TrainingSpec
 from edge_tasks.domain.json_values import plain
 from edge_tasks.domain.progress import Progress
 from edge_tasks.domain.provenance import Provenance, new_run_id
+from edge_tasks.domain.serving_choice import choose
 from edge_tasks.errors import EdgeError, NoAnswerError, NotFoundError, TrainingError
 from edge_tasks.jobs.job_record import JobRecord
 from edge_tasks.jobs.once import SameJob
 from edge_tasks.jobs.output_dir import staging_folder
 from edge_tasks.jobs.submit import Submission
 from edge_tasks.jobs.waiter import JobSession, JobWaiter
-from edge_tasks.releases import model_upload
+from edge_tasks.releases import model_upload, serving, serving_image
 from edge_tasks.releases.model_upload import ModelUpload
 from edge_tasks.repo import layout
 from edge_tasks.repo.files import folder_sha256
@@ -106,29 +107,36 @@ class TrainingJob:
 
     # --- as a custom job ---
 
-    def describe(self) -> None:
-        """Tell what a job would get, and send nothing."""
+    def describe(self, *, checks: bool = True) -> None:
+        """Tell what a job would get, and send nothing. Raises TrainingError when it would fail."""
+        submission = self._submission()
         with console.Console() as progress:
-            for line in self._submission().describe():
+            for line in submission.describe():
                 progress.step(line)
+        if checks:
+            submission.check()
 
-    def as_job(self, *, force: bool = False, on_interrupt: str = ASK) -> dict[str, Any]:
+    def as_job(self, *, force: bool = False, checks: bool = True, on_interrupt: str = ASK) -> dict[str, Any]:
         """Run the training as a custom job, register its model, and return the metrics.
 
         A job that runs already with the same code, data, parameters and image is followed instead, and the result of
-        one that has succeeded is taken, unless `force` is set. `on_interrupt` is one of `interrupts`' words.
+        one that has succeeded is taken, unless `force` is set. `on_interrupt` is one of `interrupts`' words. Code that
+        would fail there is refused first, unless `checks` is False.
         """
         with console.Console() as progress, staging_folder(self.staging):
             connection = partial(connect, self.config, self.root)
-            return self._as_job(JobSession(connection, progress, on_interrupt, console.choose), force=force)
+            session = JobSession(connection, progress, on_interrupt, console.choose)
+            return self._as_job(session, force=force, checks=checks)
 
     def _submission(self) -> Submission:
         return Submission(self.config, self.root, self.model_name, self.script)
 
-    def _as_job(self, session: JobSession, *, force: bool) -> dict[str, Any]:
+    def _as_job(self, session: JobSession, *, force: bool, checks: bool) -> dict[str, Any]:
         if not storage.bucket_exists(session.cloud):
             raise TrainingError(f"the bucket `{session.cloud.bucket_name}` does not exist", "invoke init")
         submission = self._submission()
+        if checks:
+            submission.check()
         job = self._found_or_submitted(submission, session, force=force)
         spec = _spec_of(submission, session.cloud, job)
         self.run_id = spec.run_id
@@ -208,7 +216,7 @@ class TrainingJob:
         session.progress.step("fetching artifact and metrics")
         session.connection.ask(lambda cloud: storage.download_folder(cloud, spec.output_uri, self.staging))
         results = read_results(self.staging)
-        version = self._registered(session, job, spec)
+        version = self._registered(session, job, spec, results)
         trained = self._trained(
             results,
             spec.provenance,
@@ -221,9 +229,12 @@ class TrainingJob:
         session.progress.step(f"trained `{self.model_name}`: version {version.version} in the registry")
         return trained
 
-    def _registered(self, session: JobSession, job: Job, spec: TrainingSpec) -> ModelVersion:
+    def _registered(self, session: JobSession, job: Job, spec: TrainingSpec, results: Results) -> ModelVersion:
         """Return the version of this run in the registry; it is put there unless an interrupted training did so."""
-        found = session.connection.ask(lambda cloud: model_upload.find(cloud, self.model_name, spec.run_id))
+        facts = serving.of_folder(results.artifact, results.environment)
+        chosen = choose(self.config, self.model_name, facts)
+        container = chosen.container
+        found = session.connection.ask(lambda cloud: model_upload.find(cloud, self.model_name, spec.run_id, container))
         if found is not None:
             return found
         wanted = ModelUpload(
@@ -232,6 +243,10 @@ class TrainingJob:
             artifact_uri=f"{spec.output_uri}/{ARTIFACT_FOLDER}",
             labels=job.labels,
             description=spec.description(),
+            container=container,
+        )
+        session.connection.ask(
+            lambda cloud: serving_image.ensure(cloud, self.config, self.model_name, chosen, facts, session.progress)
         )
         session.progress.step("uploading the model to the registry")
         return session.connection.ask(lambda cloud: model_upload.register(cloud, self.config, wanted, session.progress))

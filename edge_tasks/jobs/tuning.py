@@ -51,16 +51,18 @@ class Tuning:
         self._ranges: Ranges = read_ranges(self._folder, self._parameters)
         self._commit = git.head(root, besides=dvc.outputs(root))
 
-    def run(self, session: JobSession, *, force: bool = False) -> list[Trial]:
+    def run(self, session: JobSession, *, force: bool = False, checks: bool = True) -> list[Trial]:
         """Run the trials and return those that succeeded, the best one first, then the others.
 
         The very same search is followed when it runs already, and not repeated when it has ended, unless `force` is
-        set. Raises TrainingError when the job fails.
+        set. Raises TrainingError when the job fails, and before that for code that would fail there (with `checks`).
         """
         cloud, progress = session.cloud, session.progress
         if not storage.bucket_exists(cloud):
             raise TrainingError(f"the bucket `{cloud.bucket_name}` does not exist", "invoke init")
         submission = Submission(self._config, self._root, self._model_name, SCRIPT)
+        if checks:
+            submission.check()
         fingerprint = submission.fingerprint(
             parameters=self._fixed(), search=self._ranges.specs(), metric=self._ranges.metric, trials=self._trials
         )

@@ -10,8 +10,10 @@ from edge_tasks.cloud import endpoints
 from edge_tasks.cloud.client import Cloud
 from edge_tasks.cloud.state_store import StateStore
 from edge_tasks.domain.config import EdgeConfig
+from edge_tasks.domain.serving_choice import choose
 from edge_tasks.domain.state import Deployment, ModelState
 from edge_tasks.errors import NotFoundError
+from edge_tasks.releases import serving
 from edge_tasks.releases.plan import version_of
 from edge_tasks.repo import layout
 from edge_tasks.repo.trained_model import TrainedModel, find_trained_model
@@ -44,6 +46,8 @@ def describe(root: Path, config: EdgeConfig, cloud: Cloud, name: str) -> dict[st
     state = StateStore(cloud).load().model(name)
     trained = find_trained_model(layout.model_folder(root, name), name)
     endpoint = endpoints.get_endpoint(cloud, state.endpoint) if state.endpoint else None
+    artifact = serving.of_trained(cloud, layout.model_folder(root, name), trained) if trained else None
+    chosen = choose(config, name, artifact) if artifact and artifact.files else None
     return {
         "model": name,
         "target": config.target,
@@ -51,6 +55,8 @@ def describe(root: Path, config: EdgeConfig, cloud: Cloud, name: str) -> dict[st
         "trained": trained.model_dump(mode="json", by_alias=True, exclude={"format_version", "model_name"})
         if trained
         else None,
+        "signature": artifact.signature.facts() if artifact and artifact.signature else None,
+        "served by": {"kind": chosen.kind, "image": chosen.container.image, "why": chosen.why} if chosen else None,
         "endpoint": {
             "name": endpoint.name,
             "url": endpoints.predict_url(cloud, endpoint.name),

@@ -16,6 +16,7 @@ from edge_tasks.cloud.model_registry import ModelVersion
 from edge_tasks.cloud.object_lock import claimed
 from edge_tasks.domain.config import EdgeConfig
 from edge_tasks.domain.progress import Progress
+from edge_tasks.domain.serving_choice import ContainerSpec
 from edge_tasks.errors import ConflictError, NotFoundError
 from edge_tasks.repo import layout
 from edge_tasks.tools.signals import defer_signals
@@ -30,13 +31,27 @@ class ModelUpload:
     artifact_uri: str
     labels: Mapping[str, str]
     description: str
+    container: ContainerSpec
 
 
-def find(cloud: Cloud, model_name: str, run_id: str) -> ModelVersion | None:
-    """Return the version of the run in the registry, or None when there is none yet."""
-    return model_registry.find_version(
-        cloud, layout.registry_model_id(cloud.bucket_name, model_name), layout.RUN_LABEL, run_id
-    )
+def find(cloud: Cloud, model_name: str, run_id: str, container: ContainerSpec | None = None) -> ModelVersion | None:
+    """Return the version of the run in the registry, or None when there is none yet.
+
+    With `container` it is one that is served by it: a version keeps what it was uploaded with, so that the same
+    artifact with another container is another version.
+    """
+    model_id = layout.registry_model_id(cloud.bucket_name, model_name)
+    versions = model_registry.find_versions(cloud, model_id, layout.RUN_LABEL, run_id)
+    return next((version for version in versions if container is None or is_served_by(version, container)), None)
+
+
+def is_served_by(version: ModelVersion, container: ContainerSpec) -> bool:
+    """Say whether the version was uploaded with this container.
+
+    A label tells, since Google may fill in what was left empty; versions of before have none, and an image only.
+    """
+    label = version.labels.get(layout.SERVING_LABEL)
+    return label == container.digest if label else container == ContainerSpec(version.container.image)
 
 
 def register(cloud: Cloud, config: EdgeConfig, wanted: ModelUpload, progress: Progress) -> ModelVersion:
@@ -53,24 +68,24 @@ def _register(cloud: Cloud, config: EdgeConfig, wanted: ModelUpload, progress: P
     with claimed(cloud, layout.claim(config, name, run_id)):
         upload = _noted(cloud, note)
         if upload is None or not model_registry.upload_runs(cloud, upload):
-            if (found := find(cloud, name, run_id)) is not None:
+            if (found := find(cloud, name, run_id, wanted.container)) is not None:
                 return found
             with defer_signals():  # an upload that nobody knows of would be made again
-                upload = _start(cloud, config, wanted)
+                upload = _start(cloud, wanted)
                 storage.upload(cloud, upload.encode(), note)
     return model_registry.finish_upload(
         cloud, upload, name, on_wait=lambda elapsed: progress.waiting("waiting for the model registry", elapsed)
     )
 
 
-def _start(cloud: Cloud, config: EdgeConfig, wanted: ModelUpload) -> str:
+def _start(cloud: Cloud, wanted: ModelUpload) -> str:
     return model_registry.start_upload(
         cloud,
         model_id=layout.registry_model_id(cloud.bucket_name, wanted.model_name),
         display_name=wanted.model_name,
         artifact_uri=wanted.artifact_uri,
-        image=config.serving_image(config.models[wanted.model_name]),
-        labels=wanted.labels,
+        container=wanted.container,
+        labels={**wanted.labels, layout.SERVING_LABEL: wanted.container.digest},
         description=wanted.description,
     )
 

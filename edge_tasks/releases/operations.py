@@ -12,9 +12,12 @@ from collections.abc import Iterator
 
 from edge_tasks.cloud import model_registry, storage
 from edge_tasks.cloud.state_store import StateStore
+from edge_tasks.domain.serving_choice import ArtifactFacts, Serving, choose
 from edge_tasks.domain.state import Origin
 from edge_tasks.errors import NotFoundError
-from edge_tasks.releases import model_upload, preflight
+from edge_tasks.readiness import artifact
+from edge_tasks.readiness.complaints import refuse
+from edge_tasks.releases import model_upload, preflight, serving, serving_image
 from edge_tasks.releases.model_upload import ModelUpload
 from edge_tasks.releases.plan import (
     Options,
@@ -51,20 +54,29 @@ def deploy(release: Release, traffic: int = 100) -> Outcome:
     if not 1 <= traffic <= 100:
         raise ReleaseError(f"{traffic} % of the traffic is not possible", "--traffic takes a number from 1 to 100")
     trained = load_trained_model(release.folder, name)
-    preflight.check(release.config, trained)
+    facts = serving.of_trained(release.cloud, release.folder, trained)
+    chosen = choose(release.config, name, facts)
+    preflight.check(release.config, trained, chosen)
+    if release.options.checks:
+        found = artifact.complaints(name, release.folder / ARTIFACT_FOLDER, facts, chosen)
+        refuse(found, f"the deployment of `{name}`", "--no-checks")
     preflight.check_region(release.cloud, f"models.{name}.serving_machine_type", release.settings.serving_machine_type)
     with _rollout(release) as rollout:
         if traffic < 100 and rollout.state.deployed is None:
             raise ReleaseError(f"nothing serves beside which `{name}` could get {traffic} %", "invoke model.deploy")
-        rollout.model = _find_registered(release, trained)
+        rollout.model = _find_registered(release, trained, chosen)
         rollout.origin = _origin(trained)
         if traffic < 100 and rollout.model and rollout.deployed_under(rollout.model) == rollout.serving_id:
             raise ReleaseError(
                 f"{rollout.version} of `{name}` serves all the traffic already", "train a new version: dvc repro"
             )
+        rollout.applies_settings = True
         if rollout.model is None:
-            preflight.check_artifact(release.folder, trained)
-            rollout.plan("upload the artifact to the registry", lambda: _register(rollout, trained))
+            _check_artifact(release, trained)
+            text = f"upload the artifact to the registry{_for_another_container(release, trained, chosen)}"
+            rollout.plan(text, lambda: _register(rollout, trained, chosen, facts))
+        if release.options.dry_run:
+            release.progress.step(f"would {serving.described(chosen)}")
         rollout.plan_to_serve(traffic)
         return rollout.carry_out()
 
@@ -154,29 +166,55 @@ def _plan_to_end_what_was_begun(rollout: Rollout) -> None:
         rollout.plan(f"delete the endpoint {rollout.state.trial_endpoint}, a trial's", rollout.remove_trial)
 
 
-def _find_registered(release: Release, trained: TrainedModel) -> str | None:
-    """Return the versioned resource name of the trained model in this cloud's registry, or None."""
+def _find_registered(release: Release, trained: TrainedModel, chosen: Serving) -> str | None:
+    """Return the versioned resource name of the trained model in this cloud's registry, as it is to be served."""
     cloud = release.cloud
     if trained.model and trained.target == release.config.target:
         # It may have been removed since, or the registry was reset.
         with contextlib.suppress(NotFoundError):
-            return model_registry.get_model(cloud, trained.model).versioned_name
-    found = model_upload.find(cloud, trained.model_name, trained.run_id)
+            version = model_registry.get_model(cloud, trained.model)
+            if model_upload.is_served_by(version, chosen.container):
+                return version.versioned_name
+    found = model_upload.find(cloud, trained.model_name, trained.run_id, chosen.container)
     return found.versioned_name if found else None
 
 
-def _register(rollout: Rollout, trained: TrainedModel) -> None:
+def _for_another_container(release: Release, trained: TrainedModel, chosen: Serving) -> str:
+    """Return why the run's model is uploaded once more; empty when it is not there yet."""
+    found = model_upload.find(release.cloud, trained.model_name, trained.run_id)
+    differences = found.container.differences(chosen.container) if found else []
+    return f" again, for another container: {', '.join(differences)}" if differences else ""
+
+
+def _check_artifact(release: Release, trained: TrainedModel) -> None:
+    """Raise TrainingError unless there is an artifact to upload: here, or in this cloud's bucket."""
+    here = (release.folder / ARTIFACT_FOLDER).is_dir()
+    if here or not (trained.artifact_uri and trained.target == release.config.target):
+        preflight.check_artifact(release.folder, trained)
+
+
+def _register(rollout: Rollout, trained: TrainedModel, chosen: Serving, facts: ArtifactFacts) -> None:
     release, name = rollout.release, trained.model_name
     config, cloud = release.config, release.cloud
+    serving_image.ensure(cloud, config, name, chosen, facts, release.progress)
     prefix = f"{layout.run_output(config, name, trained.run_id)}/{ARTIFACT_FOLDER}"
     wanted = ModelUpload(
         model_name=name,
         run_id=trained.run_id,
-        artifact_uri=storage.upload_folder(cloud, release.folder / ARTIFACT_FOLDER, prefix),
+        artifact_uri=_artifact_uri(release, trained, prefix),
         labels={**release.settings.labels, **trained.labels},
         description=trained.description(),
+        container=chosen.container,
     )
     rollout.model = model_upload.register(cloud, config, wanted, release.progress).versioned_name
+
+
+def _artifact_uri(release: Release, trained: TrainedModel, prefix: str) -> str:
+    """Return where the artifact lies in the bucket; it is uploaded unless it is only there."""
+    folder = release.folder / ARTIFACT_FOLDER
+    if trained.artifact_uri and not folder.is_dir():
+        return trained.artifact_uri
+    return storage.upload_folder(release.cloud, folder, prefix)
 
 
 def _origin(trained: TrainedModel) -> Origin:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 
 from edge_tasks.cloud import endpoints
 from edge_tasks.cloud.client import Cloud
@@ -39,6 +40,7 @@ class Options:
 
     dry_run: bool = False
     smoke_test: bool = True
+    checks: bool = True
     wait: float = 0.0
     to_the_end: bool = True
 
@@ -105,6 +107,8 @@ class Rollout:
     model: str | None = None
     origin: Origin = field(default_factory=Origin)
     deployed_id: str = ""
+    # Whether what runs already gets the machines that edge.yaml says now: a deployment's matter, not a rollback's.
+    applies_settings: bool = False
     steps: list[Step] = field(default_factory=list)
 
     @property
@@ -177,14 +181,39 @@ class Rollout:
     def plan_to_serve(self, percent: int) -> None:
         """Plan that the model gets `percent` of the traffic; with 100 it replaces what serves."""
         self._plan_to_tidy_up()
-        here = self.deployed_under(self.model)
+        here, differences = self._usable_deployment()
         if here is None:
-            self._plan_to_deploy(percent)
+            self._plan_to_deploy(percent, differences)
         else:
+            if differences:
+                text = f"change {_listed(differences)} of {self.version}"
+                self.plan(text, partial(self._change_replicas, here))
             self._plan_for_deployed(here, percent)
         for old, model in (self.endpoint.deployed if self.endpoint else {}).items():
             if old != here and (percent == 100 or old != self.serving_id):
                 self.plan(f"take {version_of(model)} off the endpoint", partial(self._take_off, old))
+
+    def _usable_deployment(self) -> tuple[str | None, dict[str, str]]:
+        """Return the deployed model id of the model, and which settings of it are to be changed in place.
+
+        One on another machine is not usable: it is deployed once more, and what serves now goes when that serves. The
+        id is None then, and what differs is told.
+        """
+        deployed = self.endpoint.deployed if self.endpoint else {}
+        differences: dict[str, str] = {}
+        for key, value in deployed.items():
+            if self.model and endpoints.same_resource(value, self.model):
+                differences = self._differences(key)
+                if not set(differences) - endpoints.CHANGED_IN_PLACE:
+                    return key, differences
+        return None, differences
+
+    def _differences(self, deployed_model_id: str) -> dict[str, str]:
+        """Return what of a deployed model is not as edge.yaml says: a setting, and both values in words."""
+        resources = self.endpoint.resources.get(deployed_model_id) if self.endpoint else None
+        if resources is None or not resources.machine_type or not self.applies_settings:
+            return {}
+        return resources.differences(endpoints.Resources.wanted(self.release.settings))
 
     def _plan_to_tidy_up(self) -> None:
         """Plan to end what an interrupted release left, unless this one goes on with it."""
@@ -206,7 +235,7 @@ class Rollout:
                 self.plan(f"ask it for predictions: it must answer {PAYLOAD_FILE}", self._try_in_place)
             self.plan(f"record that {self.version} serves", lambda: self._record(percent))
 
-    def _plan_to_deploy(self, percent: int) -> None:
+    def _plan_to_deploy(self, percent: int, differences: Mapping[str, str] = MappingProxyType({})) -> None:
         if self.endpoint is None:
             self.plan(f"create the endpoint `{self.release.settings.endpoint_name}`", self._create_endpoint)
         aside = self.endpoint is not None and any(self.endpoint.traffic.values())
@@ -217,7 +246,8 @@ class Rollout:
         if resumes:
             self.plan(f"wait for the deployment of {self.version} that was begun", lambda: self._deploy(percent))
         else:
-            text = f"deploy {self.version} on {machine} with {percent} % of the traffic"
+            again = f" again, for another {_listed(differences)}," if differences else ""
+            text = f"deploy {self.version}{again} on {machine} with {percent} % of the traffic"
             self.plan(text, lambda: self._deploy(percent))
         if self._is_tested() and not aside:
             self.plan(f"ask it for predictions: it must answer {PAYLOAD_FILE}", self._try_in_place)
@@ -373,6 +403,10 @@ class Rollout:
         endpoints.set_traffic(self.release.cloud, self.endpoint.name, self._split(self.deployed_id, percent))
         self._record(percent)
 
+    def _change_replicas(self, deployed_model_id: str) -> None:
+        assert self.endpoint is not None, "the model is deployed on it"
+        endpoints.set_replicas(self.release.cloud, self.endpoint.name, deployed_model_id, self.release.settings)
+
     def _record(self, percent: int) -> None:
         """Write into the state what happened."""
         assert self.model is not None, "a step before this one registered it"
@@ -420,6 +454,10 @@ def delete_endpoint(cloud: Cloud, name: str) -> None:
     """Delete an endpoint with everything on it; it is no error when there is none."""
     take_all_off(cloud, name)
     endpoints.delete_endpoint(cloud, name)
+
+
+def _listed(differences: Mapping[str, str]) -> str:
+    return ", ".join(f"{name.replace('_', ' ')} ({values})" for name, values in differences.items())
 
 
 def version_of(model: str) -> str:

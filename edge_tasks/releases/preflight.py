@@ -10,18 +10,19 @@ from edge_tasks.cloud.client import Cloud, on_google_cloud
 from edge_tasks.domain import images
 from edge_tasks.domain.config import EdgeConfig
 from edge_tasks.domain.machines import check_machine
+from edge_tasks.domain.serving_choice import PREDICTOR, Serving
 from edge_tasks.errors import ConfigError, TrainingError
 from edge_tasks.repo.files import folder_sha256
 from edge_tasks.repo.trained_model import ARTIFACT_FOLDER, TrainedModel
 
 
-def check(config: EdgeConfig, trained: TrainedModel) -> None:
+def check(config: EdgeConfig, trained: TrainedModel, serving: Serving) -> None:
     """Raise ConfigError or TrainingError when the trained model could not be served as edge.yaml says."""
     name = trained.model_name
     settings = config.models[name]
-    image = config.serving_image(settings)
-    check_library_version(name, trained.environment, image)
-    check_serving_image(config, name, image)
+    if serving.kind != PREDICTOR:
+        check_library_version(name, trained.environment, serving.container.image)
+        check_serving_image(config, name, serving.container.image)
     check_machine(
         f"models.{name}.serving_machine_type",
         settings.serving_machine_type,
@@ -58,7 +59,8 @@ def check_library_version(name: str, environment: dict[str, str], image: str) ->
         package, wanted = prebuilt.package, prebuilt.shown_version
         raise TrainingError(
             f"`{name}` was trained with {package} {version}, but its serving image holds {wanted} ({image})",
-            f"pip install '{package}=={wanted}.*', then train again: dvc repro --force models/{name}/dvc.yaml",
+            f"pip install '{package}=={wanted}.*', then train again: dvc repro --force models/{name}/dvc.yaml; "
+            f"or `models.{name}.serving: predictor` in `edge.yaml`",
         )
 
 

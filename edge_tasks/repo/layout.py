@@ -127,6 +127,11 @@ def upload_note(config: EdgeConfig, model_name: str, run_id: str) -> str:
     return f"{_model_objects(config, model_name)}/{run_id}/upload"
 
 
+def image_source(config: EdgeConfig, tag: str) -> str:
+    """Return the object with what an image is built from."""
+    return f"{config.storage_bucket.vertex_jobs_directory}/images/{tag}.tar.gz"
+
+
 def claim(config: EdgeConfig, model_name: str, what: str) -> str:
     """Return the claim on creating a job (`what` is its fingerprint) or on uploading a run's model (its id)."""
     return f"{_model_objects(config, model_name)}/claims/{what}"
@@ -150,6 +155,9 @@ def batch_claim(config: EdgeConfig, model_name: str, fingerprint: str) -> str:
 # --- labels ---
 
 MODEL_LABEL, RUN_LABEL, BUCKET_LABEL = "edge-model", "edge-run", "edge-bucket"
+
+# What a version in the registry is served by: a hash over its container.
+SERVING_LABEL = "edge-serving"
 
 # By these the same job is found again. Trials carry the labels of their tuning job, so its label is not a training's.
 TRAINING_LABEL, TUNING_LABEL, BATCH_LABEL = "edge-fingerprint", "edge-tuning", "edge-batch"

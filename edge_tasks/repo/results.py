@@ -15,6 +15,7 @@ from typing import Any
 
 from edge_tasks.errors import TrainingError
 from edge_tasks.repo.files import replace_folder
+from edge_tasks.repo.payloads import FILE_NAME as PAYLOAD_FILE
 from edge_tasks.repo.trained_model import ARTIFACT_FOLDER, TrainedModel, save_trained_model
 from edge_tasks.repo.trained_model import FILE_NAME as TRAINED_MODEL_FILE
 
@@ -70,9 +71,16 @@ def publish(results: Results, model_folder: Path, trained: TrainedModel) -> None
         replace_folder(results.artifact, model_folder / ARTIFACT_FOLDER)
         if (results.folder / PLOTS_FOLDER).is_dir():
             replace_folder(results.folder / PLOTS_FOLDER, model_folder / PLOTS_FOLDER)
+        _add_payload(results.folder / PAYLOAD_FILE, model_folder / PAYLOAD_FILE)
         for name in (METRICS_FILE, TRAINED_MODEL_FILE):
             (results.folder / name).replace(model_folder / name)
     shutil.rmtree(results.folder, ignore_errors=True)
+
+
+def _add_payload(made: Path, place: Path) -> None:
+    """Give a model that has no payload the one that its training made; a person's own stays."""
+    if made.is_file() and not place.exists():
+        made.rename(place)
 
 
 @contextlib.contextmanager

@@ -17,9 +17,15 @@ from edge_tasks.cloud.state_store import STALE_AGE, StateStore
 from edge_tasks.domain import images
 from edge_tasks.domain.config import EdgeConfig
 from edge_tasks.domain.machines import check_machine
-from edge_tasks.errors import ConfigError, EdgeError, ServerError, StateError
-from edge_tasks.releases import preflight
-from edge_tasks.repo import edge_yaml
+from edge_tasks.domain.serving_choice import choose
+from edge_tasks.errors import ConfigError, DataError, EdgeError, ServerError, StateError
+from edge_tasks.jobs.run_script import SCRIPT
+from edge_tasks.jobs.submit import Submission
+from edge_tasks.readiness import artifact
+from edge_tasks.readiness.complaints import refuse
+from edge_tasks.releases import preflight, serving
+from edge_tasks.repo import edge_yaml, layout
+from edge_tasks.repo.trained_model import ARTIFACT_FOLDER, find_trained_model
 from edge_tasks.setup import google_cloud, initialise
 from edge_tasks.setup.checks import Check, Finding, Result, examine
 from edge_tasks.tools import dvc, emulator_process, git
@@ -46,7 +52,7 @@ def examine_repository(root: Path) -> list[Result]:
     except ConfigError:
         return examine(machine)
     checks = [*machine, Check("DVC", lambda: initialise.check_dvc(root, config))]
-    checks += [Check("data", lambda: _data(root, config), after=("DVC",)), *_model_checks(config)]
+    checks += [Check("data", lambda: _data(root, config), after=("DVC",)), *_model_checks(root, config)]
     return examine([*checks, *_place_checks(root, config)])
 
 
@@ -103,11 +109,37 @@ def _edge_yaml(root: Path) -> Finding:
 # -- models --
 
 
-def _model_checks(config: EdgeConfig) -> list[Check]:
+def _model_checks(root: Path, config: EdgeConfig) -> list[Check]:
     looks = {"machines": _machines, "serving image": _serving_image, "training image": _training_image}
-    return [
-        Check(f"{name}: {what}", partial(look, config, name)) for name in config.models for what, look in looks.items()
-    ]
+    checks = []
+    for name in config.models:
+        checks += [Check(f"{name}: {what}", partial(look, config, name)) for what, look in looks.items()]
+        checks.append(Check(f"{name}: training code", partial(_training_code, root, config, name)))
+        checks.append(Check(f"{name}: artifact", partial(_artifact, root, config, name)))
+    return checks
+
+
+def _training_code(root: Path, config: EdgeConfig, name: str) -> Finding:
+    folder = layout.model_folder(root, name)
+    if not (folder / SCRIPT).is_file():
+        return Finding(f"there is no {SCRIPT}")
+    try:
+        Submission(config, root, name, SCRIPT).check()
+    except DataError as error:  # before the first `dvc repro` there may be none
+        return Finding(f"not looked at: {error.problem}", advice=error.hint)
+    return Finding("what it imports and opens would be there in a job")
+
+
+def _artifact(root: Path, config: EdgeConfig, name: str) -> Finding:
+    folder = layout.model_folder(root, name)
+    trained = find_trained_model(folder, name)
+    if trained is None or not (folder / ARTIFACT_FOLDER).is_dir():
+        return Finding("not trained yet, or not on this machine")
+    facts = serving.of_folder(folder / ARTIFACT_FOLDER, trained.environment)
+    chosen = choose(config, name, facts)
+    found = artifact.complaints(name, folder / ARTIFACT_FOLDER, facts, chosen)
+    refuse(found, f"the deployment of `{name}`", "invoke model.deploy --no-checks")
+    return Finding(f"it is to be served by {serving.NAMES[chosen.kind]}: {chosen.why}")
 
 
 def _machines(config: EdgeConfig, name: str) -> Finding:

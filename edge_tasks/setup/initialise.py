@@ -89,7 +89,7 @@ def _checks(root: Path, config: EdgeConfig, settings: Mapping[str, str]) -> list
     return [
         *place,
         Check("edge.yaml", lambda: _settings(root, config, settings)),
-        Check("DVC", lambda: check_dvc(root, config, settings.get("target"))),
+        Check("DVC", lambda: check_dvc(root, config, config if "target" in settings else None)),
         Check("state", lambda: _state(reach())),
     ]
 
@@ -119,23 +119,23 @@ def _settings(root: Path, config: EdgeConfig, settings: Mapping[str, str]) -> Fi
     return Finding(fact, (Repair(f"write into edge.yaml: {values}", lambda: edge_yaml.set_values(root, settings)),))
 
 
-def check_dvc(root: Path, config: EdgeConfig, written: str | None = None) -> Finding:
+def check_dvc(root: Path, config: EdgeConfig, written: EdgeConfig | None = None) -> Finding:
     """Look at DVC's own settings: is it initialised, where is its remote.
 
-    The committed remote is that of the target in edge.yaml, or `written`, the target that edge.yaml will have: so DVC
-    works in a clone before anything else was typed. EDGE_TARGET leads DVC elsewhere on this machine only.
+    The committed remote is that of edge.yaml as everybody has it, or as it is to be `written`: so DVC works in a clone
+    before anything else was typed. EDGE_TARGET leads DVC elsewhere on this machine only.
     """
     repairs = []
     if not (root / ".dvc").is_dir():
         arguments = ["init", "--quiet"] if (root / ".git").exists() else ["init", "--quiet", "--no-scm"]
         repairs.append(_dvc_repair(root, "initialise DVC", *arguments))
     bucket = layout.dvc_remote(config)
-    local = (written or edge_yaml.load_config(root, {}).target) == "local"
+    folder = dvc_remote_override(written or edge_yaml.load_config(root, {}))
     committed = dvc.remote_url(root / ".dvc" / "config", REMOTE)
     # Earlier templates committed the bucket's address for both targets, which is as good.
-    if committed != bucket and not (local and committed == _as_dvc_writes(layout.LOCAL_DVC_STORE)):
-        place = layout.LOCAL_DVC_STORE if local else bucket
-        committed = _as_dvc_writes(place) if local else bucket
+    if committed != bucket and not (folder and committed == _as_dvc_writes(folder)):
+        place = folder or bucket
+        committed = _as_dvc_writes(folder) if folder else bucket
         repairs.append(_dvc_repair(root, f"set DVC's remote to {place}", "remote", "add", "-f", "-d", REMOTE, place))
     override = dvc_remote_override(config)
     wanted = _as_dvc_writes(override) if override else bucket

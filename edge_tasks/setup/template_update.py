@@ -26,7 +26,7 @@ from edge_tasks import __version__
 from edge_tasks.domain.progress import Progress
 from edge_tasks.errors import EdgeError, GitError
 from edge_tasks.setup import template
-from edge_tasks.tools import git, installed
+from edge_tasks.tools import git
 
 # Written by the template into every repository.
 ANSWERS_FILE = ".edge-template.json"
@@ -66,7 +66,7 @@ def update(root: Path, progress: Progress, to: str | None = None, base: str | No
         raise UpdateError(
             f"the repository has version {recorded['template_version']} of the template, newer than the installed "
             f"vertex-edge {__version__}",
-            "pip install -r requirements.txt",
+            "git pull, then pip install -r requirements.txt",
         )
     if git.run(root, "status", "--porcelain", "--untracked-files=no", doing="look for changes").strip():
         raise UpdateError("there are changes that are not committed", "git commit or git stash, then try again")
@@ -77,23 +77,15 @@ def update(root: Path, progress: Progress, to: str | None = None, base: str | No
             source = base or (str(template.root()) if recorded["template_version"] == __version__ else None)
             if source is None:
                 raise _no_base(str(recorded["template_version"]))
-            old = renderer.commit(source, recorded["requirement"])
+            old = renderer.commit(source)
             progress.step(f"rendered the template's version {recorded['template_version']} again, to merge from")
-        new = renderer.commit(to or str(template.root()), _requirement(to), parent=old)
+        new = renderer.commit(to or str(template.root()), parent=old)
     before, after = _version(root, old), _version(root, new)
     if _tree(root, old) == _tree(root, new):
         return Update(before, after, None)
     branch = f"edge-template-{after}"
     _merge(root, branch, old, new, f"Bring in version {after} of the vertex:edge template")
     return Update(before, after, branch)
-
-
-def _requirement(to: str | None) -> str:
-    """Return what requirements.txt is to ask for, so that the next installation is as new as the template `to`."""
-    if to is None:
-        return installed.requirement()
-    path = Path(to)
-    return f"{installed.PACKAGE} @ {path.resolve().as_uri()}" if path.exists() else f"{installed.PACKAGE}=={to}"
 
 
 def _no_base(version: str) -> UpdateError:
@@ -109,8 +101,6 @@ def _recorded(root: Path) -> dict[str, Any]:
         document = json.loads(path.read_text(encoding="utf-8"))
         return {
             "template_version": str(Version(document["template_version"])),
-            # Earlier templates did not record it: they asked for their version by number.
-            "requirement": str(document.get("requirement", "")),
             "answers": {str(question): str(answer) for question, answer in document["answers"].items()},
         }
     except FileNotFoundError:
@@ -150,12 +140,9 @@ class _Renderer:
     answers: dict[str, str]
     folder: Path
 
-    def commit(self, source: str, requirement: str, parent: str | None = None) -> str:
-        """Return a commit, in the repository, of what the template `source` gives.
-
-        `requirement` is the line of requirements.txt by which that template's package is installed.
-        """
-        made = self._render(self._found(source), requirement)
+    def commit(self, source: str, parent: str | None = None) -> str:
+        """Return a commit, in the repository, of what the template `source` gives."""
+        made = self._render(self._found(source))
         version = _recorded(made)["template_version"]
         git.run(self.root, "fetch", "--quiet", "--no-tags", str(made), "HEAD", doing="take over what the template gave")
         tree = self._placed(_tree(self.root, "FETCH_HEAD"))
@@ -209,10 +196,10 @@ class _Renderer:
                         path = Path(archive.extract(entry, target))
                         path.chmod((entry.external_attr >> 16) & 0o777 or 0o644)
         except zipfile.BadZipFile:
-            raise UpdateError(f"`{wheel}` is not a wheel", "make one in a checkout: pip wheel --no-deps .") from None
+            raise UpdateError(f"`{wheel}` is not a wheel", "pip download --no-deps vertex-edge") from None
         return self._found(str(target / _WHEEL_FOLDER))
 
-    def _render(self, source: Path, requirement: str) -> Path:
+    def _render(self, source: Path) -> Path:
         """Return a repository of its own, with one commit, that the template made of the answers."""
         output = Path(tempfile.mkdtemp(dir=self.folder))
         config = output / "cookiecutter.yaml"
@@ -220,7 +207,6 @@ class _Renderer:
         command = [sys.executable, "-m", "cookiecutter", "--no-input", "--config-file", str(config)]
         command += ["--output-dir", str(output / "made"), str(source)]
         command += [f"{question}={answer}" for question, answer in self.answers.items()]
-        command += [f"_requirement={requirement}"] if requirement else []
         try:
             # Started in the repository, Python would take a folder `hooks` of the user's for the template's.
             done = subprocess.run(

@@ -22,6 +22,7 @@ _INTERRUPT = {"on_interrupt": "what Ctrl-C does to the job: ask (on a terminal),
         "local": "train in this machine's Python process, whatever params.yaml says of is_vertex",
         "force": "train anew, also when the same training runs or has ended",
         "dry_run": "only list what a job would get: files, data, requirements, machines",
+        "checks": "send code, too, that would fail in a job as far as can be seen",
         "set": "a parameter for this training, such as C=10; can be repeated",
         **_INTERRUPT,
     },
@@ -34,6 +35,7 @@ def train(
     local: bool = False,
     force: bool = False,
     dry_run: bool = False,
+    checks: bool = True,
     on_interrupt: str | None = None,
 ) -> None:
     """Train a model now with its params.yaml; `dvc repro` does so when something has changed, and records it."""
@@ -43,7 +45,11 @@ def train(
 
     here = repository()
     name, _ = here.config.model(name)
-    updates = [*(set or ()), *(["is_vertex=False"] if local else ())]
+    updates = [
+        *(set or ()),
+        *(["is_vertex=False"] if local else ()),
+        *([] if checks else ["checks=False"]),
+    ]
     options = {"force": force or None, "dry_run": dry_run or None, "on_interrupt": on_interrupt}
     status = run_script(here.root, name, [*updates, *(f"{key}={value}" for key, value in options.items() if value)])
     if status != 0:
@@ -59,6 +65,7 @@ def train(
         "parallel": "how many at a time",
         "write": "put the best parameters into params.yaml",
         "force": "search anew, also when the same search runs or has ended",
+        "checks": "send code, too, that would fail in a job as far as can be seen",
         **_INTERRUPT,
     }
 )
@@ -69,6 +76,7 @@ def tune(
     parallel: int = 4,
     write: bool = False,
     force: bool = False,
+    checks: bool = True,
     on_interrupt: str | None = None,
 ) -> None:
     """Search the ranges in the model's tune.yaml for better parameters, and print the trials, best first."""
@@ -79,7 +87,7 @@ def tune(
     name, _ = here.config.model(name)
     tuning = Tuning(here.config, here.root, name, trials=trials, parallel=parallel)
     with Console() as console:
-        found = tuning.run(_session(here, console, on_interrupt), force=force)
+        found = tuning.run(_session(here, console, on_interrupt), force=force, checks=checks)
         columns, rows = tuning.table(found)
         print_table(columns, rows)
         if write:

@@ -21,9 +21,12 @@ _NAME_AND_WAIT = {"name": NAME_HELP, "wait": WAIT_HELP}
 
 @task(
     name="init",
-    help={"name": "the new model's name", "example": "what to start from: hello-world, digits or fashion-mnist"},
+    help={
+        "name": "the new model's name",
+        "example": "what to start from: tabular, hello-world, digits or fashion-mnist",
+    },
 )
-def init_(_context: Any, name: str, example: str = "hello-world") -> None:
+def init_(_context: Any, name: str, example: str = "tabular") -> None:
     """Add a model: its folder from the template, edge.yaml, and the root's dvc.yaml."""
     from edge_tasks.console import Console
     from edge_tasks.setup.new_model import init_model
@@ -113,12 +116,19 @@ def _tell(release: Release, console: Console, outcome: Outcome, traffic: int = 1
         console.step("now ask it: ./test_endpoint.sh" + (f" {name}" if several else ""))
 
 
-@task(help={**_RELEASE, "traffic": "per cent of the requests; the version before keeps the rest"})
+@task(
+    help={
+        **_RELEASE,
+        "traffic": "per cent of the requests; the version before keeps the rest",
+        "checks": "deploy an artifact, too, that could not be loaded as far as can be seen",
+    }
+)
 def deploy(
     _context: Any,
     name: str | None = None,
     traffic: int = 100,
     smoke_test: bool = True,
+    checks: bool = True,
     wait: int = 0,
     no_wait: bool = False,
     dry_run: bool = False,
@@ -126,10 +136,8 @@ def deploy(
     """Serve the trained model on its endpoint; the version before goes when the new one serves."""
     from edge_tasks.releases import operations
 
-    with _release(name, dry_run=dry_run, smoke_test=smoke_test, wait=wait, to_the_end=not no_wait) as (
-        release,
-        console,
-    ):
+    options = {"dry_run": dry_run, "smoke_test": smoke_test, "checks": checks, "wait": wait, "to_the_end": not no_wait}
+    with _release(name, **options) as (release, console):
         _tell(release, console, operations.deploy(release, traffic), traffic)
 
 
@@ -232,6 +240,49 @@ def predict(_context: Any, name: str | None = None, file: str | None = None) -> 
     print_result(json.dumps(predictions.predict(here.cloud, name, payload), indent=2, ensure_ascii=False))
 
 
+@task(
+    name="import",
+    help={
+        "name": NAME_HELP,
+        "artifact": "a folder with a model, or gs://BUCKET/FOLDER: what a training left, its files, or an MLflow model",
+    },
+)
+def import_(_context: Any, artifact: str, name: str | None = None) -> None:
+    """Take in a model that was trained elsewhere, as if it had been trained here; then deploy it."""
+    from edge_tasks.console import Console
+    from edge_tasks.models.model_import import import_model
+
+    here = repository()
+    name, _ = here.config.model(name)
+    with Console() as console:
+        trained = import_model(here.root, here.config, here.cloud, name, artifact)
+        console.step(f"`{name}` is now the model of {artifact}, run {trained.run_id}")
+        console.step(f"now serve it: invoke model.deploy --name {name}")
+
+
+@task(help={"name": NAME_HELP, "output": "a folder to write the Dockerfile and all that it needs to"})
+def image(_context: Any, name: str | None = None, output: str | None = None) -> None:
+    """Print the Dockerfile of the image that serves a model where no prebuilt image can; --output writes its folder."""
+    from pathlib import Path
+
+    from edge_tasks.console import Console, print_result
+    from edge_tasks.domain.serving_dockerfile import dockerfile
+    from edge_tasks.releases import serving, serving_image
+    from edge_tasks.repo.layout import model_folder
+    from edge_tasks.repo.trained_model import load_trained_model
+
+    here = repository()
+    name, _ = here.config.model(name)
+    folder = model_folder(here.root, name)
+    facts = serving.of_trained(here.cloud, folder, load_trained_model(folder, name))
+    if output is None:
+        print_result(dockerfile(facts).rstrip())
+        return
+    serving_image.write(facts, Path(output))
+    with Console() as console:
+        console.step(f"wrote {output}; build it: docker build {output}")
+
+
 @task(help={"output": "write to this file instead of stdout"})
 def report(_context: Any, output: str | None = None) -> None:
     """Print a Markdown report on every model's last training."""
@@ -250,7 +301,21 @@ def report(_context: Any, output: str | None = None) -> None:
 
 
 collection = Collection(
-    "model", init_, list_, describe, why, deploy, promote, rollback, undeploy, remove, get_endpoint, predict, report
+    "model",
+    init_,
+    list_,
+    describe,
+    why,
+    deploy,
+    promote,
+    rollback,
+    undeploy,
+    remove,
+    get_endpoint,
+    predict,
+    image,
+    import_,
+    report,
 )
 for _task in (_jobs.train, _jobs.tune, _jobs.predict_batch, _monitor.monitor):
     collection.add_task(_task)

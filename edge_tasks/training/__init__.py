@@ -1,7 +1,6 @@
 """What a `train.py` imports, on a laptop and inside a training job.
 
-    from edge_tasks.training import get_config_and_state, vertex_wrapper
-    from edge_tasks.training.sklearn import save_results
+    from edge_tasks.training import get_config_and_state, save_results, vertex_wrapper
 
 See the README for a whole `train.py`. No part of this package imports invoke. Importing a `train.py` changes nothing in
 the interpreter: what errors look like, and what Sacred says, is arranged only where it runs as a script.
@@ -16,6 +15,15 @@ warnings.filterwarnings("ignore", message="pkg_resources is deprecated", categor
 
 from edge_tasks.training.context import TrainingState, get_config_and_state  # noqa: E402
 from edge_tasks.training.data import data_path, data_uri, open_data  # noqa: E402
+from edge_tasks.training.results import save_results  # noqa: E402
 from edge_tasks.training.wrapper import vertex_wrapper  # noqa: E402
 
-__all__ = ["TrainingState", "data_path", "data_uri", "get_config_and_state", "open_data", "vertex_wrapper"]
+__all__ = [
+    "TrainingState",
+    "data_path",
+    "data_uri",
+    "get_config_and_state",
+    "open_data",
+    "save_results",
+    "vertex_wrapper",
+]

@@ -17,18 +17,23 @@ from edge_tasks.tools.signals import on_interrupt
 
 FORCE_VARIABLE = "EDGE_FORCE"
 DRY_RUN_VARIABLE = "EDGE_DRY_RUN"
+CHECKS_VARIABLE = "EDGE_CHECKS"
 
-_NAMES = ("force", "on_interrupt", "dry_run")
+_NAMES = ("force", "on_interrupt", "dry_run", "checks")
 _YES, _NO = ("1", "true", "yes"), ("", "0", "false", "no")
 
 
 @dataclass(frozen=True)
 class RunOptions:
-    """`force`: train anew; `on_interrupt`: what Ctrl-C does to the job; `dry_run`: only tell what would be sent."""
+    """`force`: train anew; `on_interrupt`: what Ctrl-C does to the job; `dry_run`: only tell what would be sent.
+
+    `checks`: refuse code that would fail in a job before it is sent.
+    """
 
     force: bool
     on_interrupt: str
     dry_run: bool
+    checks: bool = True
 
 
 def with_options(signature: inspect.Signature) -> inspect.Signature:
@@ -50,6 +55,7 @@ def take_options(
         force=_flag(given.get("force"), FORCE_VARIABLE, environ),
         on_interrupt=on_interrupt(given.get("on_interrupt"), environ),
         dry_run=_flag(given.get("dry_run"), DRY_RUN_VARIABLE, environ),
+        checks=_flag(given.get("checks"), CHECKS_VARIABLE, environ, otherwise="1"),
     )
 
 
@@ -58,10 +64,10 @@ def without_options(parameters: Mapping[str, Any], signature: inspect.Signature)
     return {name: value for name, value in parameters.items() if name not in _NAMES or name in signature.parameters}
 
 
-def _flag(option: Any, variable: str, environ: Mapping[str, str]) -> bool:
+def _flag(option: Any, variable: str, environ: Mapping[str, str], otherwise: str = "") -> bool:
     if option is not None:
         return bool(option)
-    word = environ.get(variable, "").lower()
+    word = environ.get(variable, otherwise).lower()
     if word not in (*_YES, *_NO):
         raise ConfigError(f"the variable {variable} is `{word}`", "use 1 or 0")
     return word in _YES

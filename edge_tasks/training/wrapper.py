@@ -40,8 +40,8 @@ def vertex_wrapper(config: Any, state: TrainingState | None = None) -> Any:
     custom job on Vertex AI. Either way artifact, metrics and trained_model.json appear in the model's folder when, and
     only when, the training succeeded, and the metrics are recorded in the Sacred run.
 
-    The experiment's config must hold `model_name`; the function must take `model_output_dir`. Three more values are
-    understood in `with`: `force`, `on_interrupt` and `dry_run` (see `edge_tasks.training.run_options`). Called
+    The experiment's config must hold `model_name`; the function must take `model_output_dir`. Four more values are
+    understood in `with`: `force`, `on_interrupt`, `dry_run`, `checks` (see `edge_tasks.training.run_options`). Called
     directly, outside a Sacred run, the function is just itself: that is how tests use it.
     """
     del state  # part of the interface; a training that needs it takes it from get_config_and_state
@@ -108,10 +108,11 @@ def _train(
     script = Path(function.__code__.co_filename).name
     training = TrainingJob(config, find_root(), name, script, parameters, _chosen(parameters, run))
     if options.dry_run:
-        training.describe()
+        training.describe(checks=options.checks)
         return None
     if parameters.get("is_vertex"):
-        result, metrics = None, training.as_job(force=options.force, on_interrupt=options.on_interrupt)
+        metrics = training.as_job(force=options.force, checks=options.checks, on_interrupt=options.on_interrupt)
+        result = None
     else:
         with recorded(run, training.run_id, name, TrackingBackend(config, training.root), training.facts()) as note:
             result, metrics = training.in_process(

@@ -39,6 +39,7 @@ def test_a_laptop_in_order(laptop: Repository) -> None:
     assert [row[0] for row in rows[1:]] == [
         *("Python", "git", "edge.yaml", "DVC"),
         *("hello-world: machines", "hello-world: serving image", "hello-world: training image"),
+        *("hello-world: training code", "hello-world: artifact"),
         *("local servers", "bucket", "state"),
     ]
 

@@ -80,7 +80,7 @@ def bake(bake_into: Callable[..., Path], tmp_path: Path) -> Callable[..., Path]:
     return lambda **options: bake_into(tmp_path / "out", **options)
 
 
-@pytest.fixture(scope="session", params=["hello-world", "digits", "fashion-mnist"])
+@pytest.fixture(scope="session", params=["hello-world", "tabular", "digits", "fashion-mnist"])
 def baked(
     request: pytest.FixtureRequest,
     bake_into: Callable[..., Path],

@@ -130,7 +130,7 @@ def test_a_bad_answer_is_refused_with_the_reason_and_leaves_nothing(
 @pytest.mark.parametrize(
     ("answer", "hint"),
     [
-        ("example=fashion", "Did you mean `fashion-mnist`? There are `hello-world`, `digits`, `fashion-mnist`"),
+        ("example=fashion", "Did you mean `fashion-mnist`? There are `hello-world`, `tabular`, `digits`, `fashion-mnist`"),
         ("ci=jenkins", "There are `circleci`, `github`, `none`"),
     ],
 )
@@ -151,7 +151,7 @@ def test_an_unknown_choice_is_refused_with_the_choices(
 
 
 def test_a_choice_may_be_given_by_its_number(repository: Path) -> None:
-    answers = defaults(repository, example="2", ci="3")
+    answers = defaults(repository, example="3", ci="3")
     assert (answers["example"], answers["model_name"], answers["ci"]) == ("digits", "digits", "none")
 
 

@@ -22,6 +22,7 @@ import yaml
 from packaging.requirements import Requirement
 
 import edge_tasks
+from hooks import source
 from edge_tasks.repo.edge_yaml import load_config
 from edge_tasks.setup.template import render_model
 from tests.template.conftest import Baked
@@ -57,6 +58,7 @@ MODEL = {
 }
 OF_EXAMPLE = {
     "hello-world": {"data/.gitkeep"},
+    "tabular": {"data/.gitignore", "models/{model}/prepare.py", "models/{model}/tune.yaml"},
     "digits": {"data/.gitignore", "models/{model}/prepare.py", "models/{model}/tune.yaml"},
     "fashion-mnist": {
         "data/.gitignore",
@@ -172,8 +174,9 @@ def test_the_model_may_have_a_name_of_its_own(bake: Bake, example: str) -> None:
     texts = {name: (baked / name).read_text(encoding="utf-8") for name in files_of(baked)}
     assert not [name for name, text in texts.items() if f"models/{example}" in text]
     if example != "hello-world":
-        assert "/churn-2.npz\n" in texts["data/.gitignore"]
-        assert "../../data/churn-2.npz" in texts["models/churn-2/dvc.yaml"]
+        ending = "csv" if example == "tabular" else "npz"
+        assert f"/churn-2.{ending}\n" in texts["data/.gitignore"]
+        assert f"../../data/churn-2.{ending}" in texts["models/churn-2/dvc.yaml"]
 
 
 def test_no_mark_of_the_template_is_left(combination: Baked) -> None:
@@ -366,6 +369,8 @@ def test_the_requirements_are_what_this_project_is_tested_with(baked: Path, repo
 def test_the_template_has_the_version_of_the_package(repository: Path, baked: Path) -> None:
     questions = json.loads((repository / "cookiecutter.json").read_text())
     assert questions["_template_version"] == edge_tasks.__version__
+    named = source.requirement(edge_tasks.__version__, repository)
+    assert f"{named}\n" in (baked / "requirements.txt").read_text()
 
 
 def test_the_readme_names_every_file_and_only_tasks_that_exist(combination: Baked, run: Run) -> None:

@@ -21,6 +21,8 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.repositories import pip_beside
+
 Bake = Callable[..., Path]
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -127,9 +129,7 @@ JOBS = {"circleci": circleci_jobs, "github": github_jobs}
 def repositories(bake_into: Bake, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A repository for each CI. For reading only."""
     folder = tmp_path_factory.mktemp("ci")
-    # By name alone, so that pip finds the one that is here. tests/test_fresh_environment.py installs as CI does.
-    answers = {"example": "hello-world", "_requirement": "vertex-edge[local]"}
-    return {ci: bake_into(folder, project_slug=ci, ci=ci, **answers) for ci in JOBS}
+    return {ci: bake_into(folder, project_slug=ci, ci=ci, example="hello-world") for ci in JOBS}
 
 
 # --- the files ----------------------------------------------------------------------------------------------------
@@ -280,7 +280,7 @@ class Pipeline:
         bash_env.touch()
         environment = {
             "HOME": str(home),
-            "PATH": f"{BIN}:/usr/bin:/bin",
+            "PATH": f"{self.folder / 'bin'}:{BIN}:/usr/bin:/bin",
             "CI": "true",
             "PIP_NO_INDEX": "1",
             "PIP_DISABLE_PIP_VERSION_CHECK": "1",
@@ -313,6 +313,7 @@ def pipeline(request: pytest.FixtureRequest, repositories: dict[str, Path], tmp_
     ci = request.param
     origin = tmp_path / "origin.git"
     subprocess.run(["git", "clone", "--quiet", "--bare", str(repositories[ci]), str(origin)], check=True)
+    pip_beside(tmp_path / "bin")
     yield Pipeline(ci, tmp_path, origin)
     for clone in tmp_path.glob("*/project"):
         subprocess.run([str(BIN / "invoke"), "local.stop"], cwd=clone, capture_output=True, check=False)

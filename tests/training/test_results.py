@@ -25,7 +25,7 @@ def fitted() -> DummyClassifier:
 def test_results_lie_where_vertex_and_dvc_look_for_them(tmp_path: Path) -> None:
     save_results(fitted(), {"score": np.float64(0.75)}, tmp_path, plots={"c.csv": [{"a": 1, "b": 2}]})
     assert sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()) == [
-        *("environment.json", "metrics.json", "model/model.joblib", "plots/c.csv"),
+        *("environment.json", "metrics.json", "model/model.joblib", "model/requirements.txt", "plots/c.csv"),
     ]
     assert json.loads((tmp_path / "metrics.json").read_text()) == {"score": 0.75}
     assert (tmp_path / "plots" / "c.csv").read_text() == "a,b\n1,2\n"
@@ -73,6 +73,6 @@ def test_publishing_replaces_what_an_earlier_training_left(tmp_path: Path) -> No
     )
     publish(read_results(staging), model_folder, trained)
     assert sorted(path.relative_to(model_folder).as_posix() for path in model_folder.rglob("*")) == [
-        *("metrics.json", "model", "model/model.joblib", "trained_model.json"),
+        *("metrics.json", "model", "model/model.joblib", "model/requirements.txt", "trained_model.json"),
     ]
     assert not staging.exists()

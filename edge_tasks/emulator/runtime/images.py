@@ -14,6 +14,8 @@ PLAIN_PYTHON = re.compile(
 PREBUILT_PREDICTION = re.compile(
     r"(?:us|europe|asia)-docker\.pkg\.dev/vertex-ai/prediction/(tf2?|sklearn|xgboost|pytorch)-[\w./-]+(?::[\w.-]+)?"
 )
+# The images that `edge_tasks.serving` builds: here their program runs in the local environment.
+PREDICTOR = re.compile(r"[a-z0-9-]+-docker\.pkg\.dev/[\w.:-]+/edge-serving/predictor(?::[\w.-]+)?")
 
 
 class Framework(NamedTuple):
@@ -42,7 +44,12 @@ def runs_local_python(image: str) -> bool:
     return bool(PREBUILT_TRAINING.fullmatch(image) or PLAIN_PYTHON.fullmatch(image))
 
 
+_PREDICTOR = Framework("predictor", (), "edge_tasks.serving", "'vertex-edge[local]'", forks=False)
+
+
 def framework_of(image: str) -> Framework | None:
-    """Return the framework of a prebuilt prediction image."""
+    """Return the framework of a prebuilt prediction image, or what stands for it with a predictor's image."""
+    if PREDICTOR.fullmatch(image):
+        return _PREDICTOR
     match = PREBUILT_PREDICTION.fullmatch(image)
     return FRAMEWORKS[match.group(1)] if match else None

@@ -55,7 +55,7 @@ class Deployments:
                 f" is not installed. Install it with: pip install {framework.package}"
             )
         folder = self._context.data / self._models.artifacts(version)
-        if not any((folder / name).is_file() for name in framework.files):
+        if framework.files and not any((folder / name).is_file() for name in framework.files):
             raise precondition(
                 f"The artifacts of the model ({version.message.artifact_uri or 'none were given'}) hold none of the"
                 f" files that {framework.name} images load: {', '.join(framework.files)}."

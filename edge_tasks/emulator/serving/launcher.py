@@ -67,7 +67,7 @@ class Launcher:
                 # Started by itself, the server tells in its log what keeps the framework from being imported.
                 LOG.warning("the server of a model is started without a fork: %s", error)
         child = await processes.start(
-            [sys.executable, "-m", "edge_tasks.emulator.serving.prebuilt", *_arguments(plan)],
+            [sys.executable, "-m", *_program(plan)],
             role=plan.role,
             environment=_environment(plan),
             folder=Path.cwd(),
@@ -302,6 +302,14 @@ def _claim(port: int) -> socket.socket:
         claim.close()
         raise
     return claim
+
+
+def _program(plan: ServerPlan) -> list[str]:
+    """Return the module that stands for the plan's image, and its arguments."""
+    if plan.framework == "predictor":
+        # The image's own program, told where the copy of the artifact lies.
+        return ["edge_tasks.serving", "--artifacts", str(plan.artifacts), "--socket", str(plan.socket)]
+    return ["edge_tasks.emulator.serving.prebuilt", *_arguments(plan)]
 
 
 def _arguments(plan: ServerPlan) -> list[str]:

@@ -1,0 +1,72 @@
+"""A table as pandas writes it, as the instances of a model whose signature has columns."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from edge_tasks.domain.signature import Column, RequestError, Signature
+from edge_tasks.errors import DataError
+
+_TRUTH = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
+
+
+def as_json_lines(path: Path, signature: Signature) -> bytes:
+    """Return the rows of a CSV file as JSON objects, one a line, with the columns' types; an empty cell is null.
+
+    Columns that the model does not have stay, as texts, so that rows are known again. Raises DataError that names the
+    line and the column of a value that cannot be what the model takes.
+    """
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.DictReader(file)
+        header = list(reader.fieldnames or ())
+        missing = [column.name for column in signature.columns if column.name not in header and not column.optional]
+        if missing:
+            raise DataError(
+                f"`{path}` has no column `{missing[0]}`",
+                f"its header must name what the model takes: {_names(signature)}",
+            )
+        return b"".join(json.dumps(row, ensure_ascii=False).encode() + b"\n" for row in _rows(path, reader, signature))
+
+
+def _rows(path: Path, reader: csv.DictReader[str], signature: Signature) -> Iterator[dict[str, Any]]:
+    columns = {column.name: column for column in signature.columns}
+    for cells in reader:
+        row: dict[str, Any] = {}
+        for name, text in cells.items():
+            if name is None:
+                raise DataError(f"`{path}`, line {reader.line_num} has more cells than the header", "mend that line")
+            column = columns.get(name)
+            try:
+                row[name] = _value(column, text) if column else text
+                if column:
+                    column.check([row[name]])
+            except (ValueError, RequestError):
+                shown = f"is `{text}`" if text else "is empty"
+                kind = column.shown_type if column else "a text"
+                raise DataError(
+                    f"`{path}`, line {reader.line_num}: column `{name}` {shown}, not {kind}", "mend that line"
+                ) from None
+        yield row
+
+
+def _value(column: Column, text: str | None) -> Any:
+    if text is None or not text.strip() or (text in ("NaN", "nan", "NA") and column.type != "string"):
+        return None
+    if column.type == "integer":
+        number = float(text)
+        return int(number) if number.is_integer() else number
+    if column.type == "number":
+        return float(text)
+    if column.type == "boolean":
+        if text.lower() not in _TRUTH:
+            raise ValueError(text)
+        return _TRUTH[text.lower()]
+    return text
+
+
+def _names(signature: Signature) -> str:
+    return ", ".join(column.name for column in signature.columns)

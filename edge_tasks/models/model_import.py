@@ -1,0 +1,124 @@
+"""Taking in a model that was trained elsewhere: a folder, a folder in Cloud Storage, or what MLflow has saved.
+
+It becomes what a training leaves, so that everything else treats it as one.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from edge_tasks.cloud import storage
+from edge_tasks.cloud.client import Cloud
+from edge_tasks.domain import mlflow_model
+from edge_tasks.domain.config import EdgeConfig
+from edge_tasks.domain.model_formats import KIND_FILE, REQUIREMENTS_FILE, format_of
+from edge_tasks.domain.provenance import Provenance, new_run_id
+from edge_tasks.domain.signature import FILE_NAME as SIGNATURE_FILE
+from edge_tasks.errors import TrainingError
+from edge_tasks.repo import layout
+from edge_tasks.repo.files import folder_sha256
+from edge_tasks.repo.results import ENVIRONMENT_FILE, METRICS_FILE, publish, read_results
+from edge_tasks.repo.trained_model import ARTIFACT_FOLDER, TrainedModel
+from edge_tasks.tools.user import user_name
+
+
+def import_model(root: Path, config: EdgeConfig, cloud: Cloud, name: str, source: str) -> TrainedModel:
+    """Put the model at `source` (a folder here, or a gs:// address of one) into the folder of the model `name`.
+
+    Raises TrainingError when there is no model in it that can be served.
+    """
+    run_id = new_run_id()
+    staging = layout.output_dir(root, run_id)
+    staging.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="edge-import-") as temporary:
+        folder = _fetched(cloud, source, Path(temporary))
+        try:
+            environment = _taken(folder, staging / ARTIFACT_FOLDER, source)
+            (staging / ENVIRONMENT_FILE).write_text(json.dumps(environment), encoding="utf-8")
+            metrics = folder / METRICS_FILE
+            (staging / METRICS_FILE).write_text(metrics.read_text() if metrics.is_file() else "{}", encoding="utf-8")
+            results = read_results(staging)
+            provenance = Provenance(run_id=run_id, user=user_name(), parameters={"imported_from": source})
+            trained = provenance.model_copy(update={"environment": environment}).into(
+                TrainedModel,
+                model_name=name,
+                target=config.target,
+                trained_at=datetime.now(timezone.utc),
+                artifact_sha256=folder_sha256(results.artifact),
+                metrics=results.metrics,
+                labels=layout.run_labels(name, provenance),
+            )
+            publish(results, layout.model_folder(root, name), trained)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+    return trained
+
+
+def _fetched(cloud: Cloud, source: str, temporary: Path) -> Path:
+    if source.startswith("gs://"):
+        if storage.download_folder(cloud, source, temporary) == 0:
+            raise TrainingError(f"there is nothing at {source}", "--artifact gs://BUCKET/FOLDER")
+        return temporary
+    if not Path(source).is_dir():
+        raise TrainingError(f"there is no folder `{source}`", "--artifact FOLDER, or gs://BUCKET/FOLDER")
+    return Path(source)
+
+
+def _taken(folder: Path, artifact: Path, source: str) -> dict[str, str]:
+    """Copy a model into the new folder `artifact`; return the versions that its requirements name."""
+    if (folder / mlflow_model.FILE_NAME).is_file():
+        python = _of_mlflow(folder, artifact, source)
+    else:
+        # What `save_results` wrote has the artifact in a folder of its own.
+        inner = folder / ARTIFACT_FOLDER
+        shutil.copytree(inner if inner.is_dir() else folder, artifact)
+        python = _python(folder)
+    if format_of(path.name for path in artifact.iterdir()) is None:
+        files = ", ".join(sorted(path.name for path in artifact.iterdir())[:8]) or "nothing"
+        raise TrainingError(
+            f"`{source}` holds no model of a known format; it holds {files}", "docs/your-own-model.md lists the formats"
+        )
+    return {**({"python": python} if python else {}), **_versions(artifact / REQUIREMENTS_FILE)}
+
+
+def _of_mlflow(folder: Path, artifact: Path, source: str) -> str:
+    import yaml
+
+    try:
+        model = mlflow_model.read(yaml.safe_load((folder / mlflow_model.FILE_NAME).read_text(encoding="utf-8")))
+    except (ValueError, KeyError, yaml.YAMLError) as error:
+        raise TrainingError(
+            f"the MLflow model `{source}` cannot be taken: {error}",
+            "sklearn, xgboost, lightgbm, catboost, onnx and statsmodels can; save others with save_results",
+        ) from None
+    artifact.mkdir(parents=True)
+    shutil.copy(folder / model.data, artifact / model.file)
+    if model.kind:
+        (artifact / KIND_FILE).write_text(json.dumps({"class": model.kind}) + "\n", encoding="utf-8")
+    if (folder / REQUIREMENTS_FILE).is_file():
+        lines = (folder / REQUIREMENTS_FILE).read_text(encoding="utf-8").splitlines()
+        kept = [line for line in lines if not line.startswith("mlflow")]  # it is not needed to serve
+        (artifact / REQUIREMENTS_FILE).write_text("\n".join(kept) + "\n", encoding="utf-8")
+    if model.signature is not None:
+        (artifact / SIGNATURE_FILE).write_text(model.signature.to_json(), encoding="utf-8")
+    return model.python
+
+
+def _python(folder: Path) -> str:
+    try:
+        values: Any = json.loads((folder / ENVIRONMENT_FILE).read_text(encoding="utf-8"))
+        return str(values.get("python", ""))
+    except (OSError, ValueError, AttributeError):
+        return ""
+
+
+def _versions(requirements: Path) -> dict[str, str]:
+    if not requirements.is_file():
+        return {}
+    pairs = (line.split("==") for line in requirements.read_text(encoding="utf-8").splitlines() if "==" in line)
+    return {pair[0].strip(): pair[1].partition(";")[0].strip() for pair in pairs if not pair[0].startswith("#")}

@@ -1,0 +1,176 @@
+"""A training job's code, before it is sent: what it imports and opens, against what will be there.
+
+All is read, nothing is run. Modules that the script reaches are looked at: what else lies in the folder, such as a
+script that prepares data, runs elsewhere.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.utils import canonicalize_name
+
+from edge_tasks.domain import images
+from edge_tasks.domain.imports import imported_modules
+from edge_tasks.readiness import distributions
+from edge_tasks.readiness.complaints import Complaint
+
+_READERS = {"data_path", "data_uri", "open_data"}
+
+
+@dataclass(frozen=True)
+class JobCode:
+    """What is known of a job before it is sent.
+
+    `files` are the contents of the model's folder that travel, by their path relative to it; `folder` is how messages
+    call that folder; `requirements` is all that pip installs there, `data` what the train stage depends on.
+    """
+
+    folder: str
+    script: str
+    files: Mapping[str, bytes]
+    requirements: Sequence[str]
+    image: str
+    data: Sequence[str]
+
+
+def complaints(job: JobCode) -> list[Complaint]:
+    """Return what would fail in the job. An image of which nothing is known is taken to hold all."""
+    python = images.python_of(job.image)
+    sources = dict(_reached(job))
+    found: list[Complaint] = []
+    if python is not None:
+        held = images.held_for_training(job.image) | distributions.brought_by(job.requirements)
+        for path, source in sources.items():
+            found += _imports(job, path, source, held, python)
+        found += _pythons(job, python)
+    found += _contradictions(job)
+    for path, source in sources.items():
+        found += _data(job, path, source)
+    return found
+
+
+def _reached(job: JobCode) -> Iterator[tuple[str, str]]:
+    """Yield path and source of the modules that the script imports, and of the script."""
+    todo, done = [job.script], set()
+    while todo:
+        path = todo.pop()
+        if path in done or path not in job.files:
+            continue
+        done.add(path)
+        source = job.files[path].decode("utf-8", "replace")
+        yield path, source
+        for module in imported_modules(source):
+            todo += _paths(job, module.name)
+
+
+def _paths(job: JobCode, module: str) -> list[str]:
+    """Return the files of the model's folder that importing `module` runs, or may run."""
+    parts = module.split(".")
+    top = [path for path in job.files if path == f"{parts[0]}.py"]
+    return top or [path for path in job.files if path.startswith(f"{parts[0]}/") and path.endswith(".py")]
+
+
+def _imports(job: JobCode, path: str, source: str, held: set[str], python: tuple[int, int]) -> Iterator[Complaint]:
+    seen = set()
+    for module in imported_modules(source):
+        top = module.name.partition(".")[0]
+        if module.optional or top in seen or top == "edge_tasks" or _paths(job, top):
+            continue
+        seen.add(top)
+        where = f"{job.folder}/{path}:{module.line}"
+        if distributions.is_of_python(top, python):
+            continue
+        came = distributions.since(top)
+        if came:
+            yield Complaint(
+                where, f"imports `{top}`, which Python has since {came}", f"the image {job.image} has {_shown(python)}"
+            )
+        elif not any(package in held for package in distributions.packages_of(top)):
+            yield Complaint(
+                where,
+                f"imports `{top}`, which nothing installs there",
+                f"add `{distributions.suggestion(top)}` to requirements.txt",
+            )
+
+
+def _pythons(job: JobCode, python: tuple[int, int]) -> Iterator[Complaint]:
+    """Complain of a package that is pinned to what is installed here, and does not take the image's Python."""
+    for text in job.requirements:
+        requirement = distributions.parsed(text)
+        if requirement is None or (
+            requirement.marker and not requirement.marker.evaluate({"extra": "", **_as(python)})
+        ):
+            continue
+        version = distributions.installed(requirement.name)
+        takes = distributions.python_of(requirement.name)
+        pinned = {spec.version for spec in requirement.specifier if spec.operator == "=="}
+        if version is None or version not in pinned or not takes:
+            continue
+        try:
+            fits = SpecifierSet(takes).contains(f"{_shown(python)}.99")
+        except InvalidSpecifier:
+            continue
+        if not fits:
+            yield Complaint(
+                "requirements.txt",
+                f"asks for {requirement.name}=={version}, which takes Python {takes}",
+                f"the image {job.image} has {_shown(python)}; choose another version, or another image",
+            )
+
+
+def _contradictions(job: JobCode) -> Iterator[Complaint]:
+    """Complain of a package that is asked for in two versions."""
+    pins: dict[str, tuple[str, str]] = {}
+    for text in job.requirements:
+        requirement = distributions.parsed(text)
+        if requirement is None or (requirement.marker and not requirement.marker.evaluate({"extra": ""})):
+            continue
+        name = canonicalize_name(requirement.name)
+        pinned = [spec.version for spec in requirement.specifier if spec.operator == "==" and "*" not in spec.version]
+        for version in pinned:
+            if name in pins and not requirement.specifier.contains(pins[name][0], prereleases=True):
+                yield Complaint(
+                    "requirements.txt and edge.yaml", f"ask for `{pins[name][1]}` and for `{text}`", "keep one of them"
+                )
+            pins.setdefault(name, (version, text))
+
+
+def _data(job: JobCode, path: str, source: str) -> Iterator[Complaint]:
+    """Complain of data that is opened by its name, and is not among what travels."""
+    try:
+        tree = ast.parse(source)
+    except SyntaxError:
+        return
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call) or not node.args:
+            continue
+        name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+        first = node.args[0]
+        if name not in _READERS or not (isinstance(first, ast.Constant) and isinstance(first.value, str)):
+            continue
+        wanted = PurePosixPath(first.value)
+        if not {str(wanted), *map(str, wanted.parents)} & set(job.data):
+            up = "/".join([".."] * len(PurePosixPath(job.folder).parts))
+            yield Complaint(
+                f"{job.folder}/{path}:{node.lineno}",
+                f"opens `{wanted}`, which does not travel with the job",
+                f"add `- {up}/{wanted}` to `deps` of the stage `train` in {job.folder}/dvc.yaml",
+            )
+
+
+def read_files(folder: Path, paths: Sequence[Path]) -> dict[str, bytes]:
+    """Return the contents of `paths`, by their path relative to `folder`."""
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths if path.suffix == ".py"}
+
+
+def _as(python: tuple[int, int]) -> dict[str, str]:
+    return {"python_version": _shown(python), "python_full_version": f"{_shown(python)}.0"}
+
+
+def _shown(python: tuple[int, int]) -> str:
+    return f"{python[0]}.{python[1]}"

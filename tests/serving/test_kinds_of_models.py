@@ -1,0 +1,335 @@
+"""Models of many kinds: what was saved answers as the model itself does."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edge_tasks.domain.config import EdgeConfig
+from edge_tasks.domain.serving_choice import choose
+from edge_tasks.releases.serving import of_folder
+from tests import needs
+
+# A train.py's end: it saves `model`, asks it for `inputs`, and prints what it answers.
+END = """
+import json, sys
+from edge_tasks.training import save_results
+from edge_tasks.training.describe import as_json
+save_results(model, {"score": 1.0}, sys.argv[1], inputs=inputs, **(dict(method=method) if "method" in dir() else {}))
+print(json.dumps(as_json(list(answers))))
+"""
+# A server's part, without a socket.
+ASK = """
+import json, sys
+from pathlib import Path
+from edge_tasks.serving.__main__ import load
+from edge_tasks.serving.predictor import answer
+print(json.dumps(answer(load(sys.argv[1], Path("/nowhere")), json.loads(sys.stdin.read()))["predictions"]))
+"""
+MIXED = """
+import numpy as np, pandas as pd
+rng = np.random.default_rng(0)
+inputs = pd.DataFrame({"age": rng.integers(18, 80, 60), "income": rng.random(60), "city": rng.choice(["a", "b"], 60)})
+inputs.loc[::7, "income"] = np.nan
+inputs["city"] = inputs["city"].where(inputs.index % 9 > 0, None)
+y = np.where(inputs["age"] > 45, "old", "young")
+"""
+NUMBERS = """
+import numpy as np
+rng = np.random.default_rng(0)
+inputs = rng.random((60, 4))
+y = (inputs.sum(axis=1) > 2).astype(int)
+"""
+KINDS = {
+    "pipeline": MIXED + """
+from sklearn.compose import ColumnTransformer
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder
+columns = ColumnTransformer([("n", SimpleImputer(), ["age", "income"]),
+                             ("c", OneHotEncoder(handle_unknown="ignore"), ["city"])])
+model = make_pipeline(columns, LogisticRegression(max_iter=1000)).fit(inputs, y)
+answers = model.predict(inputs.head(3))
+""",
+    "probabilities": MIXED + """
+from sklearn.dummy import DummyClassifier
+model = DummyClassifier(strategy="prior").fit(inputs, y)
+method = "predict_proba"
+answers = [{"prediction": model.classes_[row.argmax()], "probabilities": dict(zip(model.classes_, row))}
+           for row in model.predict_proba(inputs.head(3))]
+""",
+    "several-outputs": NUMBERS + """
+from sklearn.linear_model import LinearRegression
+model = LinearRegression().fit(inputs, np.stack([y, 2.0 * y], axis=1))
+answers = model.predict(inputs[:3])
+""",
+    "several-classes-of-each": NUMBERS + """
+from sklearn.tree import DecisionTreeClassifier
+model = DecisionTreeClassifier().fit(inputs, np.stack([y, 1 - y], axis=1))
+method = "predict_proba"
+answers = [{"prediction": [int(a.argmax()), int(b.argmax())], "probabilities": [
+            {"0": a[0], "1": a[1]}, {"0": b[0], "1": b[1]}]} for a, b in zip(*model.predict_proba(inputs[:3]))]
+""",
+    "decision": NUMBERS + """
+from sklearn.svm import SVC
+model = SVC().fit(inputs, y)
+method = "decision_function"
+answers = [{"prediction": int(value > 0), "decision": value} for value in model.decision_function(inputs[:3])]
+""",
+    "texts": """
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.naive_bayes import MultinomialNB
+from sklearn.pipeline import make_pipeline
+inputs = ["good day", "bad night", "good night"]
+model = make_pipeline(TfidfVectorizer(), MultinomialNB()).fit(inputs, ["+", "-", "+"])
+answers = model.predict(inputs)
+""",
+    "transform": NUMBERS + """
+from sklearn.decomposition import PCA
+model = PCA(2).fit(inputs)
+method = "transform"
+answers = model.transform(inputs[:3])
+""",
+    "own-class": NUMBERS + """
+from beside import Mean
+model = Mean()
+answers = model.predict(inputs[:3])
+""",
+    "xgboost": MIXED + """
+from xgboost import XGBClassifier
+inputs = inputs[["age", "income"]]
+model = XGBClassifier(n_estimators=5).fit(inputs, (y == "old").astype(int))
+method = "predict_proba"
+answers = [{"prediction": int(row.argmax()), "probabilities": {"0": row[0], "1": row[1]}}
+           for row in model.predict_proba(inputs.head(3))]
+""",
+    "xgboost-booster": NUMBERS + """
+import xgboost
+class Model(xgboost.Booster):
+    pass
+booster = xgboost.train({"max_depth": 2}, xgboost.DMatrix(inputs, y), 5)
+model, answers = booster, booster.predict(xgboost.DMatrix(inputs[:3]))
+inputs = None
+""",
+    "lightgbm": MIXED + """
+from lightgbm import LGBMClassifier
+inputs["city"] = inputs["city"].astype("category")
+model = LGBMClassifier(n_estimators=5, verbose=-1).fit(inputs, y)
+answers = model.predict(inputs.head(3))
+""",
+    "lightgbm-booster": NUMBERS + """
+import lightgbm
+model = lightgbm.train({"verbose": -1}, lightgbm.Dataset(inputs, y), 5)
+answers = model.predict(inputs[:3])
+""",
+    "catboost": MIXED + """
+from catboost import CatBoostClassifier
+inputs = inputs[["age", "income"]]
+model = CatBoostClassifier(iterations=5, verbose=False, allow_writing_files=False).fit(inputs, y)
+answers = model.predict(inputs.head(3))
+""",
+    "statsmodels": MIXED + """
+import statsmodels.formula.api as smf
+inputs = inputs.dropna().reset_index(drop=True)
+model = smf.ols("income ~ age + city", data=inputs).fit()
+answers = model.predict(inputs.head(3))
+""",
+    "onnx": NUMBERS + """
+from skl2onnx import to_onnx
+from sklearn.linear_model import LinearRegression
+inputs = inputs.astype(np.float32)
+fitted = LinearRegression().fit(inputs, y)
+model = to_onnx(fitted, inputs[:1])
+answers = fitted.predict(inputs[:3]).reshape(-1, 1)
+""",
+    "torch": NUMBERS + """
+import torch
+inputs = inputs.astype(np.float32)
+model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Dropout(), torch.nn.Linear(8, 2))
+with torch.no_grad():
+    answers = model.eval()(torch.as_tensor(inputs[:3])).numpy()
+""",
+    "keras": NUMBERS + """
+import keras
+inputs = inputs.astype(np.float32)
+model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, activation="softmax")])
+answers = model.predict_on_batch(inputs[:3])
+""",
+}  # fmt: skip
+BESIDE = """
+import numpy as np
+from deeper.scale import FACTOR
+class Mean:
+    def predict(self, rows):
+        return np.mean(rows, axis=1) * FACTOR
+"""
+# Those of libraries that are too large for `[dev]`: see tests/needs.py.
+LIBRARIES = {
+    "xgboost": "xgboost", "xgboost-booster": "xgboost", "lightgbm": "lightgbm", "lightgbm-booster": "lightgbm",
+    "catboost": "catboost", "statsmodels": "statsmodels", "onnx": "skl2onnx", "torch": "torch", "keras": "keras",
+}  # fmt: skip
+
+
+def run(libraries: Path | None, *arguments: str, folder: Path, stdin: str = "") -> str:
+    paths = [str(Path(__file__).parents[2]), *([str(libraries)] if libraries else [])]
+    done = subprocess.run(
+        [sys.executable, *arguments], cwd=folder, input=stdin, capture_output=True, text=True, check=False,
+        env={
+            "PYTHONPATH": os.pathsep.join(paths), "KERAS_BACKEND": "jax", "PYTHONWARNINGS": "ignore",
+            "PATH": "/usr/bin:/bin", "HOME": str(folder),
+        },
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout.splitlines()[-1]
+
+
+def trained(kind: str, folder: Path, libraries: Path | None = None) -> list[Any]:
+    """Train a model of this kind in `folder`, as models/NAME; return what it answers itself to the first inputs."""
+    (folder / "train.py").write_text(KINDS[kind] + END)
+    (folder / "beside.py").write_text(BESIDE)
+    (folder / "deeper").mkdir()
+    (folder / "deeper" / "__init__.py").write_text("")
+    (folder / "deeper" / "scale.py").write_text("FACTOR = 10\n")
+    return list(json.loads(run(libraries, "train.py", "out", folder=folder)))
+
+
+def served(folder: Path, instances: list[Any], libraries: Path | None = None) -> list[Any]:
+    """Return what a server answers that knows the artifact alone."""
+    elsewhere = folder / "elsewhere"
+    elsewhere.mkdir(exist_ok=True)
+    body = json.dumps({"instances": instances})
+    return list(json.loads(run(libraries, "-c", ASK, str(folder / "out" / "model"), folder=elsewhere, stdin=body)))
+
+
+def payload(folder: Path) -> list[Any]:
+    path = folder / "out" / "test_payload.json"
+    return list(json.loads(path.read_text())["instances"]) if path.exists() else []
+
+
+def approximately(values: Any) -> Any:
+    """Compare numbers wherever they are, but not to the last bit: JSON and float32 lie in between."""
+    if isinstance(values, list):
+        return [approximately(value) for value in values]
+    if isinstance(values, dict):
+        return {name: approximately(value) for name, value in values.items()}
+    return pytest.approx(values, rel=1e-5) if isinstance(values, float) else values
+
+
+def check_kind(kind: str, folder: Path, libraries: Path | None = None) -> None:
+    answers = trained(kind, folder, libraries)
+    instances = payload(folder)
+    if not instances:  # without `inputs` there is no signature: rows are read as what they are
+        import numpy as np
+
+        instances = np.random.default_rng(0).random((60, 4))[:3].tolist()
+    assert served(folder, instances, libraries) == approximately(answers[: len(instances)])
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in LIBRARIES])
+def test_a_model_answers_from_its_artifact_as_it_does_itself(kind: str, tmp_path: Path) -> None:
+    check_kind(kind, tmp_path)
+
+
+@pytest.fixture(scope="session")
+def libraries() -> Path:
+    """The folder with the libraries that are too large for `[dev]`."""
+    folder = needs.model_libraries()
+    assert folder is not None
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.needs("model-libraries")
+@pytest.mark.parametrize("kind", LIBRARIES)
+def test_a_model_of_a_large_library_does_so_too(kind: str, tmp_path: Path, libraries: Path) -> None:
+    if not (libraries / LIBRARIES[kind]).is_dir():
+        pytest.skip(f"{LIBRARIES[kind]} is not among the libraries; see tests/needs.py")
+    check_kind(kind, tmp_path, libraries)
+
+
+CONFIG = EdgeConfig.model_validate(
+    {
+        "google_cloud_project": {"project_id": "my-project", "region": "europe-west1"},
+        "storage_bucket": {"bucket_name": "my-bucket"},
+        "models": {"m": {"endpoint_name": "e"}},
+    }
+)
+
+
+@pytest.mark.parametrize(
+    ("kind", "chosen", "why"),
+    [
+        ("several-outputs", "prebuilt", "it answers the same as the model itself"),
+        ("texts", "prebuilt", "it answers the same as the model itself"),
+        ("pipeline", "predictor", "without the names of their columns"),
+        ("decision", "predictor", "asked by `decision_function`"),
+        ("own-class", "predictor", "the model needs its own code (`beside`, `deeper`)"),
+    ],
+)
+def test_what_serves_a_model_follows_from_it(kind: str, chosen: str, why: str, tmp_path: Path) -> None:
+    trained(kind, tmp_path)
+    environment = json.loads((tmp_path / "out" / "environment.json").read_text())
+    serving = choose(CONFIG, "m", of_folder(tmp_path / "out" / "model", environment))
+    assert serving.kind == chosen
+    assert why in serving.why
+
+
+def test_the_libraries_that_an_artifact_needs_are_recorded_and_no_others(tmp_path: Path) -> None:
+    trained("pipeline", tmp_path)
+    environment = json.loads((tmp_path / "out" / "environment.json").read_text())
+    assert set(environment) == {"python", "joblib", "numpy", "pandas", "scikit-learn", "scipy"}
+    lock = (tmp_path / "out" / "model" / "requirements.txt").read_text().splitlines()
+    names = {line.partition("==")[0] for line in lock if not line.startswith("#")}
+    assert {"pandas", "scikit-learn", "threadpoolctl", "python-dateutil"} <= names
+    assert "dvc" not in names
+
+
+PREDICTOR = """
+from edge_tasks.serving import Predictor, RequestError
+from beside import Mean
+
+class Celsius(Predictor):
+    def preprocess(self, prediction_input):
+        rows = super().preprocess(prediction_input)
+        if (rows < -10).any():
+            raise RequestError("colder than can be")
+        return (rows - 32) / 1.8
+
+    def postprocess(self, prediction_results):
+        return {"predictions": [{"mean": round(float(value), 3), "unit": self.parameters.get("unit", "C")}
+                                for value in prediction_results]}
+
+    def predict(self, instances):
+        return self.model.predict(instances)
+"""
+
+
+def test_a_predictor_of_ones_own_travels_with_its_modules(tmp_path: Path) -> None:
+    (tmp_path / "predictor.py").write_text(PREDICTOR)
+    trained("own-class", tmp_path)
+    assert served(tmp_path, [[32.0, 50.0, 32.0, 50.0]]) == [{"mean": 50.0, "unit": "C"}]
+    environment = json.loads((tmp_path / "out" / "environment.json").read_text())
+    serving = choose(CONFIG, "m", of_folder(tmp_path / "out" / "model", environment))
+    assert serving.why == "the model has a predictor.py"
+
+
+def test_bytes_are_instances(tmp_path: Path) -> None:
+    source = "inputs = [b'ab', b'abc']\nfrom lengths import Lengths\nmodel = Lengths()\nanswers = [2, 3]\n"
+    (tmp_path / "lengths.py").write_text(
+        "class Lengths:\n    def predict(self, files):\n        return [len(file) for file in files]\n"
+    )
+    KINDS["bytes"] = source
+    try:
+        assert trained("bytes", tmp_path) == [2, 3]
+    finally:
+        del KINDS["bytes"]
+    assert payload(tmp_path) == [{"b64": base64.b64encode(one).decode()} for one in (b"ab", b"abc")]
+    assert served(tmp_path, payload(tmp_path)) == [2, 3]

@@ -1,0 +1,240 @@
+"""Twenty mistakes, each refused before anything is sent, with its line and the line that mends it."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import joblib
+import pytest
+from sklearn.dummy import DummyClassifier
+
+from edge_tasks.domain.config import EdgeConfig
+from edge_tasks.domain.serving_choice import ArtifactFacts, Serving, choose
+from edge_tasks.jobs.package import TRAINING_REQUIREMENTS
+from edge_tasks.readiness import artifact, job_code
+from edge_tasks.readiness.job_code import JobCode
+from edge_tasks.releases.serving import of_folder
+from edge_tasks.training import save_results
+from tests.repositories import Repository
+
+PYTHON = "mirror.gcr.io/library/python:3.10-slim"
+SKLEARN = "us-docker.pkg.dev/vertex-ai/training/sklearn-cpu.1-6:latest"
+OWN = "europe-west1-docker.pkg.dev/my-project/images/mine:1"
+
+
+def found(
+    train: str,
+    *requirements: str,
+    image: str = PYTHON,
+    data: tuple[str, ...] = (),
+    beside: Mapping[str, str] = MappingProxyType({}),
+) -> list[str]:
+    """Return the complaints about a train.py, and more modules beside it (`a__b` is a/b.py)."""
+    files = {"train.py": train, **{f"{name.replace('__', '/')}.py": source for name, source in beside.items()}}
+    job = JobCode(
+        folder="models/m",
+        script="train.py",
+        files={name: source.encode() for name, source in files.items()},
+        requirements=[*requirements, *TRAINING_REQUIREMENTS],
+        image=image,
+        data=data,
+    )
+    return [str(complaint) for complaint in job_code.complaints(job)]
+
+
+IMPORTS = "which nothing installs there: add"
+
+
+@pytest.mark.parametrize(
+    ("train", "more", "words"),
+    [
+        ("import os\nimport pandas as pd", {}, ["models/m/train.py:2 imports `pandas`", IMPORTS, "`pandas==2."]),
+        ("from xgboost import XGBClassifier", {}, ["models/m/train.py:1 imports `xgboost`", "add `xgboost` to"]),
+        ("def f():\n    import lightgbm", {}, ["models/m/train.py:2 imports `lightgbm`"]),
+        ("import sklearn.svm", {}, ["add `scikit-learn==1.6.1` to requirements.txt"]),
+        ("import yaml_x, PIL.Image", {}, ["imports `yaml_x`", "add `pillow=="]),
+        ("import features", {"features": "\nimport cv2"}, ["models/m/features.py:2 imports `cv2`", "`opencv-python"]),
+        ("from lib.a import x", {"lib__a": "import torch", "lib____init__": ""}, ["models/m/lib/a.py:1", "`torch`"]),
+        ("import tomllib", {}, ["imports `tomllib`, which Python has since 3.11", "has 3.10"]),
+        ("try:\n    import json\nfinally:\n    import torch", {}, ["models/m/train.py:4 imports `torch`"]),
+        ('from edge_tasks.training import open_data\nopen_data("data/x.csv")', {}, [
+            "models/m/train.py:2 opens `data/x.csv`, which does not travel with the job: ",
+            "add `- ../../data/x.csv` to `deps` of the stage `train` in models/m/dvc.yaml",
+        ]),
+        ('import edge_tasks.training as t\nt.data_uri("data/a/b.npz")', {}, ["opens `data/a/b.npz`"]),
+        ('import f', {"f": 'from edge_tasks.training import data_path\ndata_path("d")'}, ["models/m/f.py:2 opens `d`"]),
+    ],
+)  # fmt: skip
+def test_code_that_would_fail_in_a_job_is_named_with_its_line(
+    train: str, more: dict[str, str], words: list[str]
+) -> None:
+    text = "\n".join(found(train, beside=more))
+    assert all(word in text for word in words), text
+
+
+@pytest.mark.parametrize(
+    ("train", "more"),
+    [
+        ("import os, json\nfrom pathlib import Path", {}),
+        ("import sacred, pydantic, google.cloud.storage, yaml, numpy", {}),
+        ("from edge_tasks.training import save_results", {}),
+        ("try:\n    import torch\nexcept ImportError:\n    torch = None", {}),
+        ("from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import torch", {}),
+        ("import features", {"features": "", "prepare": "import torch"}),
+        ('open_data(f"data/{1}.csv")', {}),
+    ],
+)
+def test_code_that_would_run_is_not_complained_of(train: str, more: dict[str, str]) -> None:
+    more_requirements = ["numpy==1.26.4"]
+    assert found(train, *more_requirements, beside=more) == []
+
+
+def test_what_requirements_bring_is_there_and_so_is_what_they_require() -> None:
+    assert found("import pandas, numpy, dateutil", "pandas>=2") == []
+    assert found("import sklearn, joblib, scipy", "scikit_learn==1.6.1") == []
+
+
+def test_a_requirement_for_another_python_brings_nothing() -> None:
+    assert "`pandas`" in found("import pandas", "pandas>=2; python_version < '3.0'")[0]
+
+
+def test_an_image_brings_what_is_in_it() -> None:
+    assert found("import pandas, xgboost, sklearn", image=SKLEARN) == []
+    assert "`torch`" in found("import torch", image=SKLEARN)[0]
+
+
+def test_of_an_image_of_ones_own_nothing_is_known() -> None:
+    assert found("import torch, tomllib", image=OWN) == []
+
+
+def test_data_of_the_train_stage_travel_and_so_does_what_lies_in_them() -> None:
+    train = 'open_data("data/x.csv"); data_path("data/folder/a.csv")'
+    assert found(train, data=("data/x.csv", "data/folder")) == []
+
+
+def test_a_package_in_two_versions_is_a_contradiction() -> None:
+    (complaint,) = found("", "numpy==1.26.4", "numpy==2.1.0")
+    assert (
+        complaint == "requirements.txt and edge.yaml ask for `numpy==1.26.4` and for `numpy==2.1.0`: keep one of them"
+    )
+
+
+# --- artifacts --------------------------------------------------------------------------------------------------
+
+CONFIG: dict[str, Any] = {
+    "google_cloud_project": {"project_id": "my-project", "region": "us-central1"},
+    "storage_bucket": {"bucket_name": "my-bucket"},
+    "models": {"m": {"endpoint_name": "e"}},
+}
+
+
+def looked_at(folder: Path, **settings: Any) -> tuple[list[str], Serving]:
+    environment = folder / "environment.json"
+    facts = of_folder(folder / "model", json.loads(environment.read_text()) if environment.exists() else {})
+    config = EdgeConfig.model_validate({**CONFIG, "models": {"m": {"endpoint_name": "e", **settings}}})
+    serving = choose(config, "m", facts)
+    return [str(one) for one in artifact.complaints("m", folder / "model", facts, serving)], serving
+
+
+def save(folder: Path, model: Any) -> None:
+    save_results(model, {}, folder)
+
+
+def test_a_model_of_scikit_learn_is_not_complained_of(tmp_path: Path) -> None:
+    save(tmp_path, DummyClassifier().fit([[1]], [1]))
+    assert looked_at(tmp_path)[0] == []
+    assert looked_at(tmp_path, serving="predictor")[0] == []
+
+
+def named(module: str, name: str) -> bytes:
+    """Return a pickle that looks up a class which need not exist."""
+    return b"c" + f"{module}\n{name}\n".encode() + b")R."
+
+
+def test_a_class_of_train_py_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "model.pkl").write_bytes(named("__main__", "Scaler"))
+    (complaint,) = looked_at(tmp_path)[0]
+    assert complaint == (
+        "models/m/model/model.pkl needs `Scaler` of train.py, which is not imported where the model serves: "
+        "move it to a module beside, such as models/m/features.py, and import it in train.py"
+    )
+
+
+@pytest.mark.parametrize("module", ["features", "xgboost.sklearn", "lightgbm.sklearn"])
+def test_a_module_that_the_prebuilt_image_lacks_is_refused(tmp_path: Path, module: str) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "model.pkl").write_bytes(named(module, "X"))
+    complaints, serving = looked_at(tmp_path)
+    assert serving.kind == "prebuilt"
+    assert f"needs the module `{module.partition('.')[0]}`, which us-docker.pkg.dev" in complaints[0]
+    assert "serving: predictor" in complaints[0]
+
+
+def test_a_module_that_did_not_travel_to_the_predictor_is_refused(tmp_path: Path) -> None:
+    save(tmp_path, DummyClassifier().fit([[1]], [1]))
+    (tmp_path / "model" / "model.joblib").write_bytes(named("not_there", "X"))
+    complaints, _ = looked_at(tmp_path, serving="predictor")
+    assert "needs the module `not_there`, which the predictor's image does not have" in complaints[0]
+
+
+def test_what_is_not_a_pickle_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "model.joblib").write_bytes(b"<html>")
+    assert "cannot be read" in looked_at(tmp_path)[0][0]
+
+
+def test_a_pickle_is_looked_at_without_running_it(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    mark = tmp_path / "mark"
+    code = f"import pathlib; pathlib.Path({str(mark)!r}).touch()"
+    (tmp_path / "model" / "model.pkl").write_bytes(pickle.dumps(Runs(code)))
+    assert looked_at(tmp_path)[0] == []
+    assert not mark.exists()
+    joblib.load(tmp_path / "model" / "model.pkl")
+    assert mark.exists()
+
+
+class Runs:
+    def __init__(self, code: str) -> None:
+        self.code = code
+
+    def __reduce__(self) -> Any:
+        return exec, (self.code,)
+
+
+def test_an_image_of_ones_own_is_not_judged(tmp_path: Path) -> None:
+    facts = ArtifactFacts(("model.pkl",))
+    config = EdgeConfig.model_validate(
+        {**CONFIG, "models": {"m": {"endpoint_name": "e", "serving_container_image_uri": OWN}}}
+    )
+    assert artifact.complaints("m", tmp_path, facts, choose(config, "m", facts)) == []
+
+
+# --- as a user meets it -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_a_job_that_would_fail_is_refused_everywhere_and_sent_without_checks(hello_world: Repository) -> None:
+    train = hello_world.root / "models" / "hello-world" / "train.py"
+    train.write_text(train.read_text().replace("import numpy as np", "import numpy as np\nimport orjson"))
+    line = next(n for n, text in enumerate(train.read_text().splitlines(), 1) if text == "import orjson")
+    hello_world.run("invoke", "init")
+    complaint = f"models/hello-world/train.py:{line} imports `orjson`, which nothing installs there: add `orjson=="
+    for command in (
+        ("invoke", "model.train", "--dry-run"),
+        ("invoke", "model.train"),
+        ("invoke", "doctor"),
+    ):
+        done = hello_world.run(*command, check=False)
+        assert done.returncode == 1, command
+        assert complaint in done.stderr + done.stdout.replace("\n", " "), command
+        assert "Traceback" not in done.stderr
+    assert not (hello_world.root / "models/hello-world/trained_model.json").exists()
+    hello_world.run("invoke", "model.train", "--no-checks")
+    assert (hello_world.root / "models/hello-world/trained_model.json").exists()

@@ -1,0 +1,195 @@
+"""What a signature takes from a sample of inputs, and which requests it refuses by the column's name."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.compose import ColumnTransformer
+from sklearn.dummy import DummyClassifier, DummyRegressor
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder
+
+from edge_tasks.domain.signature import Column, RequestError, Signature
+from edge_tasks.errors import TrainingError
+from edge_tasks.training.describe import describe
+
+FRAME = pd.DataFrame(
+    {
+        "age": [30, 41, 52],
+        "income": [1.5, None, 3.0],
+        "city": ["Rome", None, "Paris"],
+        "member": [True, False, True],
+        "since": pd.to_datetime(["2020-01-01", "2021-06-01", "2022-01-01"]),
+        "plan": pd.Categorical(["basic", "full", "basic"]),
+    }
+)
+
+
+def of_frame() -> Signature:
+    signature, _ = describe(DummyClassifier().fit(FRAME, ["no", "yes", "no"]), FRAME, "predict")
+    return signature
+
+
+def test_a_frame_gives_names_types_categories_and_ranges() -> None:
+    columns = {column.name: column for column in of_frame().columns}
+    assert {name: column.type for name, column in columns.items()} == {
+        "age": "integer",
+        "income": "number",
+        "city": "string",
+        "member": "boolean",
+        "since": "datetime",
+        "plan": "string",
+    }
+    assert (columns["age"].minimum, columns["age"].maximum) == (30, 52)
+    assert columns["city"].categories == ("Paris", "Rome")
+    assert [name for name, column in columns.items() if column.optional] == ["income", "city"]
+
+
+def test_the_example_is_the_first_row_as_json_has_it() -> None:
+    signature, instances = describe(DummyRegressor().fit(FRAME, [1, 2, 3]), FRAME, "predict")
+    assert signature.example == instances[0]
+    assert instances[1] == {
+        "age": 41, "income": None, "city": None, "member": False, "since": "2021-06-01T00:00:00", "plan": "full",
+    }  # fmt: skip
+
+
+def test_the_classes_and_the_form_of_what_is_answered_are_told() -> None:
+    assert of_frame().output.classes == ("no", "yes")
+    regressor, _ = describe(LinearRegression().fit([[1], [2]], [[1, 2], [3, 4]]), np.array([[1], [2]]), "predict")
+    assert (regressor.output.form, regressor.output.length) == ("vector", 2)
+
+
+def test_a_signature_survives_being_written() -> None:
+    signature = of_frame()
+    assert Signature.from_json(signature.to_json()) == signature
+
+
+@pytest.mark.parametrize(
+    "text", ["[]", "{}", '{"format_version": 2, "form": "table"}', '{"format_version": 1, "x": 1}']
+)
+def test_what_is_no_signature_of_this_format_is_refused(text: str) -> None:
+    with pytest.raises(ValueError):
+        Signature.from_json(text)
+
+
+def test_a_pipeline_over_column_names_is_not_for_the_prebuilt_image() -> None:
+    frame = FRAME[["city"]].fillna("none")
+    encoder = ColumnTransformer([("c", OneHotEncoder(), ["city"])])
+    model = make_pipeline(encoder, LogisticRegression()).fit(frame, [0, 1, 1])
+    signature, _ = describe(model, frame, "predict")
+    assert "without the names of their columns" in str(signature.differs)
+
+
+def test_a_model_of_numbers_is_for_the_prebuilt_image() -> None:
+    inputs = np.array([[1.0, 2.0], [3.0, 4.0]])
+    signature, _ = describe(LogisticRegression().fit(inputs, [0, 1]), inputs, "predict")
+    assert signature.differs == ""
+    assert signature.shape == (2,)
+
+
+def test_probabilities_are_not_for_the_prebuilt_image() -> None:
+    inputs = np.array([[1.0], [3.0]])
+    signature, _ = describe(LogisticRegression().fit(inputs, [0, 1]), inputs, "predict_proba")
+    assert "predict_proba" in str(signature.differs)
+
+
+def test_texts_are_a_signature() -> None:
+    texts = ["good day", "bad night"]
+    signature, instances = describe(
+        make_pipeline(TfidfVectorizer(), LogisticRegression()).fit(texts, [1, 0]), texts, "predict"
+    )
+    assert (signature.form, instances) == ("texts", texts)
+    with pytest.raises(RequestError, match="instance 1 is the number 3, not a text"):
+        signature.check_texts(["a", 3])
+
+
+@pytest.mark.parametrize(
+    ("inputs", "problem"),
+    [
+        (FRAME.head(0), "are empty"),
+        ([], "are empty"),
+        (pd.DataFrame([[1, 2]], columns=["a", "a"]), "same name"),
+        (np.array([[1.0, 2.0, 3.0]]), "does not answer the inputs"),
+    ],
+)
+def test_inputs_that_are_none_are_refused(inputs: Any, problem: str) -> None:
+    with pytest.raises(TrainingError, match=problem):
+        describe(LinearRegression().fit([[1.0, 2.0]], [1.0]), inputs, "predict")
+
+
+def test_a_method_that_the_model_does_not_have_is_refused() -> None:
+    with pytest.raises(TrainingError, match="LinearRegression has no `predict_proba`"):
+        describe(LinearRegression().fit([[1.0]], [1.0]), np.array([[1.0]]), "predict_proba")
+
+
+GOOD = {"age": 1, "income": 2.5, "city": "x", "member": True, "since": "2020-01-01", "plan": "basic"}
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"age": "old"}, 'instance 1: column `age` is the text "old", not an integer'),
+        ({"age": 1.5}, "column `age` is the number 1.5, not an integer"),
+        ({"age": None}, "column `age` is null, not an integer"),
+        ({"age": True}, "column `age` is true, not an integer"),
+        ({"income": "1"}, "column `income` is the text"),
+        ({"city": 3}, "column `city` is the number 3, not a text"),
+        ({"member": 1}, "column `member` is the number 1, not true or false"),
+        ({"plan": ["basic"]}, "column `plan` is a list, not a text"),
+    ],
+)
+def test_a_value_of_another_type_is_refused_by_its_column(change: dict[str, Any], problem: str) -> None:
+    with pytest.raises(RequestError, match=problem):
+        of_frame().by_column([GOOD, {**GOOD, **change}])
+
+
+def test_a_missing_column_is_named_and_a_misspelt_one_guessed() -> None:
+    signature = of_frame()
+    without = {name: value for name, value in GOOD.items() if name != "age"}
+    with pytest.raises(RequestError, match="instance 0 has no column `age`; the columns are `age`, `income`"):
+        signature.by_column([without])
+    with pytest.raises(RequestError, match="no column `age`; did you mean it by `agee`"):
+        signature.by_column([{**without, "agee": 3}])
+    optional = {name: value for name, value in GOOD.items() if name != "city"}
+    with pytest.raises(RequestError, match="no column `city`; did you mean it by `City`"):
+        signature.by_column([{**optional, "City": "Rome"}])
+    assert signature.by_column([optional])["city"] == [None]
+
+
+def test_rows_may_be_lists_and_numbers_floats_and_what_is_not_asked_for_is_left_aside() -> None:
+    signature = of_frame()
+    assert signature.by_column([list(GOOD.values())])["age"] == [1]
+    assert signature.by_column([{**GOOD, "age": 1.0}])["age"] == [1.0]
+    assert "id" not in signature.by_column([{**GOOD, "id": 7}])
+    with pytest.raises(RequestError, match="instance 0 has 2 values, there are 6 columns"):
+        signature.by_column([[1, 2]])
+    with pytest.raises(RequestError, match="instance 1 is the number 3, not an object"):
+        signature.by_column([GOOD, 3])
+
+
+def test_null_is_a_value_of_numbers_and_texts() -> None:
+    Column("x", "number").check([1, None])
+    Column("x", "string").check(["a", None])
+    Column("x", "integer", optional=True).check([1, None])
+
+
+def test_dates_and_numbers_of_numpy_become_json() -> None:
+    from edge_tasks.training.describe import as_json
+
+    assert as_json([np.int64(3), np.float32("nan"), dt.date(2020, 1, 2), pd.NA, pd.NaT, b"ab"]) == [
+        3, None, "2020-01-02", None, None, {"b64": "YWI="},
+    ]  # fmt: skip
+
+
+def test_an_integer_that_is_missing_is_nan() -> None:
+    from edge_tasks.serving.inputs import reader_of
+
+    signature = Signature("table", columns=(Column("n", "integer", optional=True, dtype="int64"),))
+    assert reader_of(signature)([{"n": 1}, {"n": None}])["n"].isna().tolist() == [False, True]
+    assert str(reader_of(signature)([{"n": 1}, {"n": 2.0}])["n"].dtype) == "int64"
