@@ -127,6 +127,11 @@ def _training_code(root: Path, config: EdgeConfig, name: str) -> Finding:
         Submission(config, root, name, SCRIPT).check()
     except DataError as error:  # before the first `dvc repro` there may be none
         return Finding(f"not looked at: {error.problem}", advice=error.hint)
+    if unnoticed := Submission(config, root, name, SCRIPT).unnoticed():
+        names = ", ".join(f"`{path}`" for path in unnoticed)
+        return Finding(
+            f"dvc repro does not notice a change of {names}", advice=f"add to deps of train in models/{name}/dvc.yaml"
+        )
     return Finding("what it imports and opens would be there in a job")
 
 

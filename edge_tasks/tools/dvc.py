@@ -107,6 +107,12 @@ def outputs(root: Path) -> list[Path]:
     return found
 
 
+def watched(model_folder: Path) -> set[Path]:
+    """Return the files and folders whose change makes a stage of the model's dvc.yaml run again; empty without one."""
+    file = model_folder / "dvc.yaml"
+    return {path for stage in _stages(file) for path in _paths(file, stage, "deps", "params")}
+
+
 def _stage_dependencies(dvc_yaml: Path, stage: str) -> list[Path]:
     return _paths(dvc_yaml, stage, "deps")
 
