@@ -1,8 +1,10 @@
 """Refuse an answer that would make a repository that does not work, as soon as it is given.
 
 cookiecutter.json names `Answers` as an extension of Jinja, and puts each answer through its filter `checked` right
-after the question. A pre_gen hook would see the answers only when all are given, and cookiecutter prints a traceback
-when one of its hooks refuses. https://cookiecutter.readthedocs.io/en/stable/advanced/local_extensions.html
+after the question; on a terminal a refused one is asked for again. So questions with choices are plain ones, too:
+cookiecutter answers an unknown choice on its command line with a traceback. A pre_gen hook would see the answers only
+when all are given, and cookiecutter prints a traceback when one of its hooks refuses.
+https://cookiecutter.readthedocs.io/en/stable/advanced/local_extensions.html
 
 cookiecutter imports this file where nothing else of this project may be installed: it can import only what
 cookiecutter itself needs.
@@ -12,13 +14,15 @@ from __future__ import annotations
 
 import difflib
 import re
+import sys
 import unicodedata
 from collections.abc import Callable, Iterator
 from typing import IO, Any, NamedTuple
 
 import click
-from jinja2 import Environment
+from jinja2 import Environment, pass_context
 from jinja2.ext import Extension
+from jinja2.runtime import Context
 
 from hooks import source
 
@@ -45,6 +49,8 @@ REGIONS = (
     *("us-central1", "us-east1", "us-east4", "us-east5"),
     *("us-south1", "us-west1", "us-west2", "us-west3", "us-west4"),
 )
+
+CHOICES = {"example": ("hello-world", "tabular", "digits", "fashion-mnist"), "ci": ("circleci", "github", "none")}
 
 
 class Problem(NamedTuple):
@@ -125,13 +131,26 @@ def bucket_name_problems(name: str) -> Iterator[Problem]:
         )
 
 
+def choice_problems(question: str, answer: str) -> Iterator[Problem]:
+    choices = CHOICES[question]
+    if answer not in choices:
+        near = difflib.get_close_matches(answer.lower(), choices, n=1)
+        hint = f"Did you mean `{near[0]}`? " if near else ""
+        yield Problem(
+            f"`{answer}` is no answer to the question `{question}`",
+            f"{hint}There are {', '.join(f'`{choice}`' for choice in choices)}",
+        )
+
+
 CHECKS: dict[str, Callable[[str], Iterator[Problem]]] = {
     "project_name": project_name_problems,
     "project_slug": lambda name: name_problems("project slug", name),
+    "example": lambda answer: choice_problems("example", answer),
     "model_name": lambda name: name_problems("model name", name),
     "google_cloud_project_id": project_id_problems,
     "region": region_problems,
     "bucket_name": bucket_name_problems,
+    "ci": lambda answer: choice_problems("ci", answer),
 }
 
 
@@ -147,11 +166,32 @@ class BadAnswer(click.ClickException):
         click.echo(f"error: {self.message}\n\nhint: {self.hint}", file=file, err=True)
 
 
-def checked(answer: str, question: str) -> str:
-    """Return the answer. Raises BadAnswer when it is no legal answer to the question."""
-    for problem in CHECKS[question](answer):
-        raise BadAnswer(problem)
-    return answer
+@pass_context
+def checked(context: Context, answer: str, question: str) -> str:
+    """Return the answer, which is asked for until it is legal. Raises BadAnswer where nobody is there to be asked."""
+    while True:
+        answer = _named(question, answer)
+        problem = next(CHECKS[question](answer), None)
+        if problem is None:
+            # Where cookiecutter keeps it: later defaults are made of it.
+            context["cookiecutter"][question] = answer
+            return answer
+        refusal = BadAnswer(problem)
+        if not _can_ask():
+            raise refusal
+        refusal.show()
+        answer = click.prompt("  Again", type=str, err=True)
+
+
+def _named(question: str, answer: str) -> str:
+    """Return the choice that a number stands for; any other answer as it is."""
+    choices = CHOICES.get(question, ())
+    return choices[int(answer) - 1] if answer in {str(number + 1) for number in range(len(choices))} else answer
+
+
+def _can_ask() -> bool:
+    command = click.get_current_context(silent=True)
+    return command is not None and not command.params.get("no_input") and sys.stdin.isatty()
 
 
 class Answers(Extension):

@@ -16,6 +16,10 @@ from pathlib import Path
 # JSON escapes every quote inside a string, so three in a row never occur in it.
 ANSWERS: dict[str, str] = json.loads(r"""<< cookiecutter | jsonify >>""")
 
+REQUIREMENT: str = json.loads(
+    r""" << cookiecutter._template_version | requirement(cookiecutter._repo_dir) | jsonify >> """
+)
+
 # The files of each choice of the question `ci`.
 CI_FILES = {
     "circleci": [".circleci/config.yml"],
@@ -118,7 +122,7 @@ def main() -> None:
 The repository is ready. Next:
 
     cd {ANSWERS["project_slug"]}
-    python -m venv .venv
+    python3 -m venv .venv
     source .venv/bin/activate
     pip install -r requirements.txt
     invoke init
@@ -128,6 +132,12 @@ The repository is ready. Next:
 
 README.md tells what each step does."""
     )
+    if " @ file:" in REQUIREMENT:
+        print(
+            f"""
+requirements.txt installs vertex:edge from here, {REQUIREMENT.partition(" @ ")[2]}:
+a team-mate or a CI cannot. For them, name a git address there, as README.md says under "A new team-mate"."""
+        )
 
 
 if __name__ == "__main__":

@@ -20,6 +20,8 @@ import subprocess
 from pathlib import Path
 
 PACKAGE, EXTRA = "vertex-edge", "[local]"
+# cookiecutter works in other folders while it renders, and names the template's as seen from the first one.
+STARTED_IN = Path.cwd()
 PUBLISHED = False
 # git@github.com:owner/name.git, as git abbreviates ssh://git@github.com/owner/name.git.
 _SCP = re.compile(r"(?P<host>[\w.-]+@[\w.-]+):(?P<path>(?!//).+)")
@@ -30,7 +32,7 @@ def requirement(version: str, template: str | Path) -> str:
     """Return the requirement for the package that belongs to the template in the folder `template`."""
     if PUBLISHED:
         return f"{PACKAGE}{EXTRA}=={version}"
-    root = Path(template).resolve()
+    root = (STARTED_IN / template).resolve()
     is_checkout = (root / "pyproject.toml").is_file()
     place = (_commit(root) or root.as_uri()) if is_checkout else _installed(version)
     return f"{PACKAGE}{EXTRA} @ {place}" if place else f"{PACKAGE}{EXTRA}=={version}"

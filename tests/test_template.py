@@ -9,6 +9,7 @@ import pytest
 
 from edge_tasks.errors import ConfigError
 from edge_tasks.setup.template import JINJA_SETTINGS, check_example, examples, render_model
+from hooks import answers
 from tests.repositories import ROOT
 
 
@@ -27,7 +28,7 @@ def test_jinja_is_set_as_cookiecutter_sets_it() -> None:
 
 
 def test_the_examples_are_those_that_cookiecutter_offers() -> None:
-    assert examples() == sorted(json.loads((ROOT / "cookiecutter.json").read_text())["example"])
+    assert examples() == sorted(answers.CHOICES["example"])
 
 
 def test_an_example_that_is_none_is_answered_with_the_nearest() -> None:

@@ -63,6 +63,9 @@ _NOT_SENT = (
     *("test_payload.json", "test_train.py"),
 )
 
+# Folders at the root that hold something else than code for all models, though they may be packages.
+_NOT_SHARED = frozenset({"data", "models", "services", "src", "test", "tests"})
+
 # Names of files that often hold secrets. Hidden files, such as .env, never travel.
 _SECRETS = ("*.key", "*.pem", "*.p12", "*.pfx", "*.env", "*credentials*.json", "*service-account*.json", "id_rsa*")
 
@@ -108,6 +111,18 @@ def model_files(root: Path, model_folder: Path) -> ModelFiles:
     return ModelFiles(sent, secrets, data)
 
 
+def shared_files(root: Path) -> list[Path]:
+    """Return the repository's code that every model may import: what is in `src`, and packages at the root."""
+    packages = [path.parent for path in root.glob("*/__init__.py") if path.parent.name not in _NOT_SHARED]
+    found = []
+    for path in sorted(path for folder in (root / "src", *packages) for path in folder.rglob("*") if path.is_file()):
+        parts = path.relative_to(root).parts
+        hidden = any(part.startswith(".") or part == "__pycache__" or part.endswith(".egg-info") for part in parts)
+        if not hidden and not any(fnmatch(path.name.lower(), pattern) for pattern in _SECRETS):
+            found.append(path)
+    return found
+
+
 @dataclass(frozen=True)
 class Contents:
     """What two jobs have in common that run the same code: everything but their orders."""
@@ -144,7 +159,7 @@ def read_contents(root: Path, files: ModelFiles, requirements: Sequence[str] = (
         f"{MODEL_PACKAGE}/__init__.py": b"",
         f"{MODEL_PACKAGE}/files/{CONFIG_FILE}": (root / CONFIG_FILE).read_bytes(),
     }
-    for path in files.sent:
+    for path in (*files.sent, *shared_files(root)):
         model[f"{MODEL_PACKAGE}/files/{path.relative_to(root).as_posix()}"] = path.read_bytes()
     return Contents(
         own=dict(_own_files()),

@@ -21,6 +21,7 @@ from edge_tasks.jobs.package import (
     mirror_requirements,
     model_files,
     read_contents,
+    shared_files,
 )
 from edge_tasks.readiness.complaints import Complaint, refuse
 from edge_tasks.readiness.job_code import JobCode, complaints, read_files
@@ -126,13 +127,33 @@ class Submission:
         """Raise TrainingError that names each line of the code which would fail in the job, and the line to add."""
         refuse(self.complaints(), f"a job for `{self._model_name}`", "--no-checks, or `with checks=False`")
 
+    def unnoticed(self) -> list[str]:
+        """Return the files that travel and that no stage in the model's dvc.yaml depends on, from the root.
+
+        When one of them changes, `dvc repro` has nothing to do.
+        """
+        watched = dvc.watched(self.model_folder)
+        if not watched:
+            return []
+        sent = [path for path in self.files.sent if not path.name.startswith(("test_", "conftest"))]
+        travelling = (*sent, *shared_files(self._root))
+        return [self._shown(path) for path in travelling if not watched & {path, *path.parents}]
+
+    def _shared_sources(self) -> dict[str, bytes]:
+        shared, source = shared_files(self._root), self._root / "src"
+        inside = [path for path in shared if path.is_relative_to(source)]
+        return {
+            **read_files(self._root, [path for path in shared if path not in inside]),
+            **read_files(source, inside),
+        }
+
     def complaints(self) -> list[Complaint]:
         """Return what of the code would fail in the job."""
         return complaints(
             JobCode(
                 folder=self._shown(self.model_folder),
                 script=self._script,
-                files=read_files(self.model_folder, self.files.sent),
+                files={**self._shared_sources(), **read_files(self.model_folder, self.files.sent)},
                 requirements=[*self.contents.requirements, *TRAINING_REQUIREMENTS],
                 image=self.settings.training_container_image_uri,
                 data=[version.path for version in self.data],
@@ -168,6 +189,8 @@ class Submission:
             yield f"left out, it may hold a secret: {self._shown(path)}"
         for path in self.files.data:
             yield f"left out, DVC keeps it (data_uri finds it when the train stage depends on it): {self._shown(path)}"
+        for name in self.unnoticed():
+            yield f"dvc repro misses a change of it, since no stage in the model's dvc.yaml depends on it: {name}"
 
     def _shown(self, path: Path) -> str:
         return path.relative_to(self._root).as_posix()

@@ -28,7 +28,7 @@ from edge_tasks.repo import edge_yaml, layout
 from edge_tasks.repo.trained_model import ARTIFACT_FOLDER, find_trained_model
 from edge_tasks.setup import google_cloud, initialise
 from edge_tasks.setup.checks import Check, Finding, Result, examine
-from edge_tasks.tools import emulator_process, git
+from edge_tasks.tools import dvc, emulator_process, git
 
 _SERVERS = "local servers"
 
@@ -51,7 +51,8 @@ def examine_repository(root: Path) -> list[Result]:
         config = edge_yaml.load_config(root)
     except ConfigError:
         return examine(machine)
-    checks = [*machine, Check("DVC", lambda: initialise.check_dvc(root, config)), *_model_checks(root, config)]
+    checks = [*machine, Check("DVC", lambda: initialise.check_dvc(root, config))]
+    checks += [Check("data", lambda: _data(root, config), after=("DVC",)), *_model_checks(root, config)]
     return examine([*checks, *_place_checks(root, config)])
 
 
@@ -82,6 +83,23 @@ def _git(root: Path) -> Finding:
     return Finding(f"commit {commit.sha[:12]}" + (", with changes that are not committed" if commit.dirty else ""))
 
 
+def _data(root: Path, config: EdgeConfig) -> Finding:
+    """Look at data that only a person can bring: whether they are here, and whether somebody else can get them."""
+    added = dvc.added(root)
+    missing = [f"`{data.path}`" for data in added if not data.here]
+    if missing:
+        return Finding(f"not here: {', '.join(missing)}", advice="dvc pull; else who added them has to dvc push")
+    if not added:
+        return Finding("stages make all of them")
+    names = ", ".join(f"`{data.path}`" for data in added)
+    if not on_google_cloud(config) and dvc.remotes(root) == [initialise.REMOTE]:
+        return Finding(
+            f"{names}: in this clone only, so that no clone can train",
+            advice="dvc remote add --default team FOLDER, git commit .dvc/config, dvc push",
+        )
+    return Finding(f"added: {names}")
+
+
 def _edge_yaml(root: Path) -> Finding:
     config = edge_yaml.load_config(root)
     place = config.google_cloud_project
@@ -109,6 +127,11 @@ def _training_code(root: Path, config: EdgeConfig, name: str) -> Finding:
         Submission(config, root, name, SCRIPT).check()
     except DataError as error:  # before the first `dvc repro` there may be none
         return Finding(f"not looked at: {error.problem}", advice=error.hint)
+    if unnoticed := Submission(config, root, name, SCRIPT).unnoticed():
+        names = ", ".join(f"`{path}`" for path in unnoticed)
+        return Finding(
+            f"dvc repro does not notice a change of {names}", advice=f"add to deps of train in models/{name}/dvc.yaml"
+        )
     return Finding("what it imports and opens would be there in a job")
 
 

@@ -17,7 +17,7 @@ from edge_tasks.cloud.state_store import StateStore
 from edge_tasks.domain.config import EdgeConfig
 from edge_tasks.domain.progress import Progress
 from edge_tasks.repo import edge_yaml, layout
-from edge_tasks.setup import google_cloud
+from edge_tasks.setup import google_cloud, template
 from edge_tasks.setup.checks import Check, Finding, Repair
 from edge_tasks.tools import dvc
 
@@ -52,6 +52,7 @@ def plan(root: Path, config: EdgeConfig, settings: Mapping[str, str]) -> Plan:
     `config` is edge.yaml as it will be with `settings` (by dotted key). Raises EdgeError at the first thing that is
     broken and cannot be repaired from here.
     """
+    template.check_finished(root)
     facts: list[str] = []
     repairs: list[Repair] = []
     for check in _checks(root, config, settings):
@@ -88,7 +89,7 @@ def _checks(root: Path, config: EdgeConfig, settings: Mapping[str, str]) -> list
     return [
         *place,
         Check("edge.yaml", lambda: _settings(root, config, settings)),
-        Check("DVC", lambda: check_dvc(root, config)),
+        Check("DVC", lambda: check_dvc(root, config, config if "target" in settings else None)),
         Check("state", lambda: _state(reach())),
     ]
 
@@ -118,27 +119,43 @@ def _settings(root: Path, config: EdgeConfig, settings: Mapping[str, str]) -> Fi
     return Finding(fact, (Repair(f"write into edge.yaml: {values}", lambda: edge_yaml.set_values(root, settings)),))
 
 
-def check_dvc(root: Path, config: EdgeConfig) -> Finding:
-    """Look at DVC's own settings: is it initialised, where is its remote."""
+def check_dvc(root: Path, config: EdgeConfig, written: EdgeConfig | None = None) -> Finding:
+    """Look at DVC's own settings: is it initialised, where is its remote.
+
+    The committed remote is that of edge.yaml as everybody has it, or as it is to be `written`: so DVC works in a clone
+    before anything else was typed. EDGE_TARGET leads DVC elsewhere on this machine only.
+    """
     repairs = []
     if not (root / ".dvc").is_dir():
         arguments = ["init", "--quiet"] if (root / ".git").exists() else ["init", "--quiet", "--no-scm"]
         repairs.append(_dvc_repair(root, "initialise DVC", *arguments))
-    url = layout.dvc_remote(config)
-    if dvc.remote_url(root / ".dvc" / "config", REMOTE) != url:
-        repairs.append(_dvc_repair(root, f"set DVC's remote to {url}", "remote", "add", "-f", "-d", REMOTE, url))
+    bucket = layout.dvc_remote(config)
+    folder = dvc_remote_override(written or edge_yaml.load_config(root, {}))
+    committed = dvc.remote_url(root / ".dvc" / "config", REMOTE)
+    # Earlier templates committed the bucket's address for both targets, which is as good.
+    if committed != bucket and not (folder and committed == _as_dvc_writes(folder)):
+        place = folder or bucket
+        committed = _as_dvc_writes(folder) if folder else bucket
+        repairs.append(_dvc_repair(root, f"set DVC's remote to {place}", "remote", "add", "-f", "-d", REMOTE, place))
     override = dvc_remote_override(config)
-    # DVC writes a relative path as seen from its own folder. An absolute one would not survive a move of the
-    # repository, and DVC fails to write one with letters beyond ASCII.
-    if dvc.remote_url(root / ".dvc" / "config.local", REMOTE) != (f"../{override}" if override else None):
-        if override is None:
-            arguments = ["config", "--local", "--unset", f"remote.{REMOTE}.url"]
-            repairs.append(_dvc_repair(root, "lead DVC to the bucket, no longer to this machine", *arguments))
-        else:
-            arguments = ["remote", "add", "--local", "--force", REMOTE, override]
-            repairs.append(_dvc_repair(root, f"let DVC keep data on this machine, in {override}", *arguments))
-    where = f", on this machine in {override}" if override else ""
-    return Finding(f"remote {url}{where}", tuple(repairs))
+    wanted = _as_dvc_writes(override) if override else bucket
+    here = dvc.remote_url(root / ".dvc" / "config.local", REMOTE)
+    if wanted == committed and here is not None:
+        text = "let DVC keep data where the repository says, no longer elsewhere on this machine"
+        repairs.append(_dvc_repair(root, text, "config", "--local", "--unset", f"remote.{REMOTE}.url"))
+    elif wanted not in (committed, here):
+        where = f"on this machine, in {override}" if override else f"in {bucket}"
+        arguments = ["remote", "add", "--local", "--force", REMOTE, override or bucket]
+        repairs.append(_dvc_repair(root, f"let DVC keep data {where}", *arguments))
+    return Finding(f"remote {override or bucket}", tuple(repairs))
+
+
+def _as_dvc_writes(folder: str) -> str:
+    """Return `folder`, relative to the root, as DVC writes it: as seen from its own folder.
+
+    An absolute one would not survive a move of the repository, and DVC fails to write one with letters beyond ASCII.
+    """
+    return f"../{folder}"
 
 
 def _dvc_repair(root: Path, text: str, *arguments: str) -> Repair:

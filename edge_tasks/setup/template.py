@@ -40,6 +40,17 @@ def check_example(example: str) -> None:
         )
 
 
+def check_finished(root: Path) -> None:
+    """Raise ConfigError when cookiecutter made the repository at `root` but not the template's last step."""
+    raw = [path for name in examples() for path in (*root.glob(f"{name}~*"), *root.glob(f"models/{name}~*"))]
+    if raw:
+        names = ", ".join(f"`{path.relative_to(root).as_posix()}`" for path in raw)
+        raise ConfigError(
+            f"the template's last step was not run; these folders have no name yet: {names}",
+            "remove this repository and make it again with: cookiecutter --accept-hooks yes",
+        )
+
+
 def render_model(example: str, variables: dict[str, str], destination: Path) -> None:
     """Render the example's model folder into the new folder `destination`; `variables` are cookiecutter's answers."""
     from jinja2 import Environment, StrictUndefined

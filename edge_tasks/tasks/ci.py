@@ -35,9 +35,12 @@ def train(_context: Any) -> None:
     """Train every model that changed or was last trained for another target; push data and models."""
     from edge_tasks.console import Console
     from edge_tasks.releases import ci_pipeline
+    from edge_tasks.setup import initialise
 
     here = repository()
     with Console() as console:
+        # EDGE_TARGET leads a release to another target than edge.yaml's.
+        initialise.set_up_dvc(here.root, here.config, console)
         ci_pipeline.train(here.root, here.config, console)
 
 

@@ -69,6 +69,30 @@ def tracked_paths(root: Path) -> set[Path]:
         return {Path(out.fs_path) for out in repo.index.outs if out.use_cache}
 
 
+@dataclass(frozen=True)
+class Added:
+    """Data that a person gave DVC by `dvc add`, which no stage can make again: the path, and whether it is here."""
+
+    path: str
+    here: bool
+
+
+def added(root: Path) -> list[Added]:
+    """Return the data that were added by hand; none when `root` is no DVC repository."""
+    if not (root / ".dvc").is_dir():
+        return []
+    with _repository(root) as repo:
+        paths = {Path(out.fs_path) for out in repo.index.outs if out.use_cache and out.stage.is_data_source}
+    return [Added(path.relative_to(root).as_posix(), path.exists()) for path in sorted(paths)]
+
+
+def remotes(root: Path) -> list[str]:
+    """Return the names of the remotes, the default one first."""
+    with _repository(root) as repo:
+        default = repo.config["core"].get("remote")
+        return sorted(repo.config["remote"], key=lambda name: (name != default, name))
+
+
 def outputs(root: Path) -> list[Path]:
     """Return what the stages of the repository write, and the dvc.lock files in which DVC records it.
 
@@ -81,6 +105,12 @@ def outputs(root: Path) -> list[Path]:
             for stage in _stages(file):
                 found += _paths(file, stage, "outs", "metrics", "plots")
     return found
+
+
+def watched(model_folder: Path) -> set[Path]:
+    """Return the files and folders whose change makes a stage of the model's dvc.yaml run again; empty without one."""
+    file = model_folder / "dvc.yaml"
+    return {path for stage in _stages(file) for path in _paths(file, stage, "deps", "params")}
 
 
 def _stage_dependencies(dvc_yaml: Path, stage: str) -> list[Path]:

@@ -94,7 +94,7 @@ def require_extra() -> None:
     if missing:
         raise ServerError(
             f"target `local` needs packages that are not installed ({', '.join(missing)})",
-            "pip install 'vertex-edge[local]'",
+            "pip install -r requirements.txt",
         )
 
 

@@ -45,7 +45,8 @@ def main() -> None:
         parameters = Path(folder) / "parameters.json"
         parameters.write_text(json.dumps(spec.parameters), encoding="utf-8")
         os.chdir(model_folder)
-        sys.path.insert(0, str(model_folder))
+        # The model's own modules come before those that it shares with other models.
+        sys.path[:0] = [str(model_folder), str(Path(folder) / "src"), folder]
         sys.argv = [spec.script, "with", str(parameters)]
         try:
             runpy.run_path(spec.script, run_name="__main__")

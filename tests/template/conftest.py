@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import itertools
-import json
 import os
 import subprocess
 import sys
@@ -15,6 +14,8 @@ from pathlib import Path
 
 import pytest
 from cookiecutter.main import cookiecutter
+
+from hooks import answers
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -28,8 +29,7 @@ def repository() -> Path:
 @pytest.fixture(scope="session")
 def examples() -> list[str]:
     """The choices of the question `example`."""
-    choices = json.loads((REPOSITORY / "cookiecutter.json").read_text())["example"]
-    return [str(choice) for choice in choices]
+    return list(CHOICES["example"])
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -91,11 +91,7 @@ def baked(
 
 
 # Every combination of answers to the questions that offer choices.
-CHOICES = {
-    question: [str(choice) for choice in choices]
-    for question, choices in json.loads((REPOSITORY / "cookiecutter.json").read_text()).items()
-    if isinstance(choices, list) and not question.startswith("_")
-}
+CHOICES = answers.CHOICES
 COMBINATIONS = [dict(zip(CHOICES, answers, strict=True)) for answers in itertools.product(*CHOICES.values())]
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
 import re
 import subprocess
 import sys
@@ -125,11 +127,55 @@ def test_a_bad_answer_is_refused_with_the_reason_and_leaves_nothing(
     assert list((tmp_path / "out").iterdir()) == []
 
 
-@pytest.mark.parametrize(("question", "answer"), [("example", "mnist"), ("ci", "jenkins")])
-def test_an_unknown_choice_is_refused(bake: Bake, tmp_path: Path, question: str, answer: str) -> None:
-    with pytest.raises(ValueError, match=f"{answer} provided for choice variable {question}"):
-        bake(**{question: answer})
-    assert list((tmp_path / "out").iterdir()) == []
+@pytest.mark.parametrize(
+    ("answer", "hint"),
+    [
+        ("example=fashion", "Did you mean `fashion-mnist`? There are `hello-world`, `tabular`, `digits`, `fashion-mnist`"),
+        ("ci=jenkins", "There are `circleci`, `github`, `none`"),
+    ],
+)
+def test_an_unknown_choice_is_refused_with_the_choices(
+    repository: Path, tmp_path: Path, answer: str, hint: str
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "cookiecutter", "--no-input", str(repository), answer],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    question, _, given = answer.partition("=")
+    assert done.returncode == 1
+    assert done.stderr == f"error: `{given}` is no answer to the question `{question}`\n\nhint: {hint}\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_choice_may_be_given_by_its_number(repository: Path) -> None:
+    answers = defaults(repository, example="3", ci="3")
+    assert (answers["example"], answers["model_name"], answers["ci"]) == ("digits", "digits", "none")
+
+
+def test_on_a_terminal_a_refused_answer_is_asked_for_again(repository: Path, tmp_path: Path) -> None:
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-m", "cookiecutter", str(repository)],
+        cwd=tmp_path,
+        stdin=theirs,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        os.close(theirs)
+        os.write(ours, b"\nChurn_Model\nchurn-model\ndigit\ndigits\n\n\n\n\n3\n")
+        _, said = process.communicate(timeout=60)
+        os.close(ours)
+    assert process.returncode == 0, said
+    assert "error: The project slug `Churn_Model` is not a legal name" in said
+    assert "hint: Did you mean `digits`?" in said
+    assert [path.name for path in tmp_path.iterdir()] == ["churn-model"]
+    recorded = json.loads((tmp_path / "churn-model" / ".edge-template.json").read_text())
+    assert recorded["answers"]["example"] == recorded["answers"]["model_name"] == "digits"
+    assert recorded["answers"]["bucket_name"] == "my-gcp-project-churn-model"
 
 
 def test_the_program_ends_with_status_1_and_leaves_nothing(repository: Path, tmp_path: Path) -> None:
@@ -187,13 +233,13 @@ def test_pressing_enter_throughout_works(repository: Path, tmp_path: Path) -> No
     assert [path.name for path in tmp_path.iterdir()] == ["my-ml-project"]
 
 
-def test_every_question_has_words_for_people(repository: Path) -> None:
+def test_every_question_has_words_for_people(repository: Path, answers_module: types.ModuleType) -> None:
     questions = json.loads((repository / "cookiecutter.json").read_text())
     asked = [name for name in questions if not name.startswith("_")]
     assert list(questions["__prompts__"]) == asked
     for name in asked:
-        if isinstance(questions[name], list):
-            assert set(questions["__prompts__"][name]) == {"__prompt__", *questions[name]}
+        for number, choice in enumerate(answers_module.CHOICES.get(name, ()), 1):
+            assert f"{number} - {choice}: " in questions["__prompts__"][name]
 
 
 def test_the_questions_come_in_this_order(repository: Path) -> None:

@@ -119,7 +119,7 @@ def test_what_cookiecutter_prints_works_in_a_fresh_environment(made: Made, tmp_p
     """Word for word, but for pip: uv installs, from its cache, and from a clone of the commit in its place."""
     steps = [line.strip() for line in made.printed.splitlines() if line.startswith("    ")]
     assert steps[:4] == [
-        *("cd mine", "python -m venv .venv", "source .venv/bin/activate", "pip install -r requirements.txt")
+        *("cd mine", "python3 -m venv .venv", "source .venv/bin/activate", "pip install -r requirements.txt")
     ]
     address, commit = GH.removeprefix("git+").rstrip("@"), made.requirement.rpartition("@")[2]
     asked = [*UV, "cache", "dir"]

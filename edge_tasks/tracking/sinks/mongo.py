@@ -82,7 +82,7 @@ def _opened(run: Run, run_id: str, address: str) -> Iterator[Callable[[_Event], 
         import pymongo
         from sacred.observers import MongoObserver
     except ImportError:
-        raise EdgeError("the package pymongo is not installed", "pip install 'vertex-edge[mongo]'") from None
+        raise EdgeError("the package pymongo is not installed", "pip install 'pymongo>=4.2,<5'") from None
     limit = int(_CALL_LIMIT * 1000)
     with pymongo.MongoClient[Any](address, serverSelectionTimeoutMS=limit, timeoutMS=limit) as client:
         database = client.get_default_database(default=_DATABASE)
