@@ -1,4 +1,4 @@
-"""Write a table of customers, and who of them left. It is made up: put your own table in its place."""
+"""Write a table of customers, and who of them left. It is made up: put your own in its place."""
 
 import csv
 import math

@@ -1,4 +1,4 @@
-"""Train a classifier of a table with numbers, words and gaps: how probable is it that a customer leaves?"""
+"""Train a classifier of a table with numbers, words and gaps: who of the customers leaves?"""
 
 import pandas as pd
 from edge_tasks.training import data_path, get_config_and_state, save_results, vertex_wrapper
@@ -47,6 +47,6 @@ def run(_run, C, model_output_dir="./"):
         "accuracy": accuracy_score(y_test, model.predict(x_test)),
         "roc_auc": roc_auc_score(y_test == "yes", model.predict_proba(x_test)[:, 1]),
     }
-    # From `inputs` comes the signature: columns, types, an example. Requests are checked against it.
+    # From `inputs` comes the signature (columns, types, an example); requests are checked by it.
     # `method` is what of the model answers them.
     save_results(model, metrics, model_output_dir, inputs=x_train, method="predict_proba")
