@@ -147,6 +147,11 @@ def print_warning(text: str) -> None:
     sys.stderr.write(f"warning: {text}\n")
 
 
+def print_note(text: str) -> None:
+    """Say on stderr what is good to know, though all is as it should be."""
+    sys.stderr.write(f"note: {text}\n")
+
+
 def print_error(error: EdgeError) -> None:
     """Print an error as its fact and its hint, on stderr."""
     from rich.console import Console as RichConsole

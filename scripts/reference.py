@@ -75,7 +75,7 @@ def options(context: ParserContext) -> Iterator[str]:
         if argument in positional:
             yield f"| `{str(argument.name).upper()}` | | {cell(argument.help)} |"
             continue
-        flag = f"--{str(argument.name).replace('_', '-')}"
+        flag = f"--{str(argument.name).strip('_').replace('_', '-')}"
         if argument.kind is bool and argument.default is True:
             yield f"| `--no-{flag[2:]}` | | {cell(argument.help)} |"
         elif argument.kind is bool:

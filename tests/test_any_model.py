@@ -176,3 +176,16 @@ def eventually_watched(repository: Repository, requests: int) -> dict[str, Any]:
             assert done.returncode == (1 if found["changed"] else 0)
             return found
     raise AssertionError(done.stdout + done.stderr)
+
+
+def test_a_version_is_deployed_whose_artifact_is_only_in_the_bucket(tabular: Repository) -> None:
+    """As in CI, or after `git pull`: the registry has the model, this machine does not."""
+    artifact = tabular.root / "models" / "tabular" / "model"
+    aside = artifact.rename(tabular.root / "aside")
+    try:
+        assert described(tabular)["served by"]["kind"] == "predictor"
+        tabular.run("invoke", "model.undeploy")
+        tabular.run("invoke", "model.deploy")
+        assert ask(tabular, LIKELY)[0]["prediction"] == "yes"
+    finally:
+        aside.rename(artifact)

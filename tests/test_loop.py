@@ -153,6 +153,22 @@ def test_a_new_version_takes_over_and_the_old_one_goes(hello_world: Repository) 
     hello_world.run("invoke", "model.remove", "--yes")
 
 
+def test_faults_are_asked_for_listed_and_removed(hello_world: Repository) -> None:
+    asked = ["--rpc", "DeployModel", "--error", "RESOURCE_EXHAUSTED", "--rate", "0.3", "--delay", "20s"]
+    assert hello_world.run("invoke", "local.chaos", *asked).stdout.split()[-5:] == [
+        *("DeployModel", "RESOURCE_EXHAUSTED", "0.3"),
+        *("20", "s"),
+    ]
+    assert "DeployModel" in hello_world.run("invoke", "local.chaos").stdout
+    problem, hint = hello_world.fails("invoke", "local.chaos", "--rpc", "Nope", "--error", "INTERNAL")
+    assert (problem, hint) == (
+        "'Nope' is no RPC of Vertex AI that is emulated, such as DeployModel or Predict.",
+        "invoke local.parity",
+    )
+    hello_world.run("invoke", "local.chaos", "--off")
+    assert "DeployModel" not in hello_world.run("invoke", "local.chaos").stdout
+
+
 def test_the_servers_keep_what_they_have_when_they_are_stopped_or_killed(hello_world: Repository) -> None:
     hello_world.run("invoke", "init")
     hello_world.run("python", "models/hello-world/train.py")

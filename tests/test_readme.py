@@ -371,9 +371,9 @@ def test_the_emulator_refuses_what_the_readme_says_it_refuses(emulator: Emulator
 
     with requests.Session() as session:
         session.trust_env = False
-        url = f"{emulator.url}/v1/projects/p/locations/us-central1/datasets"
+        url = f"{emulator.url}/v1/projects/p/locations/us-central1/featurestores"
         answer = session.get(url, timeout=10)
     assert answer.status_code == 501
     error = answer.json()["error"]
     assert error["status"] == "UNIMPLEMENTED"
-    assert "ListDatasets" in error["message"]
+    assert "ListFeaturestores" in error["message"]

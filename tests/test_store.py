@@ -109,7 +109,7 @@ from tests.test_store import one_more
 root = Path(sys.argv[1])
 store = StateStore(connect(load_config(root, {}), root))
 for _ in range(int(sys.argv[2])):
-    with store.locked(wait=float(sys.argv[3])) as locked:
+    with store.locked(timeout=float(sys.argv[3])) as locked:
         alone = os.open(root / "holder", os.O_CREAT | os.O_EXCL)  # fails when there are two holders
         locked.save(one_more(locked.state))
         os.close(alone)

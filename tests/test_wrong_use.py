@@ -226,7 +226,11 @@ def test_a_model_trained_with_another_library_than_the_serving_image_holds(hello
     hello_world.run("invoke", "init")
     hello_world.run("python", "models/hello-world/train.py", "with", "is_vertex=False")
     edge_yaml = hello_world.root / "edge.yaml"
-    edge_yaml.write_text(edge_yaml.read_text().replace("sklearn-cpu.1-6", "sklearn-cpu.1-5"))
+    text = edge_yaml.read_text().replace("sklearn-cpu.1-6", "sklearn-cpu.1-5")
+    edge_yaml.write_text(text)
+    told = hello_world.run("invoke", "model.deploy", "--dry-run").stderr
+    assert "serve it by the predictor" in told
+    edge_yaml.write_text(text.replace("    serving_machine_type", "    serving: prebuilt\n    serving_machine_type"))
     problem, hint = hello_world.fails("invoke", "model.deploy")
     assert problem.startswith("`hello-world` was trained with scikit-learn 1.6.1, but its serving image holds 1.5")
     assert hint.startswith("pip install 'scikit-learn==1.5.*'")
@@ -296,3 +300,19 @@ def test_a_repository_in_a_folder_with_an_odd_name_works_and_can_be_moved(
     moved.run("invoke", "model.deploy")
     assert json.loads(moved.run("./test_endpoint.sh").stdout)["predictions"]
     moved.run("invoke", "local.stop")
+
+
+@pytest.mark.parametrize(
+    ("words", "note"),
+    [
+        (("model.undeploy", "--wait", "5"), "--wait is called --lock-timeout now; the old name goes with 0.2"),
+        (("model.deploy", "--no-wait", "--dry-run"), "--no-wait is called --async now; the old name goes with 0.2"),
+    ],
+)
+def test_the_old_name_of_a_flag_is_understood_and_says_the_new_one(
+    hello_world: Repository, words: tuple[str, ...], note: str
+) -> None:
+    hello_world.run("invoke", "init")
+    said = hello_world.run("invoke", *words, check=False).stderr
+    assert f"note: {note}\n" in said
+    assert "note:" not in hello_world.run("invoke", "model.undeploy", "--lock-timeout", "5").stderr

@@ -81,15 +81,15 @@ class StateStore:
         return True
 
     @contextlib.contextmanager
-    def locked(self, wait: float = 0.0) -> Iterator[LockedState]:
+    def locked(self, timeout: float = 0.0) -> Iterator[LockedState]:
         """Hold the lock for the block, which may change the state with `LockedState.save`.
 
-        Waits at most `wait` seconds for somebody else's lock, then raises StateLockedError that says who holds it.
+        Waits at most `timeout` seconds for somebody else's lock, then raises StateLockedError that says who holds it.
         """
         lock = ObjectLock(self._cloud.objects, LOCK_OBJECT)
         mine = _myself(lock.token)
         try:
-            self._acquire(lock, mine, wait)
+            self._acquire(lock, mine, timeout)
         except KeyboardInterrupt:
             _release(lock)  # it may have been ours already
             raise
@@ -150,8 +150,8 @@ class StateStore:
 
     # -- the lock's object --
 
-    def _acquire(self, lock: ObjectLock, mine: LockHolder, wait: float) -> None:
-        deadline = time.monotonic() + wait
+    def _acquire(self, lock: ObjectLock, mine: LockHolder, timeout: float) -> None:
+        deadline = time.monotonic() + timeout
         while not self._taken(lock, mine):
             if time.monotonic() < deadline:
                 time.sleep(random.uniform(*_WAIT_INTERVAL))  # noqa: S311  not a secret

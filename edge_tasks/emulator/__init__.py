@@ -1,9 +1,9 @@
 """A small Vertex AI for one machine: `python -m edge_tasks.emulator --data DIR`.
 
-It answers the Vertex AI REST API, v1 and v1beta1 (https://cloud.google.com/vertex-ai/docs/reference/rest) on 127.0.0.1,
-really runs custom jobs as processes and really serves models, and answers Cloud Storage's JSON API on a second
-port. The unmodified google-cloud-aiplatform (REST transport) and google-cloud-storage clients work
-against it. It is usable alone and imports nothing else of `edge_tasks`.
+It answers the Vertex AI API, v1 and v1beta1 (https://cloud.google.com/vertex-ai/docs/reference/rest) on 127.0.0.1, by
+REST and by gRPC, really runs custom jobs as processes and really serves models, and answers Cloud Storage's JSON API on
+a port of its own. The unmodified google-cloud-aiplatform and google-cloud-storage clients work against it. It is usable
+alone and imports nothing else of `edge_tasks`.
 
 What is not as on Vertex AI, on purpose or so far:
 
@@ -12,14 +12,16 @@ What is not as on Vertex AI, on purpose or so far:
 - containers share the network of this machine, so a model's must listen on the port in AIP_HTTP_PORT, which is the one
   of its container_spec only when that is free;
 - nothing is downloaded: `pip install` in a local job unpacks or builds local archives and checks names;
-- below `/gcs` a job finds copies of what its command and variables name there, and what it writes is uploaded when it
-  ends; in a local job only paths in its command and variables lead there, since there is no such folder;
+- below `/gcs` a job finds the buckets by a mount of its own, where the machine allows one; elsewhere Python's own
+  functions and paths in its command and variables are led to a folder, whose changes are uploaded when the job ends; so
+  are those of a container, which finds only what its command and variables name there;
 - all replicas of a job run on this machine; a replica that fails fails the job, without a retry; machine types,
   accelerators, networks and service accounts are kept but mean nothing;
 - there is no authentication, and no quota;
-- it speaks REST, not gRPC: clients that go by gRPC unless told otherwise are led to REST by `client_hook`, but for the
-  asynchronous ones and those that ask for gRPC by name;
-- training pipelines run custom training code on one replica, without managed datasets; there is no AutoML;
+- gRPC is answered in plain text on a port of its own, where `client_hook` leads the clients that ask for gRPC by name
+  and the asynchronous ones; the others go by REST;
+- training pipelines run custom training code on one replica; there is no AutoML, and datasets have no annotations and
+  nothing of BigQuery;
 - hyperparameter tuning runs every trial to its end (no early stopping), at most 50 side by side; its default
   search is a Bayesian optimization of its own;
 - prebuilt serving images are never run: the local Python environment loads their artifacts by the images' rules
@@ -37,11 +39,13 @@ What is not as on Vertex AI, on purpose or so far:
 
     projects   ids and numbers of projects
     schema/    the frozen API: message types, routes, operation types
+    rpc/       the same by gRPC
     http/      from a request to a message and back; what a web page may not do
     store/     what must survive: SQLite, filters, pages, field masks
     services/  one module for each Vertex AI service, a function for each RPC, named after it
     storage/   Cloud Storage: buckets, objects, uploads
     runtime/   processes and containers: jobs, Cloud Storage, packages, images
+    datasets/  the rows of managed datasets, and their splits
     batch/     the input and the output files of batch predictions
     tuning/    the search for better hyperparameters
     serving/   one process for each deployed model, and the way to it

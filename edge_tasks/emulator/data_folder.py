@@ -31,23 +31,24 @@ class DataFolder:
     def _ports_file(self) -> Path:
         return self.path / "ports.json"
 
-    def last_ports(self) -> tuple[int, int]:
-        """Return the ports (Vertex AI, Cloud Storage) used last; 0 when there are none."""
+    def last_ports(self) -> tuple[int, int, int]:
+        """Return the ports (Vertex AI, Cloud Storage, gRPC) used last; 0 when there are none."""
         try:
             ports = json.loads(self._ports_file.read_text())
-            return int(ports["vertex"]), int(ports["storage"])
+            return int(ports["vertex"]), int(ports["storage"]), int(ports.get("grpc", 0))
         except (OSError, ValueError, KeyError, TypeError):
-            return 0, 0
+            return 0, 0, 0
 
-    def announce(self, started: float, vertex_port: int, storage_port: int) -> None:
+    def announce(self, started: float, vertex_port: int, storage_port: int, grpc_port: int) -> None:
         """Write where the servers are, for whoever looks for them."""
-        _write(self._ports_file, {"vertex": vertex_port, "storage": storage_port})
+        _write(self._ports_file, {"vertex": vertex_port, "storage": storage_port, "grpc": grpc_port})
         servers = {
             "pid": os.getpid(),
             "started": started,
             "data": str(self.path),
             "vertex_url": f"http://127.0.0.1:{vertex_port}",
             "storage_url": f"http://127.0.0.1:{storage_port}",
+            "grpc_address": f"127.0.0.1:{grpc_port}",
             "version": FORMAT_VERSION,
         }
         _write(self._servers_file, servers)

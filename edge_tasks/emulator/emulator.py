@@ -17,6 +17,8 @@ from edge_tasks.emulator.http.application import Application
 from edge_tasks.emulator.http.exchange import Reply, Request, json_reply
 from edge_tasks.emulator.http.server import bind, make_server
 from edge_tasks.emulator.http.transcoding import Transcoder
+from edge_tasks.emulator.rpc import server as rpc_server
+from edge_tasks.emulator.rpc.server import GrpcServer
 from edge_tasks.emulator.runtime import processes
 from edge_tasks.emulator.runtime.bucket import Storage
 from edge_tasks.emulator.runtime.docker import Docker
@@ -27,8 +29,10 @@ from edge_tasks.emulator.schema import surface as schema
 from edge_tasks.emulator.services import names, registry
 from edge_tasks.emulator.services.batch_predictions import BatchPredictions
 from edge_tasks.emulator.services.context import Context
+from edge_tasks.emulator.services.datasets import Datasets
 from edge_tasks.emulator.services.deployments import Deployments
 from edge_tasks.emulator.services.endpoints import Endpoints
+from edge_tasks.emulator.services.explanations import Explanations
 from edge_tasks.emulator.services.iam_policies import IamPolicies
 from edge_tasks.emulator.services.jobs import Jobs
 from edge_tasks.emulator.services.locations import Locations
@@ -42,6 +46,7 @@ from edge_tasks.emulator.services.models import Models
 from edge_tasks.emulator.services.operations import Operations
 from edge_tasks.emulator.services.predictions import Predictions
 from edge_tasks.emulator.services.request_logs import RequestLogs
+from edge_tasks.emulator.services.studies import Studies
 from edge_tasks.emulator.services.tensorboard_data import TensorboardData
 from edge_tasks.emulator.services.tensorboards import Tensorboards
 from edge_tasks.emulator.services.training_pipelines import TrainingPipelines
@@ -73,10 +78,11 @@ class Emulator:
         self.models = models = Models(context, self.operations)
         self.deployments = deployments = Deployments(context, models)
         endpoints = Endpoints(context, self.operations, models, deployments)
-        self.pipelines = TrainingPipelines(context, self.operations, self.jobs, models)
+        datasets = Datasets(context, self.operations)
+        self.pipelines = TrainingPipelines(context, self.operations, self.jobs, models, datasets)
         self.tuning = TuningJobs(context, self.operations, self.jobs)
         services: list[registry.Service] = [self.operations, self.jobs, models, endpoints, Locations(context)]
-        services += [IamPolicies(context)]
+        services += [IamPolicies(context), datasets, Studies(context, self.operations)]
         self.batches = BatchPredictions(context, self.operations, models, deployments)
         services += [self.pipelines, self.tuning, self.batches]
         services += [ModelCopies(context, self.operations, models), ModelEvaluations(context, models)]
@@ -88,13 +94,11 @@ class Emulator:
             ("GET", "/_emulator/health"): _health(data),
             ("POST", "/v2/entries:list"): Logging(self.jobs).list_entries,
         }
-        self.application = Application(
-            surface,
-            transcoder,
-            registry.handlers(surface, services),
-            Predictions(context, deployments, self.request_logs).direct(),
-            doors,
-        )
+        services += [Explanations(context, deployments, models)]
+        handlers = registry.handlers(surface, services)
+        direct = Predictions(context, deployments, self.request_logs).direct()
+        self.application = Application(surface, transcoder, handlers, direct, doors)
+        self.grpc = GrpcServer(surface, handlers, direct, self.application.faults)
 
     def recover(self) -> None:
         """Settle what an earlier run could not finish."""
@@ -119,7 +123,7 @@ async def run(folder: DataFolder, port: int, storage_port: int) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
-    last_port, last_storage_port = folder.last_ports()
+    last_port, last_storage_port, last_grpc_port = folder.last_ports()
     surface = schema.load()
     database = Database(folder.path / "store.sqlite3", surface)
     # Ports of left-over servers are free after this.
@@ -128,28 +132,33 @@ async def run(folder: DataFolder, port: int, storage_port: int) -> None:
     listener = _listen(port, last_port, "--port")
     storage_listener = _listen(storage_port, last_storage_port, "--storage-port")
     port, storage_port = int(listener.getsockname()[1]), int(storage_listener.getsockname()[1])
+    grpc_keeper = rpc_server.reserve(last_grpc_port)
+    grpc_port = int(grpc_keeper.getsockname()[1])
     storage = StorageService(folder.path)
     try:
         storage.start(storage_listener)
-        servers = Servers(f"http://127.0.0.1:{port}", f"http://127.0.0.1:{storage_port}")
+        addresses = (f"http://127.0.0.1:{port}", f"http://127.0.0.1:{storage_port}", f"127.0.0.1:{grpc_port}")
+        servers = Servers(*addresses)
         emulator = Emulator(database, surface, folder.path, servers)
         emulator.recover()
         # Model servers are addressed relative to the data folder: see serving.model_server.
         os.chdir(folder.path)
         server = make_server(emulator.application)
         serving = asyncio.ensure_future(server.serve(sockets=[listener]))
-        folder.announce(psutil.Process().create_time(), port, storage_port)
+        folder.announce(psutil.Process().create_time(), port, storage_port, grpc_port)
         _say(
             f"Vertex AI emulator at {servers.vertex_url}, Cloud Storage at {servers.storage_url}, data in {folder.path}"
         )
         # Not before: the first answer does not wait for it.
         emulator.deployments.prepare()
+        answering_grpc = asyncio.ensure_future(emulator.grpc.start(grpc_keeper))
         tidying = asyncio.ensure_future(emulator.engine.remove_left_overs())
         sweeping = asyncio.ensure_future(storage.tidy())
         asked = asyncio.ensure_future(stopping.wait())
         await asyncio.wait([asked, serving], return_when=asyncio.FIRST_COMPLETED)
         folder.withdraw()
-        await emulator.close()
+        await asyncio.wait([answering_grpc])
+        await asyncio.gather(emulator.close(), emulator.grpc.close())
         server.should_exit = True
         await serving
         tidying.cancel()

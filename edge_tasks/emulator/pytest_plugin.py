@@ -14,11 +14,13 @@ those that tests start. Nothing is started before a test asks for the fixture, a
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import os
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -41,11 +43,28 @@ class VertexEmulator:
     endpoint_url: str
     storage_url: str
     bucket: str
+    grpc_address: str = ""
 
     @property
     def staging_bucket(self) -> str:
         """The bucket as the SDK wants it: gs://NAME."""
         return f"gs://{self.bucket}"
+
+    @contextlib.contextmanager
+    def fault(
+        self, rpc: str = "*", *, error: str = "", message: str = "", rate: float = 1.0, delay: float = 0.0
+    ) -> Iterator[None]:
+        """Let an RPC (`DeployModel`) fail or be slow inside of a `with`, at a rate; in Google's words, unless told.
+
+        All faults are gone afterwards.
+        """
+        fault = {"rpc": rpc, "error": error, "message": message, "rate": rate, "delay": delay}
+        url = f"{self.endpoint_url}/_emulator/faults"
+        _ask("POST", url, fault)
+        try:
+            yield
+        finally:
+            _ask("DELETE", url)
 
 
 @pytest.fixture(scope="session")
@@ -77,7 +96,22 @@ def _ready(process: subprocess.Popen[str], data: Path) -> VertexEmulator:
         headers={"Content-Type": "application/json"},
     )
     with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request):
-        return VertexEmulator(PROJECT, LOCATION, servers["vertex_url"], servers["storage_url"], bucket)
+        return VertexEmulator(
+            PROJECT, LOCATION, servers["vertex_url"], servers["storage_url"], bucket, servers["grpc_address"]
+        )
+
+
+def _ask(method: str, url: str, body: object = None) -> None:
+    """Ask the emulator for something of its own; ValueError in its words when it refuses."""
+    data = json.dumps(body).encode() if body is not None else None
+    request = urllib.request.Request(url, data, {"Content-Type": "application/json"}, method=method)  # noqa: S310
+    try:
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request):
+            pass
+    except urllib.error.HTTPError as refused:
+        with refused:
+            told = json.load(refused)["error"]["message"]
+        raise ValueError(told) from None
 
 
 def _lead_clients_to(emulator: VertexEmulator, patch: pytest.MonkeyPatch) -> None:
@@ -85,6 +119,7 @@ def _lead_clients_to(emulator: VertexEmulator, patch: pytest.MonkeyPatch) -> Non
     variables = {
         "STORAGE_EMULATOR_HOST": emulator.storage_url,
         "VERTEX_EMULATOR_URL": emulator.endpoint_url,
+        "VERTEX_EMULATOR_GRPC": emulator.grpc_address,
         "CLOUD_ML_PROJECT_ID": emulator.project,
         "CLOUD_ML_REGION": emulator.location,
         "GCE_METADATA_HOST": host,

@@ -46,7 +46,7 @@ def describe(root: Path, config: EdgeConfig, cloud: Cloud, name: str) -> dict[st
     state = StateStore(cloud).load().model(name)
     trained = find_trained_model(layout.model_folder(root, name), name)
     endpoint = endpoints.get_endpoint(cloud, state.endpoint) if state.endpoint else None
-    artifact = serving.of_trained(cloud, layout.model_folder(root, name), trained) if trained else None
+    artifact = serving.of_trained(cloud, config, layout.model_folder(root, name), trained) if trained else None
     chosen = choose(config, name, artifact) if artifact and artifact.files else None
     return {
         "model": name,

@@ -37,7 +37,7 @@ __all__ = ["Options", "Outcome", "Release", "ReleaseError", "deploy", "promote",
 
 @contextlib.contextmanager
 def _rollout(release: Release) -> Iterator[Rollout]:
-    with StateStore(release.cloud).locked(release.options.wait) as locked:
+    with StateStore(release.cloud).locked(release.options.lock_timeout) as locked:
         rollout = Rollout(release, locked)
         rollout.read_world()
         yield rollout
@@ -54,10 +54,10 @@ def deploy(release: Release, traffic: int = 100) -> Outcome:
     if not 1 <= traffic <= 100:
         raise ReleaseError(f"{traffic} % of the traffic is not possible", "--traffic takes a number from 1 to 100")
     trained = load_trained_model(release.folder, name)
-    facts = serving.of_trained(release.cloud, release.folder, trained)
+    facts = serving.of_trained(release.cloud, release.config, release.folder, trained)
     chosen = choose(release.config, name, facts)
     preflight.check(release.config, trained, chosen)
-    if release.options.checks:
+    if release.options.checks and preflight.is_artifact(release.folder, trained):
         found = artifact.complaints(name, release.folder / ARTIFACT_FOLDER, facts, chosen)
         refuse(found, f"the deployment of `{name}`", "--no-checks")
     preflight.check_region(release.cloud, f"models.{name}.serving_machine_type", release.settings.serving_machine_type)

@@ -33,7 +33,7 @@ class ReleaseError(EdgeError):
 
 @dataclass(frozen=True)
 class Options:
-    """How a release is made. `wait` is the number of seconds to wait for somebody else's lock.
+    """How a release is made. `lock_timeout` is the number of seconds to wait for somebody else's lock.
 
     With `to_the_end` false, a release ends when it has started what takes Google minutes; made again, it goes on.
     """
@@ -41,7 +41,7 @@ class Options:
     dry_run: bool = False
     smoke_test: bool = True
     checks: bool = True
-    wait: float = 0.0
+    lock_timeout: float = 0.0
     to_the_end: bool = True
 
 

@@ -97,5 +97,11 @@ def check_artifact(folder: Path, trained: TrainedModel) -> None:
         raise TrainingError(f"models/{name}/{ARTIFACT_FOLDER} is not what trained_model.json tells of", hint)
 
 
+def is_artifact(folder: Path, trained: TrainedModel) -> bool:
+    """Say whether the artifact that trained_model.json tells of is on this machine."""
+    artifact = folder / ARTIFACT_FOLDER
+    return artifact.is_dir() and folder_sha256(artifact) == trained.artifact_sha256
+
+
 def _today() -> date:
     return datetime.now(timezone.utc).date()

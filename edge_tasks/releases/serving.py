@@ -10,6 +10,7 @@ from pathlib import Path
 
 from edge_tasks.cloud import storage
 from edge_tasks.cloud.client import Cloud
+from edge_tasks.domain.config import EdgeConfig
 from edge_tasks.domain.model_formats import REQUIREMENTS_FILE
 from edge_tasks.domain.serving_choice import PREBUILT, PREDICTOR, ArtifactFacts, Serving
 from edge_tasks.domain.signature import FILE_NAME as SIGNATURE_FILE
@@ -27,10 +28,10 @@ def of_folder(artifact: Path, environment: Mapping[str, str]) -> ArtifactFacts:
     return _facts(files, lambda name: (artifact / name).read_bytes(), environment)
 
 
-def of_trained(cloud: Cloud, folder: Path, trained: TrainedModel) -> ArtifactFacts:
-    """Return what a trained model's artifact says: on this machine, else in the bucket."""
+def of_trained(cloud: Cloud, config: EdgeConfig, folder: Path, trained: TrainedModel) -> ArtifactFacts:
+    """Return what a trained model's artifact says: on this machine, else in this target's bucket."""
     artifact = folder / ARTIFACT_FOLDER
-    if artifact.is_dir() or not trained.artifact_uri:
+    if artifact.is_dir() or not trained.artifact_uri or trained.target != config.target:
         return of_folder(artifact, trained.environment)
     uri = trained.artifact_uri.rstrip("/")
     return _facts(storage.names(cloud, uri), lambda name: storage.read(cloud, f"{uri}/{name}"), trained.environment)

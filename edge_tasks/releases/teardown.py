@@ -62,13 +62,13 @@ def _share(endpoint: endpoints.Endpoint, deployed_model_id: str) -> str:
     return f"version {version} ({endpoint.traffic.get(deployed_model_id, 0)} % of the traffic)"
 
 
-def remove(cloud: Cloud, config: EdgeConfig, shown: list[Thing], progress: Progress, wait: float) -> None:
+def remove(cloud: Cloud, config: EdgeConfig, shown: list[Thing], progress: Progress, lock_timeout: float) -> None:
     """Remove the things that `find` returned and the user was shown.
 
     Raises ReleaseError when others are there by now: nobody said yes to those.
     """
     bucket = any(thing.kind == BUCKET for thing in shown)
-    with StateStore(cloud).locked(wait) as locked:
+    with StateStore(cloud).locked(lock_timeout) as locked:
         if _find(cloud, config, locked.state, bucket) != shown:
             raise ReleaseError("what is there has changed meanwhile", "invoke teardown, and look at the list again")
         for model in locked.state.models.values():
@@ -87,7 +87,7 @@ def remove(cloud: Cloud, config: EdgeConfig, shown: list[Thing], progress: Progr
             locked.save(locked.state.without_models())
 
 
-def forget(cloud: Cloud, config: EdgeConfig, progress: Progress, wait: float) -> None:
+def forget(cloud: Cloud, config: EdgeConfig, progress: Progress, lock_timeout: float) -> None:
     """Write into the state that nothing is there, which a teardown that was cut off did not come to do."""
     if StateStore(cloud).load().models:
-        remove(cloud, config, [], progress, wait)
+        remove(cloud, config, [], progress, lock_timeout)

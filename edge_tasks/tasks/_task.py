@@ -18,7 +18,10 @@ from edge_tasks.tools.signals import take_sigterm_like_ctrl_c
 
 _Body = TypeVar("_Body", bound=Callable[..., Any])
 
-WAIT_HELP = "seconds to wait while somebody else changes the shared state (default 0)"
+LOCK_TIMEOUT_HELP = "seconds to wait while somebody else changes the shared state (default 0)"
+# Flags that had another name before 0.2, until when the old one is understood, too.
+_OLD_NAMES = {"lock_timeout": "wait", "async_": "no_wait"}
+
 NAME_HELP = "the model; not needed when there is only one"
 
 
@@ -39,7 +42,7 @@ def task(
         def guarded(*args: Any, **kwargs: Any) -> Any:
             take_sigterm_like_ctrl_c()
             try:
-                result = body(*args, **kwargs)
+                result = body(*args, **_with_new_names(kwargs))
                 sys.stdout.flush()
             except EdgeError as error:
                 raise _told(error) from None
@@ -64,7 +67,7 @@ class _Task(Task[Any]):
     """A task whose arguments say what is wrong with them; invoke shows a traceback for `--limit x`."""
 
     def get_arguments(self, ignore_unknown_help: bool | None = None) -> list[Argument]:
-        return [
+        arguments: list[Argument] = [
             _Argument(
                 names=argument.names,
                 kind=argument.kind,
@@ -77,6 +80,12 @@ class _Task(Task[Any]):
             )
             for argument in super().get_arguments(ignore_unknown_help)
         ]
+        for argument in arguments[:]:
+            if old := _OLD_NAMES.get(str(argument.name)):
+                default = False if argument.kind is bool else None
+                help_text = f"the old name of {_flag(str(argument.name))}, until 0.2"
+                arguments.append(_Argument(names=(old,), kind=argument.kind, default=default, help=help_text))
+        return arguments
 
 
 class _Argument(Argument):
@@ -86,6 +95,23 @@ class _Argument(Argument):
         except ValueError:
             name = self.names[0]
             raise _told(EdgeError(f"`{value}` is no number", f"such as --{name} 10")) from None
+
+
+def _with_new_names(given: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments of a task with those that were given by an old name; a note says the new one."""
+    from edge_tasks.console import print_note
+
+    found = dict(given)
+    for new, old in _OLD_NAMES.items():
+        value = found.pop(old, None)
+        if value:
+            found[new] = value
+            print_note(f"{_flag(old)} is called {_flag(new)} now; the old name goes with 0.2")
+    return found
+
+
+def _flag(parameter: str) -> str:
+    return f"--{parameter.strip('_').replace('_', '-')}"
 
 
 def _told(error: EdgeError) -> Exit:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from invoke.collection import Collection
 
 from edge_tasks.tasks._repository import repository
-from edge_tasks.tasks._task import WAIT_HELP, task
+from edge_tasks.tasks._task import LOCK_TIMEOUT_HELP, task
 
 if TYPE_CHECKING:
     from edge_tasks.releases.plan import Release
@@ -55,23 +55,23 @@ def record(_context: Any, branch: str = "main") -> None:
 
 
 @contextlib.contextmanager
-def _releases(wait: int) -> Iterator[list[Release]]:
+def _releases(lock_timeout: int) -> Iterator[list[Release]]:
     """Give a release of each model of the repository."""
     from edge_tasks.console import Console
     from edge_tasks.releases.plan import Options, Release
 
     here = repository()
     with Console() as console:
-        options = Options(wait=wait)
+        options = Options(lock_timeout=lock_timeout)
         yield [Release(here.cloud, here.config, here.root, name, console, options) for name in here.config.models]
 
 
-@task(help={"traffic": "per cent of the requests for new versions (default: all)", "wait": WAIT_HELP})
-def deploy(_context: Any, traffic: int = 100, wait: int = 0) -> None:
+@task(help={"traffic": "per cent of the requests for new versions (default: all)", "lock_timeout": LOCK_TIMEOUT_HELP})
+def deploy(_context: Any, traffic: int = 100, lock_timeout: int = 0) -> None:
     """Deploy every newly trained model, with a part of the requests if something serves already."""
     from edge_tasks.releases import ci_pipeline
 
-    with _releases(wait) as releases:
+    with _releases(lock_timeout) as releases:
         ci_pipeline.deploy(releases, traffic)
 
 
@@ -86,21 +86,21 @@ def smoke_test(_context: Any, requests: int = 1) -> None:
         ci_pipeline.smoke_test(here.cloud, here.config, here.root, console, requests)
 
 
-@task(help={"wait": WAIT_HELP})
-def promote(_context: Any, wait: int = 0) -> None:
+@task(help={"lock_timeout": LOCK_TIMEOUT_HELP})
+def promote(_context: Any, lock_timeout: int = 0) -> None:
     """Give every new version that has a part of the requests all of them."""
     from edge_tasks.releases import ci_pipeline
 
-    with _releases(wait) as releases:
+    with _releases(lock_timeout) as releases:
         ci_pipeline.promote(releases)
 
 
-@task(help={"wait": WAIT_HELP})
-def cancel(_context: Any, wait: int = 0) -> None:
+@task(help={"lock_timeout": LOCK_TIMEOUT_HELP})
+def cancel(_context: Any, lock_timeout: int = 0) -> None:
     """Take every new version off that has a part of the requests; what served before has them all again."""
     from edge_tasks.releases import ci_pipeline
 
-    with _releases(wait) as releases:
+    with _releases(lock_timeout) as releases:
         ci_pipeline.cancel(releases)
 
 

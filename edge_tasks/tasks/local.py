@@ -103,6 +103,44 @@ def env(_context: Any) -> None:
         print_result(f"export {name}={shlex.quote(value)}{kept}")
 
 
+@task(
+    help={
+        "rpc": "of the Vertex AI API, such as DeployModel (default: all)",
+        "error": "that it answers, such as RESOURCE_EXHAUSTED, PERMISSION_DENIED or UNAVAILABLE",
+        "message": "of the error (default: Google's own)",
+        "rate": "share of the requests, above 0 and at most 1 (default: 1)",
+        "delay": "before the answer, such as 20s",
+        "off": "remove all faults",
+    }
+)
+def chaos(
+    _context: Any,
+    rpc: str = "",
+    error: str = "",
+    message: str = "",
+    rate: float = 1.0,
+    delay: str = "",
+    off: bool = False,
+) -> None:
+    """Let RPCs of the emulator fail or be slow, to see how a program bears it; without arguments, list what is set."""
+    from edge_tasks.console import Console, print_table
+    from edge_tasks.tools import emulator_process
+
+    servers = emulator_process.ensure_running(repository().root)
+    if off:
+        emulator_process.faults(servers, "DELETE")
+        with Console() as console:
+            console.step("removed all faults")
+        return
+    if rpc or error or delay:
+        fault = {"rpc": rpc or "*", "error": error, "message": message, "rate": rate, "delay": delay or 0}
+        found = emulator_process.faults(servers, "POST", fault)
+    else:
+        found = emulator_process.faults(servers, "GET")
+    rows = [[each["rpc"], each["error"], f"{each['rate']:g}", f"{each['delay']:g} s"] for each in found]
+    print_table(["RPC", "error", "rate", "delay"], rows)
+
+
 @task()
 def parity(_context: Any) -> None:
     """Print every RPC of the Vertex AI API: emulated, emulated in part (and what is missing), or absent."""
@@ -112,4 +150,4 @@ def parity(_context: Any) -> None:
     print_result(emulator_process.parity())
 
 
-collection = Collection("local", start, stop, status, logs, reset, env, parity)
+collection = Collection("local", start, stop, status, logs, reset, env, chaos, parity)

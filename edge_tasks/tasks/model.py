@@ -10,13 +10,13 @@ from invoke.collection import Collection
 
 from edge_tasks.tasks import _jobs, _monitor
 from edge_tasks.tasks._repository import repository
-from edge_tasks.tasks._task import NAME_HELP, WAIT_HELP, task
+from edge_tasks.tasks._task import LOCK_TIMEOUT_HELP, NAME_HELP, task
 
 if TYPE_CHECKING:
     from edge_tasks.console import Console
     from edge_tasks.releases.operations import Outcome, Release
 
-_NAME_AND_WAIT = {"name": NAME_HELP, "wait": WAIT_HELP}
+_NAME_AND_WAIT = {"name": NAME_HELP, "lock_timeout": LOCK_TIMEOUT_HELP}
 
 
 @task(
@@ -80,7 +80,7 @@ _DRY_RUN = {**_NAME_AND_WAIT, "dry_run": "only say what would be done"}
 _RELEASE = {
     **_DRY_RUN,
     "smoke_test": "do not ask the new version for predictions before it gets traffic",
-    "no_wait": "only start what takes long on Google Cloud; the same command goes on with it",
+    "async_": "only start what takes long on Google Cloud; the same command goes on with it",
 }
 
 
@@ -129,14 +129,20 @@ def deploy(
     traffic: int = 100,
     smoke_test: bool = True,
     checks: bool = True,
-    wait: int = 0,
-    no_wait: bool = False,
+    lock_timeout: int = 0,
+    async_: bool = False,
     dry_run: bool = False,
 ) -> None:
     """Serve the trained model on its endpoint; the version before goes when the new one serves."""
     from edge_tasks.releases import operations
 
-    options = {"dry_run": dry_run, "smoke_test": smoke_test, "checks": checks, "wait": wait, "to_the_end": not no_wait}
+    options = {
+        "dry_run": dry_run,
+        "smoke_test": smoke_test,
+        "checks": checks,
+        "lock_timeout": lock_timeout,
+        "to_the_end": not async_,
+    }
     with _release(name, **options) as (release, console):
         _tell(release, console, operations.deploy(release, traffic), traffic)
 
@@ -146,14 +152,14 @@ def promote(
     _context: Any,
     name: str | None = None,
     smoke_test: bool = True,
-    wait: int = 0,
-    no_wait: bool = False,
+    lock_timeout: int = 0,
+    async_: bool = False,
     dry_run: bool = False,
 ) -> None:
     """Give the version that has a part of the traffic all of it; what served beside it goes."""
     from edge_tasks.releases import operations
 
-    with _release(name, dry_run=dry_run, smoke_test=smoke_test, wait=wait, to_the_end=not no_wait) as (
+    with _release(name, dry_run=dry_run, smoke_test=smoke_test, lock_timeout=lock_timeout, to_the_end=not async_) as (
         release,
         console,
     ):
@@ -166,14 +172,14 @@ def rollback(
     name: str | None = None,
     to: str | None = None,
     smoke_test: bool = True,
-    wait: int = 0,
-    no_wait: bool = False,
+    lock_timeout: int = 0,
+    async_: bool = False,
     dry_run: bool = False,
 ) -> None:
     """Go back to the version that served before; a version with a part of the traffic is taken off."""
     from edge_tasks.releases import operations
 
-    with _release(name, dry_run=dry_run, smoke_test=smoke_test, wait=wait, to_the_end=not no_wait) as (
+    with _release(name, dry_run=dry_run, smoke_test=smoke_test, lock_timeout=lock_timeout, to_the_end=not async_) as (
         release,
         console,
     ):
@@ -181,24 +187,26 @@ def rollback(
 
 
 @task(help=_DRY_RUN)
-def undeploy(_context: Any, name: str | None = None, wait: int = 0, dry_run: bool = False) -> None:
+def undeploy(_context: Any, name: str | None = None, lock_timeout: int = 0, dry_run: bool = False) -> None:
     """Take the model off its endpoint, which stays with its id (and costs nothing)."""
     from edge_tasks.releases import operations
 
-    with _release(name, dry_run=dry_run, wait=wait) as (release, console):
+    with _release(name, dry_run=dry_run, lock_timeout=lock_timeout) as (release, console):
         done = operations.undeploy(release)
         if not dry_run:
             console.step(f"`{release.name}` is no longer deployed" if done else f"`{release.name}` was not deployed")
 
 
 @task(help={**_DRY_RUN, "yes": "do not ask"})
-def remove(_context: Any, name: str | None = None, wait: int = 0, yes: bool = False, dry_run: bool = False) -> None:
+def remove(
+    _context: Any, name: str | None = None, lock_timeout: int = 0, yes: bool = False, dry_run: bool = False
+) -> None:
     """Delete a model's endpoint and all its registered versions; the folder and edge.yaml stay."""
     from edge_tasks.console import confirm
     from edge_tasks.errors import EdgeError
     from edge_tasks.releases import operations
 
-    with _release(name, dry_run=dry_run, wait=wait) as (release, console):
+    with _release(name, dry_run=dry_run, lock_timeout=lock_timeout) as (release, console):
         question = f"delete the endpoint and all registered versions of `{release.name}` ({release.config.target})?"
         if not dry_run and not yes and not confirm(question):
             raise EdgeError("nothing was removed", "add `--yes` to remove without being asked")
@@ -274,7 +282,7 @@ def image(_context: Any, name: str | None = None, output: str | None = None) -> 
     here = repository()
     name, _ = here.config.model(name)
     folder = model_folder(here.root, name)
-    facts = serving.of_trained(here.cloud, folder, load_trained_model(folder, name))
+    facts = serving.of_trained(here.cloud, here.config, folder, load_trained_model(folder, name))
     if output is None:
         print_result(dockerfile(facts).rstrip())
         return

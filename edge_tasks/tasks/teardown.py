@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from edge_tasks.tasks._repository import repository
-from edge_tasks.tasks._task import WAIT_HELP, task
+from edge_tasks.tasks._task import LOCK_TIMEOUT_HELP, task
 
 
 @task(
@@ -13,10 +13,12 @@ from edge_tasks.tasks._task import WAIT_HELP, task
         "bucket": "the bucket, too, with all data, models and the shared state",
         "yes": "do not ask",
         "dry_run": "only print the list",
-        "wait": WAIT_HELP,
+        "lock_timeout": LOCK_TIMEOUT_HELP,
     }
 )
-def teardown(_context: Any, bucket: bool = False, yes: bool = False, dry_run: bool = False, wait: int = 0) -> None:
+def teardown(
+    _context: Any, bucket: bool = False, yes: bool = False, dry_run: bool = False, lock_timeout: int = 0
+) -> None:
     """Remove all that this repository made in the cloud, after printing the list; nothing else is touched."""
     from edge_tasks.console import Console, confirm
     from edge_tasks.errors import EdgeError
@@ -27,7 +29,7 @@ def teardown(_context: Any, bucket: bool = False, yes: bool = False, dry_run: bo
         things = work.find(here.cloud, here.config, bucket)
         if not things:
             if not dry_run:
-                work.forget(here.cloud, here.config, console, wait)
+                work.forget(here.cloud, here.config, console, lock_timeout)
             console.step(f"there is nothing to remove ({here.config.target})")
             return
         for thing in things:
@@ -36,5 +38,5 @@ def teardown(_context: Any, bucket: bool = False, yes: bool = False, dry_run: bo
             return
         if not yes and not confirm(f"delete all this ({here.config.target})? It cannot be undone."):
             raise EdgeError("nothing was removed", "add `--yes` to remove without being asked")
-        work.remove(here.cloud, here.config, things, console, wait)
+        work.remove(here.cloud, here.config, things, console, lock_timeout)
         console.step("removed all of it; the files of the repository are as they were")

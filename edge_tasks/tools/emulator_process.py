@@ -36,6 +36,7 @@ class Servers:
     pid: int
     vertex_url: str
     storage_url: str
+    grpc_address: str = ""
 
 
 def data_directory(root: Path) -> Path:
@@ -52,7 +53,9 @@ def running(root: Path) -> Servers | None:
     """Return the servers of the repository at `root`, or None when they do not run."""
     try:
         card = json.loads((data_directory(root) / "servers.json").read_text(encoding="utf-8"))
-        servers = Servers(int(card["pid"]), str(card["vertex_url"]), str(card["storage_url"]))
+        servers = Servers(
+            int(card["pid"]), str(card["vertex_url"]), str(card["storage_url"]), str(card.get("grpc_address", ""))
+        )
         started = float(card["started"])
         # A copy of a repository has a copy of its card; the servers are the original's.
         own = card["data"] == str(data_directory(root).resolve())
@@ -181,6 +184,7 @@ def environment(servers: Servers, project: str, region: str) -> dict[str, str]:
     return {
         "STORAGE_EMULATOR_HOST": servers.storage_url,
         "VERTEX_EMULATOR_URL": servers.vertex_url,
+        "VERTEX_EMULATOR_GRPC": servers.grpc_address,
         "CLOUD_ML_PROJECT_ID": project,
         "CLOUD_ML_REGION": region,
         "GCE_METADATA_HOST": host,
@@ -193,6 +197,23 @@ def environment(servers: Servers, project: str, region: str) -> dict[str, str]:
         "CLOUDSDK_CORE_PROJECT": project,
         "PYTHONPATH": str(hook),
     }
+
+
+def faults(servers: Servers, method: str, fault: dict[str, Any] | None = None) -> list[dict[str, Any]]:
+    """Add a fault (POST), list them (GET) or remove them (DELETE); return those that are left."""
+    import requests
+
+    session = requests.Session()
+    session.trust_env = False  # a proxy of the user's is not for this machine
+    try:
+        answer = session.request(method, f"{servers.vertex_url}/_emulator/faults", json=fault, timeout=10)
+    except requests.RequestException as error:
+        raise ServerError(f"the local servers do not answer: {error}", "invoke local.stop") from None
+    told = answer.json()
+    if answer.status_code != 200:
+        raise ServerError(told["error"]["message"], "invoke local.parity")
+    found: list[dict[str, Any]] = told["faults"]
+    return found
 
 
 def parity() -> str:

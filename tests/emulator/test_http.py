@@ -24,7 +24,7 @@ def test_the_health_door_tells_who_answers(emulator: Emulator) -> None:
     [
         ("GET", f"{PARENT}/schedules", "ScheduleService.ListSchedules"),
         ("POST", f"{PARENT}/pipelineJobs", "PipelineService.CreatePipelineJob"),
-        ("POST", f"{PARENT}/endpoints/1:explain", "PredictionService.Explain"),
+        ("POST", f"{PARENT}/endpoints/1:directPredict", "PredictionService.DirectPredict"),
         ("GET", f"{PARENT}/featurestores/1/entityTypes/2/features/3", "FeaturestoreService.GetFeature"),
     ],
 )
@@ -142,7 +142,8 @@ def test_the_metadata_server_gives_jobs_credentials_and_the_project_in_use(emula
 
 def test_it_listens_on_this_machine_only(emulator: Emulator) -> None:
     addresses = {
-        connection.laddr.ip
+        # gRPC listens on the same address by a socket of IPv6.
+        connection.laddr.ip.removeprefix("::ffff:")
         for process in emulator.tree()
         for connection in process.net_connections()
         if connection.status == "LISTEN"

@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from edge_tasks.emulator.projects import project_number
-from tests.emulator.harness import PARENT, PYTHON_IMAGE, Emulator, eventually, sdist
+from tests.emulator.harness import PARENT, PYTHON_IMAGE, Emulator, eventually, has_ended, sdist
 
 
 def test_a_job_succeeds_with_truthful_times(emulator: Emulator) -> None:
@@ -84,7 +84,7 @@ def test_a_daemon_ends_with_the_job_that_has_started_it(emulator: Emulator, seco
     if seconds != "0":
         emulator.post(f"{name}:cancel")
     emulator.wait_for_job(name)
-    eventually(lambda: not psutil.pid_exists(int(pid)), "the daemon has ended")
+    eventually(lambda: has_ended(int(pid)), "the daemon has ended")
 
 
 def test_cancelling_a_job_that_has_ended_changes_nothing(emulator: Emulator) -> None:
@@ -209,10 +209,11 @@ def test_a_folder_below_gcs_can_be_read(emulator: Emulator, bucket: str) -> None
     assert emulator.output(job) == ["1", "2"]
 
 
-def test_what_a_job_writes_below_gcs_is_uploaded_when_it_ends(emulator: Emulator, bucket: str) -> None:
+def test_what_a_job_writes_below_gcs_is_in_the_bucket(emulator: Emulator, bucket: str) -> None:
     emulator.put(bucket, "in/a.txt", b"read\n")
     emulator.put(bucket, "in/b.txt", b"old\n")
-    command = f"cat /gcs/{bucket}/in/a.txt > /gcs/{bucket}/out/c.txt; echo new > /gcs/{bucket}/in/b.txt; mkdir -p $OUT"
+    command = f"mkdir /gcs/{bucket}/out; cat /gcs/{bucket}/in/a.txt > /gcs/{bucket}/out/c.txt"
+    command += f"; echo new > /gcs/{bucket}/in/b.txt; mkdir -p $OUT"
     variables = [{"name": "OUT", "value": f"/gcs/{bucket}/deep/er"}]
     command += "; echo deep > $OUT/d.txt; exit 3"
     spec = {"imageUri": PYTHON_IMAGE, "command": ["sh", "-c", command], "env": variables}

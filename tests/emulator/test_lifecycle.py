@@ -49,8 +49,10 @@ def test_it_announces_itself_in_a_file_and_a_line(own_emulator: Start, tmp_path:
         "data": str(data),
         "vertex_url": running.url,
         "storage_url": running.storage_url,
+        "grpc_address": running.servers["grpc_address"],
         "version": 1,
     }
+    assert running.servers["grpc_address"].startswith("127.0.0.1:")
 
 
 def test_sigterm_ends_everything_and_leaves_no_process(own_emulator: Start) -> None:

@@ -21,7 +21,7 @@ def test_what_is_missing_is_told_only_of_what_is_there() -> None:
 
 def test_an_absent_rpc_is_answered_with_its_name(emulator: Emulator) -> None:
     absent = {f"{row.service}.{row.rpc}" for row in rows() if row.status == ABSENT}
-    assert "DatasetService.ListDatasets" in absent
-    answer = emulator.get(f"{PARENT}/datasets")
+    assert "FeaturestoreService.ListFeaturestores" in absent
+    answer = emulator.get(f"{PARENT}/featurestores")
     assert answer.error == (501, "UNIMPLEMENTED")
-    assert "DatasetService.ListDatasets" in answer.message
+    assert "FeaturestoreService.ListFeaturestores" in answer.message

@@ -15,6 +15,8 @@ import subprocess
 import sys
 
 import joblib
+import pytest
+from google.api_core import exceptions
 from google.cloud import aiplatform, storage
 from sklearn.linear_model import LogisticRegression
 
@@ -31,6 +33,10 @@ def test_a_model_is_deployed_and_answers(vertex_emulator, tmp_path):
     )
     endpoint = model.deploy(machine_type="n1-standard-2")
     assert endpoint.predict([[0], [1]]).predictions == [0.0, 1.0]
+    with vertex_emulator.fault("Predict", error="RESOURCE_EXHAUSTED"):
+        with pytest.raises(exceptions.ResourceExhausted, match="exceed quota limits"):
+            endpoint.predict([[0]])
+    assert endpoint.predict([[0]]).predictions == [0.0]
     # These would go to Google: they do not use the endpoint of the API that was set.
     raw = endpoint.raw_predict(b'{"instances": [[0]]}', {"Content-Type": "application/json"})
     assert (raw.json(), raw.headers["X-Vertex-AI-Model-Version-Id"]) == ({"predictions": [0]}, "1")

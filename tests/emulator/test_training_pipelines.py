@@ -235,7 +235,7 @@ TWO = {"workerPoolSpecs": [{"replicaCount": 2, "containerSpec": {"imageUri": PYT
         ({"labels": {"Upper": "x"}}, 400, "label"),
         ({"trainingTaskDefinition": ""}, 400, "training_task_definition"),
         ({"trainingTaskDefinition": "gs://other.yaml"}, 501, "gs://other.yaml"),
-        ({"inputDataConfig": {"datasetId": "1"}}, 501, "managed datasets"),
+        ({"inputDataConfig": {"datasetId": "1"}}, 404, "not found"),
         ({"trainingTaskInputs": None}, 400, "training_task_inputs"),
         ({"trainingTaskInputs": [1]}, 400, "Unable to parse `training_pipeline.training_task_inputs`"),
         ({"trainingTaskInputs": {"workerPools": []}}, 400, "workerPools"),

@@ -13,8 +13,8 @@ the location. What goes there by google-auth's sessions is sent to the emulator,
 are predictions of dedicated endpoints, which the SDK asks for by HTTPS.
 
 The clients of google.cloud.aiplatform_v1 (and v1beta1) that a program makes itself go by gRPC unless they are told
-otherwise, and to the address that they are given. Here they go by REST, which the emulator answers, when they are to go
-to Vertex AI. One that asks for gRPC by name, and the asynchronous ones, are left as they are.
+otherwise, and to the address that they are given. Here they go by REST, which needs no second connection. One that asks
+for gRPC by name, and the asynchronous ones, go to the emulator's port for gRPC, in plain text.
 
 Against Google the SDK speaks gRPC, whose errors are classes of their own: FailedPrecondition is a BadRequest over REST,
 and Aborted a Conflict. Programs catch the former, and so does the SDK itself, which writes an experiment's run again
@@ -36,8 +36,11 @@ INITIALIZER = "google.cloud.aiplatform.initializer"
 SESSIONS = "google.auth.transport.requests"
 ERRORS = "google.api_core.exceptions"
 CLIENTS = re.compile(r"google\.cloud\.aiplatform_v1(?:beta1)?\.services\.\w+\.client")
+GRPC_TRANSPORTS = re.compile(r"google\.cloud\.aiplatform_v1(?:beta1)?\.services\.\w+\.transports\.grpc(_asyncio)?")
 HOST = re.compile(r"(?:https://)?(?:[a-z0-9-]+-)?aiplatform\.googleapis\.com(?::443)?/?")
 ADDRESS = "VERTEX_EMULATOR_URL"
+GRPC_ADDRESS = "VERTEX_EMULATOR_GRPC"
+FILE_HOOK = "VERTEX_EMULATOR_GCS_HOOK"
 GOOGLE = re.compile(r"https://(?:[a-z0-9-]+-)?aiplatform\.googleapis\.com(?=/)")
 
 
@@ -64,8 +67,10 @@ def here(url: str) -> str:
 BY_GRPC = {
     "ABORTED": "Aborted",
     "ALREADY_EXISTS": "AlreadyExists",
+    "DEADLINE_EXCEEDED": "DeadlineExceeded",
     "FAILED_PRECONDITION": "FailedPrecondition",
     "INVALID_ARGUMENT": "InvalidArgument",
+    "RESOURCE_EXHAUSTED": "ResourceExhausted",
 }
 
 
@@ -115,6 +120,30 @@ def _lead(transport: Any) -> None:
     transport.__init__ = led
 
 
+def lead_grpc(module: Any) -> None:
+    """Let a transport that is to go to Vertex AI go to the emulator's port for gRPC."""
+    is_asynchronous = module.__name__.endswith("_asyncio")
+    name = "GrpcAsyncIOTransport" if is_asynchronous else "GrpcTransport"
+    channels = module.aio if is_asynchronous else module.grpc
+    for kind in list(vars(module).values()):
+        if isinstance(kind, type) and kind.__module__ == module.__name__ and kind.__name__.endswith(name):
+            _lead_grpc(kind, channels)
+
+
+def _lead_grpc(transport: Any, channels: Any) -> None:
+    begin = transport.__init__
+
+    def led(self: Any, *, host: str = "aiplatform.googleapis.com", channel: Any = None, **options: Any) -> None:
+        address = os.environ.get(GRPC_ADDRESS)
+        if address and channel is None and (HOST.fullmatch(host) or host == os.environ.get(ADDRESS)):
+            unlimited = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
+            channel = channels.insecure_channel(address, options=unlimited)
+            host = address
+        begin(self, host=host, channel=channel, **options)
+
+    transport.__init__ = led
+
+
 # What is done to a module as soon as it is loaded.
 CHANGES: Mapping[str, Callable[[Any], None]] = {
     INITIALIZER: lambda module: preset(module.global_config),
@@ -124,11 +153,13 @@ CHANGES: Mapping[str, Callable[[Any], None]] = {
 
 
 def _change_of(name: str) -> Callable[[Any], None]:
-    return lead_clients if CLIENTS.fullmatch(name) else CHANGES[name]
+    if CLIENTS.fullmatch(name):
+        return lead_clients
+    return lead_grpc if GRPC_TRANSPORTS.fullmatch(name) else CHANGES[name]
 
 
 def _is_changed(name: str) -> bool:
-    return name in CHANGES or CLIENTS.fullmatch(name) is not None
+    return name in CHANGES or any(kind.fullmatch(name) for kind in (CLIENTS, GRPC_TRANSPORTS))
 
 
 class _Changed(Loader):
@@ -167,5 +198,16 @@ def install() -> None:
         _change_of(name)(sys.modules[name])
 
 
+def load_file_hook() -> None:
+    """Let Python's own functions find /gcs, in jobs on a machine that gives them no mount."""
+    path = os.environ.get(FILE_HOOK)
+    # A daemon may outlive what the emulator has put there.
+    if path is not None and os.path.isfile(path):  # noqa: PTH113  (pathlib would keep the functions as they are)
+        with open(path, encoding="utf-8") as source:  # noqa: PTH123
+            code = compile(source.read(), path, "exec")
+        exec(code, {"__name__": "vertex_emulator_gcs_hook", "__file__": path})  # noqa: S102
+
+
+load_file_hook()
 if ADDRESS in os.environ:
     install()

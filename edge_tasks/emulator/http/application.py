@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from edge_tasks.emulator.errors import ApiError, Code, invalid, no_space, unimplemented
 from edge_tasks.emulator.http import guard
 from edge_tasks.emulator.http.exchange import IS_BETA, Reply, Request, StreamedReply, error_reply
+from edge_tasks.emulator.http.faults import Faults
 from edge_tasks.emulator.http.routing import Route, Router
 from edge_tasks.emulator.schema import beta
 
@@ -34,6 +35,7 @@ OF_EVERY_ANSWER = (
 )
 # The same methods as in v1, by the same routes; fields that only v1beta1 has are unknown, and so refused by name.
 BETA = "/v1beta1/"
+FAULTS = "/_emulator/faults"
 OPERATION, BETA_OPERATION = "google.longrunning.Operation", "/operations/9"
 TYPES = (b'"type.googleapis.com/google.cloud.aiplatform.v1.', b'"type.googleapis.com/google.cloud.aiplatform.v1beta1.')
 LOG = logging.getLogger(__name__)
@@ -55,11 +57,17 @@ class Application:
         direct: Mapping[str, Door],
         doors: Mapping[tuple[str, str], Door],
     ) -> None:
+        self.faults = faults = Faults({name.rpartition(".")[2] for name in (*handlers, *direct)})
         self._router = Router(surface.rpcs.values())
         self._transcoder = transcoder
         self._handlers = handlers
         self._direct = direct
-        self._doors = doors
+        self._doors = {
+            **doors,
+            ("POST", FAULTS): faults.add,
+            ("GET", FAULTS): faults.list,
+            ("DELETE", FAULTS): faults.clear,
+        }
 
     def emulated(self) -> set[str]:
         """Return the full names of the RPCs that are not answered with 501."""
@@ -92,7 +100,7 @@ class Application:
         except asyncio.CancelledError:
             raise
         except Exception as error:
-            if _is_full_disk(error):
+            if is_full_disk(error):
                 return error_reply(no_space("nothing was changed"))
             # A fault of ours: the trace goes to our log, never to a client.
             LOG.exception("%s %s", request.method, request.path)
@@ -112,6 +120,7 @@ class Application:
             raise ApiError(Code.NOT_FOUND, f"The path {request.method} {request.path[:500]} is not part of this API.")
         route = next((route for route in routes if self._knows(route)), routes[0])
         name = route.rpc.full_name
+        await self.faults.meet(route.rpc.name, next(iter(request.variables.values()), ""))
         if name in self._direct:
             return await self._direct[name](request)
         if name not in self._handlers:
@@ -130,7 +139,8 @@ class Application:
         return route.rpc.full_name in self._handlers or route.rpc.full_name in self._direct
 
 
-def _is_full_disk(error: Exception) -> bool:
+def is_full_disk(error: Exception) -> bool:
+    """Say whether an error means that the disk of this machine is full."""
     if isinstance(error, sqlite3.OperationalError):
         return "disk is full" in str(error)  # Python 3.10 has no sqlite_errorcode
     return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)

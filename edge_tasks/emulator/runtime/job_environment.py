@@ -31,6 +31,7 @@ class Servers:
 
     vertex_url: str
     storage_url: str
+    grpc_address: str = ""
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,11 @@ class JobFolder:
         """What the job reads and writes below /gcs."""
         return self.path / "gcs"
 
+    @property
+    def root(self) -> Path:
+        """Where a job's own root is put together, which has a /gcs."""
+        return self.path / "root"
+
     def of_replica(self, replica: Replica) -> JobFolder:
         """Return the folders of a replica: the primary one has those of the job itself."""
         return self if replica == PRIMARY else JobFolder(self.path / "replicas" / replica.name)
@@ -75,7 +81,7 @@ class JobFolder:
 
     def create(self) -> None:
         """Make the folders and the programs in `bin`."""
-        for name in ("site", "bin", "gcs", "work", "home", "tmp", "packages"):
+        for name in ("site", "bin", "gcs", "root", "work", "home", "tmp", "packages"):
             (self.path / name).mkdir(parents=True, exist_ok=True)
         python = f"exec {shlex.quote(sys.executable)}"
         # A script, not a link: Python finds a virtual environment by the path it was called by.
@@ -133,6 +139,7 @@ def variables(
         "CLOUD_ML_JOB_ID": job_id,
         # Not Vertex AI's: how unmodified clients find the emulator from inside the job.
         "VERTEX_EMULATOR_URL": servers.vertex_url,
+        "VERTEX_EMULATOR_GRPC": servers.grpc_address,
         "STORAGE_EMULATOR_HOST": servers.storage_url,
         "GCE_METADATA_HOST": host,
         "GCE_METADATA_IP": host,

@@ -70,12 +70,7 @@ class JobRunner:
         """Run a job to its end; JobFailedError when it fails. Cancelling this task ends its processes."""
         log = JobLog(job.folder.log)
         try:
-            programs = await self._make(job)
-            try:
-                await _execute(job, programs, log, on_running)
-            finally:
-                uploads = [_upload(replica, program, log) for replica, program in programs.items()]
-                await asyncio.shield(asyncio.gather(*uploads))
+            await _execute_and_upload(job, await self._make(job), log, on_running)
         except JobFailedError as failure:
             # What the job printed is in the log already.
             log.write(("ERROR", failure.message.partition("\n")[0].rstrip(), SERVICE))
@@ -106,6 +101,19 @@ class JobRunner:
         except ProgramError as error:
             raise JobFailedError(error.message, error.code) from error
         return made
+
+
+async def _execute_and_upload(
+    job: Job, programs: dict[Replica, Program], log: JobLog, on_running: Callable[[], None]
+) -> None:
+    """Run all replicas, and upload what they have written; JobFailedError when either fails."""
+    try:
+        await _execute(job, programs, log, on_running)
+    finally:
+        uploads = [_upload(replica, program, log) for replica, program in programs.items()]
+        lost = await asyncio.shield(asyncio.gather(*uploads))
+    if any(lost):
+        raise JobFailedError(next(filter(None, lost)))
 
 
 async def _execute(job: Job, programs: dict[Replica, Program], log: JobLog, on_running: Callable[[], None]) -> None:
@@ -150,12 +158,15 @@ async def _first_failure(running: list[_Running]) -> _Running | None:
             task.cancel()
 
 
-async def _upload(replica: Replica, program: Program, log: JobLog) -> None:
-    """Upload what was written below /gcs; what cannot be uploaded is said in the log."""
+async def _upload(replica: Replica, program: Program, log: JobLog) -> str:
+    """Upload what was written below /gcs; return what cannot be uploaded, which is said in the log, too."""
     try:
         await asyncio.to_thread(program.gcs.upload_changes)
     except ApiError as error:
-        log.write(("ERROR", f"What was written below /gcs could not be uploaded: {error.message}", replica.name))
+        lost = f"What was written below /gcs could not be uploaded: {error.message}"
+        log.write(("ERROR", lost, replica.name))
+        return lost
+    return ""
 
 
 class _Running:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from edge_tasks.emulator.errors import ApiError, Code
 from edge_tasks.emulator.runtime import docker, images, packages, processes
 from edge_tasks.emulator.runtime.bucket import Storage, parse_uri
-from edge_tasks.emulator.runtime.gcs_folder import GcsFolder
+from edge_tasks.emulator.runtime.gcs_folder import GcsFolder, GcsMount
 from edge_tasks.emulator.runtime.job_environment import (
     CLIENT_HOOK,
     JobFolder,
@@ -95,6 +95,7 @@ class Programs:
         self._storage = storage
         self._database = database
         self._engine = engine
+        self._mount = GcsMount(servers.storage_url)
 
     async def make(self, name: str, pool: Message, folder: JobFolder, given: Mapping[str, str]) -> Program:
         """Return the program of one replica, called `name`; `given` are the variables that Vertex AI sets."""
@@ -117,13 +118,13 @@ class Programs:
         else:
             self._install(list(task.package_uris), folder)
             words = list(task.args)
-        if gcs.fetch([*words, *environment.values()]):
-            # The path may stand unquoted inside a shell command, so it must not need quotes.
-            mount = folder.gcs if PLAIN_PATH.fullmatch(str(folder.gcs)) else folder.link_gcs()
-            words = [gcs.moved(word, str(mount)) for word in words]
-            environment = {name: gcs.moved(value, str(mount)) for name, value in environment.items()}
+        refusal = self._mount.refusal()
+        if refusal:
+            words, environment = _without_mount(gcs, folder, words, environment, refusal)
         if not is_container:
             words = [sys.executable, "-m", task.python_module, *words]
+        if not refusal:
+            words = self._mount.given(folder.root, words)
         return LocalProgram(words, environment, folder, gcs, self._database)
 
     def _install(self, uris: list[str], folder: JobFolder) -> None:
@@ -163,6 +164,19 @@ class Programs:
         mounts = {"/gcs": folder.gcs, METRICS_IN_CONTAINER: folder.metrics, f"{HOOK_IN_CONTAINER}:ro": CLIENT_HOOK}
         run = docker.Run(image.uri, command, arguments, environment, mounts)
         return ContainerProgram(f"vertex-emulator-{name}", run, gcs, self._engine)
+
+
+def _without_mount(
+    gcs: GcsFolder, folder: JobFolder, words: list[str], environment: dict[str, str], refusal: str
+) -> tuple[list[str], dict[str, str]]:
+    """Return a command and its variables led from /gcs to a folder, by their words and by Python's functions."""
+    environment = environment | gcs.hook(refusal)
+    if not gcs.fetch([*words, *environment.values()]):
+        return words, environment
+    # The path may stand unquoted inside a shell command, so it must not need quotes.
+    mount = str(folder.gcs if PLAIN_PATH.fullmatch(str(folder.gcs)) else folder.link_gcs())
+    moved = {name: gcs.moved(value, mount) for name, value in environment.items()}
+    return [gcs.moved(word, mount) for word in words], moved
 
 
 def _make_mounts(folder: JobFolder) -> None:

@@ -20,6 +20,7 @@ from edge_tasks.emulator.services.runs import Runs
 if TYPE_CHECKING:
     from edge_tasks.emulator.schema.surface import Message
     from edge_tasks.emulator.services.context import Context
+    from edge_tasks.emulator.services.datasets import Datasets
     from edge_tasks.emulator.services.jobs import Jobs
     from edge_tasks.emulator.services.models import Models
     from edge_tasks.emulator.services.operations import Operations
@@ -34,8 +35,11 @@ class TrainingPipelines:
 
     service = "google.cloud.aiplatform.v1.PipelineService"
 
-    def __init__(self, context: Context, operations: Operations, jobs: Jobs, models: Models) -> None:
+    def __init__(
+        self, context: Context, operations: Operations, jobs: Jobs, models: Models, datasets: Datasets
+    ) -> None:
         self._context = context
+        self._datasets = datasets
         self._jobs = jobs
         self._models = models
         self._runs = Runs(context, operations, KIND, "PipelineState")
@@ -49,6 +53,8 @@ class TrainingPipelines:
         _check_task(pipeline)
         spec = self._job_spec(pipeline)
         check_job_spec(spec)
+        if pipeline.HasField("input_data_config"):
+            self._datasets.check_training(request.parent, pipeline.input_data_config)
         pipeline.name = f"{request.parent}/trainingPipelines/{new_id()}"
         if pipeline.HasField("model_to_upload"):
             pipeline.model_to_upload.ClearField("name")
@@ -85,7 +91,7 @@ class TrainingPipelines:
         await self._runs.close()
 
     async def _run(self, name: str) -> None:
-        job = self._start_job(name)
+        job = self._start_job(name, await self._data(name))
         ended = await self._jobs.ended(job.name)
         if ended.HasField("error"):
             raise ApiError(Code.of(ended.error.code), ended.error.message)
@@ -93,10 +99,22 @@ class TrainingPipelines:
         if pipeline.HasField("model_to_upload"):
             await self._upload(pipeline)
 
-    def _start_job(self, name: str) -> Message:
+    async def _data(self, name: str) -> dict[str, str]:
+        """Return the variables that lead to the pipeline's share of its dataset."""
+        pipeline = self._runs.get(name)
+        if not pipeline.HasField("input_data_config"):
+            return {}
+        parent = name.partition("/trainingPipelines/")[0]
+        return await self._datasets.training_variables(parent, pipeline.input_data_config)
+
+    def _start_job(self, name: str, data: dict[str, str]) -> Message:
         pipeline = self._runs.get(name)
         job = self._context.surface.new("CustomJob", display_name=f"{pipeline.display_name[:117]}-custom-job")
         job.job_spec.CopyFrom(self._job_spec(pipeline))
+        for pool in job.job_spec.worker_pool_specs:
+            task = pool.container_spec if pool.WhichOneof("task") == "container_spec" else pool.python_package_spec
+            for variable, value in data.items():
+                task.env.add(name=variable, value=value)
         job.labels.update(pipeline.labels)
         if pipeline.HasField("encryption_spec"):
             job.encryption_spec.CopyFrom(pipeline.encryption_spec)
@@ -144,11 +162,6 @@ def _check_task(pipeline: Message) -> None:
         raise unimplemented(
             f"{CREATE} with the training_task_definition {definition[:200]!r} is not implemented by this emulator:"
             f" it trains by your own code only ({CUSTOM_TASK}), AutoML is a service of Google's."
-        )
-    if pipeline.HasField("input_data_config"):
-        raise unimplemented(
-            f"{CREATE} with an input_data_config is not implemented by this emulator: it has no managed datasets."
-            " Read the data from Cloud Storage in the training code."
         )
     if not pipeline.HasField("training_task_inputs"):
         raise invalid("training_task_inputs is required.")

@@ -63,7 +63,7 @@ class TuningJobs:
         job = request.hyperparameter_tuning_job
         _check(job)
         # Refuses a study that the algorithm cannot search.
-        _search(job)
+        search_of(job.study_spec)
         job.name = f"{request.parent}/hyperparameterTuningJobs/{new_id()}"
         job.ClearField("trials")
         return self._runs.start(job, request.parent, self._run)
@@ -151,12 +151,7 @@ class TuningJobs:
             custom_job.encryption_spec.CopyFrom(job.encryption_spec)
         started = self._jobs.start(parent, custom_job, trial_id)
         trial = job.trials.add(id=trial_id, custom_job=started.name, state=self._trial_state("ACTIVE"))
-        for parameter_id, value in point.items():
-            parameter = trial.parameters.add(parameter_id=parameter_id)
-            if isinstance(value, str):
-                parameter.value.string_value = value
-            else:
-                parameter.value.number_value = value
+        write_point(trial, point)
         trial.start_time.GetCurrentTime()
         self._runs.save(job)
         return started
@@ -199,8 +194,8 @@ class _Study:
     """What a running job knows of its trials."""
 
     def __init__(self, job: Message) -> None:
-        self.search = _search(job)
-        self.goals = _goals(job.study_spec)
+        self.search = search_of(job.study_spec)
+        self.goals = goals_of(job.study_spec)
         self.best = _enum_name(job.study_spec, "measurement_selection_type") == "BEST_MEASUREMENT"
         self.limit: int = job.max_trial_count
         self.parallel: int = min(job.parallel_trial_count, MOST_PARALLEL)
@@ -234,14 +229,26 @@ class _Study:
             raise JobFailedError(f"All {self._failures} trials have failed. {self._last_failure}")
 
 
-def _search(job: Message) -> Search:
-    name = _enum_name(job.study_spec, "algorithm")
+def search_of(spec: Message) -> Search:
+    """Return the algorithm that a study asks for, over its parameters."""
+    name = _enum_name(spec, "algorithm")
     # Which points are tried is no secret.
-    return algorithm(name, read_parameters(job.study_spec.parameters), Random())  # noqa: S311
+    return algorithm(name, read_parameters(spec.parameters), Random())  # noqa: S311
 
 
-def _goals(spec: Message) -> list[Goal]:
+def goals_of(spec: Message) -> list[Goal]:
+    """Return the metrics of a study, and which way is better."""
     return [Goal(metric.metric_id, _enum_name(metric, "goal") != "MINIMIZE") for metric in spec.metrics]
+
+
+def write_point(trial: Message, point: Point) -> None:
+    """Put parameters into a trial."""
+    for parameter_id, value in point.items():
+        parameter = trial.parameters.add(parameter_id=parameter_id)
+        if isinstance(value, str):
+            parameter.value.string_value = value
+        else:
+            parameter.value.number_value = value
 
 
 def _trial_spec(spec: Message, trial_id: str, point: Point) -> Message:
@@ -276,7 +283,7 @@ def _check(job: Message) -> None:
     """Refuse a job that Vertex AI would refuse, and one that this emulator cannot run as asked."""
     check_display_name(job)
     check_labels(job.labels)
-    _check_metrics(job.study_spec.metrics)
+    check_metrics(job.study_spec.metrics)
     for field in NOT_EMULATED:
         if job.study_spec.HasField(field):
             raise unimplemented(
@@ -293,7 +300,8 @@ def _check(job: Message) -> None:
     check_job_spec(job.trial_job_spec)
 
 
-def _check_metrics(metrics: Sequence[Message]) -> None:
+def check_metrics(metrics: Sequence[Message]) -> None:
+    """Refuse metrics that no study can have."""
     if not metrics:
         raise invalid("study_spec.metrics is required.")
     for metric in metrics:

@@ -1,0 +1,1 @@
+"""What managed datasets hold, and how a training gets its share of it."""

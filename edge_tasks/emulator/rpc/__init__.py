@@ -1,0 +1,1 @@
+"""The same methods by gRPC, for clients that go by it unless told otherwise."""

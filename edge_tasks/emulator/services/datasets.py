@@ -1,0 +1,242 @@
+"""DatasetService: https://cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations.datasets.
+
+A tabular or time-series dataset names its files; others are imported, item by item. A training pipeline gets its share
+of either as files on Cloud Storage. There is no annotating, and nothing of BigQuery.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+from google.protobuf import json_format
+
+from edge_tasks.emulator.datasets.splits import USES, split
+from edge_tasks.emulator.datasets.tables import Table, read_csv, read_items
+from edge_tasks.emulator.errors import invalid, unimplemented
+from edge_tasks.emulator.runtime.bucket import Location, dated_folder, parse_uri
+from edge_tasks.emulator.services.names import (
+    check_display_name,
+    check_etag,
+    check_labels,
+    check_numeric_name,
+    check_parent,
+    new_id,
+)
+from edge_tasks.emulator.store.listing import page
+from edge_tasks.emulator.store.masks import apply_mask
+
+if TYPE_CHECKING:
+    from edge_tasks.emulator.schema.surface import Message
+    from edge_tasks.emulator.services.context import Context
+    from edge_tasks.emulator.services.operations import Operations
+
+KIND, ITEM = "Dataset", "DataItem"
+MUTABLE = frozenset({"display_name", "description", "labels"})
+TRAIN = "google.cloud.aiplatform.v1.PipelineService.CreateTrainingPipeline"
+# Those whose files are named in their metadata; all others are imported.
+OF_FILES = ("tabular", "time_series")
+
+
+class Datasets:
+    """Managed datasets."""
+
+    service = "google.cloud.aiplatform.v1.DatasetService"
+
+    def __init__(self, context: Context, operations: Operations) -> None:
+        self._context = context
+        self._operations = operations
+
+    async def create_dataset(self, request: Message) -> Message:
+        """Store a dataset."""
+        check_parent(request.parent)
+        dataset = request.dataset
+        check_display_name(dataset)
+        check_labels(dataset.labels)
+        if not dataset.metadata_schema_uri:
+            raise invalid("metadata_schema_uri is required, such as that of the SDK's schema.dataset.metadata.tabular.")
+        dataset.name = f"{request.parent}/datasets/{new_id()}"
+        dataset.create_time.GetCurrentTime()
+        dataset.ClearField("data_item_count")
+        _touch(dataset)
+        self._context.database.insert(KIND, dataset.name, request.parent, dataset)
+        return await self._operations.start("DatasetService.CreateDataset", dataset.name, _value(dataset))
+
+    async def get_dataset(self, request: Message) -> Message:
+        """Return a dataset."""
+        check_numeric_name(KIND, request.name)
+        return self._context.database.get(KIND, request.name)
+
+    async def list_datasets(self, request: Message) -> Message:
+        """Return the datasets of a location, newest first."""
+        check_parent(request.parent)
+        rows = self._context.database.children(KIND, request.parent)
+        datasets, token = page(rows, request, self._context.surface.new(KIND).DESCRIPTOR)
+        return self._context.surface.new("ListDatasetsResponse", datasets=datasets, next_page_token=token)
+
+    async def update_dataset(self, request: Message) -> Message:
+        """Change the masked fields of a dataset."""
+        dataset = self._context.database.get(KIND, request.dataset.name)
+        check_etag(dataset, request.dataset)
+        apply_mask(dataset, request.dataset, request.update_mask.paths, MUTABLE)
+        check_display_name(dataset)
+        check_labels(dataset.labels)
+        _touch(dataset)
+        self._context.database.update(dataset.name, dataset)
+        return dataset
+
+    async def delete_dataset(self, request: Message) -> Message:
+        """Delete a dataset and its items; the files that it names stay."""
+        self._context.database.get(KIND, request.name)
+
+        async def work() -> Message:
+            with self._context.database.transaction():
+                for row in self._context.database.children(ITEM, request.name):
+                    self._context.database.delete(row.message.name)
+                self._context.database.delete(request.name)
+            return self._context.surface.new("google.protobuf.Empty")
+
+        return await self._operations.start("DatasetService.DeleteDataset", request.name, work())
+
+    async def list_data_items(self, request: Message) -> Message:
+        """Return the items of a dataset, newest first."""
+        self._context.database.get(KIND, request.parent)
+        rows = self._context.database.children(ITEM, request.parent)
+        items, token = page(rows, request, self._context.surface.new(ITEM).DESCRIPTOR)
+        return self._context.surface.new("ListDataItemsResponse", data_items=items, next_page_token=token)
+
+    async def import_data(self, request: Message) -> Message:
+        """Add what import files list, one item a line."""
+        dataset = self._context.database.get(KIND, request.name)
+        if _is_of_files(dataset):
+            raise invalid(f"{request.name} cannot be imported into: a tabular dataset names its files when it is made.")
+        if not request.import_configs:
+            raise invalid("import_configs is required.")
+        for config in request.import_configs:
+            if not config.gcs_source.uris or not config.import_schema_uri:
+                raise invalid("Each of import_configs needs gcs_source.uris and an import_schema_uri.")
+            for uri in config.gcs_source.uris:
+                parse_uri(uri, "gcs_source.uris")
+
+        async def work() -> Message:
+            for config in request.import_configs:
+                items = await asyncio.to_thread(read_items, self._context.storage, list(config.gcs_source.uris))
+                with self._context.database.transaction():
+                    self._add(request.name, items, dict(config.data_item_labels))
+            return self._context.surface.new("ImportDataResponse")
+
+        return await self._operations.start("DatasetService.ImportData", request.name, work())
+
+    async def export_data(self, request: Message) -> Message:
+        """Write a dataset to Cloud Storage."""
+        dataset = self._context.database.get(KIND, request.name)
+        config = request.export_config
+        target = parse_uri(config.gcs_destination.output_uri_prefix, "gcs_destination.output_uri_prefix")
+        if config.WhichOneof("split") == "filter_split" or config.annotations_filter or config.saved_query_id:
+            raise unimplemented("DatasetService.ExportData with filters is not implemented by this emulator.")
+
+        async def work() -> Message:
+            table = await self._table(dataset)
+            folder = _dated(target, f"export-data-{dataset.display_name}")
+            if config.WhichOneof("split") is None:
+                shares = {"data": list(range(len(table.rows)))}
+            else:
+                rpc = "DatasetService.ExportData"
+                shares = dict(zip(USES, split(table, config, rpc), strict=True))
+            files = await asyncio.to_thread(self._write, table, shares, folder, "")
+            return self._context.surface.new("ExportDataResponse", exported_files=files)
+
+        return await self._operations.start("DatasetService.ExportData", request.name, work())
+
+    def check_training(self, parent: str, config: Message) -> None:
+        """Refuse an input_data_config that cannot be carried out."""
+        dataset = self._context.database.get(KIND, f"{parent}/datasets/{config.dataset_id}")
+        if config.WhichOneof("destination") != "gcs_destination":
+            raise unimplemented(f"{TRAIN} without a gcs_destination is not implemented by this emulator: BigQuery.")
+        parse_uri(config.gcs_destination.output_uri_prefix, "input_data_config.gcs_destination.output_uri_prefix")
+        for field in ("annotations_filter", "saved_query_id"):
+            if getattr(config, field):
+                raise unimplemented(f"{TRAIN} with {field} is not implemented by this emulator.")
+        if config.WhichOneof("split") == "filter_split":
+            raise unimplemented(f"{TRAIN} with a filter_split is not implemented by this emulator: split by fractions.")
+        if _is_of_files(dataset):
+            _uris(dataset)
+
+    async def training_variables(self, parent: str, config: Message) -> dict[str, str]:
+        """Write a training's share of a dataset, and return the variables by which its code finds it."""
+        dataset = self._context.database.get(KIND, f"{parent}/datasets/{config.dataset_id}")
+        table = await self._table(dataset)
+        shares = dict(zip(USES, split(table, config, TRAIN), strict=True))
+        target = parse_uri(config.gcs_destination.output_uri_prefix, "gcs_destination.output_uri_prefix")
+        folder = _dated(target, f"dataset-{config.dataset_id}-{_kind(dataset)}")
+        await asyncio.to_thread(self._write, table, shares, folder, "-00000-of-00001")
+        place = f"gs://{folder.bucket}/{folder.path}"
+        variables = {"AIP_DATA_FORMAT": table.form}
+        for use in USES:
+            variables[f"AIP_{use.upper()}_DATA_URI"] = f"{place}/{use}-*.{table.form}" if shares[use] else ""
+        return variables
+
+    async def _table(self, dataset: Message) -> Table:
+        if _is_of_files(dataset):
+            return await asyncio.to_thread(read_csv, self._context.storage, _uris(dataset))
+        rows = self._context.database.children(ITEM, dataset.name)
+        return Table("jsonl", [], [json_format.MessageToDict(row.message.payload) for row in rows])
+
+    def _write(self, table: Table, shares: dict[str, list[int]], folder: Location, suffix: str) -> list[str]:
+        files = []
+        for use, numbers in shares.items():
+            if numbers:
+                name = f"{folder.path}/{use}{suffix}.{table.form}"
+                self._context.storage.put(table.content(numbers), folder.bucket, name)
+                files.append(f"gs://{folder.bucket}/{name}")
+        return files
+
+    def _add(self, dataset_name: str, items: list[Any], labels: dict[str, str]) -> None:
+        dataset = self._context.database.get(KIND, dataset_name)
+        for content in items:
+            item = self._context.surface.new(ITEM, name=f"{dataset_name}/dataItems/{new_id()}", labels=labels)
+            json_format.Parse(json.dumps(content), item.payload)
+            item.create_time.GetCurrentTime()
+            _touch(item)
+            self._context.database.insert(ITEM, item.name, dataset_name, item)
+        dataset.data_item_count += len(items)
+        _touch(dataset)
+        self._context.database.update(dataset_name, dataset)
+
+
+def _kind(dataset: Message) -> str:
+    """Return the kind that the schema's file is named after: `tabular_1.0.0.yaml`."""
+    return str(dataset.metadata_schema_uri).rpartition("/")[2].rpartition("_")[0]
+
+
+def _is_of_files(dataset: Message) -> bool:
+    return _kind(dataset) in OF_FILES
+
+
+def _uris(dataset: Message) -> list[str]:
+    """Return the files of a tabular dataset."""
+    metadata = json_format.MessageToDict(dataset.metadata)
+    source = metadata.get("inputConfig", {}) if isinstance(metadata, dict) else {}
+    if "bigquerySource" in source:
+        raise unimplemented(f"The dataset {dataset.name} reads BigQuery, which this emulator has not.")
+    uris = source.get("gcsSource", {}).get("uri", [])
+    if not uris:
+        raise invalid(f"The dataset {dataset.name} names no files: metadata.inputConfig.gcsSource.uri is empty.")
+    return [uris] if isinstance(uris, str) else list(uris)
+
+
+def _dated(target: Location, name: str) -> Location:
+    folder = dated_folder(target, name, datetime.now(timezone.utc))
+    # It stands in patterns, where a colon is in nobody's way but gsutil's.
+    return Location(folder.bucket, folder.path.replace(":", "-"))
+
+
+def _touch(resource: Message) -> None:
+    resource.update_time.GetCurrentTime()
+    resource.etag = str(resource.update_time.ToMicroseconds())
+
+
+async def _value(message: Message) -> Message:
+    return message
