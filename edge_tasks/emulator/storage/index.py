@@ -144,5 +144,5 @@ def _create_or_check(connection: sqlite3.Connection, path: Path) -> None:
     elif found > SCHEMA_VERSION:
         raise StartError(
             f"{path} was written by a newer version (format {found}, this one reads {SCHEMA_VERSION})",
-            "update with: pip install --upgrade 'vertex-edge[local]', or start with another --data DIR",
+            "update vertex-edge, or start with another --data DIR",
         )

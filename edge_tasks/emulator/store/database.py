@@ -72,7 +72,7 @@ class Database:
         elif found > SCHEMA_VERSION:
             raise StartError(
                 f"the store {path} was written by a newer version (format {found}, this one reads {SCHEMA_VERSION})",
-                "update with: pip install --upgrade 'vertex-edge[local]', or start with another --data DIR",
+                "update vertex-edge, or start with another --data DIR",
             )
         elif found == 1:
             self._use_numbers()
