@@ -94,5 +94,5 @@ def test_an_index_of_a_newer_version_is_refused(tmp_path: Path, own_emulator: Ca
     )  # fmt: skip
     assert ran.returncode == 1
     assert "was written by a newer version (format 99, this one reads 1)" in ran.stderr
-    assert "hint: update with: pip install" in ran.stderr
+    assert "hint: update vertex-edge, or start" in ran.stderr
     assert "Traceback" not in ran.stderr
