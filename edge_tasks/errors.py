@@ -26,7 +26,7 @@ from edge_tasks.redaction import redact_logins
 
 
 class EdgeError(Exception):
-    """Something went wrong that the user can understand and mend.
+    """Something went wrong that the user can understand and fix.
 
     `problem` is the fact with the names in it, `hint` what to do about it (usually a command to type). Neither
     ends in a full stop unless it holds several sentences. Words of other programs, such as git's, come into it, so

@@ -127,7 +127,7 @@ def kind(part: dict[str, Any]) -> str:
 
 def default(part: dict[str, Any]) -> str:
     """Return a value's default as edge.yaml would have it."""
-    if "default" not in part:  # made for each file anew, as lists and sections are
+    if "default" not in part:  # made for each file again, as lists and sections are
         return "none"
     shown = {None: "null", True: "true", False: "false"}
     value = part["default"]

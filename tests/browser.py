@@ -59,7 +59,7 @@ class Page:
             self.page.goto("about:blank")
 
     def open(self, url: str) -> None:
-        """Go to `url`, anew if the page is there already, and wait until the document is there."""
+        """Go to `url`, again if the page is there already, and wait until the document is there."""
         self.page.goto("about:blank")
         self.page.goto(url)
 

@@ -137,7 +137,7 @@ def test_garbage_among_the_records_is_named_and_skipped(store: RunStore, cloud: 
     assert listing.unreadable == {
         "gs://my-bucket/experiments/runs/notes.txt": "it has no summary of a run",
         "gs://my-bucket/experiments/runs/digits/copy.json": "it has no summary of a run",
-        "gs://my-bucket/experiments/runs/digits/broken.json": "it is no record of a run: model_name: Field required",
+        "gs://my-bucket/experiments/runs/digits/broken.json": "it is not a record of a run: model_name: Field required",
         "gs://my-bucket/experiments/runs/other/20261122-204655-1a2b3c4d.json": (
             "it holds the run 20261122-204655-1a2b3c4d of `digits`"
         ),

@@ -68,7 +68,7 @@ def newcomer(tmp_path: Path) -> Newcomer:
     environment["PATH"] = ":".join([str(programs), *(path for path in paths if path != mine)])
     for name in ("VIRTUAL_ENV", "PYTHONPATH", "PYTEST_ADDOPTS"):
         environment.pop(name, None)
-    # What uv has kept for its user, else everything would be fetched anew.
+    # What uv has kept for its user, else everything would be fetched again.
     cache = subprocess.run([str(uv), "cache", "dir"], capture_output=True, text=True, check=True).stdout.strip()
     return Newcomer(tmp_path, {**environment, **ADA, **publish(tmp_path), "UV_CACHE_DIR": cache})
 

@@ -64,7 +64,7 @@ class TestTrain:
         assert result.returncode == 1
         assert result.stderr.count("no_such_parameter") >= 1
         assert "Traceback" not in result.stderr
-        assert trained.fails("invoke", "model.train", "--set", "C")[0] == "`C` is no parameter with a value"
+        assert trained.fails("invoke", "model.train", "--set", "C")[0] == "`C` is not a parameter with a value"
 
 
 class TestTune:
@@ -206,7 +206,7 @@ class TestPredictBatch:
             ("x.jsonl", "[1]\n{oops\n", "`x.jsonl`, line 2 is not JSON"),
             ("x.jsonl", "\n\n", "`x.jsonl` holds no instances"),
             ("x.csv", "a,b\n", "`x.csv` holds no instances"),
-            ("x.jsonl", b"\xff\xfe", "`x.jsonl` cannot be read: it is no UTF-8 text"),
+            ("x.jsonl", b"\xff\xfe", "`x.jsonl` cannot be read: it is not UTF-8 text"),
             ("x.txt", "1\n", "`x.txt` is neither .jsonl nor .csv"),
             ("missing.csv", None, "`missing.csv` cannot be read: No such file or directory"),
         ],

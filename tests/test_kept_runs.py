@@ -84,5 +84,5 @@ def test_runs_wait_for_their_own_bucket(config: EdgeConfig, tmp_path: Path) -> N
 def test_what_is_no_kept_run_is_named(kept: Outbox, store: RunStore) -> None:
     (kept.folder / "broken").mkdir(parents=True)
     (kept.folder / "broken" / "record.json").write_text("{}")
-    with pytest.raises(EdgeError, match=f"{kept.folder}/broken: it is no record of a run"):
+    with pytest.raises(EdgeError, match=f"{kept.folder}/broken: it is not a record of a run"):
         kept.send(store)

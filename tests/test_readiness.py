@@ -1,4 +1,4 @@
-"""Twenty mistakes, each refused before anything is sent, with its line and the line that mends it."""
+"""Twenty mistakes, each refused before anything is sent, with its line and the line that fixes it."""
 
 from __future__ import annotations
 

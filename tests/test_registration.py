@@ -41,7 +41,7 @@ class SlowRegistry:
     forgets: bool = False
 
     def let_go(self) -> None:
-        """End what was begun, and all that comes."""
+        """End what was started, and all that comes."""
         self.working = False
 
     @property

@@ -77,7 +77,7 @@ def test_names_and_statuses_that_nobody_knows_are_refused() -> None:
     assert near.value.hint == "did you mean `score`?"
     check_names(["score", "deep.layers"], RUNS)
     check_names(["anything"], [])
-    with pytest.raises(EdgeError, match="`gone` is no status"):
+    with pytest.raises(EdgeError, match="`gone` is not a status"):
         checked_status("gone")
 
 

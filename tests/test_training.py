@@ -268,7 +268,7 @@ class TestFailing:
         assert "non-zero status of 1" in problem
         assert problem.endswith("| ValueError: the data are odd")
         assert "before the end" in problem
-        assert hint.startswith("mend what the log says, then train again")
+        assert hint.startswith("fix what the log says, then train again")
         assert not (repository.root / "models/hello-world/trained_model.json").exists()
 
     def test_a_failed_job_is_no_result_to_take(self, repository: Repository, tmp_path: Path) -> None:

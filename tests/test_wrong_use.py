@@ -45,7 +45,7 @@ def test_broken_yaml(repository: Repository, elsewhere: Repository) -> None:
     problem, hint = elsewhere.fails("edge", "config.show")
     assert problem.startswith("`edge.yaml` is not valid YAML: ")
     assert "line 2" in problem
-    assert hint == f"mend `{elsewhere.root / 'edge.yaml'}`, then try again"
+    assert hint == f"fix `{elsewhere.root / 'edge.yaml'}`, then try again"
 
 
 def test_an_unknown_model(repository: Repository) -> None:
@@ -57,7 +57,7 @@ def test_an_unknown_model(repository: Repository) -> None:
 @pytest.mark.parametrize("command", ["experiments.list --limit", "model.deploy --traffic"])
 def test_a_number_that_is_none(repository: Repository, command: str) -> None:
     flag = command.split()[-1]
-    assert repository.fails("invoke", *command.split(), "x") == ("`x` is no number", f"such as {flag} 10")
+    assert repository.fails("invoke", *command.split(), "x") == ("`x` is not a number", f"such as {flag} 10")
 
 
 def test_nothing_trained_yet(repository: Repository) -> None:
@@ -193,7 +193,7 @@ def test_code_that_fails_in_a_job_shows_its_own_traceback(baked: dict[str, Path]
     assert result.returncode == 1
     assert "| ValueError: the user erred" in result.stderr
     assert "exited with a non-zero status of 1" in result.stderr
-    assert result.stderr.rstrip().endswith("hint: mend what the log says, then train again")
+    assert result.stderr.rstrip().endswith("hint: fix what the log says, then train again")
     assert not (train.parent / "trained_model.json").exists()
 
 

@@ -83,7 +83,7 @@ class Query:
 def checked_status(text: str) -> str:
     """Return the status that `text` means, in letters of any case."""
     if text.upper() not in STATUSES:
-        raise EdgeError(f"`{text}` is no status", f"use {', '.join(status.lower() for status in STATUSES)}")
+        raise EdgeError(f"`{text}` is not a status", f"use {', '.join(status.lower() for status in STATUSES)}")
     return text.upper()
 
 

@@ -116,7 +116,7 @@ class RunRecord(RunSummary):
 
 
 class Series(BaseModel):
-    """One metric over the course of a training; the lists are of one length. A value that is no number is null."""
+    """One metric over the course of a training; the lists are of one length. A value that is not a number is null."""
 
     model_config = _CONFIG
 
@@ -135,7 +135,7 @@ def parse_record(text: str | bytes) -> RunRecord:
     try:
         version = json.loads(text)["format_version"]
     except (ValueError, TypeError, KeyError):
-        raise EdgeError("it is no record of a run") from None
+        raise EdgeError("it is not a record of a run") from None
     if not isinstance(version, int) or version > FORMAT_VERSION:
         raise EdgeError(
             f"it has format {version}, this version of vertex-edge knows up to {FORMAT_VERSION}",
@@ -190,7 +190,7 @@ def _validated(kind: type[_Run], text: str | bytes) -> _Run:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         key = ".".join(str(part) for part in first["loc"])
-        raise EdgeError(f"it is no record of a run: {f'{key}: ' if key else ''}{first['msg']}") from None
+        raise EdgeError(f"it is not a record of a run: {f'{key}: ' if key else ''}{first['msg']}") from None
 
 
 def _first_line(error: str | None) -> str | None:

@@ -6,7 +6,7 @@
       C: {min: 0.1, max: 1000, scale: log}
       kernel: {values: [rbf, poly]}
 
-It is a file of its own because a range is no parameter: DVC is not to train again when one changes.
+It is a file of its own because a range is not a parameter: DVC is not to train again when one changes.
 """
 
 from __future__ import annotations

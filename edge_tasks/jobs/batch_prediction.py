@@ -113,7 +113,7 @@ class _Prediction:
             claim=layout.batch_claim(self.config, self.name, fingerprint),
             has_done="has predicted this already: taking its results",
             does="predicts this already: following it",
-            again="to predict anew: --force",
+            again="to predict again: --force",
             usable=lambda cloud, job: not job.done or storage.has_objects(cloud, job.output_uri),
         )
         create = partial(self._create, fingerprint)
@@ -178,7 +178,7 @@ def check_input(path: Path) -> int:
                 file.seek(0)
                 _check_json(path, file)
     except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is no UTF-8 text"
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise DataError(f"`{path}` cannot be read: {reason}", "give a file with --input FILE") from None
     if count < 1:
         raise DataError(f"`{path}` holds no instances", "write one JSON value a line, or a CSV header and rows")
@@ -248,7 +248,7 @@ def _lines(folder: Path, prefix: str) -> Iterator[str]:
 
 
 def _as_csv(results: list[dict[str, Any]], source: Path) -> str:
-    """Return results as CSV: the columns of the instances, then `prediction`; what is no plain value stands as JSON."""
+    """Return results as CSV: the columns of the instances, then `prediction`; other than plain values stand as JSON."""
     rows = [_values(result.get("instance")) for result in results]
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")

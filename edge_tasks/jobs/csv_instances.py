@@ -38,7 +38,7 @@ def _rows(path: Path, reader: csv.DictReader[str], signature: Signature) -> Iter
         row: dict[str, Any] = {}
         for name, text in cells.items():
             if name is None:
-                raise DataError(f"`{path}`, line {reader.line_num} has more cells than the header", "mend that line")
+                raise DataError(f"`{path}`, line {reader.line_num} has more cells than the header", "fix that line")
             column = columns.get(name)
             try:
                 row[name] = _value(column, text) if column else text
@@ -48,7 +48,7 @@ def _rows(path: Path, reader: csv.DictReader[str], signature: Signature) -> Iter
                 shown = f"is `{text}`" if text else "is empty"
                 kind = column.shown_type if column else "a text"
                 raise DataError(
-                    f"`{path}`, line {reader.line_num}: column `{name}` {shown}, not {kind}", "mend that line"
+                    f"`{path}`, line {reader.line_num}: column `{name}` {shown}, not {kind}", "fix that line"
                 ) from None
         yield row
 

@@ -201,7 +201,7 @@ def _repository_requirements(path: Path) -> tuple[str, ...]:
         try:
             requirement = Requirement(text)
         except InvalidRequirement as error:
-            raise TrainingError(f"`{path.name}`, line {number}: {text}: {error}", f"mend `{path}`") from None
+            raise TrainingError(f"`{path.name}`, line {number}: {text}: {error}", f"fix `{path}`") from None
         if re.sub(r"[-_.]+", "-", requirement.name).lower() != "vertex-edge":
             requirements.append(text)
     return tuple(requirements)

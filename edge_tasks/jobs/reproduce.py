@@ -138,7 +138,7 @@ def _train(there: Path, record: RunRecord, progress: Progress) -> None:
             environ={**os.environ, REPRODUCED_VARIABLE: record.run_id},
         )
     if status != 0:
-        raise TrainingError(f"training `{record.model_name}` ended with status {status}", "mend what it says above")
+        raise TrainingError(f"training `{record.model_name}` ended with status {status}", "fix what it says above")
 
 
 def _same(one: Any, other: Any) -> bool:

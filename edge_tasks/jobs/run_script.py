@@ -35,7 +35,7 @@ def run_script(
         raise TrainingError(f"there is no `models/{model_name}/{script}`", f"invoke model.init {model_name}")
     for update in updates:
         if "=" not in update:
-            raise TrainingError(f"`{update}` is no parameter with a value", "--set KEY=VALUE")
+            raise TrainingError(f"`{update}` is not a parameter with a value", "--set KEY=VALUE")
     if parameters is None and (folder / PARAMETERS_FILE).is_file():
         parameters = Path(PARAMETERS_FILE)
     words = [*([str(parameters)] if parameters else []), *updates]

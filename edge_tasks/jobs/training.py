@@ -175,7 +175,7 @@ class TrainingJob:
             claim=submission.claim(fingerprint),
             has_done="has trained this already: taking its result",
             does="trains this already: following it",
-            again="to train anew: with force=True, or EDGE_FORCE=1",
+            again="to train again: with force=True, or EDGE_FORCE=1",
             usable=partial(_is_usable, submission),
         )
         return same.find_or_submit(
@@ -323,5 +323,5 @@ def _failure(job: Job, last_lines: list[str]) -> TrainingError:
     lines = "".join(f"\n  | {line}" for line in last_lines if line != reason)
     return TrainingError(
         f"the {CUSTOM_JOBS.noun} {job.job_id} ended as {job.state}: {reason}{lines}",
-        "mend what the log says, then train again",
+        "fix what the log says, then train again",
     )

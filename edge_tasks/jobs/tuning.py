@@ -73,7 +73,7 @@ class Tuning:
             claim=submission.claim(fingerprint),
             has_done="has searched this already",
             does="searches this already: following it",
-            again="to search anew: --force",
+            again="to search again: --force",
         )
         job = same.find_or_submit(
             cloud,
@@ -94,7 +94,7 @@ class Tuning:
         if job.state != "SUCCEEDED":
             raise TrainingError(
                 f"the {TUNING_JOBS.noun} {job.job_id} ended as {job.state}: {job.error or 'no reason was given'}",
-                "mend what the reason says, then tune again",
+                "fix what the reason says, then tune again",
             )
         return self._ordered(job.trials)
 

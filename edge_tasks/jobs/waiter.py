@@ -34,7 +34,7 @@ Choose: TypeAlias = Callable[[str, tuple[str, ...], float], "str | None"]
 
 
 class ReconnectingCloud:
-    """A Cloud that is connected anew when it does not answer: networks come back, and local servers are restarted."""
+    """A Cloud that is connected again when it does not answer: networks come back, and local servers are restarted."""
 
     def __init__(self, connect: Callable[[], Cloud], progress: Progress, patience: float = PATIENCE):
         self._connect = connect

@@ -1,4 +1,4 @@
-"""What is wrong, where, and the line that mends it."""
+"""What is wrong, where, and the line that fixes it."""
 
 from __future__ import annotations
 
@@ -30,5 +30,5 @@ def refuse(complaints: Sequence[Complaint], what: str, without: str) -> None:
         lines = [f"\n  {complaint}" for complaint in complaints[:_SHOWN]]
         more = f"\n  and {len(complaints) - _SHOWN} more" if len(complaints) > _SHOWN else ""
         raise TrainingError(
-            f"{what} would fail:{''.join(lines)}{more}", f"mend that; to go on without checks: {without}"
+            f"{what} would fail:{''.join(lines)}{more}", f"fix that; to go on without checks: {without}"
         )

@@ -2,7 +2,7 @@
 
 An upload is an operation that runs on at Google when our command dies. Its name lies in the bucket, in the folder of
 the run: who comes next waits for that upload. When it has ended, the version is found by its run's label; when there
-is none, the upload is begun anew.
+is none, the upload is begun again.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def _start(cloud: Cloud, wanted: ModelUpload) -> str:
 
 
 def _noted(cloud: Cloud, note: str) -> str | None:
-    """Return the name of the operation that was begun for the run, or None."""
+    """Return the name of the operation that was started for the run, or None."""
     try:
         return storage.read(cloud, f"gs://{cloud.bucket_name}/{note}").decode()
     except NotFoundError:

@@ -161,7 +161,7 @@ def registered_model(release: Release) -> str:
 
 def _plan_to_end_what_was_begun(rollout: Rollout) -> None:
     if rollout.state.operation:
-        rollout.plan("end the deployment that was begun", rollout.end_operation)
+        rollout.plan("end the deployment that was started", rollout.end_operation)
     if rollout.state.trial_endpoint:
         rollout.plan(f"delete the endpoint {rollout.state.trial_endpoint}, a trial's", rollout.remove_trial)
 

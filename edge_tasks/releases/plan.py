@@ -219,7 +219,7 @@ class Rollout:
         """Plan to end what an interrupted release left, unless this one goes on with it."""
         operation, trial = self.state.operation, self.state.trial_endpoint
         if operation and not self._resumes(trial) and not self._resumes(self.state.endpoint):
-            self.plan(f"end the deployment of {version_of(operation.model)} that was begun", self.end_operation)
+            self.plan(f"end the deployment of {version_of(operation.model)} that was started", self.end_operation)
         if trial and not self._resumes(trial):
             self.plan("remove what an interrupted trial left", self.remove_trial)
 
@@ -244,7 +244,7 @@ class Rollout:
             self.plan(f"try {self.version} on an endpoint of its own: it must answer {PAYLOAD_FILE}", self._try_aside)
         machine = self.release.settings.serving_machine_type
         if resumes:
-            self.plan(f"wait for the deployment of {self.version} that was begun", lambda: self._deploy(percent))
+            self.plan(f"wait for the deployment of {self.version} that was started", lambda: self._deploy(percent))
         else:
             again = f" again, for another {_listed(differences)}," if differences else ""
             text = f"deploy {self.version}{again} on {machine} with {percent} % of the traffic"
@@ -275,7 +275,7 @@ class Rollout:
         return {deployed_model_id: percent, **beside}
 
     def _deploy_on(self, endpoint: endpoints.Endpoint, traffic: Mapping[str, int]) -> str:
-        """Deploy the model on any endpoint, or go on with a deployment that was begun; return the deployed model id."""
+        """Deploy the model on any endpoint, or continue a deployment that was started; return the deployed model id."""
         cloud, name, progress = self.release.cloud, self.release.name, self.release.progress
         try:
             operation = self._operation_on(endpoint, traffic)
@@ -300,7 +300,7 @@ class Rollout:
         return deployed_id
 
     def _operation_on(self, endpoint: endpoints.Endpoint, traffic: Mapping[str, int]) -> str:
-        """Begin to deploy the model on `endpoint`, unless that was begun before; return the operation's name."""
+        """Begin to deploy the model on `endpoint`, unless that was started before; return the operation's name."""
         cloud, name = self.release.cloud, self.release.name
         if self.state.operation and self._resumes(endpoint.name):
             return self.state.operation.name
@@ -319,12 +319,12 @@ class Rollout:
         return started
 
     def _begun_on(self, endpoint: endpoints.Endpoint) -> Operation | None:
-        """Return the deployment on `endpoint` that was begun and did not end yet, as far as is known."""
+        """Return the deployment on `endpoint` that was started and did not end yet, as far as is known."""
         operation = self.state.operation
         return operation if operation and operation.endpoint == endpoint.name else None
 
     def _cancel_on(self, endpoint: endpoints.Endpoint) -> None:
-        """Cancel what was begun on `endpoint`."""
+        """Cancel what was started on `endpoint`."""
         begun = self._begun_on(endpoint)
         if begun:
             self.release.progress.step("cancelling the deployment")
@@ -335,7 +335,7 @@ class Rollout:
         self._save(lambda state: state.with_operation(self.release.name, None))
 
     def end_operation(self) -> None:
-        """Cancel the deployment that was begun, and undo what came of it."""
+        """Cancel the deployment that was started, and undo what came of it."""
         if self.state.operation:
             end_operation(self.release.cloud, self.state.operation)
             self._forget_operation()
@@ -345,7 +345,7 @@ class Rollout:
         try:
             self.ask(self._deploy_aside())
         finally:
-            # A deployment that goes on is gone on with by the next release.
+            # A deployment that goes on is continued by the next release.
             if self.state.operation is None:
                 self.remove_trial()
 
@@ -394,7 +394,7 @@ class Rollout:
         kept = f"version {serving.version} keeps all the traffic" if serving else "nothing serves"
         return ReleaseError(
             f"{self.version} of `{name}` did not answer models/{name}/{PAYLOAD_FILE}: {reason}",
-            f"{kept}; mend the model or the payload, or deploy without trying: --no-smoke-test",
+            f"{kept}; fix the model or the payload, or deploy without trying: --no-smoke-test",
         )
 
     def _move_traffic(self, percent: int) -> None:
@@ -427,7 +427,7 @@ class Rollout:
 
 
 def end_operation(cloud: Cloud, operation: Operation) -> None:
-    """Cancel a deployment that was begun, and undo what came of it; raise ReleaseError when that cannot be done now."""
+    """Cancel a deployment that was started, and undo what came of it. Raises ReleaseError when that is not possible."""
     before = endpoints.get_endpoint(cloud, operation.endpoint)
     if before is None or not endpoints.deployment_runs(cloud, operation.name):
         return

@@ -53,7 +53,7 @@ def config_with(root: Path, values: Mapping[str, str], environ: Mapping[str, str
     if override:
         if override not in TARGETS:
             raise ConfigError(
-                f"the variable {TARGET_VARIABLE} is `{override}`, which is no target", "use `local` or `gcp`"
+                f"the variable {TARGET_VARIABLE} is `{override}`, which is not a target", "use `local` or `gcp`"
             )
         if values.get("target", override) != override:
             raise ConfigError(
@@ -100,10 +100,10 @@ def _read(path: Path) -> dict[str, Any]:
         raise ConfigError(f"`{path}` cannot be read: {error}") from None
     except YAMLError as error:
         raise ConfigError(
-            f"`{FILE_NAME}` is not valid YAML: {_one_line(error)}", f"mend `{path}`, then try again"
+            f"`{FILE_NAME}` is not valid YAML: {_one_line(error)}", f"fix `{path}`, then try again"
         ) from None
     if not isinstance(document, dict):
-        raise ConfigError(f"`{FILE_NAME}` must hold keys and values", f"mend `{path}`; see the README for its keys")
+        raise ConfigError(f"`{FILE_NAME}` must hold keys and values", f"fix `{path}`; see the README for its keys")
     return document
 
 
@@ -135,7 +135,7 @@ def _explain(error: ValidationError) -> tuple[str, str]:
     if kind == "value_error":
         return (
             f"`{FILE_NAME}`: {key}: {shown} {first['ctx']['error']}{more}",
-            f"mend `{key}` in `{FILE_NAME}`",
+            f"fix `{key}` in `{FILE_NAME}`",
         )
     if kind == "literal_error":
         return (
@@ -143,7 +143,7 @@ def _explain(error: ValidationError) -> tuple[str, str]:
             f"use {first['ctx']['expected'].replace(chr(39), '`')}",
         )
     complaint = first["msg"][0].lower() + first["msg"][1:]
-    return f"`{FILE_NAME}`: {key} is {shown}: {complaint}{more}", f"mend `{key}` in `{FILE_NAME}`"
+    return f"`{FILE_NAME}`: {key} is {shown}: {complaint}{more}", f"fix `{key}` in `{FILE_NAME}`"
 
 
 def _known_keys(location: tuple[int | str, ...]) -> list[str]:

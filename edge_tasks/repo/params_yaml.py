@@ -23,9 +23,9 @@ def read_parameters(model_folder: Path) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except yaml.YAMLError as error:
-        raise ConfigError(f"`{where}` is not valid YAML: {' '.join(str(error).split())}", f"mend `{where}`") from None
+        raise ConfigError(f"`{where}` is not valid YAML: {' '.join(str(error).split())}", f"fix `{where}`") from None
     if not isinstance(document, dict | None):
-        raise ConfigError(f"`{where}` must hold names and values", f"mend `{where}`")
+        raise ConfigError(f"`{where}` must hold names and values", f"fix `{where}`")
     return {str(name): value for name, value in (document or {}).items()}
 
 

@@ -34,12 +34,12 @@ def read_ranges(model_folder: Path, parameters: Mapping[str, Any]) -> Ranges:
             f"  {example}: {{min: 0.1, max: 100, scale: log}}",
         ) from None
     except yaml.YAMLError as error:
-        raise ConfigError(f"`{where}` is not valid YAML: {' '.join(str(error).split())}", f"mend `{where}`") from None
+        raise ConfigError(f"`{where}` is not valid YAML: {' '.join(str(error).split())}", f"fix `{where}`") from None
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         key = ".".join(str(part) for part in first["loc"] if part not in ("bool", "int", "float", "str"))
         words = str(first["ctx"]["error"]) if first["type"] == "value_error" else first["msg"]
-        raise ConfigError(f"`{where}`: `{key}`: {words[0].lower()}{words[1:]}", f"mend `{where}`") from None
+        raise ConfigError(f"`{where}`: `{key}`: {words[0].lower()}{words[1:]}", f"fix `{where}`") from None
     for name in file.parameters:
         if name not in parameters:
             near = difflib.get_close_matches(name, parameters, n=1)

@@ -22,13 +22,13 @@ _BLOCK = 1 << 20
 
 
 class UnreadablePickleError(Exception):
-    """A file is no pickle, or a broken one."""
+    """A file is not a pickle, or a broken one."""
 
 
 def needed_names(path: Path) -> set[str]:
     """Return what the pickle looks up: `module.name` of each class and function.
 
-    Raises UnreadablePickleError when the file is no pickle.
+    Raises UnreadablePickleError when the file is not a pickle.
     """
     found: set[str] = set()
     try:

@@ -82,7 +82,7 @@ class Predictor:
 
 
 def answer(predictor: Any, request: Any) -> Any:
-    """Return the body of the answer to the body of a request. Raises RequestError for what is no request."""
+    """Return the body of the answer to the body of a request. Raises RequestError for what is not a request."""
     if not isinstance(request, dict) or not isinstance(request.get("instances"), list):
         raise RequestError('the body must be {"instances": [...]}')
     parameters = request.get("parameters")

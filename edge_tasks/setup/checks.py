@@ -1,4 +1,4 @@
-"""Checks: what must be so for a repository to work, each looked at by itself, and what would mend it.
+"""Checks: what must be so for a repository to work, each looked at by itself, and what would fix it.
 
 `invoke init` carries the repairs out, `invoke doctor` only tells.
 """

@@ -27,7 +27,7 @@ _LIMIT = 20.0
 
 
 class IdentityError(EdgeError):
-    """This process is no CI job that anybody vouches for."""
+    """This process is not a CI job that anybody vouches for."""
 
 
 def answer(environ: Mapping[str, str]) -> dict[str, Any]:
@@ -55,7 +55,7 @@ def _token(environ: Mapping[str, str]) -> str:
 
 
 def _from_github(environ: Mapping[str, str]) -> str:
-    """Ask GitHub, each time anew: https://docs.github.com/actions/reference/security/oidc."""
+    """Ask GitHub, each time again: https://docs.github.com/actions/reference/security/oidc."""
     import requests
 
     url, secret = environ["ACTIONS_ID_TOKEN_REQUEST_URL"], environ.get("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "")

@@ -219,7 +219,7 @@ class _Renderer:
             said = [line for line in done.stderr.splitlines() if line.strip()]
             reason = next((line.removeprefix("error: ") for line in said if line.startswith("error: ")), *said[-1:])
             raise UpdateError(
-                f"the template does not take the answers of `{ANSWERS_FILE}`: {reason}", f"mend `{ANSWERS_FILE}`"
+                f"the template does not take the answers of `{ANSWERS_FILE}`: {reason}", f"fix `{ANSWERS_FILE}`"
             )
         return made[0].parent
 
@@ -250,7 +250,7 @@ def _merge(root: Path, branch: str, old: str, new: str, message: str) -> None:
         names = ", ".join(f"`{name}`" for name in conflicts)
         raise UpdateError(
             f"both you and the template changed the same lines: {names}",
-            f"you are on the branch `{branch}`: mend the marked places, then git add them and git commit; "
+            f"you are on the branch `{branch}`: fix the marked places, then git add them and git commit; "
             "to go back: git merge --abort && git switch -",
         )
 

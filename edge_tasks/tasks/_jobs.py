@@ -20,7 +20,7 @@ _INTERRUPT = {"on_interrupt": "what Ctrl-C does to the job: ask (on a terminal),
     help={
         "name": NAME_HELP,
         "local": "train in this machine's Python process, whatever params.yaml says of is_vertex",
-        "force": "train anew, also when the same training runs or has ended",
+        "force": "train again, also when the same training runs or has ended",
         "dry_run": "only list what a job would get: files, data, requirements, machines",
         "checks": "send code, too, that would fail in a job as far as can be seen",
         "set": "a parameter for this training, such as C=10; can be repeated",
@@ -64,7 +64,7 @@ def train(
         "trials": "how many sets of parameters to try",
         "parallel": "how many at a time",
         "write": "put the best parameters into params.yaml",
-        "force": "search anew, also when the same search runs or has ended",
+        "force": "search again, also when the same search runs or has ended",
         "checks": "send code, too, that would fail in a job as far as can be seen",
         **_INTERRUPT,
     }
@@ -103,7 +103,7 @@ def tune(
         "name": NAME_HELP,
         "input": "a .jsonl file (one instance a line) or a .csv file (a header, and numbers or quoted words)",
         "output": "where the predictions go: a .jsonl or .csv file",
-        "force": "predict anew, also when the same prediction runs or has ended",
+        "force": "predict again, also when the same prediction runs or has ended",
         **_INTERRUPT,
     },
 )
@@ -135,7 +135,7 @@ def predict_batch(
 
 
 def _session(here: Repository, console: Console, on_interrupt: str | None) -> JobSession:
-    """Return what the jobs of a task have in common. Raises ConfigError when `on_interrupt` is no word for Ctrl-C."""
+    """Return what the jobs of a task have in common. Raises ConfigError when `on_interrupt` is not known."""
     from edge_tasks.cloud.client import connect
     from edge_tasks.console import choose
     from edge_tasks.jobs.waiter import JobSession

@@ -94,7 +94,7 @@ class _Argument(Argument):
             super().set_value(value, cast)
         except ValueError:
             name = self.names[0]
-            raise _told(EdgeError(f"`{value}` is no number", f"such as --{name} 10")) from None
+            raise _told(EdgeError(f"`{value}` is not a number", f"such as --{name} 10")) from None
 
 
 def _with_new_names(given: dict[str, Any]) -> dict[str, Any]:

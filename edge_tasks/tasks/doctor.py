@@ -27,4 +27,4 @@ def doctor(_context: Any, json: bool = False) -> None:
         print_table(["check", "state", "found", "fix"], rows)
     broken = [result.check for result in results if result.state is checks.State.BROKEN]
     if broken:
-        raise EdgeError(f"broken: {', '.join(broken)}", "the table's last column says how to mend it")
+        raise EdgeError(f"broken: {', '.join(broken)}", "the table's last column says how to fix it")

@@ -92,8 +92,8 @@ def _check_flags(root: Path, wanted: Mapping[str, str]) -> None:
         for name, key in _KEYS.items():
             place = f"`{FILE_NAME}`: {key}"
             if key in wanted and error.problem.startswith(place):
-                mend = (error.hint or "mend").startswith("mend")
-                hint = f"invoke init --{name} ANOTHER" if mend else error.hint
+                fix = (error.hint or "fix").startswith("fix")
+                hint = f"invoke init --{name} ANOTHER" if fix else error.hint
                 raise ConfigError(error.problem.replace(place, f"`--{name}`", 1), hint) from None
         raise
 

@@ -62,7 +62,7 @@ def data_version(root: Path, path: str) -> DataVersion:
 
 
 def tracked_paths(root: Path) -> set[Path]:
-    """Return the files and folders whose content DVC keeps; none when `root` is no DVC repository."""
+    """Return the files and folders whose content DVC keeps; none when `root` is not a DVC repository."""
     if not (root / ".dvc").is_dir():
         return set()
     with _repository(root) as repo:
@@ -78,7 +78,7 @@ class Added:
 
 
 def added(root: Path) -> list[Added]:
-    """Return the data that were added by hand; none when `root` is no DVC repository."""
+    """Return the data that were added by hand; none when `root` is not a DVC repository."""
     if not (root / ".dvc").is_dir():
         return []
     with _repository(root) as repo:
@@ -284,6 +284,6 @@ def remote_url(config_file: Path, remote: str) -> str | None:
         parser.read(config_file, encoding="utf-8")
     except configparser.Error as error:
         # Its further lines are those of the file, which may hold a password.
-        raise DataError(f"`{config_file}` is broken: {str(error).splitlines()[0]}", f"mend `{config_file}`") from None
+        raise DataError(f"`{config_file}` is broken: {str(error).splitlines()[0]}", f"fix `{config_file}`") from None
     section = f"'remote \"{remote}\"'"
     return parser.get(section, "url", raw=True, fallback=None)

@@ -1,4 +1,4 @@
-"""How a training tells of an error that the user can mend: two lines, no traceback.
+"""How a training tells of an error that the user can fix: two lines, no traceback.
 
 Sacred prints exceptions itself: a SacredError without `print_traceback` as `module.Class: message`. Classes whose
 module is `builtins` are printed without one, so a class with the qualified name `error` reads `error: message`, as the

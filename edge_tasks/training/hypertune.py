@@ -35,7 +35,7 @@ def trial_parameters(search: TuningTarget, arguments: Sequence[str]) -> dict[str
     for argument in arguments:
         name, _, text = argument.removeprefix("--").partition("=")
         if name not in search.types:
-            raise TrainingError(f"the argument `{argument}` is no parameter of this tuning job")
+            raise TrainingError(f"the argument `{argument}` is not a parameter of this tuning job")
         values[name] = _value(text, search.types[name])
     return values
 

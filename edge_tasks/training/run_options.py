@@ -25,7 +25,7 @@ _YES, _NO = ("1", "true", "yes"), ("", "0", "false", "no")
 
 @dataclass(frozen=True)
 class RunOptions:
-    """`force`: train anew; `on_interrupt`: what Ctrl-C does to the job; `dry_run`: only tell what would be sent.
+    """`force`: train again; `on_interrupt`: what Ctrl-C does to the job; `dry_run`: only tell what would be sent.
 
     `checks`: refuse code that would fail in a job before it is sent.
     """

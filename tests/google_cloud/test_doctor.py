@@ -1,4 +1,4 @@
-"""`invoke doctor`: each thing that can be broken is found, and told with what mends it."""
+"""`invoke doctor`: each thing that can be broken is found, and told with what fixes it."""
 
 from __future__ import annotations
 

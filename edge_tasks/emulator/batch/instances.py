@@ -89,7 +89,7 @@ def _shaped(value: Any, config: Message, *, as_array: bool) -> Instance:
     chooses = bool(config.key_field or config.included_fields or config.excluded_fields)
     if not isinstance(value, dict):
         if chooses or config.instance_type == "object":
-            raise ValueError("it is no JSON object, as the instance_config of the job asks")
+            raise ValueError("it is not a JSON object, as the instance_config of the job asks")
         return Instance({"instance": value}, value)
     if config.key_field and config.key_field not in value:
         raise ValueError(f"it has no field {config.key_field!r}, the key_field of the job")

@@ -99,7 +99,7 @@ class Child:
                     await self.process.wait()
         self.kill_tree()
         for stray in strays:
-            # psutil compares start times before it signals: a pid that was given anew is safe.
+            # psutil compares start times before it signals: a pid that was given again is safe.
             with contextlib.suppress(psutil.NoSuchProcess):
                 stray.kill()
         await self.process.wait()

@@ -241,7 +241,7 @@ def check_split(split: Mapping[str, int], ids: Iterable[str]) -> None:
         raise invalid(f"The following DeployedModel ID(s) [{unknown}] do not exist.")
     for percentage in split.values():
         if not 0 <= percentage <= 100:
-            raise invalid(f"Invalid traffic_split: {percentage} is no percentage.")
+            raise invalid(f"Invalid traffic_split: {percentage} is not a percentage.")
     if split and sum(split.values()) != 100:
         raise invalid(f"Invalid traffic_split: the percentages add up to {sum(split.values())}, not to 100.")
 

@@ -51,7 +51,7 @@ def check_parent(parent: str) -> None:
 
 
 def check_numeric_name(kind: str, name: str) -> None:
-    """Refuse the name of a resource whose id is no number, where Vertex AI gives numbers only, in its own words."""
+    """Refuse the name of a resource whose id is not a number, where Vertex AI gives numbers only, in its own words."""
     if not name.rpartition("/")[2].isdecimal():
         raise invalid(f"List of found errors:\t1.Field: name; Message: Invalid {kind} resource name.\t")
 

@@ -1,4 +1,4 @@
-"""How the process of a model server comes to be: by a fork, started anew, or in a container."""
+"""How the process of a model server comes to be: by a fork, started again, or in a container."""
 
 from __future__ import annotations
 

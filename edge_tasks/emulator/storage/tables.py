@@ -232,7 +232,7 @@ class Tables:
         return [_upload(row) for row in rows.fetchall()]
 
     def uploads_before(self, moment: float) -> list[Upload]:
-        """Return the uploads that were begun before a moment."""
+        """Return the uploads that were started before a moment."""
         rows = self._connection.execute("SELECT * FROM uploads WHERE created < ?", (moment,))
         return [_upload(row) for row in rows.fetchall()]
 

@@ -254,7 +254,7 @@ class _FieldReader:
             if kind == "number":
                 return float(wanted)
         except (ValueError, KeyError):
-            raise invalid(f"Invalid filter: {wanted!r} is no value of {field.name}.") from None
+            raise invalid(f"Invalid filter: {wanted!r} is not a value of {field.name}.") from None
         return wanted
 
 

@@ -185,7 +185,7 @@ def _read_child(
         # Discrete values are the same when they nearly are.
         found = _nearest(value, domain)
         if found is None:
-            raise invalid(f"The condition {condition} names {value!r}, which is no value of {parent!r}.")
+            raise invalid(f"The condition {condition} names {value!r}, which is not a value of {parent!r}.")
         values.append(found)
     if not values:
         raise invalid(f"The condition {condition} of a conditional parameter of {parent!r} names no values.")

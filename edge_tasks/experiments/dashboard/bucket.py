@@ -70,7 +70,7 @@ class BucketRecords:
             return None
         name, reason = next(iter(self._unreadable.items()))
         others = f", and {len(self._unreadable) - 1} more like it" if len(self._unreadable) > 1 else ""
-        return {"problem": f"{name} is no run: {reason}{others}", "hint": "remove what does not belong there"}
+        return {"problem": f"{name} is not a run: {reason}{others}", "hint": "remove what does not belong there"}
 
     def rows(self) -> Iterable[Row]:
         """Return every run as it is now; one that was removed may still be there for a minute."""

@@ -33,7 +33,7 @@ class Update:
 
 
 class Feed:
-    """Answers pages at once from memory, and reads the records anew in the background while pages ask.
+    """Answers pages at once from memory, and reads the records again in the background while pages ask.
 
     When no page asks, nothing is read: a dashboard that nobody looks at costs nothing.
     """

@@ -86,7 +86,7 @@ def _opened(run: Run, run_id: str, address: str) -> Iterator[Callable[[_Event], 
     limit = int(_CALL_LIMIT * 1000)
     with pymongo.MongoClient[Any](address, serverSelectionTimeoutMS=limit, timeoutMS=limit) as client:
         database = client.get_default_database(default=_DATABASE)
-        # A job that is run again by Vertex AI begins its entry anew.
+        # A job that is run again by Vertex AI begins its entry again.
         database["runs"].delete_one({"_id": run_id})
         database["metrics"].delete_many({"run_id": run_id})
         observer = MongoObserver(client=client, db_name=database.name, failure_dir=tempfile.gettempdir())

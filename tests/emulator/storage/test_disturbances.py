@@ -60,7 +60,7 @@ for name in names:
 
 @contextlib.contextmanager
 def cut_at_random(proxy: TcpProxy, chance: random.Random) -> Iterator[None]:
-    """Cut all connections again and again, and mend the network shortly afterwards."""
+    """Cut all connections again and again, and fix the network shortly afterwards."""
     ended = threading.Event()
 
     def disturb() -> None:

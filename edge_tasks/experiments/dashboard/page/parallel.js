@@ -37,7 +37,7 @@ const parallel = (() => {
     const observer = new ResizeObserver(() => width !== roomFor() && lay());
     observer.observe(element);
 
-    // `colours(run)` gives a run's colour, called anew for each drawing.
+    // `colours(run)` gives a run's colour, called again for each drawing.
     function set(wanted, columns, colours) {
       list = wanted;
       colourOf = colours;
