@@ -44,7 +44,7 @@ test-wheel: ## all tests against the built wheel, outside the checkout
 
 check: $(INSTALLED) ## format, lint, types, tests: before a commit
 	$(BIN)/ruff format --check .
-	$(MAKE) --no-print-directory lint types test
+	$(MAKE) --no-print-directory lint types javascript test
 
 format: $(INSTALLED) ## format the code
 	$(BIN)/ruff format .
@@ -55,6 +55,9 @@ lint: $(INSTALLED) ## lint the code
 
 types: $(INSTALLED) ## check the types
 	$(BIN)/mypy
+
+javascript: ## check the types of the dashboard's scripts, if npm is there
+	scripts/check-javascript
 
 schema: $(INSTALLED) ## freeze the API's schema again from the installed SDK
 	$(BIN)/python -m edge_tasks.emulator.schema.freeze

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import yaml
 
+from edge_tasks.domain.runs import RunRecord, Series, utc_now
+from edge_tasks.experiments.dashboard.records import Details, Output, Row, details_document, row_document
 from tests.repositories import ROOT
 
 CONFIG = ROOT / ".circleci" / "config.yml"
@@ -37,16 +39,32 @@ def test_each_python_runs_make_check() -> None:
     assert {"check", "demo", "test-wheel"} <= targets
 
 
-def test_make_check_is_format_lint_types_and_tests() -> None:
+def test_make_check_is_format_lint_types_scripts_and_tests() -> None:
     (recipe,) = re.findall(r"^check: .*\n((?:\t.*\n)+)", MAKEFILE, flags=re.MULTILINE)
     assert [line.strip() for line in recipe.splitlines()] == [
         "$(BIN)/ruff format --check .",
-        "$(MAKE) --no-print-directory lint types test",
+        "$(MAKE) --no-print-directory lint types javascript test",
     ]
 
 
+def test_the_page_s_types_are_those_of_the_server_s_json() -> None:
+    declared = (ROOT / "scripts" / "javascript" / "page.d.ts").read_text(encoding="utf-8")
+
+    def names(interface: str) -> set[str]:
+        (body,) = re.findall(rf"^interface {interface} {{\n(.*?)^}}", declared, flags=re.MULTILINE | re.DOTALL)
+        return set(re.findall(r"^  (\w+)\??:", body, flags=re.MULTILINE))
+
+    row = Row(id="1", model="m", status="completed", created="2026-01-01T00:00:00+00:00")
+    record = RunRecord(run_id="1", model_name="m", status="completed", created=utc_now())
+    details = Details(record, {}, Output("", 0, 0))
+    assert names("Run") == row_document(row).keys()
+    assert names("Details") == details_document(details).keys()
+    assert names("Piece") == details_document(details)["output"].keys()
+    assert names("Series") == Series.model_fields.keys()
+
+
 def test_scripts_are_sound() -> None:
-    scripts = [path for path in (ROOT / "scripts").iterdir() if path.suffix != ".py"]
+    scripts = [path for path in (ROOT / "scripts").iterdir() if path.is_file() and path.suffix != ".py"]
     scripts.append(ROOT / ".ci" / "run")
     shellcheck = Path(sys.executable).parent / "shellcheck"
     done = subprocess.run([str(shellcheck), *map(str, scripts)], capture_output=True, text=True, check=False)

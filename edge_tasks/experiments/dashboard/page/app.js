@@ -2,12 +2,14 @@
 
 // Which page is shown, and the line at the top that tells whether it is true.
 const app = (() => {
-  const main = document.getElementById("main");
-  const place = document.getElementById("place");
-  const pulse = document.getElementById("pulse");
-  const banner = document.getElementById("banner");
-  const themeButton = document.getElementById("theme");
+  const main = dom.byId("main");
+  const place = dom.byId("place");
+  const pulse = dom.byId("pulse");
+  const banner = dom.byId("banner");
+  const themeButton = dom.byId("theme");
+  /** @type {Forget | null} */
   let leave = null;
+  /** @type {string | null} */
   let shown = null;
 
   function route() {
@@ -24,6 +26,7 @@ const app = (() => {
     shown = location.hash;
   }
 
+  /** @type {(part: string) => string} */
   function decode(part) {
     try {
       return decodeURIComponent(part);
@@ -32,6 +35,7 @@ const app = (() => {
     }
   }
 
+  /** @type {(state: State) => void} */
   function showState(state) {
     dom.setText(place, state.place?.bucket ?? "");
     const silent = state.silentSince !== null;
@@ -71,6 +75,7 @@ const app = (() => {
   }
 
   function showTheme() {
+    /** @type {Record<string, string>} */
     const signs = { system: "\u25d0", light: "\u2600", dark: "\u263e" };
     dom.setText(themeButton, signs[theme.choice]);
     themeButton.setAttribute("aria-label", `Colours: ${theme.choice}`);
@@ -78,8 +83,8 @@ const app = (() => {
   }
 
   themeButton.addEventListener("click", theme.next);
-  document.getElementById("help").addEventListener("click", keys.help);
-  document.querySelector(".skip").addEventListener("click", (event) => {
+  dom.byId("help").addEventListener("click", keys.help);
+  document.querySelector(".skip")?.addEventListener("click", (event) => {
     event.preventDefault();
     main.focus();
   });

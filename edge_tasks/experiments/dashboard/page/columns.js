@@ -8,9 +8,10 @@ const columns = (() => {
   // Parameters that every training has, and that seldom explain a difference.
   const LEFT_OUT = new Set(["seed", "is_vertex", "model_name"]);
 
+  /** @type {string[] | null} */
   let chosen = null;
   try {
-    chosen = JSON.parse(theme.kept.get("columns"));
+    chosen = JSON.parse(theme.kept.get("columns") ?? "null");
   } catch {
     // a broken choice is no choice
   }
@@ -18,12 +19,13 @@ const columns = (() => {
 
   function standard() {
     const every = runs.columns();
+    /** @type {(name: "model" | "user") => boolean} */
     const varied = (name) => new Set(runs.list().map((run) => run[name])).size > 1;
     const fields = ["run", "status", varied("model") && "model", "started", "took", varied("user") && "user", "commit"];
     if (runs.list().some((run) => run.tags.length)) fields.push("tags");
     if (runs.list().some((run) => run.serving)) fields.push("serving");
     const telling = every.filter((column) => column.kind === "parameter" && !LEFT_OUT.has(column.name));
-    const differing = telling.filter((column) => column.distinct.size > 1);
+    const differing = telling.filter((column) => (column.distinct?.size ?? 0) > 1);
     const metrics = every.filter((column) => column.kind === "metric").slice(0, MOST_METRICS);
     const parameters = (differing.length ? differing : telling).slice(0, MOST_PARAMETERS);
     const wanted = new Set([
@@ -40,12 +42,14 @@ const columns = (() => {
     return runs.columns().filter((column) => wanted.has(column.key));
   }
 
+  /** @type {(keys: string[] | null) => void} */
   function choose(keys) {
     chosen = keys;
     theme.kept.set("columns", JSON.stringify(keys));
   }
 
   // Open the list of all columns; `changed` is called after each choice.
+  /** @type {(changed: () => void) => void} */
   function open(changed) {
     const search = dom.make("input", { type: "search", placeholder: "Find a column", "aria-label": "Find a column" });
     const lists = dom.make("div", { class: "column-lists" });
@@ -54,6 +58,7 @@ const columns = (() => {
     function build() {
       const wanted = search.value.trim().toLowerCase();
       const visible = new Set(shown().map((column) => column.key));
+      /** @type {(kind: string) => HTMLElement[]} */
       const boxes = (kind) =>
         runs
           .columns()

@@ -4,15 +4,19 @@
 const curves = (() => {
   const HEIGHT = 200;
 
+  /** @type {(value: Value) => number | null} */
   const finite = (value) => (typeof value === "number" && Number.isFinite(value) ? value : null);
 
   // `lines` is [{ run, label, colour index, series: {name: {steps, values, timestamps}} }].
   function create() {
     const options = { x: "step", logarithmic: false, smoothing: 0 };
     const element = dom.make("div", { class: "curves" });
+    /** @type {Map<string, Chart>} */
     const charts = new Map();
     const cursors = uPlot.sync(`curves${Math.random()}`);
+    /** @type {Line[]} */
     let lines = [];
+    /** @type {string | null} */
     let emphasised = null;
 
     const observer = new ResizeObserver((entries) => {
@@ -26,10 +30,12 @@ const curves = (() => {
 
     // A single point is no curve: it is the metric itself, which stands in the table.
     function names() {
+      /** @type {(series: Record<string, Series>) => string[]} */
       const drawn = (series) => Object.keys(series).filter((name) => series[name].values.length > 1);
       return [...new Set(lines.flatMap((line) => drawn(line.series)))].sort();
     }
 
+    /** @type {(wanted: Line[]) => void} */
     function set(wanted) {
       lines = wanted;
       redraw();
@@ -46,6 +52,7 @@ const curves = (() => {
       for (const name of wanted) drawOne(name);
     }
 
+    /** @type {(name: string) => Chart} */
     function cardOf(name) {
       let chart = charts.get(name);
       if (!chart) {
@@ -57,7 +64,7 @@ const curves = (() => {
           dom.make("figcaption", {}, dom.make("span", { class: "name", title: name }, name), readout),
           holder,
         );
-        chart = { card, holder, readout, plot: null, shape: null };
+        chart = { name, card, holder, readout, plot: null, shape: null, mine: [] };
         charts.set(name, chart);
         element.append(card);
         observer.observe(holder);
@@ -65,11 +72,13 @@ const curves = (() => {
       return chart;
     }
 
+    /** @type {(series: Series) => [number[], (number | null)[]]} */
     function points(series) {
       const begin = series.timestamps.length ? Date.parse(series.timestamps[0]) : NaN;
       const xs =
         options.x === "time" ? series.timestamps.map((time) => (Date.parse(time) - begin) / 1000) : series.steps;
       // uPlot wants rising numbers, each once; the last value for a step is the one that counts.
+      /** @type {Map<number, number | null>} */
       const found = new Map();
       xs.forEach((x, index) => Number.isFinite(x) && found.set(x, finite(series.values[index])));
       const rising = [...found].sort(([one], [other]) => one - other);
@@ -80,6 +89,7 @@ const curves = (() => {
     }
 
     // Exponential moving average without the pull towards nought at the start.
+    /** @type {(values: (number | null)[]) => (number | null)[]} */
     function smooth(values) {
       const weight = options.smoothing;
       if (!weight) return values;
@@ -93,6 +103,7 @@ const curves = (() => {
       });
     }
 
+    /** @type {(name: string) => void} */
     function drawOne(name) {
       const chart = cardOf(name);
       const mine = lines.filter((line) => Object.hasOwn(line.series, name));
@@ -116,6 +127,7 @@ const curves = (() => {
       chart.plot = new uPlot(plotOptions(chart, mine), data, chart.holder);
     }
 
+    /** @type {(chart: Chart, mine: Line[]) => uPlot.Options} */
     function plotOptions(chart, mine) {
       const axis = {
         stroke: theme.colour("dim"),
@@ -158,7 +170,8 @@ const curves = (() => {
             dash: theme.isDashed(line.colour) ? [6, 4] : undefined,
             spanGaps: true,
             points: {
-              show: (plot, index) => plot.data[index].filter((y) => y !== null && y !== undefined).length < 2,
+              show: (/** @type {uPlot} */ plot, /** @type {number} */ index) =>
+                [...(plot.data[index] ?? [])].filter((y) => y !== null && y !== undefined).length < 2,
               size: 7,
             },
           })),
@@ -167,6 +180,7 @@ const curves = (() => {
       };
     }
 
+    /** @type {(chart: Chart, plot: uPlot) => void} */
     function readOut(chart, plot) {
       const place = plot.cursor.idx;
       if (place === null || place === undefined) {
@@ -185,8 +199,10 @@ const curves = (() => {
       dom.fill(chart.readout, dom.make("span", {}, x), values.slice(0, 6));
     }
 
+    /** @type {(chart: Chart, name: string, mine: Line[]) => void} */
     function describe(chart, name, mine) {
       chart.name = name;
+      /** @type {(line: Line) => string} */
       const last = (line) => format.short(line.series[name].values.at(-1));
       const spoken = mine.map(
         (line) => `${line.label}: ${format.count(line.series[name].values.length, "point")}, last ${last(line)}`,
@@ -197,18 +213,22 @@ const curves = (() => {
     }
 
     // Let one run stand out; null: all are alike again.
+    /** @type {(run: string | null) => void} */
     function emphasise(run) {
       emphasised = run;
       for (const chart of charts.values()) {
+        const plot = chart.plot;
+        if (!plot) continue;
         chart.mine.forEach((line, index) => {
-          chart.plot.series[index + 1].alpha = run === null || line.run === run ? 1 : 0.15;
-          chart.plot.series[index + 1].width = line.run === run ? 2.4 : 1.6;
+          plot.series[index + 1].alpha = run === null || line.run === run ? 1 : 0.15;
+          plot.series[index + 1].width = line.run === run ? 2.4 : 1.6;
         });
-        chart.plot.redraw(false);
+        plot.redraw(false);
       }
     }
 
     function controls() {
+      /** @type {(label: string, values: Record<string, string>, apply: (value: string) => void) => HTMLElement} */
       const choice = (label, values, apply) => {
         const input = dom.make(
           "select",

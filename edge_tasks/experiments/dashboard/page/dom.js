@@ -2,23 +2,36 @@
 
 // Building elements. Text is only ever set as text: nothing that a run recorded is read as HTML.
 const dom = (() => {
+  /**
+   * @template {keyof HTMLElementTagNameMap} Tag
+   * @param {Tag} tag
+   * @param {Attributes} attributes
+   * @param {Child[]} children
+   */
   function make(tag, attributes = {}, ...children) {
     const element = document.createElement(tag);
     for (const [name, value] of Object.entries(attributes)) {
       if (value === null || value === undefined || value === false) continue;
-      if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
-      else element.setAttribute(name, value === true ? "" : value);
+      element.setAttribute(name, value === true ? "" : String(value));
     }
     add(element, children);
     return element;
   }
 
+  /** @type {(element: Element, children: Child[]) => void} */
   function add(element, children) {
-    for (const child of children.flat(Infinity)) {
-      if (child !== null && child !== undefined && child !== false) element.append(child);
+    for (const child of children) {
+      if (Array.isArray(child)) add(element, child);
+      else if (child !== null && child !== undefined && typeof child !== "boolean")
+        element.append(child instanceof Node ? child : String(child));
     }
   }
 
+  /**
+   * @template {Element} E
+   * @param {E} element
+   * @param {Child[]} children
+   */
   function fill(element, ...children) {
     element.replaceChildren();
     add(element, children);
@@ -26,19 +39,23 @@ const dom = (() => {
   }
 
   // Replace text only where it differs: a selection in it and the layout stay.
+  /** @type {(element: Element, text: string) => void} */
   function setText(element, text) {
     if (element.textContent !== text) element.textContent = text;
   }
 
+  /** @type {(name: string) => HTMLElement} */
   function status(name) {
     return make("span", { class: `status status-${/^[a-z]+$/.test(name) ? name : "unknown"}` }, name);
   }
 
+  /** @type {(title: string, ...children: Child[]) => HTMLElement} */
   function section(title, ...children) {
     const id = `section-${title.toLowerCase().replace(/[^a-z]+/g, "-")}`;
     return make("section", { "aria-labelledby": id }, make("h2", { id }, title), ...children);
   }
 
+  /** @type {(text: string, what: string) => HTMLElement} */
   function copyButton(text, what) {
     const button = make(
       "button",
@@ -57,13 +74,23 @@ const dom = (() => {
     return button;
   }
 
+  /** @type {(text: string) => HTMLElement} */
   function command(text) {
     return make("div", { class: "command" }, make("code", {}, text), copyButton(text, "the command"));
   }
 
+  /** @type {(title: string, ...lines: Child[]) => HTMLElement} */
   function empty(title, ...lines) {
     return make("div", { class: "empty" }, make("h2", {}, title), ...lines);
   }
 
-  return { make, fill, setText, status, section, copyButton, command, empty };
+  // What index.html holds.
+  /** @type {(id: string) => HTMLElement} */
+  function byId(id) {
+    const element = document.getElementById(id);
+    if (!element) throw new Error(`the page has no #${id}`);
+    return element;
+  }
+
+  return { byId, make, fill, setText, status, section, copyButton, command, empty };
 })();

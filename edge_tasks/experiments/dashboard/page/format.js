@@ -3,6 +3,7 @@
 // Values as people read them.
 const format = (() => {
   // Five digits are enough to compare by; the full number stands in the title and on the run's page.
+  /** @type {(value: number) => string} */
   function number(value) {
     if (Number.isInteger(value) && Math.abs(value) < 1e9) return String(value);
     const size = Math.abs(value);
@@ -10,17 +11,20 @@ const format = (() => {
     return String(Number(value.toPrecision(5)));
   }
 
+  /** @type {(value: Value) => string} */
   function short(value) {
     if (value === null || value === undefined) return "";
     if (typeof value === "number") return number(value);
     return whole(value);
   }
 
+  /** @type {(value: Value) => string} */
   function whole(value) {
     if (value === null || value === undefined) return "";
     return typeof value === "object" ? JSON.stringify(value) : String(value);
   }
 
+  /** @type {(seconds: number | null | undefined) => string} */
   function duration(seconds) {
     if (seconds === null || seconds === undefined || Number.isNaN(seconds)) return "";
     if (seconds < 10) return `${seconds.toFixed(1)} s`;
@@ -33,15 +37,19 @@ const format = (() => {
     return `${Math.floor(hours / 24)} d ${pad(hours % 24)} h`;
   }
 
+  /** @type {(value: number) => string} */
   const pad = (value) => String(value).padStart(2, "0");
 
+  /** @type {(iso: string | null) => string} */
   function time(iso) {
+    if (!iso) return "";
     const moment = new Date(iso);
-    if (!iso || Number.isNaN(moment.getTime())) return "";
+    if (Number.isNaN(moment.getTime())) return "";
     const day = `${moment.getFullYear()}-${pad(moment.getMonth() + 1)}-${pad(moment.getDate())}`;
     return `${day} ${pad(moment.getHours())}:${pad(moment.getMinutes())}`;
   }
 
+  /** @type {(iso: string, now: number) => string} */
   function ago(iso, now) {
     const seconds = Math.max(0, (now - new Date(iso).getTime()) / 1000);
     if (Number.isNaN(seconds)) return "";
@@ -51,11 +59,13 @@ const format = (() => {
     return `${Math.round(seconds / 86400)} days ago`;
   }
 
+  /** @type {(bytes: number) => string} */
   function size(bytes) {
     if (bytes < 1000) return `${bytes} B`;
     return bytes < 1e6 ? `${(bytes / 1e3).toFixed(1)} kB` : `${(bytes / 1e6).toFixed(1)} MB`;
   }
 
+  /** @type {(amount: number, noun: string) => string} */
   const count = (amount, noun) => `${amount.toLocaleString("en")} ${noun}${amount === 1 ? "" : "s"}`;
 
   return { number, short, whole, duration, time, ago, size, count };

@@ -8,6 +8,9 @@ const grid = (() => {
   let made = 0;
 
   // `on` has sort(column), open(run), selection() and activate().
+  /**
+   * @param {{ sort: (column: Column) => void, open: (run: Run) => void, selection: () => void }} on
+   */
   function create(on) {
     const id = `grid${++made}`;
     const head = dom.make("div", { class: "grid-head", role: "row", "aria-rowindex": 1 });
@@ -21,33 +24,45 @@ const grid = (() => {
     });
     element.append(dom.make("div", { role: "rowgroup", class: "grid-top" }, head), body);
 
+    /** @type {Column[]} */
     let columns = [];
+    /** @type {Run[]} */
     let list = [];
+    /** @type {Order} */
     let sort = { key: null, descending: false };
+    /** @type {Map<string, number> | null} */
     let places = new Map();
+    /** @type {string | null} */
     let active = null;
+    /** @type {string | null} */
     let anchor = null;
+    /** @type {HTMLInputElement | null} */
     let chosenAll = null;
+    /** @type {Set<string>} */
     const selected = new Set();
+    /** @type {Slot[]} */
     const slots = [];
 
     // -- what is shown --
 
+    /** @type {(wanted: Column[], order: Order) => void} */
     function setColumns(wanted, order) {
       sort = order;
+      /** @type {(some: Column[]) => string} */
       const signature = (some) => some.map((column) => `${column.key}:${column.numeric}`).join("\n");
       const same = signature(columns) === signature(wanted);
       columns = wanted;
       if (!same || !head.childElementCount) buildHead();
       for (const cell of head.querySelectorAll("[data-key]")) {
-        const mine = cell.dataset.key === sort.key;
+        const mine = cell.getAttribute("data-key") === sort.key;
         cell.setAttribute("aria-sort", mine ? (sort.descending ? "descending" : "ascending") : "none");
       }
     }
 
     function buildHead() {
-      chosenAll = dom.make("input", { type: "checkbox", "aria-label": "Select all runs shown", tabindex: -1 });
-      chosenAll.addEventListener("change", () => selectAll(chosenAll.checked));
+      const box = dom.make("input", { type: "checkbox", "aria-label": "Select all runs shown", tabindex: -1 });
+      box.addEventListener("change", () => selectAll(box.checked));
+      chosenAll = box;
       const cells = columns.map((column) => {
         const button = dom.make(
           "button",
@@ -59,7 +74,7 @@ const grid = (() => {
         return dom.make("div", { class: kind, role: "columnheader", "data-key": column.key }, button);
       });
       dom.fill(head, dom.make("div", { class: "cell pinned select", role: "columnheader" }, chosenAll), cells);
-      element.setAttribute("aria-colcount", columns.length + 1);
+      element.setAttribute("aria-colcount", String(columns.length + 1));
       slots.length = 0;
       body.replaceChildren();
     }
@@ -67,6 +82,7 @@ const grid = (() => {
     // Over all runs, not those shown: columns must not jump while somebody types a filter.
     function measure() {
       const all = runs.list();
+      /** @type {(column: Column) => string} */
       const wide = (column) => {
         let longest = column.label.length + 2;
         const step = Math.max(1, Math.floor(all.length / SAMPLE));
@@ -81,17 +97,19 @@ const grid = (() => {
     }
 
     // Show these runs, in this order.
+    /** @type {(wanted: Run[]) => void} */
     function setRuns(wanted) {
       list = wanted;
       places = null;
       if (active !== null && placeOf(active) === undefined) active = null;
       measure();
       body.style.height = `${list.length * ROW}px`;
-      element.setAttribute("aria-rowcount", list.length + 1);
+      element.setAttribute("aria-rowcount", String(list.length + 1));
       for (const slot of slots) slot.run = null;
       draw();
     }
 
+    /** @type {(key: string) => number | undefined} */
     function placeOf(key) {
       places ??= new Map(list.map((run, place) => [runs.key(run), place]));
       return places.get(key);
@@ -99,6 +117,7 @@ const grid = (() => {
 
     // -- drawing --
 
+    /** @type {() => Slot} */
     function newRow() {
       const box = dom.make("input", { type: "checkbox", tabindex: -1 });
       const cells = columns.map((column) => {
@@ -114,18 +133,20 @@ const grid = (() => {
         dom.make("div", { class: "cell pinned select", role: "gridcell" }, box),
         cells,
       );
-      const slot = { row, box, cells, run: null, place: -1 };
+      /** @type {Slot} */
+      const slot = { row, box, cells, run: null, place: -1, used: false };
       row.addEventListener("click", (event) => clicked(slot, event));
       body.append(row);
       return slot;
     }
 
+    /** @type {(slot: Slot, run: Run, place: number) => void} */
     function fillRow(slot, run, place) {
       const key = runs.key(run);
       if (slot.place !== place) {
         slot.place = place;
         slot.row.style.transform = `translateY(${place * ROW}px)`;
-        slot.row.setAttribute("aria-rowindex", place + 2);
+        slot.row.setAttribute("aria-rowindex", String(place + 2));
         slot.row.id = `${id}-${place}`;
       }
       if (slot.run !== run || run.status === "running") {
@@ -135,15 +156,18 @@ const grid = (() => {
       }
       const chosen = selected.has(key);
       slot.box.checked = chosen;
-      slot.row.setAttribute("aria-selected", chosen);
+      slot.row.setAttribute("aria-selected", String(chosen));
       slot.row.classList.toggle("active", key === active);
     }
 
+    /** @type {(cell: HTMLElement, column: Column, run: Run) => void} */
     function fillCell(cell, column, run) {
       const text = runs.show(column, run);
       if (column.key === "run") {
-        dom.setText(cell.firstChild, text);
-        cell.firstChild.href = address(run);
+        const link = cell.querySelector("a");
+        if (!link) return;
+        dom.setText(link, text);
+        link.href = address(run);
         return;
       }
       if (column.key === "status") {
@@ -197,6 +221,7 @@ const grid = (() => {
 
     // -- moving and choosing --
 
+    /** @type {(place: number) => void} */
     function move(place) {
       if (!list.length) return;
       const bounded = Math.min(list.length - 1, Math.max(0, place));
@@ -208,25 +233,29 @@ const grid = (() => {
       draw();
     }
 
+    /** @type {(key: string, wanted: boolean) => void} */
     function select(key, wanted) {
       if (wanted) selected.add(key);
       else selected.delete(key);
     }
 
+    /** @type {(wanted: boolean) => void} */
     function selectAll(wanted) {
       for (const run of list) select(runs.key(run), wanted);
       draw();
       on.selection();
     }
 
+    /** @type {(from: number, to: number, wanted: boolean) => void} */
     function selectRange(from, to, wanted) {
       for (let place = Math.min(from, to); place <= Math.max(from, to); place++) select(runs.key(list[place]), wanted);
       on.selection();
     }
 
+    /** @type {(slot: Slot, event: MouseEvent) => void} */
     function clicked(slot, event) {
+      if (!slot.run || !(event.target instanceof Element) || event.target.closest("a")) return;
       const key = runs.key(slot.run);
-      if (event.target.closest("a")) return;
       if (event.target.closest(".select")) {
         const wanted = event.target === slot.box ? slot.box.checked : !selected.has(key);
         const from = event.shiftKey && anchor !== null ? placeOf(anchor) : slot.place;
@@ -236,7 +265,7 @@ const grid = (() => {
         draw();
         return;
       }
-      if (getSelection().toString()) return;
+      if (getSelection()?.toString()) return;
       on.open(slot.run);
     }
 
@@ -244,6 +273,7 @@ const grid = (() => {
       if (event.target !== element || event.ctrlKey || event.metaKey || event.altKey) return;
       const place = active === null ? -1 : (placeOf(active) ?? -1);
       const page = Math.max(1, Math.floor(element.clientHeight / ROW) - 2);
+      /** @type {Record<string, number>} */
       const goals = {
         ArrowDown: place + 1,
         ArrowUp: place < 0 ? 0 : place - 1,
@@ -256,10 +286,11 @@ const grid = (() => {
       };
       if (event.key in goals) {
         move(goals[event.key]);
-        if (event.shiftKey && place >= 0) selectRange(place, placeOf(active), true);
+        const now = active === null ? undefined : placeOf(active);
+        if (event.shiftKey && place >= 0 && now !== undefined) selectRange(place, now, true);
         draw();
       } else if (event.key === "Enter" && place >= 0) on.open(list[place]);
-      else if (event.key === " " && place >= 0) {
+      else if (event.key === " " && active !== null && place >= 0) {
         selectRange(place, place, !selected.has(active));
         anchor = active;
         draw();
@@ -280,6 +311,7 @@ const grid = (() => {
         return active;
       },
       focus: () => element.focus({ preventScroll: true }),
+      /** @type {(key: string) => void} */
       moveTo(key) {
         const place = placeOf(key);
         if (place !== undefined) move(place);
@@ -295,6 +327,7 @@ const grid = (() => {
     };
   }
 
+  /** @type {(run: { model: string, id: string }) => string} */
   const address = (run) => `#/run/${encodeURIComponent(run.model)}/${encodeURIComponent(run.id)}`;
 
   return { create, address };

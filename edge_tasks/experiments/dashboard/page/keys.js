@@ -2,29 +2,32 @@
 
 // Shortcuts: each page says which it has, and `?` shows them.
 const keys = (() => {
+  /** @type {Shortcut[]} */
   const always = [
     { key: "?", does: "show these shortcuts", run: () => help() },
     {
       key: "t",
       does: "change between system, light and dark colours",
-      run: () => document.getElementById("theme").click(),
+      run: () => dom.byId("theme").click(),
     },
     { key: "g", does: "go to the table of runs", run: () => (location.hash = "#/") },
   ];
+  /** @type {Shortcut[]} */
   let ofPage = [];
 
+  /** @type {(target: Element) => boolean} */
   const typing = (target) =>
     target.matches("input, textarea, select, [contenteditable]") &&
-    target.type !== "checkbox" &&
-    target.type !== "range";
+    !target.matches("[type=checkbox], [type=range]");
 
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
     if (document.querySelector("dialog[open]")) return;
     const found = [...ofPage, ...always].find((shortcut) => shortcut.key === event.key && shortcut.run);
-    if (!found || (typing(event.target) && event.key !== "Escape")) return;
+    if (!found?.run) return;
+    if (event.target instanceof Element && typing(event.target) && event.key !== "Escape") return;
     event.preventDefault();
-    found.run(event);
+    found.run();
   });
 
   function help() {
@@ -51,6 +54,7 @@ const keys = (() => {
 
   return {
     help,
+    /** @type {(shortcuts: Shortcut[]) => void} */
     set(shortcuts) {
       ofPage = shortcuts;
     },

@@ -8,6 +8,7 @@ const pageCompare = (() => {
   const MOST_AXES = 12;
   const SHADES = 48;
 
+  /** @type {(main: HTMLElement, parameters: URLSearchParams) => Forget} */
   function show(main, parameters) {
     main.className = "compare";
     document.title = "Compare runs";
@@ -15,7 +16,7 @@ const pageCompare = (() => {
     if (!named.length) pageRuns.read(parameters);
 
     const chosen = () =>
-      named.length ? named.map((key) => runs.get(key)).filter(Boolean) : query.newestFirst(pageRuns.matching().list);
+      named.length ? named.flatMap((key) => runs.get(key) ?? []) : query.newestFirst(pageRuns.matching().list);
 
     const title = dom.make("h1", {});
     const legend = dom.make("ul", { class: "legend", "aria-label": "Runs" });
@@ -27,8 +28,11 @@ const pageCompare = (() => {
     const axesButton = dom.make("button", { type: "button" }, "Axes");
     const table = dom.make("div", { class: "differences", tabindex: 0, role: "region", "aria-label": "What differs" });
     const onlyDiffering = dom.make("input", { type: "checkbox", checked: true });
+    /** @type {Run[]} */
     let list = [];
+    /** @type {Set<string> | null} */
     let axisKeys = null;
+    /** @type {Map<string, { run: Run, series: Record<string, Series> }>} */
     const details = new Map();
     let ended = false;
 
@@ -93,6 +97,7 @@ const pageCompare = (() => {
 
     const many = () => list.length > MOST_CURVES;
 
+    /** @type {(index: number) => HTMLElement} */
     function swatch(index) {
       const mark = dom.make("span", { class: theme.isDashed(index) ? "swatch dashed" : "swatch" });
       mark.style.color = theme.series(index);
@@ -127,18 +132,22 @@ const pageCompare = (() => {
       );
     }
 
+    /** @type {(key: string) => void} */
     function leaveOut(key) {
       const rest = list.map(runs.key).filter((some) => some !== key);
       location.replace(`#/compare?${new URLSearchParams(rest.map((some) => ["run", some]))}`);
     }
 
+    /** @type {(key: string | null) => void} */
     function emphasise(key) {
       if (chart.emphasised !== key) chart.emphasise(key);
-      for (const cell of table.querySelectorAll("[data-run]")) cell.classList.toggle("over", cell.dataset.run === key);
+      for (const cell of table.querySelectorAll("[data-run]"))
+        cell.classList.toggle("over", cell.getAttribute("data-run") === key);
     }
 
     // -- parallel coordinates --
 
+    /** @type {(column: Column) => boolean} */
     const differs = (column) => new Set(list.map((run) => format.whole(column.value(run)))).size > 1;
 
     function showParallel() {
@@ -149,10 +158,11 @@ const pageCompare = (() => {
       );
       const metrics = differing.filter((column) => column.kind === "metric");
       const standard = [...parameters.slice(0, MOST_AXES - Math.min(4, metrics.length)), ...metrics.slice(0, 4)];
+      const named = axisKeys;
       const wanted =
-        axisKeys === null
+        named === null
           ? standard
-          : [...possible.filter((c) => c.kind !== "metric"), ...metrics].filter((column) => axisKeys.has(column.key));
+          : [...possible.filter((c) => c.kind !== "metric"), ...metrics].filter((column) => named.has(column.key));
       parallelSection.hidden = list.length < 2 || differing.length === 0;
       if (parallelSection.hidden) return;
       const numeric = [...metrics, ...parameters].filter((column) => column.numeric);
@@ -168,6 +178,7 @@ const pageCompare = (() => {
       coordinates.set(list, wanted, colours());
     }
 
+    /** @type {() => (run: Run) => string} */
     function colours() {
       const column = colourBy.value ? runs.column(colourBy.value) : null;
       if (!column) {
@@ -176,7 +187,7 @@ const pageCompare = (() => {
       }
       const values = list
         .map((run) => column.value(run))
-        .filter((value) => typeof value === "number" && Number.isFinite(value));
+        .flatMap((value) => (typeof value === "number" && Number.isFinite(value) ? value : []));
       if (!values.length) return () => theme.colour("series-0");
       const low = values.reduce((one, other) => Math.min(one, other));
       const span = values.reduce((one, other) => Math.max(one, other)) - low || 1;
@@ -188,6 +199,7 @@ const pageCompare = (() => {
     }
 
     // From blue by way of green to yellow, as even to the eye as it can be; also for the colour-blind.
+    /** @type {(share: number) => string} */
     function ramp(share) {
       const even = Math.round(share * SHADES) / SHADES;
       const light = theme.dark ? 58 + 26 * even : 38 + 26 * even;
@@ -273,6 +285,7 @@ const pageCompare = (() => {
           dom.make("a", { href: grid.address(run) }, run.id),
         );
       });
+      /** @type {(title: string, kind: Kind) => HTMLElement | null} */
       const group = (title, kind) => {
         const fields = new Set([
           "status",
@@ -293,7 +306,7 @@ const pageCompare = (() => {
             (column) =>
               column.kind === kind &&
               (kind !== "field" || fields.has(column.key)) &&
-              shown.some((run) => ![null, undefined].includes(column.value(run))) &&
+              shown.some((run) => (column.value(run) ?? null) !== null) &&
               (!onlyDiffering.checked || differs(column)),
           );
         if (!rows.length) return null;

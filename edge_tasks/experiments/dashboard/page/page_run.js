@@ -2,6 +2,7 @@
 
 // One run: its curves, what went in, what came out, and where it belongs.
 const pageRun = (() => {
+  /** @type {(main: HTMLElement, key: string) => Forget} */
   function show(main, key) {
     main.className = "run";
     const head = dom.make("header", { class: "run-head" });
@@ -27,6 +28,7 @@ const pageRun = (() => {
     );
     dom.fill(main, head, content);
 
+    /** @type {Details | null} */
     let details = null;
     let asking = false;
     let again = false;
@@ -66,15 +68,18 @@ const pageRun = (() => {
       );
     }
 
+    /** @type {(name: string, value: string | null) => Child} */
     const fact = (name, value) => value && dom.make("span", {}, dom.make("span", { class: "dim" }, `${name} `), value);
 
     function refreshFacts() {
       const run = runs.get(key);
       if (!run) return;
+      /** @type {(values: Record<string, Value>) => Child[]} */
       const rows = (values) =>
         Object.entries(values)
           .sort(([one], [other]) => (one < other ? -1 : 1))
           .map(([name, value]) => row(name, format.whole(value) || "none", typeof value === "number"));
+      /** @type {(name: string, value: Child, numeric?: boolean) => Child} */
       const row = (name, value, numeric = false) =>
         value
           ? dom.make(
@@ -84,9 +89,12 @@ const pageRun = (() => {
               dom.make("td", { class: numeric ? "number" : null }, value),
             )
           : null;
+      /** @type {(title: string, found: Child[]) => Child} */
       const table = (title, found) =>
         found.some(Boolean) && dom.section(title, dom.make("table", { class: "pairs" }, dom.make("tbody", {}, found)));
+      /** @type {Partial<Details>} */
       const more = details ?? {};
+      /** @type {(iso: string | null) => Child} */
       const local = (iso) => iso && new Date(iso).toLocaleString();
       const changed = run.dirty ? "with changes that were not committed" : run.commit ? "as committed" : "";
       dom.fill(
@@ -184,7 +192,7 @@ const pageRun = (() => {
         files.set(details.files);
         refreshFacts();
       } catch (error) {
-        if (!ended && details === null) dom.setText(curveEmpty, `The record cannot be read: ${error.message}`);
+        if (!ended && details === null) dom.setText(curveEmpty, `The record cannot be read: ${message(error)}`);
       } finally {
         asking = false;
         if (again && !ended) {
@@ -194,6 +202,7 @@ const pageRun = (() => {
       }
     }
 
+    /** @type {(step: number) => void} */
     function neighbour(step) {
       const order = query.newestFirst(pageRuns.matching().list);
       const place = order.findIndex((run) => runs.key(run) === key);
@@ -236,7 +245,8 @@ const pageRun = (() => {
     const text = dom.make("pre", { class: "output", tabindex: 0, "aria-label": "Output" });
     const follow = dom.make("input", { type: "checkbox", checked: true });
     const amount = dom.make("span", { class: "dim" });
-    const controls = dom.make("div", { class: "controls" }, dom.make("label", {}, follow, " follow"), amount);
+    const following = dom.make("label", {}, follow, " follow");
+    const controls = dom.make("div", { class: "controls" }, following, amount);
     let length = 0;
 
     const toEnd = () => (text.scrollTop = text.scrollHeight);
@@ -252,6 +262,7 @@ const pageRun = (() => {
         return length;
       },
       // `piece` is { text, from, to }: what was printed between two places, counted in bytes.
+      /** @type {(piece: Piece, running: boolean) => void} */
       add(piece, running) {
         const stay = follow.checked;
         if (length === 0 || piece.from !== length) {
@@ -263,7 +274,7 @@ const pageRun = (() => {
         text.classList.toggle("nothing", length === 0);
         if (length === 0) dom.setText(text, running ? "Nothing was printed so far." : "Nothing was printed.");
         dom.setText(amount, format.size(length));
-        follow.parentElement.hidden = !running;
+        following.hidden = !running;
         if (stay && running) toEnd();
       },
       toggle() {
@@ -274,16 +285,23 @@ const pageRun = (() => {
   }
 
   // The source files, fetched when they are opened.
+  /**
+   * @param {string} key
+   */
   function filesView(key) {
     const element = dom.make("div", { class: "files" });
+    /** @type {string | null} */
     let shown = null;
 
+    /** @type {(item: HTMLDetailsElement, name: string) => Promise<void>} */
     async function open(item, name) {
       if (!item.open || item.dataset.loaded) return;
-      item.dataset.loaded = "yes";
+      const run = runs.get(key);
       const body = item.querySelector("pre");
+      if (!run || !body) return;
+      item.dataset.loaded = "yes";
       try {
-        const { text } = await source.file(runs.get(key), name);
+        const { text } = await source.file(run, name);
         body.replaceChildren(
           ...text
             .replace(/\n$/, "")
@@ -291,13 +309,14 @@ const pageRun = (() => {
             .map((line) => dom.make("span", { class: "code-line" }, `${line}\n`)),
         );
       } catch (error) {
-        body.textContent = `The file cannot be read: ${error.message}`;
+        body.textContent = `The file cannot be read: ${message(error)}`;
         delete item.dataset.loaded;
       }
     }
 
     return {
       element,
+      /** @type {(found: SourceFile[]) => void} */
       set(found) {
         const signature = JSON.stringify(found);
         if (signature === shown) return;
@@ -322,6 +341,9 @@ const pageRun = (() => {
       },
     };
   }
+
+  /** @type {(error: unknown) => string} */
+  const message = (error) => (error instanceof Error ? error.message : String(error));
 
   return { show };
 })();

@@ -3,7 +3,8 @@
 // The table of all runs.
 const pageRuns = (() => {
   // What stays when the user comes back from a run: what is selected, and how far the table was scrolled.
-  let table = null;
+  /** @type {ReturnType<typeof grid.create> | null} */
+  let lastTable = null;
   let place = { top: 0, left: 0 };
   let focused = false;
 
@@ -11,6 +12,7 @@ const pageRuns = (() => {
   const NEWEST = "run";
   const settings = { text: "", status: "", model: "", sort: NEWEST, descending: true };
 
+  /** @type {(parameters: URLSearchParams) => void} */
   function read(parameters) {
     settings.text = parameters.get("filter") ?? "";
     settings.status = parameters.get("status") ?? "";
@@ -50,6 +52,7 @@ const pageRuns = (() => {
     return { list, problems: parsed.problems };
   }
 
+  /** @type {(main: HTMLElement, wanted: URLSearchParams) => Forget} */
   function show(main, wanted) {
     read(wanted);
     document.title = "Experiments";
@@ -83,9 +86,9 @@ const pageRuns = (() => {
     const selection = dom.make("div", { class: "selection", role: "region", "aria-label": "Selected runs" });
     const nothing = dom.make("div", {});
 
-    const selectedBefore = table?.selected ?? new Set();
-    const activeBefore = table?.active ?? null;
-    table = grid.create({
+    const selectedBefore = lastTable?.selected ?? new Set();
+    const activeBefore = lastTable?.active ?? null;
+    const table = grid.create({
       sort(column) {
         if (settings.sort === column.key) settings.descending = !settings.descending;
         else
@@ -99,6 +102,7 @@ const pageRuns = (() => {
       open: (run) => (location.hash = grid.address(run)),
       selection: () => showSelection(),
     });
+    lastTable = table;
     for (const key of selectedBefore) table.selected.add(key);
 
     dom.fill(
@@ -113,7 +117,7 @@ const pageRuns = (() => {
     );
     main.className = "runs";
 
-    const sortColumn = () => runs.column(settings.sort) ?? runs.column(NEWEST);
+    const sortColumn = () => runs.column(settings.sort) ?? runs.column(NEWEST) ?? runs.columns()[0];
 
     function refresh() {
       const some = runs.size > 0;
@@ -167,7 +171,9 @@ const pageRuns = (() => {
     }
 
     function showChoices() {
+      /** @type {Map<string, number>} */
       const counts = new Map();
+      /** @type {Set<string>} */
       const found = new Set();
       for (const run of runs.list()) {
         counts.set(run.status, (counts.get(run.status) ?? 0) + 1);
@@ -175,7 +181,9 @@ const pageRuns = (() => {
       }
       const order = ["queued", "running", "completed", "failed", "interrupted", "died"];
       const known = [...counts.keys()].sort((one, other) => order.indexOf(one) - order.indexOf(other));
-      const held = statuses.contains(document.activeElement) ? document.activeElement.dataset.status : null;
+      const focus = [...statuses.children].find((button) => button === document.activeElement);
+      const held = focus?.getAttribute("data-status") ?? null;
+      /** @type {(name: string, label: Child, amount: number) => HTMLElement} */
       const choice = (name, label, amount) => {
         const button = dom.make(
           "button",
@@ -193,9 +201,9 @@ const pageRuns = (() => {
       dom.fill(
         statuses,
         choice("", "all", runs.size),
-        known.map((name) => choice(name, dom.status(name), counts.get(name))),
+        known.map((name) => choice(name, dom.status(name), counts.get(name) ?? 0)),
       );
-      if (held !== null) statuses.querySelector(`[data-status="${CSS.escape(held)}"]`)?.focus();
+      for (const button of statuses.querySelectorAll("button")) if (button.dataset.status === held) button.focus();
 
       const names = [...found].sort();
       models.hidden = names.length < 2;
@@ -217,9 +225,10 @@ const pageRuns = (() => {
       selection.hidden = chosen.length === 0;
       const clear = dom.make("button", { type: "button" }, "Clear");
       clear.addEventListener("click", clearSelection);
+      const [only] = chosen.flatMap((key) => runs.get(key) ?? []);
       const open =
         chosen.length === 1
-          ? dom.make("a", { class: "button primary", href: grid.address(runs.get(chosen[0])) }, "Open")
+          ? dom.make("a", { class: "button primary", href: grid.address(only) }, "Open")
           : dom.make("a", { class: "button primary", href: compareAddress(chosen) }, "Compare");
       dom.fill(selection, dom.make("span", {}, `${format.count(chosen.length, "run")} selected`), open, clear);
     }
@@ -289,6 +298,7 @@ const pageRuns = (() => {
     };
   }
 
+  /** @type {(chosen: string[]) => string} */
   const compareAddress = (chosen) => `#/compare?${new URLSearchParams(chosen.map((key) => ["run", key]))}`;
 
   return { show, matching, read };

@@ -14,6 +14,7 @@ const parallel = (() => {
   // Milliseconds of drawing in one frame.
   const FRAME = 8;
 
+  /** @type {(one: Value, other: Value) => number} */
   function numbersFirst(one, other) {
     if (typeof one === "number" && typeof other === "number") return one - other;
     if (typeof one === "number" || typeof other === "number") return typeof one === "number" ? -1 : 1;
@@ -21,15 +22,23 @@ const parallel = (() => {
   }
 
   // `on` has over(run or null), open(run) and brushed(runs).
+  /**
+   * @param {{ over: (run: Run | null) => void, open: (run: Run) => void, brushed: (inside: Run[]) => void }} on
+   */
   function create(on) {
     const canvas = dom.make("canvas", { role: "img" });
     const layer = dom.make("div", { class: "axes" });
     const stage = dom.make("div", { class: "stage" }, canvas, layer);
     const element = dom.make("div", { class: "parallel" }, stage);
+    /** @type {Map<string, [number, number]>} */
     const brushes = new Map();
+    /** @type {Run[]} */
     let list = [];
+    /** @type {Axis[]} */
     let axes = [];
+    /** @type {(run: Run) => string} */
     let colourOf = () => "";
+    /** @type {Run | null} */
     let over = null;
     let width = 0;
 
@@ -38,10 +47,11 @@ const parallel = (() => {
     observer.observe(element);
 
     // `colours(run)` gives a run's colour, called again for each drawing.
+    /** @type {(wanted: Run[], columns: Column[], colours: (run: Run) => string) => void} */
     function set(wanted, columns, colours) {
       list = wanted;
       colourOf = colours;
-      axes = columns.map((column) => axisOf(column)).filter(Boolean);
+      axes = columns.flatMap((column) => axisOf(column) ?? []);
       for (const axis of axes) {
         axis.shares = Float64Array.from(list, (run) => axis.part(axis.column.value(run)) ?? NaN);
         if (list.length > MANY) spread(axis);
@@ -51,13 +61,16 @@ const parallel = (() => {
     }
 
     // Where many runs share few values, their lines would hide each other: lay them a little apart.
+    /** @type {(axis: Axis) => void} */
     function spread(axis) {
       if (new Set(axis.shares).size > MOST_WORDS) return;
+      /** @type {(share: number) => number} */
       const squeezed = (share) => 0.03 + 0.94 * share;
       axis.shares = axis.shares.map((share, place) => squeezed(share) + (((place * 0.618) % 1) - 0.5) * 0.05);
       axis.ticks = axis.ticks.map((tick) => ({ ...tick, share: squeezed(tick.share) }));
     }
 
+    /** @type {(column: Column) => Axis | null} */
     function axisOf(column) {
       const values = list
         .map((run) => column.value(run))
@@ -68,8 +81,10 @@ const parallel = (() => {
         const low = values.reduce((one, other) => Math.min(one, other));
         const high = values.reduce((one, other) => Math.max(one, other));
         const logarithmic = low > 0 && high / low >= 30;
+        /** @type {(value: number) => number} */
         const scale = logarithmic ? Math.log10 : (value) => value;
         const span = scale(high) - scale(low);
+        /** @type {(value: Value) => number | null} */
         const part = (value) =>
           typeof value === "number" && Number.isFinite(value)
             ? span
@@ -77,25 +92,31 @@ const parallel = (() => {
               : 0.5
             : null;
         const ticks = ticksOf(low, high, logarithmic).map((value) => ({
-          share: part(value),
+          share: part(value) ?? 0.5,
           text: format.number(value),
         }));
-        return { column, part, ticks, logarithmic };
+        return { column, part, ticks, logarithmic, ...undrawn() };
       }
       const words = [...new Set(values.sort(numbersFirst).map((value) => format.short(value)))];
       if (words.length > MOST_WORDS) return null;
       const places = new Map(words.map((word, place) => [word, words.length > 1 ? place / (words.length - 1) : 0.5]));
-      const ticks = words.map((text) => ({ share: places.get(text), text }));
+      const ticks = words.map((text) => ({ share: places.get(text) ?? 0.5, text }));
       return {
         column,
         part: (value) => (value === null || value === undefined ? null : (places.get(format.short(value)) ?? null)),
         ticks,
+        logarithmic: false,
+        ...undrawn(),
       };
     }
 
+    const undrawn = () => ({ shares: new Float64Array(), brush: dom.make("div", { class: "brush", hidden: true }) });
+
     // Round numbers between `low` and `high`; the two themselves when there are no two of those.
+    /** @type {(low: number, high: number, logarithmic: boolean) => number[]} */
     function ticksOf(low, high, logarithmic) {
       if (low === high) return [low];
+      /** @type {number[]} */
       const found = [];
       if (logarithmic) {
         const parts = Math.log10(high / low) > 3 ? [1] : [1, 2, 5];
@@ -105,7 +126,7 @@ const parallel = (() => {
       } else {
         const rough = (high - low) / 4;
         const power = 10 ** Math.floor(Math.log10(rough));
-        const step = [1, 2, 5, 10].find((factor) => factor * power >= rough) * power;
+        const step = ([1, 2, 5].find((factor) => factor * power >= rough) ?? 10) * power;
         for (let place = Math.ceil(low / step); place * step <= high; place++)
           found.push(Number((place * step).toPrecision(12)));
       }
@@ -115,8 +136,11 @@ const parallel = (() => {
 
     // -- where things are --
 
+    /** @type {(place: number) => number} */
     const xOf = (place) => (axes.length > 1 ? SIDE + (place * (width - 2 * SIDE)) / (axes.length - 1) : width / 2);
+    /** @type {(share: number) => number} */
     const yOf = (share) => HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM);
+    /** @type {(y: number) => number} */
     const shareOf = (y) => Math.min(1, Math.max(0, (HEIGHT - BOTTOM - y) / (HEIGHT - TOP - BOTTOM)));
 
     const roomFor = () => Math.max(element.clientWidth, 2 * SIDE + (axes.length - 1) * LEAST);
@@ -141,19 +165,17 @@ const parallel = (() => {
             { class: `axis-name kind-${axis.column.kind}`, title: axis.column.key },
             axis.column.label,
           );
-          const brush = dom.make("div", { class: "brush", hidden: true });
           const box = dom.make(
             "div",
             { class: "axis", tabindex: 0, role: "group", "data-key": axis.column.key },
             name,
-            brush,
+            axis.brush,
           );
           box.setAttribute(
             "aria-label",
             `${axis.column.label}${axis.logarithmic ? ", logarithmic" : ""}: arrow keys choose a part, Escape chooses all`,
           );
           box.style.left = `${xOf(place) - 24}px`;
-          axis.brush = brush;
           for (const tick of axis.ticks) {
             const label = dom.make("span", { class: "tick", title: tick.text }, tick.text);
             label.style.top = `${yOf(tick.share) - 8}px`;
@@ -169,15 +191,18 @@ const parallel = (() => {
 
     // -- choosing a part of an axis --
 
+    /** @type {(axis: Axis, box: HTMLElement, event: PointerEvent) => void} */
     function startBrush(axis, box, event) {
       if (event.button !== 0) return;
       const top = stage.getBoundingClientRect().top;
       const from = shareOf(event.clientY - top);
       box.setPointerCapture(event.pointerId);
+      /** @type {(moved: PointerEvent) => void} */
       const move = (moved) => {
         const to = shareOf(moved.clientY - top);
         if (Math.abs(to - from) > 0.01) setBrush(axis, [Math.min(from, to), Math.max(from, to)]);
       };
+      /** @type {(stopped: PointerEvent) => void} */
       const stop = (stopped) => {
         box.removeEventListener("pointermove", move);
         if (Math.abs(shareOf(stopped.clientY - top) - from) <= 0.01) setBrush(axis, null);
@@ -186,6 +211,7 @@ const parallel = (() => {
       box.addEventListener("pointerup", stop, { once: true });
     }
 
+    /** @type {(axis: Axis, event: KeyboardEvent) => void} */
     function brushByKey(axis, event) {
       const [low, high] = brushes.get(axis.column.key) ?? [0, 1];
       const step = 0.05;
@@ -198,6 +224,7 @@ const parallel = (() => {
       event.preventDefault();
     }
 
+    /** @type {(axis: Axis, range: [number, number] | null) => void} */
     function setBrush(axis, range) {
       if (range === null || (range[0] <= 0 && range[1] >= 1)) brushes.delete(axis.column.key);
       else brushes.set(axis.column.key, range);
@@ -217,6 +244,7 @@ const parallel = (() => {
     }
 
     // From here on a run is its place in the list.
+    /** @type {(place: number) => boolean} */
     function within(place) {
       for (const axis of axes) {
         const range = brushes.get(axis.column.key);
@@ -229,6 +257,7 @@ const parallel = (() => {
 
     // -- drawing --
 
+    /** @type {(context: CanvasRenderingContext2D, place: number) => void} */
     function trace(context, place) {
       context.beginPath();
       let begun = false;
@@ -250,13 +279,17 @@ const parallel = (() => {
 
     function draw() {
       const context = canvas.getContext("2d");
+      if (!context) return;
       const ratio = window.devicePixelRatio || 1;
       context.setTransform(ratio, 0, 0, ratio, 0, 0);
       context.clearRect(0, 0, width, HEIGHT);
+      /** @type {number[]} */
       const inside = [];
+      /** @type {number[]} */
       const outside = [];
       list.forEach((_, place) => (within(place) ? inside : outside).push(place));
       const many = inside.length > MANY;
+      /** @type {[place: number, colour: string, alpha: number, lineWidth: number][]} */
       const steps = outside.slice(0, MOST_OUTSIDE).map((place) => [place, theme.colour("line-strong"), 0.35, 1]);
       const alpha = over !== null ? 0.12 : many ? Math.max(0.06, 40 / inside.length) : 0.85;
       for (const place of inside) steps.push([place, colourOf(list[place]), alpha, many ? 1 : 1.6]);
@@ -267,7 +300,7 @@ const parallel = (() => {
       );
 
       let next = 0;
-      function some() {
+      const some = () => {
         const begin = performance.now();
         while (next < steps.length && performance.now() - begin < FRAME) {
           const [place, colour, alpha, lineWidth] = steps[next++];
@@ -277,16 +310,18 @@ const parallel = (() => {
           trace(context, place);
         }
         drawing = next < steps.length ? requestAnimationFrame(some) : 0;
-      }
+      };
       cancelAnimationFrame(drawing);
       some();
     }
 
     // -- the run under the pointer --
 
+    /** @type {(event: MouseEvent) => Run | null} */
     function nearest(event) {
       const box = stage.getBoundingClientRect();
       const [x, y] = [event.clientX - box.left, event.clientY - box.top];
+      /** @type {Run | null} */
       let best = null;
       let least = 8;
       for (let run = 0; run < list.length; run++) {
@@ -305,6 +340,7 @@ const parallel = (() => {
       return best;
     }
 
+    /** @type {(run: Run | null) => void} */
     function emphasise(run) {
       if (over === run) return;
       over = run;

@@ -2,25 +2,36 @@
 
 // All runs that the page knows, and the columns that they have.
 const runs = (() => {
+  /** @type {Map<string, Run>} */
   const all = new Map();
+  /** @type {{ parameter: Map<string, Column>, metric: Map<string, Column> }} */
   const names = { parameter: new Map(), metric: new Map() };
+  /** @type {Set<(changed: Set<string>) => void>} */
   const listeners = new Set();
   // How far this machine's clock is behind the server's, in milliseconds.
   let clock = 0;
 
+  /** @type {(run: { model: string, id: string }) => string} */
   const key = (run) => `${run.model}/${run.id}`;
   // Records are foreign: a parameter may be called `constructor`.
+  /**
+   * @template T
+   * @param {Record<string, T>} values
+   * @param {string} name
+   */
   const own = (values, name) => (Object.hasOwn(values, name) ? values[name] : undefined);
   const now = () => Date.now() + clock;
 
+  /** @type {(run: Run) => number} */
   function seconds(run) {
-    const end = run.ended ? Date.parse(run.ended) : run.status === "running" ? now() : Date.parse(run.heartbeat);
-    return (end - Date.parse(run.started)) / 1000;
+    const end = run.ended ? Date.parse(run.ended) : run.status === "running" ? now() : Date.parse(run.heartbeat ?? "");
+    return (end - Date.parse(run.started ?? "")) / 1000;
   }
 
   // What stands before the metrics and parameters, and what after them.
   const LEADING = ["run", "status", "model", "started", "took"];
-  const FIELDS = [
+  /** @type {(Partial<Column> & { name: string, value: Column["value"] })[]} */
+  const NAMED = [
     { name: "run", value: (run) => run.id },
     { name: "status", value: (run) => run.status },
     { name: "model", value: (run) => run.model },
@@ -36,10 +47,20 @@ const runs = (() => {
     { name: "version", value: (run) => run.version },
     { name: "serving", value: (run) => run.serving },
     { name: "tags", value: (run) => (run.tags.length ? run.tags.join(", ") : null) },
-  ].map((field) => ({ kind: "field", key: field.name, label: field.name, numeric: false, ...field }));
+  ];
+  /** @type {Column[]} */
+  const FIELDS = NAMED.map((field) => ({
+    kind: "field",
+    key: field.name,
+    label: field.name,
+    numeric: false,
+    ...field,
+  }));
 
+  /** @type {(run: Run) => string} */
   const commit = (run) => (run.commit ? run.commit.slice(0, 8) + (run.dirty ? "*" : "") : "");
 
+  /** @type {(kind: "metric" | "parameter", values: Record<string, Value>) => void} */
   function note(kind, values) {
     for (const name of Object.keys(values)) {
       let column = names[kind].get(name);
@@ -59,11 +80,12 @@ const runs = (() => {
       const value = values[name];
       if (value !== null && typeof value !== "number" && !isNotFinite(value)) column.numeric = false;
       // Enough to tell what differs from what is the same in every run.
-      if (column.distinct.size < 2) column.distinct.add(format.whole(value));
+      if (column.distinct && column.distinct.size < 2) column.distinct.add(format.whole(value));
     }
   }
 
   // JSON has no such numbers, so they come as words.
+  /** @type {(value: Value) => boolean} */
   const isNotFinite = (value) => value === "NaN" || value === "Infinity" || value === "-Infinity";
 
   function forget() {
@@ -73,6 +95,7 @@ const runs = (() => {
   }
 
   // `update` is what the server answers: runs that are new or changed, and keys of those that are gone.
+  /** @type {(update: Update) => void} */
   function receive(update) {
     clock = Date.parse(update.now) - Date.now();
     if (update.whole) forget();
@@ -88,8 +111,10 @@ const runs = (() => {
     }
   }
 
+  /** @type {(one: Column, other: Column) => number} */
   const byName = (one, other) => (one.name < other.name ? -1 : one.name > other.name ? 1 : 0);
 
+  /** @type {() => Column[]} */
   function columns() {
     const metrics = [...names.metric.values()].sort(byName);
     const parameters = [...names.parameter.values()].sort(byName);
@@ -100,6 +125,7 @@ const runs = (() => {
   }
 
   // A name as typed in the filter: `metrics.loss`, or `loss` alone, which is the metric before the parameter.
+  /** @type {(typed: string) => Column | undefined} */
   function column(typed) {
     const wanted = typed.toLowerCase();
     const exact = columns().find((candidate) => candidate.key === typed || candidate.label === typed);
@@ -109,6 +135,7 @@ const runs = (() => {
     );
   }
 
+  /** @type {(column: Column, run: Run) => string} */
   const show = (column, run) => (column.show ? column.show(run) : format.short(column.value(run)));
 
   return {
@@ -122,12 +149,14 @@ const runs = (() => {
     column,
     show,
     isNotFinite,
+    /** @type {(wanted: string) => Run | undefined} */
     get: (wanted) => all.get(wanted),
     list: () => [...all.values()],
     get size() {
       return all.size;
     },
     // Returns a function that ends it.
+    /** @type {(listener: (changed: Set<string>) => void) => Forget} */
     onChange(listener) {
       listeners.add(listener);
       return () => listeners.delete(listener);

@@ -8,13 +8,16 @@ const source = (() => {
   const FIRST = 300;
   const LIMIT = 60000;
 
+  /** @type {State} */
   const state = { live: true, place: null, problem: null, silentSince: null, checked: null, loaded: false };
+  /** @type {Set<(state: State) => void>} */
   const listeners = new Set();
 
   function changed() {
     for (const listener of [...listeners]) listener(state);
   }
 
+  /** @type {(path: string) => Promise<any>} */
   async function ask(path) {
     const answer = await fetch(path, { signal: AbortSignal.timeout(LIMIT), cache: "no-store" });
     if (answer.status === 404) throw new Error("not found");
@@ -33,9 +36,8 @@ const source = (() => {
       revision = update.revision;
       take(update);
       if (!state.loaded) pause = FIRST;
-    } catch (error) {
+    } catch {
       state.silentSince ??= Date.now();
-      state.reason = String(error.message ?? error);
       pause = SLOW;
       changed();
     }
@@ -46,6 +48,7 @@ const source = (() => {
     poll();
   }
 
+  /** @type {(update: Update) => void} */
   function take(update) {
     Object.assign(state, {
       place: update.place,
@@ -60,24 +63,30 @@ const source = (() => {
 
   const server = {
     start: () => void poll(),
+    /** @type {(run: Run, outputFrom: number) => Promise<Details>} */
     details: (run, outputFrom) =>
       ask(`api/runs/${encodeURIComponent(run.model)}/${encodeURIComponent(run.id)}?output_from=${outputFrom}`),
+    /** @type {(run: Run, name: string) => Promise<{ text: string }>} */
     file: async (run, name) =>
       ask(`api/runs/${encodeURIComponent(run.model)}/${encodeURIComponent(run.id)}/files/${encodeURIComponent(name)}`),
   };
 
   // -- from files: scripts, because a page that was opened as a file may load nothing else --
 
+  /** @type {Map<string, (value: any) => void>} */
   const waiting = new Map();
+  /** @type {Map<string, Promise<ExportedDetails>>} */
   const details = new Map();
 
   // Called by the scripts of an export.
+  /** @type {(path: string, text: string) => void} */
   function receive(path, text) {
     const value = JSON.parse(text);
     if (path === "runs") take(value);
     else waiting.get(path)?.(value);
   }
 
+  /** @type {(path: string) => Promise<any>} */
   function load(path) {
     return new Promise((resolve, reject) => {
       const script = document.createElement("script");
@@ -97,11 +106,14 @@ const source = (() => {
         changed();
       });
     },
+    /** @type {(run: Run) => Promise<ExportedDetails>} */
     details(run) {
       const path = `runs/${runs.key(run)}`;
-      if (!details.has(path)) details.set(path, load(path));
-      return details.get(path);
+      const loaded = details.get(path) ?? load(path);
+      details.set(path, loaded);
+      return loaded;
     },
+    /** @type {(run: Run, name: string) => Promise<{ text: string }>} */
     async file(run, name) {
       const record = await this.details(run);
       return { text: runs.own(record.file_texts, name) ?? "" };
@@ -114,8 +126,11 @@ const source = (() => {
     state,
     receive,
     start: () => chosen.start(),
+    /** @type {(run: Run, outputFrom?: number) => Promise<Details>} */
     details: (run, outputFrom = 0) => chosen.details(run, outputFrom),
+    /** @type {(run: Run, name: string) => Promise<{ text: string }>} */
     file: (run, name) => chosen.file(run, name),
+    /** @type {(listener: (state: State) => void) => Forget} */
     onChange(listener) {
       listeners.add(listener);
       return () => listeners.delete(listener);

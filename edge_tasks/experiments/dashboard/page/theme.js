@@ -2,12 +2,16 @@
 
 // Light, dark, or as the system has it. Loaded before the page is drawn, so that it never flashes.
 const theme = (() => {
+  /** @type {readonly string[]} */
   const CHOICES = ["system", "light", "dark"];
+  /** @type {(() => void)[]} */
   const listeners = [];
+  /** @type {Map<string, string>} */
   const colours = new Map();
 
   const kept = {
     // Reading storage throws where the browser forbids it; then a choice lasts as long as the page.
+    /** @type {(key: string) => string | null} */
     get(key) {
       try {
         return localStorage.getItem(`edge.${key}`);
@@ -15,6 +19,7 @@ const theme = (() => {
         return null;
       }
     },
+    /** @type {(key: string, value: string) => void} */
     set(key, value) {
       try {
         localStorage.setItem(`edge.${key}`, value);
@@ -24,7 +29,8 @@ const theme = (() => {
     },
   };
 
-  let choice = CHOICES.includes(kept.get("theme")) ? kept.get("theme") : "system";
+  const before = kept.get("theme") ?? "";
+  let choice = CHOICES.includes(before) ? before : "system";
 
   function apply() {
     if (choice === "system") delete document.documentElement.dataset.theme;
@@ -40,20 +46,24 @@ const theme = (() => {
   }
 
   // What is drawn on a canvas needs the style sheet's colours as values, so an element is asked what it was given.
+  /** @type {(name: string) => string} */
   function colour(name) {
-    if (!colours.has(name)) {
-      const probe = document.createElement("span");
-      probe.style.color = `var(--${name})`;
-      document.body.append(probe);
-      colours.set(name, getComputedStyle(probe).color);
-      probe.remove();
-    }
-    return colours.get(name);
+    const known = colours.get(name);
+    if (known !== undefined) return known;
+    const probe = document.createElement("span");
+    probe.style.color = `var(--${name})`;
+    document.body.append(probe);
+    const found = getComputedStyle(probe).color;
+    probe.remove();
+    colours.set(name, found);
+    return found;
   }
 
   const SERIES = 10;
+  /** @type {(index: number) => string} */
   const series = (index) => colour(`series-${index % SERIES}`);
   // The second ten runs have the colours of the first ten.
+  /** @type {(index: number) => boolean} */
   const isDashed = (index) => index >= SERIES;
 
   const system = matchMedia("(prefers-color-scheme: dark)");
@@ -73,6 +83,7 @@ const theme = (() => {
       return choice === "system" ? system.matches : choice === "dark";
     },
     // Returns a function that ends it.
+    /** @type {(listener: () => void) => Forget} */
     onChange(listener) {
       listeners.push(listener);
       return () => listeners.splice(listeners.indexOf(listener), 1);
