@@ -165,9 +165,8 @@ def test_a_model_deploys_itself_in_the_background(aiplatform: Any, model: Any) -
 
 def test_what_is_absent_says_so(aiplatform: Any) -> None:
     endpoint = aiplatform.Endpoint.create(display_name="absent", enable_request_response_logging=True)
-    for call in (endpoint.explain, endpoint.direct_predict):
-        with pytest.raises(Exception, match=r"PredictionService.*is not implemented by this emulator"):
-            call([[1]] if call == endpoint.explain else [{"dtype": "STRING"}])
+    with pytest.raises(Exception, match=r"PredictionService.*is not implemented by this emulator"):
+        endpoint.direct_predict([{"dtype": "STRING"}])
     with pytest.raises(Exception, match="not implemented by this emulator"):
         aiplatform.PrivateEndpoint.create(display_name="private", network="projects/1/global/networks/n")
     endpoint.delete()

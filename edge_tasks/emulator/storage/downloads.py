@@ -39,9 +39,10 @@ def download(
             source = objects.open(row)
             break
         except FileNotFoundError:
-            # It was replaced, and its file removed, since it was found.
+            # It was replaced, and its content removed, since it was found.
+            tables.forget()
             now = find(tables, bucket, call.names[1], generation)
-            if now.file == row.file:
+            if now.generation == row.generation:
                 raise StorageError(500, "internalError", "The content is missing from the data folder.") from None
             row = now
     headers = headers_of(row)

@@ -208,10 +208,7 @@ class Objects:
         key = encryption.key_of(call.headers)
         tables = self._index.tables
         bucket = find_bucket(tables, bucket_name)
-        rows = _sources(tables, bucket, body.get("sourceObjects"))
-        for row in rows:
-            encryption.check(row, key)
-        sources = [self.open(row) for row in rows]
+        rows, sources = self._open_sources(bucket, body.get("sourceObjects"), key)
         given = dict(body.get("destination") or {})
         given.setdefault("storageClass", rows[0].properties["storageClass"])
         parts = sum(int(row.properties.get("componentCount", 1)) for row in rows)
@@ -243,8 +240,25 @@ class Objects:
         content = await self._contents.work(write)
         return told(*await keep(self._index, self._contents, content, work), call)
 
+    def _open_sources(self, bucket: Bucket, wanted: Any, key: str | None) -> tuple[list[Object], list[Source]]:
+        """Find and open what is composed; one that is replaced meanwhile is found again."""
+        while True:
+            rows = _sources(self._index.tables, bucket, wanted)
+            for row in rows:
+                encryption.check(row, key)
+            sources: list[Source] = []
+            try:
+                for row in rows:
+                    sources.append(self.open(row))  # noqa: PERF401  (what is open when one fails is closed)
+            except FileNotFoundError:
+                for source in sources:
+                    source.close()
+                self._index.tables.forget()
+            else:
+                return rows, sources
+
     def open(self, row: Object) -> Source:
-        """Open the content of a version."""
+        """Open the content of a version. Raises FileNotFoundError when it is gone."""
         data = None if row.file is not None else self._index.tables.data(row)
         return Source(self._contents, row.size, row.file, data)
 

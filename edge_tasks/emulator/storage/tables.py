@@ -169,9 +169,16 @@ class Tables:
         return [Object(*row) for row in rows]
 
     def data(self, row: Object) -> bytes:
-        """Return the content of an object that has no file."""
-        found = self._connection.execute("SELECT data FROM objects WHERE id = ?", (row.id,)).fetchone()
-        return bytes(found[0] or b"") if found else b""
+        """Return the content of an object that has no file. Raises FileNotFoundError when that version is gone."""
+        # The number of a row that is deleted is given again: the generation is not.
+        query = "SELECT data FROM objects WHERE id = ? AND generation = ?"
+        found = self._connection.execute(query, (row.id, row.generation)).fetchone()
+        if found is None:
+            raise FileNotFoundError(row.name)
+        return bytes(found[0] or b"")
+
+    def forget(self) -> None:
+        """Remember nothing of what was read."""
 
     def next_generation(self) -> int:
         """Return a generation: microseconds since 1970, but always a larger one than before."""
@@ -307,12 +314,16 @@ class RecentTables(Tables):
         self._forget_what_changed()
         return self._live(bucket, name)
 
+    def forget(self) -> None:
+        """Remember nothing of what was read."""
+        self._buckets.cache_clear()
+        self._live.cache_clear()
+
     def _forget_what_changed(self) -> None:
         changes = self._changes()
         if changes != self._seen:
             self._seen = changes
-            self._buckets.cache_clear()
-            self._live.cache_clear()
+            self.forget()
 
 
 def _dumps(value: Mapping[str, Any]) -> str:

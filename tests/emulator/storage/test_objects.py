@@ -6,6 +6,7 @@ import base64
 import gzip
 import hashlib
 import os
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
@@ -410,3 +411,32 @@ def test_what_is_not_emulated_is_said_by_name(emulator: Emulator, bucket: str) -
         assert answer.status_code == 501
         assert "is not implemented by this emulator" in answer.json()["error"]["message"]
     assert requests.get(f"{base}/nonsense", timeout=10).status_code == 404
+
+
+def test_a_reader_never_gets_the_headers_of_one_version_with_the_content_of_another(
+    emulator: Emulator, bucket: str
+) -> None:
+    """Small objects stand in the index itself, whose rows' numbers are given again."""
+    stop = threading.Event()
+
+    def replace() -> None:
+        for number in range(400):
+            emulator.put(bucket, "turning", b"%d" % number * (1 + number % 50))
+        stop.set()
+
+    def read() -> int:
+        session, seen = requests.Session(), 0
+        while not stop.is_set():
+            url = f"{emulator.storage_url}/storage/v1/b/{bucket}/o/turning?alt=media"
+            answer = session.get(url, timeout=10)
+            sums = dict(part.split("=", 1) for part in answer.headers["x-goog-hash"].split(","))
+            assert answer.status_code == 200
+            assert base64.b64decode(sums["md5"]) == hashlib.md5(answer.content).digest()
+            seen += 1
+        return seen
+
+    emulator.put(bucket, "turning", b"first")
+    with ThreadPoolExecutor(4) as pool:
+        readers = [pool.submit(read) for _ in range(3)]
+        pool.submit(replace).result()
+        assert all(reader.result() for reader in readers)
