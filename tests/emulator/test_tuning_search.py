@@ -247,7 +247,7 @@ CHILD = {"parameterSpec": {"parameterId": "c", **INTEGER}}
                     "conditionalParameterSpecs": [{**CHILD, "parentIntValues": {"values": ["4"]}}],
                 }
             ],
-            "no value of 'a'",
+            "not a value of 'a'",
         ),
         (
             [

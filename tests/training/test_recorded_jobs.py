@@ -114,6 +114,8 @@ def test_a_job_whose_worker_is_restarted_is_one_run_and_says_what_the_last_attem
 ) -> None:
     change_training(repository, RESTARTED.replace('os.environ["ATTEMPTED"]', repr(str(tmp_path / "once"))), "    X = ")
     change_training(repository, "import os\n", "from edge_tasks")
+    with (repository.root / "requirements.txt").open("a") as requirements:
+        requirements.write("psutil\n")
     repository.run(*TRAIN)
     (record,) = recorded(repository.root)
     assert record.status == COMPLETED
