@@ -47,7 +47,7 @@ _TRAVELS = {
     "": "errors redaction",
     "domain": "baseline config distributions imports job_spec json_values model_formats provenance run_query runs "
     "signature state",
-    "repo": "edge_yaml files layout payloads results trained_model",
+    "repo": "edge_yaml files glance layout payloads results trained_model",
     "serving": "inputs model_files own_code pickle_scan predictor trial",
     "tools": "signals user",
     "cloud": "bucket client object_lock run_store secret_manager state_store storage vertex_experiments",

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ValidationError
 
 from edge_tasks.domain.config import FILE_NAME, TARGETS, EdgeConfig, ModelConfig, check_model
 from edge_tasks.errors import ConfigError
+from edge_tasks.repo.glance import find
 
 if TYPE_CHECKING:
     from ruamel.yaml import YAML
@@ -25,12 +26,11 @@ TARGET_VARIABLE = "EDGE_TARGET"
 
 def find_root(start: Path | None = None) -> Path:
     """Return the nearest folder at or above `start` (default: the working directory) that holds edge.yaml."""
-    start = (start or Path.cwd()).resolve()
-    for folder in (start, *start.parents):
-        if (folder / FILE_NAME).is_file():
-            return folder
+    start = start or Path.cwd()
+    if found := find(start):
+        return found
     raise ConfigError(
-        f"no `{FILE_NAME}` in `{start}` or in a folder above it",
+        f"no `{FILE_NAME}` in `{start.resolve()}` or in a folder above it",
         "go into your repository, or make one: cookiecutter gh:fuzzylabs/vertex-edge",
     )
 

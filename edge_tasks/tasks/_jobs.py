@@ -38,7 +38,10 @@ def train(
     checks: bool = True,
     on_interrupt: str | None = None,
 ) -> None:
-    """Train a model now with its params.yaml; `dvc repro` does so when something has changed, and records it."""
+    """Train a model now, with its params.yaml.
+
+    `dvc repro` does so when something has changed, and records it.
+    """
     from edge_tasks.console import print_result
     from edge_tasks.jobs.run_script import run_script
     from edge_tasks.repo.layout import model_folder
@@ -79,7 +82,10 @@ def tune(
     checks: bool = True,
     on_interrupt: str | None = None,
 ) -> None:
-    """Search the ranges in the model's tune.yaml for better parameters, and print the trials, best first."""
+    """Search for better parameters.
+
+    Searches the ranges in the model's tune.yaml, and prints the trials, best first.
+    """
     from edge_tasks.console import Console, print_table
     from edge_tasks.jobs.tuning import Tuning, shown
 
@@ -115,7 +121,10 @@ def predict_batch(
     force: bool = False,
     on_interrupt: str | None = None,
 ) -> None:
-    """Predict every instance of a file with a batch prediction job; no endpoint is needed."""
+    """Predict every instance of a file.
+
+    It is a batch prediction job; no endpoint is needed.
+    """
     from pathlib import Path
 
     from edge_tasks.console import Console, print_result

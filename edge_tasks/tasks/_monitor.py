@@ -56,7 +56,10 @@ def monitor(
     all: bool = False,  # noqa: A002
     json: bool = False,
 ) -> None:
-    """Say whether what the endpoint is asked has changed since the training; exit status 1 if so."""
+    """Say whether what the endpoint is asked has changed.
+
+    It is compared with the training; exit status 1 if it has changed.
+    """
     from pathlib import Path
 
     from invoke.exceptions import Exit

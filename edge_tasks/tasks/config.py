@@ -12,7 +12,7 @@ from edge_tasks.tasks._task import task
 
 @task()
 def show(_context: Any) -> None:
-    """Print the config as YAML, with every default filled in."""
+    """Print edge.yaml with every default filled in."""
     import yaml
 
     from edge_tasks.console import print_result

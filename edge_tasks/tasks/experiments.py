@@ -52,7 +52,10 @@ def list_(
     json: bool = False,
     csv: bool = False,
 ) -> None:
-    """Print the recorded runs, newest first: what they are, their metrics, and the parameters that differ."""
+    """List the recorded runs of everybody, newest first.
+
+    What they are, their metrics, and the parameters that differ.
+    """
     from edge_tasks.console import Console, print_csv, print_json, print_table
     from edge_tasks.domain.run_query import Comparison, Query, check_names, checked_status, ordered
     from edge_tasks.domain.runs import utc_now
@@ -98,7 +101,10 @@ def list_(
     }
 )
 def show(_context: Any, run_id: str, output: bool = False, file: str | None = None, json: bool = False) -> None:
-    """Print one run in full: parameters, metrics, curves, where it comes from, and its last output."""
+    """Print one run in full.
+
+    Parameters, metrics, curves, where it comes from, and its last output.
+    """
     from edge_tasks.console import print_bytes, print_json, print_result
     from edge_tasks.domain.runs import utc_now
     from edge_tasks.experiments.listing import load_output, load_run, load_source
@@ -121,7 +127,10 @@ def show(_context: Any, run_id: str, output: bool = False, file: str | None = No
 
 @task(help={"first": _ID_HELP, "others": _IDS_HELP, "json": "print whole values and curves as JSON"})
 def compare(_context: Any, first: str, others: str, json: bool = False) -> None:
-    """Print runs beside each other: how they ended, and the parameters, metrics and curves that differ."""
+    """Print what differs between runs.
+
+    How they ended, and the parameters, metrics and curves that differ.
+    """
     from edge_tasks.console import print_json, print_table
     from edge_tasks.domain.runs import utc_now
     from edge_tasks.errors import EdgeError
@@ -142,7 +151,10 @@ def compare(_context: Any, first: str, others: str, json: bool = False) -> None:
 
 @task(help={"run_id": _ID_HELP})
 def reproduce(_context: Any, run_id: str) -> None:
-    """Train again with a run's commit, data and parameters in a git worktree, and print its metrics beside the new."""
+    """Train again with a run's commit, data, parameters.
+
+    It does so in a git worktree, and prints the run's metrics beside the new ones.
+    """
     from edge_tasks.console import Console, print_table
     from edge_tasks.experiments.listing import load_record
     from edge_tasks.jobs.reproduce import reproduce
@@ -158,7 +170,10 @@ def reproduce(_context: Any, run_id: str) -> None:
 
 @task(help={"run_id": _ID_HELP, "tags": "tags, with commas between them", "remove": "take the tags away instead"})
 def tag(_context: Any, run_id: str, tags: str, remove: bool = False) -> None:
-    """Give a run tags, to find it again: experiments.list --tag TAG."""
+    """Give a run tags, to find it again.
+
+    experiments.list --tag TAG lists the runs that have one.
+    """
     from edge_tasks.console import Console
     from edge_tasks.errors import EdgeError
     from edge_tasks.experiments.listing import change_tags
@@ -175,7 +190,10 @@ def tag(_context: Any, run_id: str, tags: str, remove: bool = False) -> None:
 
 @task(help={"run_ids": _IDS_HELP, "yes": "do not ask"})
 def remove(_context: Any, run_ids: str, yes: bool = False) -> None:
-    """Remove the records of runs, with output and source files; their models and artifacts stay."""
+    """Remove the records of runs.
+
+    Their output and source files go, too; their models and artifacts stay.
+    """
     from edge_tasks.console import Console, confirm
     from edge_tasks.errors import EdgeError
     from edge_tasks.experiments.listing import remove_run

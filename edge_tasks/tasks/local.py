@@ -17,7 +17,10 @@ from edge_tasks.tasks._task import task
     }
 )
 def start(_context: Any, port: int = 0, storage_port: int = 0) -> None:
-    """Start the servers (other commands do it by themselves when they need them)."""
+    """Start the servers.
+
+    Other commands do it by themselves when they need them.
+    """
     from edge_tasks.console import Console
     from edge_tasks.tools import emulator_process
 
@@ -28,7 +31,10 @@ def start(_context: Any, port: int = 0, storage_port: int = 0) -> None:
 
 @task()
 def stop(_context: Any) -> None:
-    """End the servers, with the jobs and the models that they run; nothing that was stored is lost."""
+    """End the servers; what they stored is kept.
+
+    The jobs and the models that they run end with them.
+    """
     from edge_tasks.console import Console
     from edge_tasks.tools import emulator_process
 
@@ -40,7 +46,10 @@ def stop(_context: Any) -> None:
 
 @task()
 def status(_context: Any) -> None:
-    """Print where the servers answer; exit status 1 when they do not run."""
+    """Print where the servers answer.
+
+    Exit status 1 when they do not run.
+    """
     from edge_tasks.console import print_table
     from edge_tasks.errors import ServerError
     from edge_tasks.tools import emulator_process
@@ -72,7 +81,10 @@ def logs(_context: Any) -> None:
 
 @task(help={"yes": "do not ask"})
 def reset(_context: Any, yes: bool = False) -> None:
-    """Stop the servers and remove all that they stored: buckets, jobs, models, endpoints."""
+    """Stop the servers and remove all that they stored.
+
+    Buckets, jobs, models, endpoints.
+    """
     from edge_tasks.console import Console, confirm
     from edge_tasks.errors import EdgeError
     from edge_tasks.tools import emulator_process
@@ -87,7 +99,10 @@ def reset(_context: Any, yes: bool = False) -> None:
 
 @task()
 def env(_context: Any) -> None:
-    """Print `export` lines that lead any Google client to the servers: eval "$(invoke local.env)"."""
+    """Print what leads any Google client to the servers.
+
+    In a shell: eval "$(invoke local.env)"
+    """
     import shlex
 
     from edge_tasks.console import print_result
@@ -122,7 +137,10 @@ def chaos(
     delay: str = "",
     off: bool = False,
 ) -> None:
-    """Let RPCs of the emulator fail or be slow, to see how a program bears it; without arguments, list what is set."""
+    """Let the emulator's RPCs fail or be slow, on demand.
+
+    To see how a program bears it; without arguments, it lists what is set.
+    """
     from edge_tasks.console import Console, print_table
     from edge_tasks.tools import emulator_process
 
@@ -143,7 +161,10 @@ def chaos(
 
 @task()
 def parity(_context: Any) -> None:
-    """Print every RPC of the Vertex AI API: emulated, emulated in part (and what is missing), or absent."""
+    """Print which RPCs of Vertex AI are emulated.
+
+    Each is emulated, emulated in part (and what is missing), or absent.
+    """
     from edge_tasks.console import print_result
     from edge_tasks.tools import emulator_process
 

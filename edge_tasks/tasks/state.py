@@ -12,7 +12,7 @@ from edge_tasks.tasks._task import task
 
 @task(help={"history": "print the last changes instead: when, who, with which command, what"})
 def show(_context: Any, history: bool = False) -> None:
-    """Print the shared state as YAML; who holds its lock goes to stderr."""
+    """Print the shared state; stderr says who holds its lock."""
     from edge_tasks.cloud.state_store import StateStore
     from edge_tasks.console import Console, print_result, print_table
     from edge_tasks.domain.state import dump_state
@@ -36,7 +36,10 @@ def show(_context: Any, history: bool = False) -> None:
 
 @task(help={"yes": "do not ask"})
 def unlock(_context: Any, yes: bool = False) -> None:
-    """Remove the lock of the shared state, when its holder no longer lives."""
+    """Remove the lock of the shared state.
+
+    Do so when its holder no longer lives.
+    """
     from edge_tasks.cloud.state_store import StateStore
     from edge_tasks.console import Console, confirm
     from edge_tasks.errors import EdgeError
