@@ -22,6 +22,7 @@ LOCK_TIMEOUT_HELP = "seconds to wait while somebody else changes the shared stat
 # Flags that had another name before 0.2, until when the old one is understood, too.
 _OLD_NAMES = {"lock_timeout": "wait", "async_": "no_wait"}
 
+AS_JSON = {"json": "print it as JSON"}
 NAME_HELP = "the model; not needed when there is only one"
 
 

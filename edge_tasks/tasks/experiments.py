@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from invoke.collection import Collection
 
 from edge_tasks.tasks._repository import Repository, repository
-from edge_tasks.tasks._task import task
+from edge_tasks.tasks._task import AS_JSON, task
 from edge_tasks.tasks.dashboard import dashboard
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def list_(
     elif csv:
         print_csv(*csv_table(shown, now))
     elif shown:
-        print_table(*table(shown, now))
+        print_table(*table(shown, now), spare=("user", "commit", "took"))
     with Console() as console:
         if not recorded:
             console.step("no run is recorded yet; a training records itself: invoke model.train")
@@ -149,13 +149,13 @@ def compare(_context: Any, first: str, others: str, json: bool = False) -> None:
         print_table(*comparison(records, series, utc_now()))
 
 
-@task(help={"run_id": _ID_HELP})
-def reproduce(_context: Any, run_id: str) -> None:
+@task(help={"run_id": _ID_HELP, **AS_JSON})
+def reproduce(_context: Any, run_id: str, json: bool = False) -> None:
     """Train again with a run's commit, data, parameters.
 
     It does so in a git worktree, and prints the run's metrics beside the new ones.
     """
-    from edge_tasks.console import Console, print_table
+    from edge_tasks.console import Console, print_json, print_table
     from edge_tasks.experiments.listing import load_record
     from edge_tasks.jobs.reproduce import reproduce
 
@@ -163,7 +163,10 @@ def reproduce(_context: Any, run_id: str) -> None:
     found = _found(here, run_id)
     with Console() as console:
         made = reproduce(here.root, here.cloud, here.config, load_record(here.cloud, here.config, found), console)
-        print_table(["metric", "recorded", "reproduced", ""], made.rows())
+        if json:
+            print_json(made.document())
+        else:
+            print_table(["metric", "recorded", "reproduced", ""], made.rows())
         console.step("the metrics are the same" if made.same else "the metrics differ")
         console.step(f"the new run is {made.run_id}, in {made.folder.relative_to(here.root)}")
 

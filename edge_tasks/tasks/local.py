@@ -7,7 +7,7 @@ from typing import Any
 from invoke.collection import Collection
 
 from edge_tasks.tasks._repository import repository
-from edge_tasks.tasks._task import task
+from edge_tasks.tasks._task import AS_JSON, task
 
 
 @task(
@@ -44,19 +44,24 @@ def stop(_context: Any) -> None:
         )
 
 
-@task()
-def status(_context: Any) -> None:
+@task(help=AS_JSON)
+def status(_context: Any, json: bool = False) -> None:
     """Print where the servers answer.
 
     Exit status 1 when they do not run.
     """
-    from edge_tasks.console import print_table
+    from dataclasses import asdict
+
+    from edge_tasks.console import print_json, print_table
     from edge_tasks.errors import ServerError
     from edge_tasks.tools import emulator_process
 
     servers = emulator_process.running(repository().root)
     if servers is None:
         raise ServerError("the local servers do not run", "invoke local.start")
+    if json:
+        print_json(asdict(servers))
+        return
     print_table(
         ["server", "address", "process"],
         [
@@ -126,6 +131,7 @@ def env(_context: Any) -> None:
         "rate": "share of the requests, above 0 and at most 1 (default: 1)",
         "delay": "before the answer, such as 20s",
         "off": "remove all faults",
+        **AS_JSON,
     }
 )
 def chaos(
@@ -136,12 +142,13 @@ def chaos(
     rate: float = 1.0,
     delay: str = "",
     off: bool = False,
+    json: bool = False,
 ) -> None:
     """Let the emulator's RPCs fail or be slow, on demand.
 
     To see how a program bears it; without arguments, it lists what is set.
     """
-    from edge_tasks.console import Console, print_table
+    from edge_tasks.console import Console, print_json, print_table
     from edge_tasks.tools import emulator_process
 
     servers = emulator_process.ensure_running(repository().root)
@@ -155,12 +162,19 @@ def chaos(
         found = emulator_process.faults(servers, "POST", fault)
     else:
         found = emulator_process.faults(servers, "GET")
+    if json:
+        print_json(found)
+        return
+    if not found:
+        with Console() as console:
+            console.step("no fault is set; such as: invoke local.chaos --rpc DeployModel --error UNAVAILABLE")
+        return
     rows = [[each["rpc"], each["error"], f"{each['rate']:g}", f"{each['delay']:g} s"] for each in found]
     print_table(["RPC", "error", "rate", "delay"], rows)
 
 
-@task()
-def parity(_context: Any) -> None:
+@task(help=AS_JSON)
+def parity(_context: Any, json: bool = False) -> None:
     """Print which RPCs of Vertex AI are emulated.
 
     Each is emulated, emulated in part (and what is missing), or absent.
@@ -168,7 +182,7 @@ def parity(_context: Any) -> None:
     from edge_tasks.console import print_result
     from edge_tasks.tools import emulator_process
 
-    print_result(emulator_process.parity())
+    print_result(emulator_process.parity(json=json))
 
 
 collection = Collection("local", start, stop, status, logs, reset, env, chaos, parity)

@@ -10,7 +10,7 @@ from invoke.collection import Collection
 
 from edge_tasks.tasks import _jobs, _monitor
 from edge_tasks.tasks._repository import repository
-from edge_tasks.tasks._task import LOCK_TIMEOUT_HELP, NAME_HELP, task
+from edge_tasks.tasks._task import AS_JSON, LOCK_TIMEOUT_HELP, NAME_HELP, task
 
 if TYPE_CHECKING:
     from edge_tasks.console import Console
@@ -41,48 +41,46 @@ def init_(_context: Any, name: str, example: str = "tabular") -> None:
         console.step(f"now train it: dvc repro {folder.relative_to(here.root)}/dvc.yaml")
 
 
-@task(name="list")
-def list_(_context: Any) -> None:
+@task(name="list", help=AS_JSON)
+def list_(_context: Any, json: bool = False) -> None:
     """List the models: trained when, and what serves."""
-    from edge_tasks.console import print_table
+    from edge_tasks.console import print_json, print_table
     from edge_tasks.models import overview
 
     here = repository()
-    rows = overview.list_models(here.root, here.config, here.cloud)
-    print_table(overview.COLUMNS, rows)
+    models = overview.list_models(here.root, here.config, here.cloud)
+    if json:
+        print_json([model.document() for model in models])
+    else:
+        print_table(overview.COLUMNS, [model.row() for model in models], spare=("since (UTC)",))
 
 
-@task(help={"name": NAME_HELP})
-def describe(_context: Any, name: str | None = None) -> None:
+@task(help={"name": NAME_HELP, **AS_JSON})
+def describe(_context: Any, name: str | None = None, json: bool = False) -> None:
     """Print all that is known of a model.
 
     Config, training, deployment and its history, as YAML.
     """
-    import yaml
-
-    from edge_tasks.console import print_result
+    from edge_tasks.console import print_document
     from edge_tasks.models import overview
 
     here = repository()
     name, _ = here.config.model(name)
-    description = overview.describe(here.root, here.config, here.cloud, name)
-    print_result(yaml.safe_dump(description, sort_keys=False, allow_unicode=True).rstrip())
+    print_document(overview.describe(here.root, here.config, here.cloud, name), json=json)
 
 
-@task(help={"name": NAME_HELP})
-def why(_context: Any, name: str | None = None) -> None:
+@task(help={"name": NAME_HELP, **AS_JSON})
+def why(_context: Any, name: str | None = None, json: bool = False) -> None:
     """Print where what serves comes from.
 
     Each version's code, data, parameters, metrics, who and when, as YAML.
     """
-    import yaml
-
-    from edge_tasks.console import print_result
+    from edge_tasks.console import print_document
     from edge_tasks.models import overview
 
     here = repository()
     name, _ = here.config.model(name)
-    print_result(yaml.safe_dump(overview.why(here.cloud, name), sort_keys=False, allow_unicode=True).rstrip())
+    print_document(overview.why(here.cloud, name), json=json)
 
 
 _DRY_RUN = {**_NAME_AND_WAIT, "dry_run": "only say what would be done"}
