@@ -192,7 +192,9 @@ class TestInterrupting:
         else:
             process = repository.start(*TRAIN, "on_interrupt=leave")
         wait_for(reached(gate).exists)
-        assert "goes on; train again to follow it" in self.interrupt(process)
+        said = self.interrupt(process)
+        assert "goes on; train again to follow it" in said
+        assert "interrupted: the job goes on; nothing was changed here\n" in said
         gate.touch()
         repository.run(*TRAIN)
         assert len(jobs_of(repository)) == 1

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from edge_tasks.domain.provenance import hash_of
-from edge_tasks.errors import DataError
+from edge_tasks.errors import DataError, GitError
 from edge_tasks.repo import layout
+from edge_tasks.tools import git
 
 _BARS = ("dvc.progress", "dvc_data.callbacks")
 _QUIET = {"DVC_NO_ANALYTICS": "true", "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false"}
@@ -154,6 +155,10 @@ def _repository(root: Path) -> Iterator[Any]:
         with Repo(str(root)) as repo:
             yield repo
     except DvcException as error:
+        if not git.is_repository(root):
+            raise GitError(
+                f"`{root}` is not in a git repository, which DVC needs", "git init && git add . && git commit -m Start"
+            ) from None
         raise DataError(f"DVC cannot read its files: {error}", "dvc status") from None
 
 

@@ -10,9 +10,13 @@ from __future__ import annotations
 import sys
 from types import TracebackType
 
-from sacred.utils import SacredError, SacredInterrupt
+from sacred.utils import ConfigAddedError, SacredError, SacredInterrupt
 
+from edge_tasks.domain.names import nearest
 from edge_tasks.errors import EdgeError
+
+# What Sacred's config holds beside the model's parameters.
+_NO_PARAMETERS = ("seed", "model_name")
 
 
 class TrainingFailedError(SacredError):  # type: ignore[misc]
@@ -42,9 +46,23 @@ def is_script(module: str) -> bool:
 
 
 def show_errors_plainly(module: str) -> None:
-    """Let an EdgeError that ends the script `module` be two lines; do nothing when it is none."""
+    """Let an EdgeError that ends the script `module` be two lines, and so a misspelt parameter.
+
+    Do nothing when it is not a script.
+    """
     if is_script(module):
         sys.excepthook = show_plainly
+        ConfigAddedError.__module__, ConfigAddedError.__qualname__ = "builtins", "error"
+        ConfigAddedError.__str__ = _unknown_parameter
+
+
+def _unknown_parameter(error: ConfigAddedError) -> str:
+    """Return what is said of a parameter that train.py does not have."""
+    unknown = str(next(iter(error.__conflicting_configs__), ""))
+    known = sorted({*(error.__config__ or {})} - {unknown, *_NO_PARAMETERS})
+    near = nearest(unknown, known)
+    problem = f"train.py has no parameter `{unknown}`; it has {', '.join(f'`{name}`' for name in known) or 'none'}"
+    return str(EdgeError(problem, f"did you mean `{near}`?" if near else "add it to @ex.config, or leave it out"))
 
 
 def show_plainly(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
