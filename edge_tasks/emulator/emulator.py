@@ -92,7 +92,7 @@ class Emulator:
         doors: dict[tuple[str, str], Door] = {
             **metadata_server.doors(lambda: names.project_of(database.latest_name())),
             ("GET", "/_emulator/health"): _health(data),
-            ("POST", "/v2/entries:list"): Logging(self.jobs).list_entries,
+            ("POST", "/v2/entries:list"): Logging(self.jobs, self.model_servers).list_entries,
         }
         services += [Explanations(context, deployments, models)]
         handlers = registry.handlers(surface, services)

@@ -15,6 +15,7 @@ from edge_tasks.tasks import (
     dvc,
     experiments,
     init,
+    jobs,
     local,
     model,
     service,
@@ -27,5 +28,5 @@ namespace = Collection()
 namespace.add_task(init.init)
 namespace.add_task(doctor.doctor)
 namespace.add_task(teardown.teardown)
-for _module in (ci, config, dvc, experiments, local, model, service, state, template):
+for _module in (ci, config, dvc, experiments, jobs, local, model, service, state, template):
     namespace.add_collection(_module.collection)

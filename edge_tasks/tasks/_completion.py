@@ -116,6 +116,17 @@ def _runs() -> list[str]:
     return [run.run_id for run in list_runs(cloud, here.config, _NEWEST_RUNS).runs] if cloud else []
 
 
+def _jobs() -> list[str]:
+    """Return the ids of the jobs; local servers that do not run are not started for it."""
+    from edge_tasks.cloud.client import connect_if_running
+    from edge_tasks.jobs.listing import list_jobs
+    from edge_tasks.tasks._repository import repository
+
+    here = repository()
+    cloud = connect_if_running(here.config, here.root)
+    return [one.job.job_id for one in list_jobs(cloud, here.config)] if cloud else []
+
+
 def _none() -> list[str]:
     return []
 
@@ -131,4 +142,5 @@ _FOUND: dict[str, Callable[[], list[str]]] = {
     "run_ids": _runs,
     "first": _runs,
     "others": _runs,
+    "job": _jobs,
 }

@@ -10,6 +10,9 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "model.train",
         "model.tune",
         "experiments.reproduce",
+        "jobs.list",
+        "jobs.logs",
+        "jobs.cancel",
     ),
     "Release": (
         "model.deploy",
@@ -25,6 +28,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "model.list",
         "model.describe",
         "model.why",
+        "model.logs",
         "model.monitor",
         "model.report",
         "experiments.list",
