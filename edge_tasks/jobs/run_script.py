@@ -47,7 +47,7 @@ def run_script(
 
 
 def _wait(process: subprocess.Popen[bytes]) -> int:
-    """Wait for the end of a program that gets Ctrl-C itself, and decides; SIGTERM is passed on to it.
+    """Wait for the child, which receives Ctrl-C itself; SIGTERM is forwarded to it.
 
     Returns its exit status, which is INTERRUPTED when one of the two ended it.
     """

@@ -1,4 +1,4 @@
-"""What there is of each model: written down, trained, registered and deployed."""
+"""The stages of each model: configured, trained, registered and deployed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What vertex:edge itself needs, beside what is installed: another package may have had it changed."""
+"""What vertex:edge itself needs, compared with what is installed, which another package may have changed."""
 
 from __future__ import annotations
 

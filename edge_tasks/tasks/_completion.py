@@ -31,7 +31,7 @@ def candidates(line: str, contexts: Mapping[str, ParserContext], core: ParserCon
     before, last = words[:-1], words[-1] if words else ""
     call = next((contexts[word] for word in reversed(before) if word in contexts), None)
     if last in contexts:
-        # With the cursor right behind it the word may go on; behind a space comes what the task takes.
+        # With the cursor right behind it the word may be unfinished; behind a space comes what the task takes.
         longer = [name for name in contexts if name.startswith(last)]
         return [*longer, *_positional(contexts[last], [])]
     flag = argument_of(call, last) or argument_of(core, last) if call else argument_of(core, last)

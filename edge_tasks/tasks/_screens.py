@@ -39,7 +39,7 @@ def start(program: str) -> str:
 
     here = glance(Path.cwd())
     if here is None:
-        about = "no edge.yaml here: this is no repository of vertex:edge"
+        about = "no edge.yaml here, so not a repository of vertex:edge"
         rows = [("cookiecutter gh:fuzzylabs/vertex-edge", "make one")]
     else:
         models = ", ".join(here.models) or "none"
@@ -123,7 +123,7 @@ def _paragraphs(text: str) -> Iterator[str]:
 
 
 def _columns(rows: Sequence[tuple[str, str]]) -> Iterable[str]:
-    """Yield two columns; the second is wrapped beside the first."""
+    """Yield two columns; the second is wrapped next to the first."""
     first = max(len(left) for left, _ in rows) + 2
     width = max(20, _width() - len(_INDENT) - first)
     for left, right in rows:

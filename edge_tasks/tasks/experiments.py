@@ -153,7 +153,7 @@ def compare(_context: Any, first: str, others: str, json: bool = False) -> None:
 def reproduce(_context: Any, run_id: str, json: bool = False) -> None:
     """Train again with a run's commit, data, parameters.
 
-    It does so in a git worktree, and prints the run's metrics beside the new ones.
+    It does so in a git worktree, and prints the run's metrics next to the new ones.
     """
     from edge_tasks.console import Console, print_json, print_table
     from edge_tasks.experiments.listing import load_record
@@ -215,7 +215,7 @@ def remove(_context: Any, run_ids: str, yes: bool = False) -> None:
 def _runs(here: Repository, newest: int | None = None) -> tuple[list[RunSummary], int]:
     """Return every recorded run, or the newest ones, and how many there are.
 
-    What lies among the records and is none is named on stderr.
+    Other objects among the records are named on stderr.
     """
     from edge_tasks.console import print_warning
     from edge_tasks.experiments.listing import list_runs
@@ -225,7 +225,7 @@ def _runs(here: Repository, newest: int | None = None) -> tuple[list[RunSummary]
     for uri, reason in list(listing.unreadable.items())[:_MOST_UNREADABLE]:
         print_warning(f"skipped {uri}: {reason}")
     if len(listing.unreadable) > _MOST_UNREADABLE:
-        print_warning(f"skipped {len(listing.unreadable) - _MOST_UNREADABLE} more objects that are no records of runs")
+        print_warning(f"skipped {len(listing.unreadable) - _MOST_UNREADABLE} more objects that are not records of runs")
     return listing.runs, listing.total
 
 

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from invoke.collection import Collection
 
 from edge_tasks.tasks._repository import repository
 from edge_tasks.tasks._task import AS_JSON, task
-
-if TYPE_CHECKING:
-    from edge_tasks.cloud.job_logs import LogLine
 
 _JOB_HELP = "the job's id or its run's id, or the beginning of one"
 _DEFAULT_LIMIT = 20
@@ -97,8 +94,8 @@ def cancel(_context: Any, job: str) -> None:
         console.step(f"{found.api.noun} {ended.job_id} of `{found.model}`: {ended.state.lower()}")
 
 
-def print_lines(lines: Iterable[LogLine], *, json: bool) -> None:
-    """Print the lines of a log as they come; that there was none is told."""
+def print_lines(lines: Iterable[Any], *, json: bool) -> None:
+    """Print the lines (`LogLine`) of a log as they come; that there was none is told."""
     from dataclasses import asdict
     from json import dumps
 

@@ -1,7 +1,7 @@
 """What the command line of `edge` and `invoke` is to people: screens, completion, and what is said of slips.
 
-`edge` is this program. `invoke` has its own, which reads tasks.py; there `help_invoke` lets it go on as this one. What
-invoke decides before it reads tasks.py (`invoke --help`, `--version`, a folder without tasks.py) stays its own.
+`edge` is this program. `invoke` has its own, which reads tasks.py; there `help_invoke` lets it continue as this one.
+What invoke decides before it reads tasks.py (`invoke --help`, `--version`, a folder without tasks.py) stays its own.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ def _names(context: object) -> list[str]:
 
 
 def help_invoke() -> None:
-    """Let `invoke`, which is reading a tasks.py just now, go on as EdgeProgram.
+    """Let `invoke`, which is reading a tasks.py just now, continue as EdgeProgram.
 
     It offers no hook for what it says of a slip, and none for completion. Other programs made of invoke, as fab is,
     are left alone, and so is an invoke that somebody changed.

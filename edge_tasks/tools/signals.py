@@ -25,7 +25,7 @@ class TerminatedError(KeyboardInterrupt):
 
 
 class LeftRunningError(KeyboardInterrupt):
-    """Ctrl-C, after which a job goes on."""
+    """Ctrl-C, after which a job is still running."""
 
 
 def take_sigterm_like_ctrl_c() -> None:

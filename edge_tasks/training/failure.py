@@ -15,7 +15,7 @@ from sacred.utils import ConfigAddedError, SacredError, SacredInterrupt
 from edge_tasks.domain.names import nearest
 from edge_tasks.errors import EdgeError
 
-# What Sacred's config holds beside the model's parameters.
+# What Sacred's config holds in addition to the model's parameters.
 _NO_PARAMETERS = ("seed", "model_name")
 
 

@@ -75,7 +75,7 @@ def _decorator(get_config: Callable[[], EdgeConfig]) -> Callable[[_Function], _F
                     raise
                 raise TrainingFailedError(problem) from error
             except LeftRunningError:
-                raise TrainingInterruptedError("the job goes on; nothing was changed here") from None
+                raise TrainingInterruptedError("the job is still running; nothing was changed here") from None
             except KeyboardInterrupt:
                 raise TrainingInterruptedError("the training was ended; nothing was changed") from None
 

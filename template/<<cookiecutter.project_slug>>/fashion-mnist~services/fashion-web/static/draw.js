@@ -11,7 +11,7 @@ function clear() {
   pen.fillRect(0, 0, canvas.width, canvas.height);
 }
 
-// The answer is another page, which shows the same drawing again, to go on with it.
+// The answer is another page, which shows the same drawing again, to continue it.
 const kept = "drawing";
 
 function restore() {
