@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from edge_tasks.domain.progress import duration
 from edge_tasks.errors import EdgeError
+from edge_tasks.explanations import with_code
 
 if TYPE_CHECKING:
     from rich.console import Console as RichConsole
@@ -189,9 +190,14 @@ def print_error(error: EdgeError) -> None:
     from rich.markup import escape
 
     console: Any = RichConsole(stderr=True, highlight=False, soft_wrap=True)
-    console.print(f"[bold red]error:[/] {escape(error.problem)}")
+    console.print(f"[bold red]error:[/] {escape(with_code(error.problem))}")
     if error.hint:
         console.print(f"\n[bold cyan]hint:[/] {escape(error.hint)}")
+
+
+def told(error: EdgeError) -> str:
+    """Return an error as other programs print it: its fact with its code, and its hint."""
+    return str(EdgeError(with_code(error.problem), error.hint))
 
 
 def confirm(question: str) -> bool:

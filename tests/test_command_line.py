@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shlex
 import sys
 from collections.abc import Callable
@@ -10,6 +12,7 @@ from pathlib import Path
 import pytest
 from invoke.parser.context import ParserContext
 
+from edge_tasks.explanations import code_of, explanations, with_code
 from edge_tasks.main import program
 from edge_tasks.tasks import _command_line, namespace
 from edge_tasks.tasks._groups import GROUPS
@@ -131,6 +134,8 @@ SLIPS = {
     ),
     "init gcp": ("`init` cannot take `gcp`", "edge init --target gcp"),
     "model.init my digits": ("`model.init` cannot take `digits`", "edge model.init --example digits"),
+    "explain E1O1": ("there is no error with the code `E1O1`", "did you mean `edge explain E101`?"),
+    "explain E101 E102": ("`explain` cannot take `E102`: it takes one code", "edge explain CODE"),
     "doctor now": ("`doctor` cannot take `now`", "edge doctor --help shows what it takes"),
 }
 
@@ -138,7 +143,9 @@ SLIPS = {
 @pytest.mark.parametrize("typed", SLIPS)
 def test_a_slip_is_answered_in_two_lines_with_the_command_that_helps(typed: str, edge: Edge) -> None:
     fact, hint = SLIPS[typed]
-    assert edge(typed) == (1, "", f"error: {fact}\n\nhint: {hint}\n")
+    status, out, said = edge(typed)
+    assert (status, out) == (1, "")
+    assert re.sub(r" \[E\d{3}\]$", "", said, flags=re.MULTILINE) == f"error: {fact}\n\nhint: {hint}\n"
 
 
 # --- what is understood -------------------------------------------------------------------------------------------
@@ -241,6 +248,34 @@ def test_tab_starts_no_server_and_says_nothing_where_nothing_can_be_found_out(ed
     assert sorted(path.name for path in tmp_path.iterdir()) == ["edge.yaml"]
     (tmp_path / "edge.yaml").write_text("models: [")
     assert edge("--complete -- edge model.deploy --name") == (0, "", "")
+
+
+# --- errors by their codes -----------------------------------------------------------------------------------------
+
+
+def test_an_error_has_the_code_by_which_it_is_explained(edge: Edge, tmp_path: Path) -> None:
+    (tmp_path / "edge.yaml").unlink()
+    assert edge("model.list")[2].splitlines()[0].endswith("or in a folder above it [E101]")
+    for words in ("explain E101", "explain e101", "explain [E101]", "explain --code 101"):
+        status, page, _ = edge(words)
+        assert status == 0
+        assert page.startswith("E101: no `edge.yaml` in `...` or in a folder above it\n\nCommands work anywhere")
+    assert json.loads(edge("explain E101 --json")[1])["code"] == "E101"
+    assert "E101" in edge("--complete -- edge explain")[1].split()
+
+
+def test_all_codes_are_listed_and_each_is_one_error_s(edge: Edge) -> None:
+    listed = json.loads(edge("explain --json")[1])
+    codes = [one["code"] for one in listed]
+    assert len(codes) == len(set(codes)) > 25
+    assert codes == sorted(codes)
+    assert all(one["text"] for one in listed)
+    for one in explanations():
+        assert code_of(one.message) == one.code, one.message
+        assert max(map(len, edge(f"explain {one.code}")[1].splitlines())) <= 80
+    assert with_code("the training job 7 ended as FAILED: why\n  | x") == (
+        "the training job 7 ended as FAILED: why [E205]\n  | x"
+    )
 
 
 # --- invoke -------------------------------------------------------------------------------------------------------

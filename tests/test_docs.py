@@ -117,7 +117,7 @@ def messages() -> list[str]:
 
 
 def explained() -> list[str]:
-    return re.findall(r"^### (.+)$", read(ROOT / "docs/troubleshooting.md"), flags=re.MULTILINE)
+    return re.findall(r"^### E\d{3}: (.+)$", read(ROOT / "docs/troubleshooting.md"), flags=re.MULTILINE)
 
 
 def test_every_message_explained_is_one_that_the_package_gives() -> None:

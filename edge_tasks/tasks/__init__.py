@@ -14,6 +14,7 @@ from edge_tasks.tasks import (
     doctor,
     dvc,
     experiments,
+    explain,
     init,
     jobs,
     local,
@@ -27,6 +28,7 @@ from edge_tasks.tasks import (
 namespace = Collection()
 namespace.add_task(init.init)
 namespace.add_task(doctor.doctor)
+namespace.add_task(explain.explain)
 namespace.add_task(teardown.teardown)
 for _module in (ci, config, dvc, experiments, jobs, local, model, service, state, template):
     namespace.add_collection(_module.collection)

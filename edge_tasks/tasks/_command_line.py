@@ -58,8 +58,8 @@ _OF_DVC = {"repro", "pull", "push", "add", "dvc", "checkout"}
 # What word processors make of `--`.
 _DASHES = "\u2010\u2011\u2012\u2013\u2014\u2212"
 
-# An argument with this name may be given without its flag.
-OPTIONAL_POSITIONAL = "name"
+# An argument with one of these names may be given without its flag.
+_OPTIONAL_POSITIONALS = ("name", "code")
 
 
 @dataclass(frozen=True)
@@ -132,6 +132,12 @@ def check_group(contexts: Mapping[str, ParserContext], name: str, program: str =
         raise UsageError(f"there is no group of tasks `{name}`", hint)
 
 
+def optional_positional(call: ParserContext) -> Argument | None:
+    """Return the argument of a task that may be given without its flag, or left out; None when it has none."""
+    arguments = [call.args[name] for name in _OPTIONAL_POSITIONALS if name in call.args]
+    return next((argument for argument in arguments if not argument.positional), None)
+
+
 def argument_of(call: ParserContext, flag: str) -> Argument | None:
     """Return the argument of a task that `flag` gives a value; None when it has no such flag."""
     if flag in call.inverse_flags:
@@ -198,9 +204,9 @@ def _written(call: _Call, contexts: Mapping[str, ParserContext], program: str) -
                 f"{typed}; `{program} {shown}` shows what there is" if shown else typed,
             )
         yield from (_flag(argument), words.pop(0))
-    optional = call.context.args.get(OPTIONAL_POSITIONAL)
-    if words and optional is not None and not optional.positional:
-        if OPTIONAL_POSITIONAL in call.given or len(words) > 1:
+    optional = optional_positional(call.context)
+    if words and optional is not None:
+        if optional.name in call.given or len(words) > 1:
             raise _word_too_many(words[-1], call, contexts, program)
         if hint := _value_by_its_look(words[0], call, program):
             raise UsageError(f"`{words[0]}` cannot be a name", hint)
@@ -216,8 +222,9 @@ def _word_too_many(word: str, call: _Call, contexts: Mapping[str, ParserContext]
         return UsageError(fact, hint)
     if "." in word and (near := nearest(word, contexts)):
         return UsageError(f"there is no task `{word}`", f"did you mean `{program} {near}`?")
-    if OPTIONAL_POSITIONAL in call.context.args and (OPTIONAL_POSITIONAL in call.given or len(call.words) > 1):
-        return UsageError(f"{fact}: it takes one name", f"{program} {call.name} NAME")
+    optional = optional_positional(call.context)
+    if optional is not None and (optional.name in call.given or len(call.words) > 1):
+        return UsageError(f"{fact}: it takes one {optional.name}", f"{program} {call.name} {_capitals(optional)}")
     return UsageError(fact, f"{program} {call.name} --help shows what it takes")
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from invoke.parser.argument import Argument
 from invoke.parser.context import ParserContext, to_flag
 
-from edge_tasks.tasks._command_line import OPTIONAL_POSITIONAL, argument_of
+from edge_tasks.tasks._command_line import argument_of, optional_positional
 
 # The words that a flag takes, whichever task it is of.
 _WORDS = {
@@ -66,7 +66,7 @@ def _positional(call: ParserContext, before: Iterable[str]) -> list[str]:
     """Return the values of the argument of `call` that needs no flag."""
     given = {argument_of(call, word.partition("=")[0]) for word in before if word.startswith("-")}
     arguments = [argument for argument in call.positional_args if argument not in given]
-    optional = call.args.get(OPTIONAL_POSITIONAL)
+    optional = optional_positional(call)
     if not arguments and optional is not None and optional not in given:
         arguments = [optional]
     return _values(call, arguments[0]) if arguments else []
@@ -127,6 +127,12 @@ def _jobs() -> list[str]:
     return [one.job.job_id for one in list_jobs(cloud, here.config)] if cloud else []
 
 
+def _codes() -> list[str]:
+    from edge_tasks.explanations import explanations
+
+    return [one.code for one in explanations()]
+
+
 def _none() -> list[str]:
     return []
 
@@ -143,4 +149,5 @@ _FOUND: dict[str, Callable[[], list[str]]] = {
     "first": _runs,
     "others": _runs,
     "job": _jobs,
+    "code": _codes,
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 GROUPS: dict[str, tuple[str, ...]] = {
-    "Start": ("init", "doctor", "model.init", "model.import"),
+    "Start": ("init", "doctor", "explain", "model.init", "model.import"),
     "Train": (
         "model.train",
         "model.tune",

@@ -15,7 +15,7 @@ from invoke.parser.context import ParserContext
 from invoke.tasks import Task
 
 from edge_tasks import __version__
-from edge_tasks.tasks._command_line import OPTIONAL_POSITIONAL
+from edge_tasks.tasks._command_line import optional_positional
 from edge_tasks.tasks._groups import grouped
 
 # Lines longer than this are hard to read, however wide the terminal is.
@@ -71,13 +71,12 @@ def task_help(context: ParserContext, task: Task[Any], program: str) -> str:
     """Return one task in full: how it is typed, what it does, and every flag."""
     positional = [f"{_name(argument).upper()}" for argument in context.positional_args]
     rows = [(_name(argument).upper(), argument.help or "") for argument in context.positional_args]
-    optional = context.args.get(OPTIONAL_POSITIONAL)
-    if optional is not None and not optional.positional:
-        positional.append("[NAME]")
+    if optional := optional_positional(context):
+        positional.append(f"[{_name(optional).upper()}]")
     flags = [argument for argument in _each_once(context) if argument not in context.positional_args]
     rows += [(_spelled(argument), _said(argument)) for argument in flags if not _is_old(argument)]
     usage = " ".join([f"Usage: {program} {context.name}", *positional, *(["[FLAGS]"] if flags else [])])
-    lines = [usage, "", *_paragraphs(inspect.getdoc(task) or "")]
+    lines = [usage, "", *wrapped(inspect.getdoc(task) or "")]
     if rows:
         lines += ["", *_columns(rows)]
     return "\n".join(lines)
@@ -115,11 +114,15 @@ def _first_line(task: Task[Any]) -> str:
     return (inspect.getdoc(task) or "").partition("\n")[0]
 
 
-def _paragraphs(text: str) -> Iterator[str]:
+def wrapped(text: str) -> Iterator[str]:
+    """Yield the lines of paragraphs, no wider than the terminal; what is indented stays as it is."""
     for number, paragraph in enumerate(text.split("\n\n")):
         if number:
             yield ""
-        yield from textwrap.wrap(" ".join(paragraph.split()), _width())
+        if paragraph.startswith("    "):
+            yield paragraph.rstrip()
+        else:
+            yield from textwrap.wrap(" ".join(paragraph.split()), _width(), break_on_hyphens=False)
 
 
 def _columns(rows: Sequence[tuple[str, str]]) -> Iterable[str]:

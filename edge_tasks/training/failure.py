@@ -23,7 +23,7 @@ class TrainingFailedError(SacredError):  # type: ignore[misc]
     """An EdgeError on its way out through Sacred; the run is recorded as FAILED."""
 
     def __init__(self, error: EdgeError):
-        super().__init__(str(error), print_traceback=False)
+        super().__init__(_told(error), print_traceback=False)
         self.error = error
 
 
@@ -38,6 +38,15 @@ class TrainingInterruptedError(SacredInterrupt, SacredError):  # type: ignore[mi
 
 for _class, _word in ((TrainingFailedError, "error"), (TrainingInterruptedError, "interrupted")):
     _class.__module__, _class.__qualname__ = "builtins", _word
+
+
+def _told(error: EdgeError) -> str:
+    """Return an error with its code; in a job, where nothing that prints for people travels, without."""
+    try:
+        from edge_tasks.console import told
+    except ImportError:
+        return str(error)
+    return told(error)
 
 
 def is_script(module: str) -> bool:
@@ -62,12 +71,12 @@ def _unknown_parameter(error: ConfigAddedError) -> str:
     known = sorted({*(error.__config__ or {})} - {unknown, *_NO_PARAMETERS})
     near = nearest(unknown, known)
     problem = f"train.py has no parameter `{unknown}`; it has {', '.join(f'`{name}`' for name in known) or 'none'}"
-    return str(EdgeError(problem, f"did you mean `{near}`?" if near else "add it to @ex.config, or leave it out"))
+    return _told(EdgeError(problem, f"did you mean `{near}`?" if near else "add it to @ex.config, or leave it out"))
 
 
 def show_plainly(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """Be the `sys.excepthook` of a training: an EdgeError that Sacred did not see is two lines, too."""
     if isinstance(error, EdgeError):
-        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.write(f"error: {_told(error)}\n")
     else:
         sys.__excepthook__(kind, error, trace)
