@@ -89,7 +89,9 @@ class EdgeProgram(Program):
 
     def print_help(self) -> None:
         """Show the start screen, then the program's own flags."""
-        sys.stdout.write(f"{_screens.start(self.command)}\n\nFlags before the task:\n\n")
+        sys.stdout.write(
+            f"{_screens.start(self.command)}\n\nUsage: {self.command} [FLAGS] TASK [NAME] [FLAGS OF THE TASK]\n\n"
+        )
         self.print_columns([self.initial_context.help_for(flag) for flag in _FLAGS])
 
     def print_task_help(self, name: str) -> None:
