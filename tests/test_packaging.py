@@ -27,7 +27,17 @@ QUICK_TESTS = ("tests/test_values.py", "tests/test_config.py", "tests/test_templ
 
 IN_SDIST = {
     *("CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "Makefile", "PKG-INFO", "README.md", "benchmarks"),
-    *("cookiecutter.json", "docs", "edge_tasks", "hooks", "mkdocs.yml", "pyproject.toml", "scripts", "template", "tests"),
+    *(
+        "cookiecutter.json",
+        "docs",
+        "edge_tasks",
+        "hooks",
+        "mkdocs.yml",
+        "pyproject.toml",
+        "scripts",
+        "template",
+        "tests",
+    ),
 }
 
 

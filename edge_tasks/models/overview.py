@@ -51,7 +51,7 @@ class Overview:
         return [
             self.model,
             _time(self.trained_at) if self.trained_at else "not yet",
-            ", ".join(f"{key} {value:.4g}" for key, value in self.metrics.items()),
+            _first(self.metrics),
             self.registered or "no",
             ", ".join(shown) or "nothing",
             _time(self.serves[0].since) if self.serves else "",
@@ -163,6 +163,12 @@ def _serving(cloud: Cloud, state: ModelState) -> tuple[Serving, ...]:
     return tuple(
         Serving(item.version, traffic.get(item.deployed_model_id, 0), item.deployed_at, item.run_id) for item in there
     )
+
+
+def _first(metrics: Mapping[str, Any]) -> str:
+    """Return the first metric, and how many more there are."""
+    shown = [f"{name} {value:.4g}" for name, value in metrics.items()]
+    return f"{shown[0]} (+{len(shown) - 1})" if len(shown) > 1 else "".join(shown)
 
 
 def _time(moment: datetime) -> str:

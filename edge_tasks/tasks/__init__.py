@@ -15,6 +15,7 @@ from edge_tasks.tasks import (
     dvc,
     experiments,
     explain,
+    infra,
     init,
     jobs,
     local,
@@ -30,5 +31,5 @@ namespace.add_task(init.init)
 namespace.add_task(doctor.doctor)
 namespace.add_task(explain.explain)
 namespace.add_task(teardown.teardown)
-for _module in (ci, config, dvc, experiments, jobs, local, model, service, state, template):
+for _module in (ci, config, dvc, experiments, infra, jobs, local, model, service, state, template):
     namespace.add_collection(_module.collection)

@@ -42,6 +42,8 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "config.get",
         "config.schema",
         "dvc.init",
+        "infra.export",
+        "infra.adopt",
         "state.show",
         "state.unlock",
         "template.update",
