@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from edge_tasks.cloud import gcloud
+from edge_tasks.cloud import gcloud, storage
+from edge_tasks.cloud.client import Cloud
 from edge_tasks.domain import infrastructure
 from edge_tasks.domain.config import EdgeConfig
 from edge_tasks.domain.infrastructure import (
@@ -233,6 +234,11 @@ def importable(plan: Sequence[Resource], place: Place) -> list[tuple[Resource, s
 
 def _pool(project: str, pool_id: str) -> str:
     return f"projects/{project}/locations/global/workloadIdentityPools/{pool_id}"
+
+
+def existing(plan: Sequence[Resource], config: EdgeConfig, connect: Callable[[], Cloud]) -> list[str]:
+    """Return the import ids of what of `plan` exists in the project and the bucket that edge.yaml names."""
+    return look(plan, place_of(config), lambda: storage.bucket_exists(connect()))
 
 
 def look(plan: Sequence[Resource], place: Place, bucket_exists: Callable[[], bool]) -> list[str]:
