@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 import shlex
@@ -217,6 +218,16 @@ def test_a_switch_that_is_on_is_shown_as_what_turns_it_off(edge: Edge) -> None:
     screen = edge("model.deploy --help")[1]
     assert "      --no-smoke-test        do not ask the new version" in screen
     assert "--smoke-test " not in screen.replace("--no-smoke-test", "")
+
+
+def test_what_prints_a_table_or_a_state_prints_it_as_json_too() -> None:
+    printing = [
+        name
+        for name in namespace.task_names
+        if re.search(r"print_(table|document)\(", inspect.getsource(inspect.unwrap(namespace[name].body)))
+    ]
+    assert len(printing) > 12
+    assert not [name for name in printing if "json" not in inspect.signature(namespace[name].body).parameters]
 
 
 # --- completion ---------------------------------------------------------------------------------------------------
