@@ -72,7 +72,7 @@ reference: $(INSTALLED) ## write docs/reference.md again, from the tasks and edg
 
 site: $(INSTALLED) ## the pages of docs/ as a site with search, in build/site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
-	@echo build/site/index.html
+	@echo "build/site/index.html; with search: $(BIN)/python -m http.server --directory build/site"
 
 snapshot: $(INSTALLED) ## keep what this release makes, for the test that updates it
 	@PATH="$(abspath $(BIN)):$$PATH" scripts/snapshot
