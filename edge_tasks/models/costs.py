@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from edge_tasks.cloud import endpoints
+from edge_tasks.cloud import endpoints, price_catalog
 from edge_tasks.cloud.client import Cloud
 from edge_tasks.cloud.state_store import StateStore
 from edge_tasks.domain.config import EdgeConfig, ModelConfig
@@ -111,6 +111,13 @@ def load(config: EdgeConfig, root: Path) -> PriceList | None:
     except (OSError, UnicodeDecodeError):
         return None
     return found if found and found.region == config.google_cloud_project.region else None
+
+
+def update(config: EdgeConfig, root: Path, currency: str) -> PriceList:
+    """Fetch today's list prices for edge.yaml's region, keep them, and return them. Raises CloudError."""
+    prices = price_catalog.fetch(config.google_cloud_project.region, currency)
+    save(root, prices)
+    return prices
 
 
 def save(root: Path, prices: PriceList) -> None:

@@ -13,14 +13,12 @@ from edge_tasks.tasks._task import task
 @task(help={"currency": "such as EUR (default: USD)"})
 def update(_context: Any, currency: str = "USD") -> None:
     """Fetch Google's list prices for edge.yaml's region; they are kept on this machine, with their date."""
-    from edge_tasks.cloud import price_catalog
     from edge_tasks.console import Console
     from edge_tasks.models import costs
 
     here = repository()
     with Console() as console:
-        prices = price_catalog.fetch(here.config.google_cloud_project.region, currency)
-        costs.save(here.root, prices)
+        prices = costs.update(here.config, here.root, currency)
         console.step(f"{len(prices.prices)} prices in {prices.region}, {prices.currency}, of {prices.fetched}")
         for name, settings in here.config.models.items():
             console.step(f"`{name}`: {costs.sentence(costs.serving(settings), prices)}")
