@@ -31,6 +31,8 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "model.logs",
         "model.monitor",
         "model.report",
+        "cost.status",
+        "cost.update",
         "experiments.list",
         "experiments.show",
         "experiments.compare",

@@ -128,8 +128,7 @@ def _existing(here: Repository, wanted: Wanted) -> list[str] | None:
 
     if not on_google_cloud(here.config):
         return None
-    plan = infrastructure.make_plan(here.config, wanted)
-    return infrastructure.existing(plan, here.config, lambda: here.cloud)
+    return infrastructure.existing(here.config, wanted, here.cloud)
 
 
 def _outputs(root: Path, file: str | None) -> str:
