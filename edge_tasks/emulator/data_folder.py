@@ -53,6 +53,11 @@ class DataFolder:
         }
         _write(self._servers_file, servers)
 
+    def announce_environments(self, kind: str) -> None:
+        """Write which kind of environments jobs and models get."""
+        card = json.loads(self._servers_file.read_text())
+        _write(self._servers_file, {**card, "environments": kind})
+
     def withdraw(self) -> None:
         """Remove the announcement: also one that an emulator which was killed has left."""
         self._servers_file.unlink(missing_ok=True)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from edge_tasks.emulator.runtime import processes
     from edge_tasks.emulator.runtime.docker import Docker
+    from edge_tasks.emulator.runtime.environments import Environments
     from edge_tasks.emulator.serving.plan import ServerPlan
     from edge_tasks.emulator.store.database import Database
 
@@ -157,8 +158,8 @@ class ModelServer:
 class ModelServers:
     """The servers of all deployed models, by the endpoint's name and the deployed model's id."""
 
-    def __init__(self, database: Database, engine: Docker) -> None:
-        self._launcher = Launcher(database, engine)
+    def __init__(self, database: Database, engine: Docker, environments: Environments) -> None:
+        self._launcher = Launcher(database, engine, environments)
         self._servers: dict[tuple[str, str], ModelServer] = {}
         self._closed = False
 
