@@ -96,6 +96,10 @@ def _no_gcloud() -> str | None:
     return None if shutil.which("gcloud") else "gcloud is not installed: https://cloud.google.com/sdk/docs/install"
 
 
+def _no_uv() -> str | None:
+    return None if shutil.which(UV[0]) else "uv is not installed: pip install uv"
+
+
 def _no_uv_cache() -> str | None:
     installer = (importlib.metadata.distribution("vertex-edge").read_text("INSTALLER") or "").strip()
     if shutil.which(UV[0]) is None or installer != "uv":
@@ -134,6 +138,7 @@ MISSING: dict[str, Callable[[], str | None]] = {
     "docker": _no_docker,
     "fashion-mnist": _no_fashion_mnist,
     "gcloud": _no_gcloud,
+    "uv": _no_uv,
     "uv-cache": _no_uv_cache,
     "model-libraries": _no_model_libraries,
 }

@@ -39,6 +39,7 @@ def write_environment(artifact: Path, form: ModelFormat, model: object, table: b
         needed.add(form.package)
     lines = [f"{name}=={version}" for name, version in sorted(_closure(needed).items())]
     header = "# All that the artifact needs, as it was where it was made; written by vertex-edge.\n"
+    header += f"# Python {platform.python_version()}\n"
     (artifact / REQUIREMENTS_FILE).write_text(header + "\n".join(lines) + "\n", encoding="utf-8")
     shown = {name: version for name in sorted({*needed, *_ALWAYS}) if (version := _version(name))}
     return {"python": platform.python_version(), **shown}

@@ -41,6 +41,7 @@ SECONDS_BETWEEN_LOOKS = 0.05
 SECONDS_WITHOUT_DOWNLOAD = 3600.0
 OLDEST_MINOR, NEWEST_MINOR = 10, 14
 # XGBoost asks for it, 200 MB of code for several GPUs.
+OVERRIDES_FILE = "overrides.txt"
 OVERRIDES = "nvidia-nccl-cu12; sys_platform == 'none'\n"
 NETWORK = re.compile(
     r"dns error|error sending request|failed to fetch|could not connect|timed out|network", re.IGNORECASE
@@ -89,14 +90,14 @@ def default_cache() -> Path:
 
 def uv_command() -> list[str]:
     """Return how uv is run; MakeError when it is not there."""
-    if importlib.util.find_spec("uv") is not None:
-        return [sys.executable, "-m", "uv"]
     found = shutil.which("uv")
-    if found is None:
+    if found is not None:
+        return [found]
+    if importlib.util.find_spec("uv") is None:
         raise MakeError(
             "Isolated environments are made with uv, which is not installed. Install it with: pip install uv"
         )
-    return [found]
+    return [sys.executable, "-m", "uv"]
 
 
 class Environments:
@@ -136,21 +137,16 @@ class Environments:
         shutil.rmtree(folder, ignore_errors=True)
         try:
             self._make_empty(folder, python)
-            overrides = folder / "overrides.txt"
-            overrides.write_text(OVERRIDES, encoding="utf-8")
-            for name, wanted in (("image", contents.packages), ("requirements", contents.requirements)):
+            (folder / OVERRIDES_FILE).write_text(OVERRIDES, encoding="utf-8")
+            for name, wanted, options in (
+                ("image", contents.packages, ()),
+                ("requirements", contents.requirements, contents.options),
+            ):
                 if wanted:
-                    file = folder / f"{name}.txt"
-                    file.write_text("".join(f"{line}\n" for line in wanted), encoding="utf-8")
-                    arguments = [
-                        "pip",
-                        "install",
-                        "--python",
-                        str(folder / "bin" / "python"),
-                        "--requirement",
-                        str(file),
-                    ]
-                    self._install([*arguments, "--overrides", str(overrides), *contents.options], folder)
+                    (folder / f"{name}.txt").write_text("".join(f"{line}\n" for line in wanted), encoding="utf-8")
+                    files = ["--requirement", f"{name}.txt", "--overrides", OVERRIDES_FILE]
+                    python_here = str(folder / "bin" / "python")
+                    self._install(["pip", "install", "--python", python_here, *files, *options], folder)
             card = {"format": FORMAT, "python": python.minor, "wanted": contents.python}
             (folder / "environment.new").write_text(json.dumps(card) + "\n", encoding="utf-8")
             (folder / "environment.new").replace(folder / "environment.json")

@@ -176,7 +176,7 @@ def variables(
 def local_environment(
     folder: JobFolder, given: Mapping[str, str], spec_env: Iterable[Any], contents: Contents | None = None
 ) -> dict[str, str]:
-    """Return the whole variables of a job that is a process of this machine; with `contents` it is isolated."""
+    """Return all variables of a job that is a process of this machine; with `contents` it is isolated."""
     environment = clean_environment()
     own = str(Path(sys.executable).parent)
     system_path = environment.get("PATH", "/usr/local/bin:/usr/bin:/bin").split(":")
