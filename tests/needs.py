@@ -133,11 +133,43 @@ def _no_model_libraries() -> str | None:
     return None if model_libraries() else "the libraries cannot be had: they take `uv` and, once, a network"
 
 
+@functools.cache
+def isolated_environments() -> dict[str, str] | str:
+    """Return the variables of an emulator that makes environments from an index, or why there is none.
+
+    What is made stays for the next run. The one like the image that serves models of scikit-learn is there already.
+    """
+    from edge_tasks.emulator.runtime.environments import Environments, MakeError
+    from edge_tasks.emulator.runtime.image_contents import of_prediction
+
+    cache = Path(ENVIRONMENT.get("XDG_CACHE_HOME") or Path(ENVIRONMENT.get("HOME") or "/") / ".cache")
+    variables = {
+        **{name: value for name, value in environment().items() if name.startswith("UV_")},
+        "UV_CACHE_DIR": ENVIRONMENT.get("UV_CACHE_DIR") or str(cache / "uv"),
+        "XDG_CACHE_HOME": str(cache / "vertex-edge-tests"),
+        "UV_PYTHON_DOWNLOADS": "never",
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in variables.items():
+            patch.setenv(name, value)
+        try:
+            Environments().ensure(of_prediction("us-docker.pkg.dev/vertex-ai/prediction/sklearn-cpu.1-6:latest"))
+        except MakeError as error:
+            return f"packages cannot be had: {str(error).splitlines()[-1]}"
+    return variables
+
+
+def _no_packages() -> str | None:
+    found = isolated_environments()
+    return found if isinstance(found, str) else None
+
+
 MISSING: dict[str, Callable[[], str | None]] = {
     "chromium": _no_chromium,
     "docker": _no_docker,
     "fashion-mnist": _no_fashion_mnist,
     "gcloud": _no_gcloud,
+    "packages": _no_packages,
     "uv": _no_uv,
     "uv-cache": _no_uv_cache,
     "model-libraries": _no_model_libraries,

@@ -13,9 +13,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from edge_tasks.emulator.runtime import environments
 from edge_tasks.emulator.runtime.environments import Environments, MakeError
 from edge_tasks.emulator.runtime.image_contents import OWN_PYTHON, Contents
+from tests import mistakes
 from tests.emulator.harness import Emulator, eventually, has_ended
 from tests.needs import UV
 from tests.wheels import write_wheel
@@ -33,6 +33,8 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     write_wheel(folder, "peas", "1.0", {"peas.py": "GREEN = 1\n"})
     write_wheel(folder, "peas", "2.0", {"peas.py": "GREEN = 2\n"})
     write_wheel(folder, "beans", "1.0", BEANS, requires=["peas<2"], program="beans:main")
+    write_wheel(folder, "numpy", "1.26.4", {})
+    write_wheel(folder, "numpy", "2.1.0", {})
     # What images of Python have, in place of the real ones.
     write_wheel(folder, "setuptools", "79.0", {"setuptools/__init__.py": ""})
     write_wheel(folder, "wheel", "0.45", {"wheel/__init__.py": ""})
@@ -145,6 +147,30 @@ def test_the_kind_is_changed_while_the_emulator_runs(isolated: Emulator) -> None
     assert "is not a requirement" in answer.message
 
 
+# --- mistakes: what is said of them beforehand is in tests/test_readiness.py ---------------------------------------
+
+
+@pytest.mark.parametrize("mistake", [each for each in mistakes.CODE if each.fails], ids=lambda mistake: mistake.name)
+def test_without_checks_a_mistake_fails_as_on_google_cloud(isolated: Emulator, mistake: mistakes.CodeMistake) -> None:
+    bucket = isolated.new_bucket()
+    isolated.put(bucket, "train.py", mistake.train.encode())
+    for name, source in mistake.beside.items():
+        isolated.put(bucket, name, source.encode())
+    words = " ".join(shlex.quote(text) for text in mistake.requirements)
+    install = f"pip install {words} && " if words else ""
+    line = f"{install}python3 /gcs/{bucket}/train.py"
+    job = isolated.run_job(["sh", "-c", line], image=f"python:{mistake.takes_python or OWN_PYTHON}-slim")
+    if mistake.takes_python and any("takes its place" in text for text in isolated.output(job)):
+        pytest.skip(f"Python {mistake.takes_python} is not on this machine, and another one cannot tell")
+    assert job["state"] == "JOB_STATE_FAILED"
+    assert mistake.fails in job["error"]["message"]
+
+
+def test_a_mistake_that_an_environment_cannot_tell_says_why() -> None:
+    assert all(bool(each.fails) != bool(each.why_not) for each in mistakes.CODE)
+    assert len(mistakes.CODE) + len(mistakes.ARTIFACTS) == 20
+
+
 # --- how they are made -------------------------------------------------------------------------------------------
 
 
@@ -204,7 +230,7 @@ def test_one_that_cannot_be_made_leaves_nothing(tmp_path: Path, logged: Path) ->
 
 def test_without_uv_the_command_that_installs_it_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
-    monkeypatch.setattr(environments.importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     with pytest.raises(MakeError, match="Install it with: pip install uv"):
         Environments(tmp_path / "cache").ensure(WANTED)
 
