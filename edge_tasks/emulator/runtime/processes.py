@@ -138,8 +138,9 @@ async def start(
     stdout: int,
     stderr: int,
     make: Callable[..., Child] = Child,
+    watched: str = watchers.WATCHED,
 ) -> Child:
-    """Start a program in its own session and note it. `make` is the class of the child.
+    """Start a program in its own session and note it. `make` is the class of the child, `watched` the shell's line.
 
     The pipes are ours, not asyncio's: from Python 3.11 on its `wait` returns only once all of its pipes are
     closed, which a grandchild may put off for ever.
@@ -150,7 +151,7 @@ async def start(
         process = await asyncio.create_subprocess_exec(
             "/bin/sh",
             "-c",
-            watchers.WATCHED,
+            watched,
             "sh",
             *arguments,
             env={**environment, MARK: mark},

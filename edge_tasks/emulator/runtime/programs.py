@@ -185,6 +185,8 @@ class Programs:
         gcs = GcsFolder(folder.gcs, self._storage)
         await asyncio.to_thread(_make_mounts, folder)
         await asyncio.to_thread(gcs.fetch, [*command, *arguments, *environment.values()])
+        if image.user:
+            await asyncio.to_thread(_open, folder)
         mounts = {"/gcs": folder.gcs, METRICS_IN_CONTAINER: folder.metrics, f"{HOOK_IN_CONTAINER}:ro": CLIENT_HOOK}
         run = docker.Run(image.uri, command, arguments, environment, mounts)
         return ContainerProgram(f"vertex-emulator-{name}", run, gcs, self._engine)
@@ -206,3 +208,9 @@ def _without_mount(
 def _make_mounts(folder: JobFolder) -> None:
     folder.gcs.mkdir(parents=True, exist_ok=True)
     folder.metrics.touch()
+
+
+def _open(folder: JobFolder) -> None:
+    """Let a container that runs as somebody else than we write what it is given."""
+    for path in (folder.metrics, folder.gcs, *folder.gcs.rglob("*")):
+        path.chmod(0o777 if path.is_dir() else 0o666)

@@ -124,6 +124,7 @@ class Deployments:
         reserved = dict(environment)
         add_variables(environment, spec.env)
         environment |= reserved
+        container = CustomContainer(spec.image_uri, tuple(spec.command), tuple(spec.args), port)
         return ServerPlan(
             key=hashlib.sha256(f"{endpoint}/{deployed.id}".encode()).hexdigest()[:16],
             framework=framework.name if framework else "",
@@ -132,9 +133,8 @@ class Deployments:
             predict_route=environment["AIP_PREDICT_ROUTE"],
             environment=environment,
             own_interpreter=bool(spec.env) or not (framework and framework.forks),
-            container=None
-            if framework
-            else CustomContainer(spec.image_uri, tuple(spec.command), tuple(spec.args), port),
+            container=None if framework else container,
+            built=container if framework and framework.name == "predictor" else None,
             contents=self._contents(version) if self._context.environments.isolated else None,
         )
 

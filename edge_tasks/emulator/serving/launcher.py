@@ -64,8 +64,11 @@ class Launcher:
 
     async def start(self, plan: ServerPlan, output: int) -> tuple[processes.Child, Address]:
         """Start the process of a model server, with `output` as its log, and return where it will listen."""
-        if plan.container is not None:
-            return await self._start_container(plan, plan.container, output)
+        container = plan.container
+        if container is None and plan.built is not None and await self._engine.has(plan.built.image):
+            container = plan.built
+        if container is not None:
+            return await self._start_container(plan, container, output)
         interpreter = await self._interpreter(plan, output)
         if CAN_FORK and not plan.own_interpreter:
             try:
@@ -104,7 +107,8 @@ class Launcher:
         except docker.DockerError as error:
             raise precondition(f"The image {container.image} cannot be run here: {error}.") from error
         port = self._ports.take(container.port)
-        environment = plan.environment | {"AIP_HTTP_PORT": str(port)}
+        # Nothing here listens beyond this machine; our own image can be told so.
+        environment = plan.environment | {"AIP_HTTP_PORT": str(port), "EDGE_SERVING_HOST": "127.0.0.1"}
         run = docker.Run(
             image.uri,
             [expand(word, environment) for word in container.command],

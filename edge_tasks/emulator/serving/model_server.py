@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from typing import TYPE_CHECKING, TypeVar
 
 from edge_tasks.emulator.errors import ApiError, Code, precondition, stopping
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+# A variable may set another limit for a model to be healthy, in seconds.
+LOAD_TIMEOUT = "VERTEX_EMULATOR_LOAD_TIMEOUT"
 SECONDS_TO_LOAD = 300.0
 SECONDS_TO_PREDICT = 60.0
 SECONDS_TO_BE_HEALTHY = 5.0
@@ -40,6 +43,8 @@ class ModelServer:
         # Where the server is, once it has been started.
         self._pool = Pool(str(plan.socket))
         self._ended = False
+        # What became of its health checks, in words.
+        self._seen = ""
 
     async def start(self) -> None:
         """Start the server unless it runs, and wait until it is healthy; callers share one start."""
@@ -128,12 +133,17 @@ class ModelServer:
         with plan.log.open("wb") as output:
             self._child, address = await self._launcher.start(plan, output.fileno())
         self._pool = Pool(address)
+        self._seen = "it never listened"
+        limit = float(os.environ.get(LOAD_TIMEOUT) or SECONDS_TO_LOAD)
         try:
-            async with time_limit(SECONDS_TO_LOAD):
+            async with time_limit(limit):
                 await self._until_healthy(self._child)
         except asyncio.TimeoutError:
             await self._child.stop(0)
-            raise precondition(f"Model server did not become healthy within {SECONDS_TO_LOAD:g} s.") from None
+            raise precondition(
+                f"Model server did not become healthy within {limit:g} s: {self._seen}. Its last lines:\n"
+                f"{self.last_lines()}"
+            ) from None
         except asyncio.CancelledError:
             await self._child.stop(0)
             raise
@@ -144,6 +154,7 @@ class ModelServer:
                 answer = await self._pool.request("GET", self.plan.health_route, b"", "text/plain")
                 if answer.status == 200:
                     return
+                self._seen = f"its health route {self.plan.health_route} answered {answer.status}"
             await asyncio.sleep(0.01)
         child.kill_tree()
         raise precondition(f"Model server exited unexpectedly. Its last lines:\n{self.last_lines()}")

@@ -41,6 +41,8 @@ class ServerPlan:
     # Variables of the model's own are for libraries, which read them while they are imported.
     own_interpreter: bool = False
     container: CustomContainer | None = None
+    # The image that is built for the model: where it is on this machine, it serves in place of the process.
+    built: CustomContainer | None = None
     # What is in the image, for a server in an environment like it; without it, it is the emulator's own.
     contents: Contents | None = None
 
