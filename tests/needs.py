@@ -11,6 +11,7 @@ import functools
 import hashlib
 import importlib.metadata
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -157,6 +158,30 @@ def isolated_environments() -> dict[str, str] | str:
         except MakeError as error:
             return f"packages cannot be had: {str(error).splitlines()[-1]}"
     return variables
+
+
+# Of DOCKER_IMAGE, which is Debian 12.
+DOCKER_PYTHON = "3.11"
+
+
+@functools.cache
+def wheels(*requirements: str) -> Path:
+    """Return a folder with wheels of these packages for DOCKER_IMAGE, and of pip, fetched once for each machine."""
+    name = hashlib.sha256("\n".join(requirements).encode()).hexdigest()[:16]
+    cache = Path(ENVIRONMENT.get("XDG_CACHE_HOME") or Path(ENVIRONMENT.get("HOME") or "/") / ".cache")
+    folder = cache / "vertex-edge-tests" / f"wheels-{name}"
+    if not folder.is_dir():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        new = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".new-"))
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--dest", str(new), "--only-binary", ":all:"]
+        command += ["--python-version", DOCKER_PYTHON, "--implementation", "cp"]
+        for tag in ("manylinux_2_28", "manylinux_2_27", "manylinux_2_17", "manylinux2014"):
+            command += ["--platform", f"{tag}_{platform.machine()}"]
+        subprocess.run([*command, "--platform", "any", "pip", *requirements], env=ENVIRONMENT, check=True)
+        with contextlib.suppress(OSError):
+            new.rename(folder)
+        shutil.rmtree(new, ignore_errors=True)
+    return folder
 
 
 def _no_packages() -> str | None:
