@@ -14,14 +14,14 @@ IMPORTS = "which nothing installs there: add"
 
 @dataclass(frozen=True)
 class CodeMistake:
-    """A mistake in train.py, in files beside it, or in requirements."""
+    """A mistake in train.py, in files next to it, or in requirements."""
 
     name: str
     train: str
     words: Sequence[str]
     fails: str = ""
     why_not: str = ""
-    beside: Mapping[str, str] = field(default_factory=dict)
+    modules: Mapping[str, str] = field(default_factory=dict)
     requirements: Sequence[str] = ()
     # Where the image's own Python is what makes it fail.
     takes_python: str = ""
@@ -72,18 +72,18 @@ CODE = (
     ),
     CodeMistake("two-at-once", "import yaml_x, PIL.Image", ["imports `yaml_x`", "add `pillow=="], _missing("yaml_x")),
     CodeMistake(
-        "in-a-module-beside",
+        "in-a-module-next-to-it",
         "import features",
         ["models/m/features.py:2 imports `cv2`", "`opencv-python"],
         _missing("cv2"),
-        beside={"features.py": "\nimport cv2"},
+        modules={"features.py": "\nimport cv2"},
     ),
     CodeMistake(
-        "in-a-package-beside",
+        "in-a-package-next-to-it",
         "from lib.a import x",
         ["models/m/lib/a.py:1", "`torch`"],
         _missing("torch"),
-        beside={"lib/a.py": "import torch", "lib/__init__.py": ""},
+        modules={"lib/a.py": "import torch", "lib/__init__.py": ""},
     ),
     CodeMistake(
         "a-module-of-a-newer-python",
@@ -128,10 +128,10 @@ CODE = (
         why_not=_JOB_ITSELF,
     ),
     CodeMistake(
-        "data-that-a-module-beside-opens",
+        "data-that-another-module-opens",
         "import f",
         ["models/m/f.py:2 opens `d`"],
-        beside={"f.py": 'from edge_tasks.training import data_path\ndata_path("d")'},
+        modules={"f.py": 'from edge_tasks.training import data_path\ndata_path("d")'},
         why_not=_JOB_ITSELF,
     ),
 )

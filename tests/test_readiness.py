@@ -34,10 +34,10 @@ def found(
     *requirements: str,
     image: str = PYTHON,
     data: tuple[str, ...] = (),
-    beside: Mapping[str, str] = MappingProxyType({}),
+    modules: Mapping[str, str] = MappingProxyType({}),
 ) -> list[str]:
-    """Return the complaints about a train.py, and more files beside it."""
-    files = {"train.py": train, **beside}
+    """Return the complaints about a train.py, and more files next to it."""
+    files = {"train.py": train, **modules}
     job = JobCode(
         folder="models/m",
         script="train.py",
@@ -51,7 +51,7 @@ def found(
 
 @pytest.mark.parametrize("mistake", mistakes.CODE, ids=lambda mistake: mistake.name)
 def test_code_that_would_fail_in_a_job_is_named_with_its_line(mistake: mistakes.CodeMistake) -> None:
-    text = "\n".join(found(mistake.train, *mistake.requirements, beside=mistake.beside))
+    text = "\n".join(found(mistake.train, *mistake.requirements, modules=mistake.modules))
     assert all(word in text for word in mistake.words), text
 
 
@@ -69,7 +69,7 @@ def test_code_that_would_fail_in_a_job_is_named_with_its_line(mistake: mistakes.
 )
 def test_code_that_would_run_is_not_complained_of(train: str, more: dict[str, str]) -> None:
     more_requirements = ["numpy==1.26.4"]
-    assert found(train, *more_requirements, beside=more) == []
+    assert found(train, *more_requirements, modules=more) == []
 
 
 def test_what_requirements_bring_is_there_and_so_is_what_they_require() -> None:
@@ -137,7 +137,7 @@ def test_a_class_of_train_py_is_refused_with_what_to_do(tmp_path: Path) -> None:
     (complaint,) = looked_at(tmp_path)[0]
     assert complaint == (
         "models/m/model/model.pkl needs `Scaler` of train.py, which is not imported where the model serves: "
-        "move it to a module beside, such as models/m/features.py, and import it in train.py"
+        "move it to a module next to train.py, such as models/m/features.py, and import it in train.py"
     )
 
 

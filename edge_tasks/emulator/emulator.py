@@ -27,7 +27,7 @@ from edge_tasks.emulator.runtime.job_environment import Servers
 from edge_tasks.emulator.runtime.job_runner import JobRunner
 from edge_tasks.emulator.runtime.programs import Programs
 from edge_tasks.emulator.schema import surface as schema
-from edge_tasks.emulator.services import environments as environment_doors
+from edge_tasks.emulator.services import environments as environment_routes
 from edge_tasks.emulator.services import names, registry
 from edge_tasks.emulator.services.batch_predictions import BatchPredictions
 from edge_tasks.emulator.services.context import Context
@@ -62,7 +62,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edge_tasks.emulator.data_folder import DataFolder
-    from edge_tasks.emulator.http.application import Door
+    from edge_tasks.emulator.http.application import RawHandler
 
 
 class Emulator:
@@ -102,16 +102,16 @@ class Emulator:
         services += [MetadataStores(context, self.operations), MetadataNodes(context, self.operations)]
         services += [MetadataLineage(context), Tensorboards(context, self.operations), TensorboardData(context)]
         self.request_logs = RequestLogs(storage)
-        doors: dict[tuple[str, str], Door] = {
-            **metadata_server.doors(lambda: names.project_of(database.latest_name())),
-            **environment_doors.doors(environments, lambda: announce(environments.kind)),
+        raw_routes: dict[tuple[str, str], RawHandler] = {
+            **metadata_server.raw_routes(lambda: names.project_of(database.latest_name())),
+            **environment_routes.raw_routes(environments, lambda: announce(environments.kind)),
             ("GET", "/_emulator/health"): _health(data),
             ("POST", "/v2/entries:list"): Logging(self.jobs).list_entries,
         }
         services += [Explanations(context, deployments, models)]
         handlers = registry.handlers(surface, services)
         direct = Predictions(context, deployments, self.request_logs).direct()
-        self.application = Application(surface, transcoder, handlers, direct, doors)
+        self.application = Application(surface, transcoder, handlers, direct, raw_routes)
         self.grpc = GrpcServer(surface, handlers, direct, self.application.faults)
 
     def recover(self) -> None:
@@ -186,7 +186,7 @@ async def run(folder: DataFolder, port: int, storage_port: int, environments: st
 
 
 def _say(line: str) -> None:
-    # Whoever started us may not be there to read it.
+    # The program that started us may not be there to read it.
     with contextlib.suppress(OSError):
         print(line, flush=True)  # noqa: T201  (the one line that is printed)
 
@@ -208,7 +208,7 @@ def _listen(port: int, last: int, option: str) -> socket.socket:
     return bind(0)
 
 
-def _health(data: Path) -> Door:
+def _health(data: Path) -> RawHandler:
     async def health(_: Request) -> Reply:
         return json_reply({"status": "ok", "pid": os.getpid(), "data": str(data)})
 

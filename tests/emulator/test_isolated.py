@@ -154,7 +154,7 @@ def test_the_kind_is_changed_while_the_emulator_runs(isolated: Emulator) -> None
 def test_without_checks_a_mistake_fails_as_on_google_cloud(isolated: Emulator, mistake: mistakes.CodeMistake) -> None:
     bucket = isolated.new_bucket()
     isolated.put(bucket, "train.py", mistake.train.encode())
-    for name, source in mistake.beside.items():
+    for name, source in mistake.modules.items():
         isolated.put(bucket, name, source.encode())
     words = " ".join(shlex.quote(text) for text in mistake.requirements)
     install = f"pip install {words} && " if words else ""

@@ -114,11 +114,11 @@ class Docker:
             stdout=stdout,
             stderr=stderr,
             make=functools.partial(Container, docker=self, name=name),
-            watched=watchers.WATCHED_CONTAINER,
+            command_line=watchers.SUPERVISED_CONTAINER,
         )
 
     async def remove(self, *names: str) -> None:
-        """End containers at once; those that are gone are no error."""
+        """End containers at once; those that are gone are not an error."""
         with contextlib.suppress(DockerError):
             await self._ask("rm", "--force", "--volumes", *names)
 
@@ -135,7 +135,7 @@ class Docker:
                 await self.remove(*left)
 
     async def check(self) -> None:
-        """Refuse to go on without an engine that answers, with DockerError."""
+        """Refuse to continue without an engine that answers, with DockerError."""
         if not is_installed():
             raise DockerError(NO_DOCKER)
         try:

@@ -233,7 +233,7 @@ class Environments:
         command = [
             "/bin/sh",
             "-c",
-            watchers.WATCHED,
+            watchers.SUPERVISED_COMMAND,
             "sh",
             *uv_command(),
             *arguments,

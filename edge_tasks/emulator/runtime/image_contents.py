@@ -23,7 +23,7 @@ TRAINING: tuple[str, ...] = (
     *("numpy==1.26.4", "pandas==2.2.3", "scipy==1.15.2", "scikit-learn==1.6.1", "xgboost==2.1.3", "joblib==1.4.2"),
     *("google-cloud-storage==2.19.0", "google-cloud-bigquery==3.29.0", "requests==2.32.3"),
 )
-# The prediction image of scikit-learn 1.6, and what those of other versions hold beside their framework.
+# The prediction image of scikit-learn 1.6, and what those of other versions hold next to their framework.
 SKLEARN: tuple[str, ...] = ("numpy==1.26.4", "pandas==2.2.3", "scipy==1.15.2", "scikit-learn==1.6.1", "joblib==1.4.2")
 LIBRARIES = ("numpy", "pandas", "scipy", "joblib")
 XGBOOST = {"2.1": ("xgboost==2.1.3", *SKLEARN)}

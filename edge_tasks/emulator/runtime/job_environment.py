@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 SUPPORT = Path(__file__).parent / "job_support"
 # What every job finds: `python -m pip`; and what the prebuilt training images hold.
 PROGRAMS, LIBRARIES = SUPPORT / "programs", SUPPORT / "libraries"
-CLIENT_HOOK = Path(__file__).parents[1] / "client_hook"
+CLIENT_HOOK = Path(__file__).parents[1] / "sdk_patch"
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Servers:
 
 @dataclass(frozen=True)
 class JobFolder:
-    """The folders of one job; they vanish when it ends, what lies beside them stays."""
+    """The folders of one job; they vanish when it ends, what lies next to them stays."""
 
     path: Path
 

@@ -3,7 +3,7 @@
 A job that shares the emulator's environment has the names checked, and nothing is downloaded. One that is isolated gets
 an environment with them, which the emulator makes: it alone is told where packages are.
 
-Run as a program of its own (`-I`, thus with the emulator's copy of this package, whatever the job brings).
+Run as a separate program (`-I`, thus with the emulator's copy of this package, whatever the job brings).
 """
 
 from __future__ import annotations

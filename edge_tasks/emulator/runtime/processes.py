@@ -1,6 +1,6 @@
 """Child processes that never outlive the emulator.
 
-Each child leads a session of its own, so that its whole tree can be signalled. A shell watches a pipe that
+Each child leads its own session, so that its whole tree can be signalled. A shell watches a pipe that
 the emulator holds: when the emulator is killed, the pipe ends and the shell kills the group. (PR_SET_PDEATHSIG
 would follow the thread that made the child, and exists on Linux only.) Should even the watcher be lost, pid
 and start time are in the store, and the next start ends what is left.
@@ -114,7 +114,7 @@ class Child:
             self._mark = ""
 
     def _descendants(self) -> list[psutil.Process]:
-        """Return the tree by parentage: a descendant may have made a group of its own."""
+        """Return the tree by parentage: a descendant may have made its own group."""
         if not self.running:
             return []
         with contextlib.suppress(psutil.NoSuchProcess):
@@ -138,9 +138,9 @@ async def start(
     stdout: int,
     stderr: int,
     make: Callable[..., Child] = Child,
-    watched: str = watchers.WATCHED,
+    command_line: str = watchers.SUPERVISED_COMMAND,
 ) -> Child:
-    """Start a program in its own session and note it. `make` is the class of the child, `watched` the shell's line.
+    """Start a program in its own session and note it. `make` is the child's class, `command_line` the shell's.
 
     The pipes are ours, not asyncio's: from Python 3.11 on its `wait` returns only once all of its pipes are
     closed, which a grandchild may put off for ever.
@@ -151,7 +151,7 @@ async def start(
         process = await asyncio.create_subprocess_exec(
             "/bin/sh",
             "-c",
-            watched,
+            command_line,
             "sh",
             *arguments,
             env={**environment, MARK: mark},

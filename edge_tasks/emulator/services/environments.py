@@ -16,15 +16,15 @@ from edge_tasks.emulator.runtime.image_contents import Contents
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from edge_tasks.emulator.http.application import Door
+    from edge_tasks.emulator.http.application import RawHandler
 
 PATH = "/_emulator/environments"
 # The options of pip that an environment may be made with, each with a value after it.
 PLACES = {"--index-url", "--extra-index-url", "--find-links"}
 
 
-def doors(environments: Environments, changed: Callable[[], None]) -> dict[tuple[str, str], Door]:
-    """Return the doors; `changed` is told when the kind is another one."""
+def raw_routes(environments: Environments, changed: Callable[[], None]) -> dict[tuple[str, str], RawHandler]:
+    """Return the paths; `changed` is told when the kind is another one."""
 
     async def show(_: Request) -> Reply:
         return json_reply({"kind": environments.kind})
