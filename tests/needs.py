@@ -24,8 +24,8 @@ import pytest
 # Where Debian's package dataset-fashion-mnist puts the images.
 FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
 
-# An image with nothing but Python, which no registry is asked for: scripts/docker-image makes it.
-DOCKER_IMAGE = "vertex-edge-tests/python:latest"
+# An image with Python, which no registry is asked for: scripts/docker-image makes it.
+DOCKER_IMAGE = "vertex-edge-tests/python:2"
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 

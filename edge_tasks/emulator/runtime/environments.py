@@ -48,7 +48,7 @@ NETWORK = re.compile(
 )
 # What would lead uv, or the Python that it runs, to another environment.
 MISLEADING = ("VIRTUAL_ENV", "CONDA_PREFIX", "PYTHONPATH", "PYTHONHOME", "UV_PYTHON", "UV_PROJECT_ENVIRONMENT")
-# uv does not read what pip reads; whoever has told pip alone where packages are means both.
+# uv does not read what pip reads; a user who has told pip alone where packages are means both.
 PIPS = {"PIP_INDEX_URL": "UV_DEFAULT_INDEX", "PIP_EXTRA_INDEX_URL": "UV_INDEX", "PIP_FIND_LINKS": "UV_FIND_LINKS"}
 
 

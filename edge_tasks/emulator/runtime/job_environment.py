@@ -191,7 +191,7 @@ def local_environment(
         **given,
     }
     add_variables(environment, spec_env)
-    # A plain image of Python has no libraries: whoever needs one there requires it.
+    # A plain image of Python has no libraries: a job that needs one there requires it.
     support = [PROGRAMS, LIBRARIES] if contents is None or contents.prebuilt else [PROGRAMS]
     later = [folder.installed_later] if contents else []
     paths = [*map(str, [folder.site, *later, *support, CLIENT_HOOK]), environment.get("PYTHONPATH", "")]

@@ -1,4 +1,4 @@
-"""How isolated environments are asked for: by the `pip` of a job, and by whoever sets which kind is used.
+"""How isolated environments are asked for: by the `pip` of a job, and by the tasks, which set the kind that is used.
 
 `POST /_emulator/environments` makes one, GET says which kind jobs and models get that start now, PUT changes it.
 """
