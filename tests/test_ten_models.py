@@ -14,8 +14,10 @@ import os
 import platform
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +28,13 @@ from PIL import Image
 import edge_tasks
 from edge_tasks.domain.config import EdgeConfig
 from edge_tasks.domain.job_spec import TrainingSpec
-from edge_tasks.domain.serving_choice import choose
+from edge_tasks.domain.serving_choice import ArtifactFacts, choose
 from edge_tasks.domain.serving_dockerfile import SERVER_REQUIREMENTS
 from edge_tasks.jobs.package import Contents, travelling_modules
+from edge_tasks.releases import serving_image
 from edge_tasks.releases.serving import of_folder
 from tests.emulator import python_image
-from tests.emulator.harness import Emulator
+from tests.emulator.harness import FINAL, Emulator
 from tests.needs import DOCKER_PYTHON, isolated_environments
 from tests.serving.test_kinds_of_models import KINDS, MIXED, NEIGHBOUR, NUMBERS, PREDICTOR, approximately
 
@@ -169,30 +172,30 @@ def trained(
     ((package, content),) = own_package().items()
     emulator.put(bucket, package, content)
     emulator.put(bucket, "requirements.txt", "\n".join(libraries).encode())
-    jobs = {}
-    for kind, source in MODELS.items():
-        if kind == "torch" and not any(name.startswith("torch") for name in libraries):
-            continue
-        files = {"train.py": source + END, **FILES, **({"predictor.py": PREDICTOR} if kind == "own-predictor" else {})}
-        for name, text in files.items():
+    kinds = [kind for kind in MODELS if kind != "torch" or any(name.startswith("torch") for name in libraries)]
+    folders = {kind: tmp_path_factory.mktemp(kind) for kind in kinds}
+
+    def train(kind: str) -> Trained:
+        own = {"predictor.py": PREDICTOR} if kind == "own-predictor" else {}
+        for name, text in {"train.py": MODELS[kind] + END, **FILES, **own}.items():
             emulator.put(bucket, f"{kind}/{name}", text.encode())
         line = (
             f"pip install /gcs/{bucket}/{package} -r /gcs/{bucket}/requirements.txt && cp -r /gcs/{bucket}/{kind} m && "
             f"cd m && python3 train.py && cp -r out /gcs/{bucket}/out-{kind}"
         )
-        jobs[kind] = emulator.create_job(["sh", "-c", line], image=f"python:{DOCKER_PYTHON}-slim")
-    found = {}
-    for kind, name in jobs.items():
-        while not str(emulator.get(name).body["state"]).endswith(("SUCCEEDED", "FAILED")):
-            emulator.session.get(f"{emulator.url}/_emulator/health", timeout=10)
+        name = emulator.create_job(["sh", "-c", line], image=f"python:{DOCKER_PYTHON}-slim")
+        while emulator.get(name).body["state"] not in FINAL:
+            time.sleep(0.05)
         assert emulator.get(name).body["state"] == "JOB_STATE_SUCCEEDED", (kind, emulator.output(name))
-        folder = tmp_path_factory.mktemp(kind)
         for path in objects(emulator, bucket, f"out-{kind}/"):
-            target = folder / path.removeprefix(f"out-{kind}/")
+            target = folders[kind] / path.removeprefix(f"out-{kind}/")
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(emulator.read(bucket, path))
-        found[kind] = Trained(folder, f"gs://{bucket}/out-{kind}/model")
-    return found
+        return Trained(folders[kind], f"gs://{bucket}/out-{kind}/model")
+
+    # As many at a time as the smallest machines have cores.
+    with ThreadPoolExecutor(2) as pool:
+        return dict(zip(kinds, pool.map(train, kinds), strict=True))
 
 
 def objects(emulator: Emulator, bucket: str, prefix: str) -> list[str]:
@@ -258,11 +261,6 @@ def test_pictures_are_instances_too(emulator: Emulator, trained: dict[str, Train
 @pytest.fixture(scope="module")
 def image(libraries: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """One image with the predictor and the libraries of all models."""
-    from dataclasses import replace
-
-    from edge_tasks.domain.serving_choice import ArtifactFacts
-    from edge_tasks.releases import serving_image
-
     folder = tmp_path_factory.mktemp("union")
     base, name = (f"vertex-edge-tests/{what}:{folder.parent.name}" for what in ("libraries", "predictor"))
     facts = replace(ArtifactFacts(()), requirements="\n".join(libraries), environment={"python": DOCKER_PYTHON})

@@ -37,6 +37,8 @@ def write_environment(artifact: Path, form: ModelFormat, model: object, signatur
         tops |= set(_copy_code(own, tops, artifact / CODE_FOLDER))
     if signature is not None and signature.form == TABLE:
         tops.add("pandas")
+    if signature is None or signature.form == ARRAY:
+        tops.add("numpy")
     if signature is not None and signature.form == ARRAY and len(signature.shape) in PICTURES:
         # Pictures may be asked as files; where Pillow is not installed, they were none.
         tops.add("PIL")
