@@ -9,10 +9,12 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
+from edge_tasks.emulator.runtime import image_contents
 from edge_tasks.emulator.runtime.environments import Environments, MakeError
 from edge_tasks.emulator.runtime.image_contents import OWN_PYTHON, Contents
 from tests import mistakes
@@ -23,6 +25,7 @@ from tests.wheels import write_wheel
 pytestmark = pytest.mark.needs("uv")
 
 IMAGE = f"python:{OWN_PYTHON}-slim"
+TRAINING_IMAGE = "us-docker.pkg.dev/vertex-ai/training/sklearn-cpu.1-6:latest"
 BEANS = {"beans/__init__.py": "from peas import GREEN\n\ndef main():\n    print('counted', GREEN)\n"}
 
 
@@ -33,9 +36,9 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     write_wheel(folder, "peas", "1.0", {"peas.py": "GREEN = 1\n"})
     write_wheel(folder, "peas", "2.0", {"peas.py": "GREEN = 2\n"})
     write_wheel(folder, "beans", "1.0", BEANS, requires=["peas<2"], program="beans:main")
-    write_wheel(folder, "numpy", "1.26.4", {})
-    write_wheel(folder, "numpy", "2.1.0", {})
-    # What images of Python have, in place of the real ones.
+    # What images have, in place of the real ones: the prebuilt for training, and those of Python.
+    for name, version in (text.split("==") for text in (*image_contents.TRAINING, "numpy==2.1.0")):
+        write_wheel(folder, name.replace("-", "_"), version, {f"{name.replace('-', '_')}.py": ""})
     write_wheel(folder, "setuptools", "79.0", {"setuptools/__init__.py": ""})
     write_wheel(folder, "wheel", "0.45", {"wheel/__init__.py": ""})
     return {
@@ -112,13 +115,36 @@ def test_a_file_of_requirements_says_where_packages_are(isolated: Emulator, tmp_
     assert run(isolated, line) == ["3"]
 
 
-def test_a_package_of_a_prebuilt_image_brings_what_it_requires(isolated: Emulator, packages: dict[str, str]) -> None:
-    """As with `pip install` in the image: the wheel is unpacked, and its requirements are installed."""
+def test_an_archive_brings_what_it_requires(isolated: Emulator, packages: dict[str, str]) -> None:
     wheel = Path(packages["UV_FIND_LINKS"]) / "beans-1.0-py3-none-any.whl"
     bucket = isolated.new_bucket()
-    uri = isolated.put(bucket, wheel.name, wheel.read_bytes())
-    path = uri.replace("gs://", "/gcs/")
+    path = isolated.put(bucket, wheel.name, wheel.read_bytes()).replace("gs://", "/gcs/")
     assert run(isolated, f"pip install {path} && python -c 'import beans; beans.main()'") == ["counted 1"]
+
+
+def submit_package(isolated: Emulator, folder: Path, requires: str) -> Any:
+    """Run a package in a prebuilt training image; it prints which libraries it has found."""
+    task = "import importlib.util, beans, numpy, hypertune\nprint(beans.GREEN, importlib.util.find_spec('orjson'))\n"
+    wheel = write_wheel(folder, "counting", "1.0", {"counting/task.py": task}, requires=[requires])
+    uri = isolated.put(isolated.new_bucket(), wheel.name, wheel.read_bytes())
+    spec = {"executorImageUri": TRAINING_IMAGE, "packageUris": [uri], "pythonModule": "counting.task"}
+    return isolated.wait_for_job(isolated.submit({"pythonPackageSpec": spec}))
+
+
+def test_a_package_in_a_prebuilt_image_finds_what_that_holds_and_what_it_requires(
+    isolated: Emulator, tmp_path: Path
+) -> None:
+    job = submit_package(isolated, tmp_path, "beans")
+    assert job["state"] == "JOB_STATE_SUCCEEDED", isolated.output(job)
+    assert isolated.output(job)[-1] == "1 None"
+
+
+def test_a_package_whose_requirement_cannot_be_had_fails_with_the_installers_lines(
+    isolated: Emulator, tmp_path: Path
+) -> None:
+    job = submit_package(isolated, tmp_path, "no-such-thing==3")
+    assert job["state"] == "JOB_STATE_FAILED"
+    assert "no-such-thing==3" in job["error"]["message"]
 
 
 def test_the_nearest_python_takes_the_place_of_one_that_is_not_there(isolated: Emulator) -> None:
