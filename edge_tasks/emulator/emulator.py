@@ -161,8 +161,7 @@ async def run(folder: DataFolder, port: int, storage_port: int, environments: st
         os.chdir(folder.path)
         server = make_server(emulator.application)
         serving = asyncio.ensure_future(server.serve(sockets=[listener]))
-        folder.announce(psutil.Process().create_time(), port, storage_port, grpc_port)
-        folder.announce_environments(environments)
+        folder.announce(psutil.Process().create_time(), port, storage_port, grpc_port, environments)
         _say(
             f"Vertex AI emulator at {servers.vertex_url}, Cloud Storage at {servers.storage_url}, data in {folder.path}"
         )
