@@ -10,6 +10,7 @@ from pathlib import Path
 
 from benchmarks import (
     deployment,
+    environments,
     experiments,
     jobs,
     listing,
@@ -28,6 +29,7 @@ BENCHMARKS: dict[str, Callable[[Laboratory], Iterator[Row]]] = {
     "list": listing.measure,
     "start": servers.measure,
     "job": jobs.measure,
+    "environments": environments.measure,
     "train": training.measure,
     "deploy": deployment.measure,
     "predict": prediction.measure,

@@ -50,7 +50,7 @@ def _command_runner(cloud: Cloud) -> Callable[[], None]:
     job = {"display_name": "a command", "job_spec": {"worker_pool_specs": [pool]}}
 
     def run() -> None:
-        _wait(cloud, cloud.jobs.create_custom_job(parent=cloud.parent, custom_job=job).name)
+        wait(cloud, cloud.jobs.create_custom_job(parent=cloud.parent, custom_job=job).name)
 
     return run
 
@@ -65,12 +65,12 @@ def _package_runner(cloud: Cloud) -> Callable[[], None]:
             output_uri=f"gs://{cloud.bucket_name}/benchmark",
             timeout_seconds=60,
         )
-        _wait(cloud, jobs.create_job(cloud, "a package", plan, labels={}).name)
+        wait(cloud, jobs.create_job(cloud, "a package", plan, labels={}).name)
 
     return run
 
 
-def _wait(cloud: Cloud, name: str) -> None:
+def wait(cloud: Cloud, name: str) -> None:
     """Look every 20 ms until the job has succeeded."""
     while True:
         job: Any = cloud.jobs.get_custom_job(name=name)

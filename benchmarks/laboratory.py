@@ -16,7 +16,11 @@ ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
 
 # What is kept of the caller's environment: nothing of theirs may show, and bytecode is written and used.
-_KEPT = ("LANG", "LC_ALL", "LD_LIBRARY_PATH", "SYSTEMROOT", "TMPDIR")
+_KEPT = (
+    *("LANG", "LC_ALL", "LD_LIBRARY_PATH", "SYSTEMROOT", "TMPDIR"),
+    # Where packages come from, for isolated environments.
+    *("SSL_CERT_FILE", "PIP_INDEX_URL", "UV_DEFAULT_INDEX", "UV_SYSTEM_CERTS", "UV_PYTHON_DOWNLOADS"),
+)
 
 
 class CommandError(Exception):

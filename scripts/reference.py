@@ -29,7 +29,7 @@ SETTINGS = """
 ## edge.yaml
 
 `invoke config.show` prints all keys as the tasks see them, and `invoke config.schema` the JSON Schema, for
-editors. The variable `EDGE_TARGET` overrides `target`.
+editors. The variable `EDGE_TARGET` overrides `target`, and `EDGE_LOCAL_ENVIRONMENTS` overrides `local.environments`.
 """
 
 

@@ -11,6 +11,7 @@ import functools
 import hashlib
 import importlib.metadata
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -23,8 +24,8 @@ import pytest
 # Where Debian's package dataset-fashion-mnist puts the images.
 FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
 
-# An image with nothing but Python, which no registry is asked for: scripts/docker-image makes it.
-DOCKER_IMAGE = "vertex-edge-tests/python:latest"
+# An image with Python, which no registry is asked for: scripts/docker-image makes it.
+DOCKER_IMAGE = "vertex-edge-tests/python:2"
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -96,6 +97,10 @@ def _no_gcloud() -> str | None:
     return None if shutil.which("gcloud") else "gcloud is not installed: https://cloud.google.com/sdk/docs/install"
 
 
+def _no_uv() -> str | None:
+    return None if shutil.which(UV[0]) else "uv is not installed: pip install uv"
+
+
 def _no_uv_cache() -> str | None:
     installer = (importlib.metadata.distribution("vertex-edge").read_text("INSTALLER") or "").strip()
     if shutil.which(UV[0]) is None or installer != "uv":
@@ -129,11 +134,68 @@ def _no_model_libraries() -> str | None:
     return None if model_libraries() else "the libraries cannot be had: they take `uv` and, once, a network"
 
 
+@functools.cache
+def isolated_environments() -> dict[str, str] | str:
+    """Return the variables of an emulator that makes environments from an index, or why there is none.
+
+    What is made stays for the next run. The one like the image that serves models of scikit-learn is there already.
+    """
+    from edge_tasks.emulator.runtime.environments import Environments, MakeError
+    from edge_tasks.emulator.runtime.image_contents import of_prediction
+
+    cache = Path(ENVIRONMENT.get("XDG_CACHE_HOME") or Path(ENVIRONMENT.get("HOME") or "/") / ".cache")
+    variables = {
+        **{name: value for name, value in environment().items() if name.startswith("UV_")},
+        "UV_CACHE_DIR": ENVIRONMENT.get("UV_CACHE_DIR") or str(cache / "uv"),
+        "XDG_CACHE_HOME": str(cache / "vertex-edge-tests"),
+        "UV_PYTHON_DOWNLOADS": "never",
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in variables.items():
+            patch.setenv(name, value)
+        try:
+            Environments().ensure(of_prediction("us-docker.pkg.dev/vertex-ai/prediction/sklearn-cpu.1-6:latest"))
+        except MakeError as error:
+            return f"packages cannot be had: {str(error).splitlines()[-1]}"
+    return variables
+
+
+# Of DOCKER_IMAGE, which is Debian 12.
+DOCKER_PYTHON = "3.11"
+
+
+@functools.cache
+def wheels(*requirements: str) -> Path:
+    """Return a folder with wheels of these packages for DOCKER_IMAGE, and of pip, fetched once for each machine."""
+    name = hashlib.sha256("\n".join(requirements).encode()).hexdigest()[:16]
+    cache = Path(ENVIRONMENT.get("XDG_CACHE_HOME") or Path(ENVIRONMENT.get("HOME") or "/") / ".cache")
+    folder = cache / "vertex-edge-tests" / f"wheels-{name}"
+    if not folder.is_dir():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        new = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".new-"))
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--dest", str(new), "--only-binary", ":all:"]
+        command += ["--python-version", DOCKER_PYTHON, "--implementation", "cp"]
+        for tag in ("manylinux_2_28", "manylinux_2_27", "manylinux_2_17", "manylinux2014"):
+            command += ["--platform", f"{tag}_{platform.machine()}"]
+        subprocess.run([*command, "--platform", "any", "pip", *requirements], env=ENVIRONMENT, check=True)
+        with contextlib.suppress(OSError):
+            new.rename(folder)
+        shutil.rmtree(new, ignore_errors=True)
+    return folder
+
+
+def _no_packages() -> str | None:
+    found = isolated_environments()
+    return found if isinstance(found, str) else None
+
+
 MISSING: dict[str, Callable[[], str | None]] = {
     "chromium": _no_chromium,
     "docker": _no_docker,
     "fashion-mnist": _no_fashion_mnist,
     "gcloud": _no_gcloud,
+    "packages": _no_packages,
+    "uv": _no_uv,
     "uv-cache": _no_uv_cache,
     "model-libraries": _no_model_libraries,
 }

@@ -19,7 +19,13 @@ ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
 
 # Children compile their bytecode once, whatever the machine's setting: it makes every command several times faster.
-_DROPPED = ("PYTHONDONTWRITEBYTECODE", "EDGE_TARGET", "STORAGE_EMULATOR_HOST", "GOOGLE_CLOUD_PROJECT")
+_DROPPED = (
+    "PYTHONDONTWRITEBYTECODE",
+    "EDGE_TARGET",
+    "EDGE_LOCAL_ENVIRONMENTS",
+    "STORAGE_EMULATOR_HOST",
+    "GOOGLE_CLOUD_PROJECT",
+)
 
 
 def clean_environment(home: Path) -> dict[str, str]:

@@ -54,6 +54,13 @@ def test_the_variable_overrides_the_target(root: Path) -> None:
         load_config(root, {"EDGE_TARGET": "moon"})
 
 
+def test_a_variable_overrides_the_kind_of_environments(root: Path) -> None:
+    assert load_config(root, {}).local.environments == "shared"
+    assert load_config(root, {"EDGE_LOCAL_ENVIRONMENTS": "isolated"}).local.environments == "isolated"
+    with pytest.raises(ConfigError, match="EDGE_LOCAL_ENVIRONMENTS is `moon`"):
+        load_config(root, {"EDGE_LOCAL_ENVIRONMENTS": "moon"})
+
+
 @pytest.mark.parametrize(
     ("old", "new", "fact", "hint"),
     [
@@ -191,5 +198,6 @@ def test_every_model_name_is_a_legal_label_and_model_id(name: str) -> None:
 
 def test_the_schema_describes_every_key(root: Path) -> None:
     schema = json_schema()
-    assert set(schema["properties"]) == {"target", "google_cloud_project", "storage_bucket", "experiments", "models"}
+    names = {"target", "google_cloud_project", "storage_bucket", "experiments", "local", "models"}
+    assert set(schema["properties"]) == names
     assert schema["additionalProperties"] is False

@@ -20,6 +20,8 @@ from edge_tasks.readiness import artifact, job_code
 from edge_tasks.readiness.job_code import JobCode
 from edge_tasks.releases.serving import of_folder
 from edge_tasks.training import save_results
+from tests import mistakes
+from tests.needs import isolated_environments
 from tests.repositories import Repository
 
 PYTHON = "mirror.gcr.io/library/python:3.10-slim"
@@ -34,8 +36,8 @@ def found(
     data: tuple[str, ...] = (),
     modules: Mapping[str, str] = MappingProxyType({}),
 ) -> list[str]:
-    """Return the complaints about a train.py, and more modules next to it (`a__b` is a/b.py)."""
-    files = {"train.py": train, **{f"{name.replace('__', '/')}.py": source for name, source in modules.items()}}
+    """Return the complaints about a train.py, and more files next to it."""
+    files = {"train.py": train, **modules}
     job = JobCode(
         folder="models/m",
         script="train.py",
@@ -47,34 +49,10 @@ def found(
     return [str(complaint) for complaint in job_code.complaints(job)]
 
 
-IMPORTS = "which nothing installs there: add"
-
-
-@pytest.mark.parametrize(
-    ("train", "more", "words"),
-    [
-        ("import os\nimport pandas as pd", {}, ["models/m/train.py:2 imports `pandas`", IMPORTS, "`pandas==2."]),
-        ("from xgboost import XGBClassifier", {}, ["models/m/train.py:1 imports `xgboost`", "add `xgboost` to"]),
-        ("def f():\n    import lightgbm", {}, ["models/m/train.py:2 imports `lightgbm`"]),
-        ("import sklearn.svm", {}, ["add `scikit-learn==1.6.1` to requirements.txt"]),
-        ("import yaml_x, PIL.Image", {}, ["imports `yaml_x`", "add `pillow=="]),
-        ("import features", {"features": "\nimport cv2"}, ["models/m/features.py:2 imports `cv2`", "`opencv-python"]),
-        ("from lib.a import x", {"lib__a": "import torch", "lib____init__": ""}, ["models/m/lib/a.py:1", "`torch`"]),
-        ("import tomllib", {}, ["imports `tomllib`, which Python has since 3.11", "has 3.10"]),
-        ("try:\n    import json\nfinally:\n    import torch", {}, ["models/m/train.py:4 imports `torch`"]),
-        ('from edge_tasks.training import open_data\nopen_data("data/x.csv")', {}, [
-            "models/m/train.py:2 opens `data/x.csv`, which does not travel with the job: ",
-            "add `- ../../data/x.csv` to `deps` of the stage `train` in models/m/dvc.yaml",
-        ]),
-        ('import edge_tasks.training as t\nt.data_uri("data/a/b.npz")', {}, ["opens `data/a/b.npz`"]),
-        ('import f', {"f": 'from edge_tasks.training import data_path\ndata_path("d")'}, ["models/m/f.py:2 opens `d`"]),
-    ],
-)  # fmt: skip
-def test_code_that_would_fail_in_a_job_is_named_with_its_line(
-    train: str, more: dict[str, str], words: list[str]
-) -> None:
-    text = "\n".join(found(train, modules=more))
-    assert all(word in text for word in words), text
+@pytest.mark.parametrize("mistake", mistakes.CODE, ids=lambda mistake: mistake.name)
+def test_code_that_would_fail_in_a_job_is_named_with_its_line(mistake: mistakes.CodeMistake) -> None:
+    text = "\n".join(found(mistake.train, *mistake.requirements, modules=mistake.modules))
+    assert all(word in text for word in mistake.words), text
 
 
 @pytest.mark.parametrize(
@@ -85,7 +63,7 @@ def test_code_that_would_fail_in_a_job_is_named_with_its_line(
         ("from edge_tasks.training import save_results", {}),
         ("try:\n    import torch\nexcept ImportError:\n    torch = None", {}),
         ("from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import torch", {}),
-        ("import features", {"features": "", "prepare": "import torch"}),
+        ("import features", {"features.py": "", "prepare.py": "import torch"}),
         ('open_data(f"data/{1}.csv")', {}),
     ],
 )
@@ -97,10 +75,6 @@ def test_code_that_would_run_is_not_complained_of(train: str, more: dict[str, st
 def test_what_requirements_bring_is_there_and_so_is_what_they_require() -> None:
     assert found("import pandas, numpy, dateutil", "pandas>=2") == []
     assert found("import sklearn, joblib, scipy", "scikit_learn==1.6.1") == []
-
-
-def test_a_requirement_for_another_python_brings_nothing() -> None:
-    assert "`pandas`" in found("import pandas", "pandas>=2; python_version < '3.0'")[0]
 
 
 def test_an_image_brings_what_is_in_it() -> None:
@@ -115,13 +89,6 @@ def test_of_an_image_of_ones_own_nothing_is_known() -> None:
 def test_data_of_the_train_stage_travel_and_so_does_what_lies_in_them() -> None:
     train = 'open_data("data/x.csv"); data_path("data/folder/a.csv")'
     assert found(train, data=("data/x.csv", "data/folder")) == []
-
-
-def test_a_package_in_two_versions_is_a_contradiction() -> None:
-    (complaint,) = found("", "numpy==1.26.4", "numpy==2.1.0")
-    assert (
-        complaint == "requirements.txt and edge.yaml ask for `numpy==1.26.4` and for `numpy==2.1.0`: keep one of them"
-    )
 
 
 # --- artifacts --------------------------------------------------------------------------------------------------
@@ -151,42 +118,27 @@ def test_a_model_of_scikit_learn_is_not_complained_of(tmp_path: Path) -> None:
     assert looked_at(tmp_path, serving="predictor")[0] == []
 
 
-def named(module: str, name: str) -> bytes:
-    """Return a pickle that looks up a class which need not exist."""
-    return b"c" + f"{module}\n{name}\n".encode() + b")R."
+@pytest.mark.parametrize("mistake", mistakes.ARTIFACTS, ids=lambda mistake: mistake.name)
+def test_an_artifact_that_could_not_be_loaded_is_refused(mistake: mistakes.ArtifactMistake, tmp_path: Path) -> None:
+    if mistake.serving == "predictor":
+        save(tmp_path, DummyClassifier().fit([[1]], [1]))
+        (tmp_path / "model" / "model.joblib").write_bytes(mistakes.pickle_of(mistake))
+    else:
+        (tmp_path / "model").mkdir()
+        (tmp_path / "model" / "model.pkl").write_bytes(mistakes.pickle_of(mistake))
+    complaints, serving = looked_at(tmp_path, serving=mistake.serving)
+    assert serving.kind == mistake.serving
+    assert all(word in complaints[0] for word in mistake.words), complaints
 
 
 def test_a_class_of_train_py_is_refused_with_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
-    (tmp_path / "model" / "model.pkl").write_bytes(named("__main__", "Scaler"))
+    (tmp_path / "model" / "model.pkl").write_bytes(mistakes.pickle_of(mistakes.ARTIFACTS[0]))
     (complaint,) = looked_at(tmp_path)[0]
     assert complaint == (
         "models/m/model/model.pkl needs `Scaler` of train.py, which is not imported where the model serves: "
         "move it to a module next to train.py, such as models/m/features.py, and import it in train.py"
     )
-
-
-@pytest.mark.parametrize("module", ["features", "xgboost.sklearn", "lightgbm.sklearn"])
-def test_a_module_that_the_prebuilt_image_lacks_is_refused(tmp_path: Path, module: str) -> None:
-    (tmp_path / "model").mkdir()
-    (tmp_path / "model" / "model.pkl").write_bytes(named(module, "X"))
-    complaints, serving = looked_at(tmp_path)
-    assert serving.kind == "prebuilt"
-    assert f"needs the module `{module.partition('.')[0]}`, which us-docker.pkg.dev" in complaints[0]
-    assert "serving: predictor" in complaints[0]
-
-
-def test_a_module_that_did_not_travel_to_the_predictor_is_refused(tmp_path: Path) -> None:
-    save(tmp_path, DummyClassifier().fit([[1]], [1]))
-    (tmp_path / "model" / "model.joblib").write_bytes(named("not_there", "X"))
-    complaints, _ = looked_at(tmp_path, serving="predictor")
-    assert "needs the module `not_there`, which the predictor's image does not have" in complaints[0]
-
-
-def test_what_is_not_a_pickle_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "model").mkdir()
-    (tmp_path / "model" / "model.joblib").write_bytes(b"<html>")
-    assert "cannot be read" in looked_at(tmp_path)[0][0]
 
 
 def test_a_pickle_is_looked_at_without_running_it(tmp_path: Path) -> None:
@@ -238,3 +190,28 @@ def test_a_job_that_would_fail_is_refused_everywhere_and_sent_without_checks(hel
     assert not (hello_world.root / "models/hello-world/trained_model.json").exists()
     hello_world.run("invoke", "model.train", "--no-checks")
     assert (hello_world.root / "models/hello-world/trained_model.json").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.needs("packages")
+def test_without_checks_a_job_fails_in_an_isolated_environment_as_it_would_on_google_cloud(
+    hello_world: Repository,
+) -> None:
+    variables = isolated_environments()
+    assert isinstance(variables, dict)
+    hello_world.environment.update(variables, EDGE_LOCAL_ENVIRONMENTS="isolated")
+    train = hello_world.root / "models" / "hello-world" / "train.py"
+    right = train.read_text()
+    hello_world.run("invoke", "init")
+    train.write_text(right.replace("import numpy as np", "import numpy as np\nimport orjson"))
+    done = hello_world.run("invoke", "model.train", "--no-checks", check=False)
+    assert (done.returncode, "No module named 'orjson'" in done.stderr) == (1, True), done.stderr
+    (hello_world.root / "data" / "x.csv").write_text("1\n")
+    opened = "from edge_tasks.training import open_data\n\n    open_data('data/x.csv')\n    X = np"
+    train.write_text(right.replace("X = np", opened))
+    done = hello_world.run("invoke", "model.train", "--no-checks", check=False)
+    assert (done.returncode, "data/x.csv" in done.stderr) == (1, True), done.stderr
+    train.write_text(right)
+    hello_world.run("invoke", "model.train")
+    hello_world.run("invoke", "model.deploy")
+    assert json.loads(hello_world.run("./test_endpoint.sh").stdout)["predictions"]

@@ -119,5 +119,16 @@ def test_the_settings_of_a_container() -> None:
     }
 
 
+def test_the_setting_of_isolated_environments() -> None:
+    config = EdgeConfig.model_validate(
+        {
+            "google_cloud_project": {"project_id": "my-project", "region": "europe-west1"},
+            "storage_bucket": {"bucket_name": "my-bucket"},
+            **yaml.safe_load(RECIPES["isolated"]),
+        }
+    )
+    assert config.local.environments == "isolated"
+
+
 def test_every_format_of_an_artifact_is_named() -> None:
     assert all(f"`{form.file}`" in PAGE for form in FORMATS)

@@ -150,7 +150,7 @@ def connect(config: EdgeConfig, root: Path) -> Cloud:
     if config.target == "local":
         from edge_tasks.tools import emulator_process
 
-        servers = emulator_process.ensure_running(root)
+        servers = emulator_process.ensure_running(root, config.local.environments)
         return Cloud(
             project=config.google_cloud_project.project_id,
             region=config.google_cloud_project.region,
@@ -321,5 +321,6 @@ def client_environment(config: EdgeConfig, root: Path) -> dict[str, str]:
     if config.target == "local":
         from edge_tasks.tools import emulator_process
 
-        return emulator_process.environment(emulator_process.ensure_running(root), project, region)
+        servers = emulator_process.ensure_running(root, config.local.environments)
+        return emulator_process.environment(servers, project, region)
     return {"GOOGLE_CLOUD_PROJECT": project, "GOOGLE_CLOUD_REGION": region}

@@ -18,6 +18,9 @@ FILE_NAME = "edge.yaml"
 
 TARGETS = ("local", "gcp")
 
+# What jobs and models of target `local` run in.
+ENVIRONMENTS = ("shared", "isolated")
+
 # https://cloud.google.com/vertex-ai/docs/general/locations (the regions that run custom jobs and endpoints)
 REGIONS = (
     *("us-central1", "us-east1", "us-east4", "us-east5", "us-south1"),
@@ -177,6 +180,15 @@ class StorageBucket(_Section):
     vertex_jobs_directory: Directory = Field(default="vertex", description="folder of job packages and outputs")
 
 
+class Local(_Section):
+    """How target `local` runs jobs and models on this machine."""
+
+    environments: Literal["shared", "isolated"] = Field(
+        default="shared",
+        description="in the Python environment of the tasks, or each in one that uv makes like its image's",
+    )
+
+
 class Experiments(_Section):
     """Where runs are recorded."""
 
@@ -260,6 +272,7 @@ class EdgeConfig(_Section):
     google_cloud_project: GoogleCloudProject
     storage_bucket: StorageBucket
     experiments: Experiments = Experiments()
+    local: Local = Local()
     models: dict[str, ModelConfig] = Field(default_factory=dict)
 
     def model(self, name: str | None) -> tuple[str, ModelConfig]:

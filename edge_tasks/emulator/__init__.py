@@ -8,10 +8,12 @@ alone and imports nothing else of `edge_tasks`.
 What is not as on Vertex AI, on purpose or so far:
 
 - prebuilt training images and plain python images stand for the local Python environment; others run with Docker, or
-  fail when there is no engine (the way to Docker was tried with a stand-in for its program, not with an engine);
+  fail when there is no engine;
+- with `--environments isolated` a job or a model server runs in an environment that uv makes from what is known of its
+  image, and `pip install` of a job installs; what the prebuilt images hold is Google's list, not their very content;
 - containers share the network of this machine, so a model's must listen on the port in AIP_HTTP_PORT, which is the one
   of its container_spec only when that is free;
-- nothing is downloaded: `pip install` in a local job unpacks or builds local archives and checks names;
+- else nothing is downloaded: `pip install` in a local job unpacks or builds local archives and checks names;
 - below `/gcs` a job finds the buckets by its own mount, where the machine allows one; elsewhere Python's own
   functions and paths in its command and variables are led to a folder, whose changes are uploaded when the job ends; so
   are those of a container, which finds only what its command and variables name there;
@@ -44,7 +46,7 @@ What is not as on Vertex AI, on purpose or so far:
     store/     what must survive: SQLite, filters, pages, field masks
     services/  one module for each Vertex AI service, a function for each RPC, named after it
     storage/   Cloud Storage: buckets, objects, uploads
-    runtime/   processes and containers: jobs, Cloud Storage, packages, images
+    runtime/   processes and containers: jobs, Cloud Storage, packages, images, isolated environments
     datasets/  the rows of managed datasets, and their splits
     batch/     the input and the output files of batch predictions
     tuning/    the search for better hyperparameters

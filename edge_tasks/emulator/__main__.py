@@ -19,6 +19,13 @@ def main() -> int:
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder for everything it keeps")
     parser.add_argument("--port", type=int, default=0, help="port of the Vertex AI API (default: any free one)")
     parser.add_argument("--storage-port", type=int, default=0, help="port of Cloud Storage (default: any free one)")
+    parser.add_argument(
+        "--environments",
+        choices=("shared", "isolated"),
+        default="shared",
+        help="what jobs and models run in: the emulator's own Python environment, or one that uv makes like their"
+        " image's (default: shared)",
+    )
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
@@ -28,7 +35,7 @@ def main() -> int:
     try:
         folder = data_folder.DataFolder(arguments.data)
         try:
-            _run(emulator.run(folder, arguments.port, arguments.storage_port))
+            _run(emulator.run(folder, arguments.port, arguments.storage_port, arguments.environments))
         finally:
             folder.release()
     except errors.StartError as error:

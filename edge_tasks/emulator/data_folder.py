@@ -39,7 +39,7 @@ class DataFolder:
         except (OSError, ValueError, KeyError, TypeError):
             return 0, 0, 0
 
-    def announce(self, started: float, vertex_port: int, storage_port: int, grpc_port: int) -> None:
+    def announce(self, started: float, vertex_port: int, storage_port: int, grpc_port: int, environments: str) -> None:
         """Write where the servers are, for the programs that look for them."""
         _write(self._ports_file, {"vertex": vertex_port, "storage": storage_port, "grpc": grpc_port})
         servers = {
@@ -49,9 +49,17 @@ class DataFolder:
             "vertex_url": f"http://127.0.0.1:{vertex_port}",
             "storage_url": f"http://127.0.0.1:{storage_port}",
             "grpc_address": f"127.0.0.1:{grpc_port}",
+            "environments": environments,
             "version": FORMAT_VERSION,
         }
         _write(self._servers_file, servers)
+
+    def announce_environments(self, kind: str) -> None:
+        """Write that jobs and models get another kind of environments from now on."""
+        # An emulator that is being stopped has withdrawn it.
+        with contextlib.suppress(FileNotFoundError):
+            card = json.loads(self._servers_file.read_text())
+            _write(self._servers_file, {**card, "environments": kind})
 
     def withdraw(self) -> None:
         """Remove the announcement: also one that an emulator which was killed has left."""

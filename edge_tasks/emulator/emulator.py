@@ -22,10 +22,12 @@ from edge_tasks.emulator.rpc.server import GrpcServer
 from edge_tasks.emulator.runtime import processes
 from edge_tasks.emulator.runtime.bucket import Storage
 from edge_tasks.emulator.runtime.docker import Docker
+from edge_tasks.emulator.runtime.environments import SHARED, Environments
 from edge_tasks.emulator.runtime.job_environment import Servers
 from edge_tasks.emulator.runtime.job_runner import JobRunner
 from edge_tasks.emulator.runtime.programs import Programs
 from edge_tasks.emulator.schema import surface as schema
+from edge_tasks.emulator.services import environments as environment_routes
 from edge_tasks.emulator.services import names, registry
 from edge_tasks.emulator.services.batch_predictions import BatchPredictions
 from edge_tasks.emulator.services.context import Context
@@ -56,6 +58,7 @@ from edge_tasks.emulator.storage.service import StorageService
 from edge_tasks.emulator.store.database import Database
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from edge_tasks.emulator.data_folder import DataFolder
@@ -65,15 +68,25 @@ if TYPE_CHECKING:
 class Emulator:
     """One emulator over one data folder."""
 
-    def __init__(self, database: Database, surface: schema.Surface, data: Path, servers: Servers) -> None:
+    def __init__(
+        self,
+        database: Database,
+        surface: schema.Surface,
+        data: Path,
+        servers: Servers,
+        environments: Environments | None = None,
+        announce: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self.database = database
+        self.environments = environments = environments or Environments()
         storage = Storage(servers.storage_url)
         transcoder = Transcoder(surface)
         self.engine = Docker(data, database)
-        self.model_servers = ModelServers(database, self.engine)
-        context = Context(surface, transcoder, database, data, servers, storage, self.model_servers, self.engine)
+        self.model_servers = ModelServers(database, self.engine, environments)
+        parts = (servers, storage, self.model_servers, self.engine, environments)
+        context = Context(surface, transcoder, database, data, *parts)
         self.operations = Operations(context)
-        runner = JobRunner(Programs(servers, storage, database, self.engine))
+        runner = JobRunner(Programs(servers, storage, database, self.engine, environments))
         self.jobs = Jobs(context, self.operations, runner)
         self.models = models = Models(context, self.operations)
         self.deployments = deployments = Deployments(context, models)
@@ -91,6 +104,7 @@ class Emulator:
         self.request_logs = RequestLogs(storage)
         raw_routes: dict[tuple[str, str], RawHandler] = {
             **metadata_server.raw_routes(lambda: names.project_of(database.latest_name())),
+            **environment_routes.raw_routes(environments, lambda: announce(environments.kind)),
             ("GET", "/_emulator/health"): _health(data),
             ("POST", "/v2/entries:list"): Logging(self.jobs, self.model_servers).list_entries,
         }
@@ -111,13 +125,14 @@ class Emulator:
 
     async def close(self) -> None:
         """End jobs, operations and model servers."""
+        self.environments.close()
         running = (self.jobs, self.pipelines, self.tuning, self.batches, self.operations)
         await asyncio.gather(*(service.close() for service in running))
         await self.model_servers.stop()
         await self.request_logs.close()
 
 
-async def run(folder: DataFolder, port: int, storage_port: int) -> None:
+async def run(folder: DataFolder, port: int, storage_port: int, environments: str = SHARED) -> None:
     """Start everything, announce it, and serve until SIGTERM or SIGINT."""
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -139,13 +154,14 @@ async def run(folder: DataFolder, port: int, storage_port: int) -> None:
         storage.start(storage_listener)
         addresses = (f"http://127.0.0.1:{port}", f"http://127.0.0.1:{storage_port}", f"127.0.0.1:{grpc_port}")
         servers = Servers(*addresses)
-        emulator = Emulator(database, surface, folder.path, servers)
+        parts = (Environments(kind=environments), folder.announce_environments)
+        emulator = Emulator(database, surface, folder.path, servers, *parts)
         emulator.recover()
         # Model servers are addressed relative to the data folder: see serving.model_server.
         os.chdir(folder.path)
         server = make_server(emulator.application)
         serving = asyncio.ensure_future(server.serve(sockets=[listener]))
-        folder.announce(psutil.Process().create_time(), port, storage_port, grpc_port)
+        folder.announce(psutil.Process().create_time(), port, storage_port, grpc_port, environments)
         _say(
             f"Vertex AI emulator at {servers.vertex_url}, Cloud Storage at {servers.storage_url}, data in {folder.path}"
         )

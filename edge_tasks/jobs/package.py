@@ -164,7 +164,7 @@ def read_contents(root: Path, files: ModelFiles, requirements: Sequence[str] = (
     return Contents(
         own=dict(_own_files()),
         model=model,
-        requirements=(*_repository_requirements(root / "requirements.txt"), *requirements),
+        requirements=(*repository_requirements(root / "requirements.txt"), *requirements),
     )
 
 
@@ -189,7 +189,7 @@ def _own_files() -> Iterator[tuple[str, bytes]]:
         yield f"edge_tasks/{name}", (package / name).read_bytes()
 
 
-def _repository_requirements(path: Path) -> tuple[str, ...]:
+def repository_requirements(path: Path) -> tuple[str, ...]:
     """Return what the repository's requirements.txt asks for, less this package itself, which travels as source."""
     if not path.is_file():
         return ()

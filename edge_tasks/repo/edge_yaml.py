@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 
-from edge_tasks.domain.config import FILE_NAME, TARGETS, EdgeConfig, ModelConfig, check_model
+from edge_tasks.domain.config import ENVIRONMENTS, FILE_NAME, TARGETS, EdgeConfig, ModelConfig, check_model
 from edge_tasks.errors import ConfigError
 from edge_tasks.repo.glance import find
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ruamel.yaml import YAML
 
 TARGET_VARIABLE = "EDGE_TARGET"
+ENVIRONMENTS_VARIABLE = "EDGE_LOCAL_ENVIRONMENTS"
 
 
 def find_root(start: Path | None = None) -> Path:
@@ -36,7 +37,9 @@ def find_root(start: Path | None = None) -> Path:
 
 
 def load_config(root: Path, environ: Mapping[str, str] = os.environ) -> EdgeConfig:
-    """Read and check ROOT/edge.yaml. The variable EDGE_TARGET overrides `target`.
+    """Read and check ROOT/edge.yaml.
+
+    The variable EDGE_TARGET overrides `target`, EDGE_LOCAL_ENVIRONMENTS `local.environments`.
 
     Raises ConfigError that names the file, the key, the value and what is wrong with it.
     """
@@ -60,6 +63,16 @@ def config_with(root: Path, values: Mapping[str, str], environ: Mapping[str, str
                 f"the variable {TARGET_VARIABLE} is `{override}` and wins over edge.yaml", f"unset {TARGET_VARIABLE}"
             )
         document["target"] = override
+    kind = environ.get(ENVIRONMENTS_VARIABLE)
+    if kind:
+        if kind not in ENVIRONMENTS:
+            raise ConfigError(
+                f"the variable {ENVIRONMENTS_VARIABLE} is `{kind}`, which environments cannot be",
+                "use `shared` or `isolated`",
+            )
+        local = document.setdefault("local", {})
+        if isinstance(local, dict):
+            local["environments"] = kind
     _set(document, values)
     return _checked(document)
 

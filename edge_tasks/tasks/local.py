@@ -25,7 +25,8 @@ def start(_context: Any, port: int = 0, storage_port: int = 0) -> None:
     from edge_tasks.tools import emulator_process
 
     with Console() as console:
-        servers = emulator_process.start(repository().root, port, storage_port)
+        here = repository()
+        servers = emulator_process.start(here.root, port, storage_port, here.config.local.environments)
         console.step(f"Vertex AI emulator at {servers.vertex_url}, Cloud Storage at {servers.storage_url}")
 
 
@@ -115,9 +116,8 @@ def env(_context: Any) -> None:
 
     here = repository()
     google_cloud = here.config.google_cloud_project
-    variables = emulator_process.environment(
-        emulator_process.ensure_running(here.root), google_cloud.project_id, google_cloud.region
-    )
+    servers = emulator_process.ensure_running(here.root, here.config.local.environments)
+    variables = emulator_process.environment(servers, google_cloud.project_id, google_cloud.region)
     for name, value in variables.items():
         kept = '"${PYTHONPATH:+:$PYTHONPATH}"' if name == "PYTHONPATH" else ""
         print_result(f"export {name}={shlex.quote(value)}{kept}")
@@ -151,7 +151,8 @@ def chaos(
     from edge_tasks.console import Console, print_json, print_table
     from edge_tasks.tools import emulator_process
 
-    servers = emulator_process.ensure_running(repository().root)
+    here = repository()
+    servers = emulator_process.ensure_running(here.root, here.config.local.environments)
     if off:
         emulator_process.faults(servers, "DELETE")
         with Console() as console:

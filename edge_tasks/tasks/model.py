@@ -311,6 +311,7 @@ def image(_context: Any, name: str | None = None, output: str | None = None) -> 
     from pathlib import Path
 
     from edge_tasks.console import Console, print_result
+    from edge_tasks.domain.serving_choice import predictor_image
     from edge_tasks.domain.serving_dockerfile import dockerfile
     from edge_tasks.releases import serving, serving_image
     from edge_tasks.repo.layout import model_folder
@@ -325,7 +326,8 @@ def image(_context: Any, name: str | None = None, output: str | None = None) -> 
         return
     serving_image.write(facts, Path(output))
     with Console() as console:
-        console.step(f"wrote {output}; build it: docker build {output}")
+        uri = predictor_image(here.config, facts)
+        console.step(f"wrote {output}; build it: docker build --tag {uri} {output}")
 
 
 @task(help={"output": "write to this file instead of stdout"})

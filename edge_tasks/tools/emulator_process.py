@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -27,6 +27,7 @@ from edge_tasks.repo import layout
 START_LIMIT = 60.0
 STOP_LIMIT = 20.0
 _POLL_INTERVAL = 0.02
+SHARED, ISOLATED = "shared", "isolated"
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class Servers:
     vertex_url: str
     storage_url: str
     grpc_address: str = ""
+    environments: str = SHARED
 
 
 def data_directory(root: Path) -> Path:
@@ -53,9 +55,8 @@ def running(root: Path) -> Servers | None:
     """Return the servers of the repository at `root`, or None when they do not run."""
     try:
         card = json.loads((data_directory(root) / "servers.json").read_text(encoding="utf-8"))
-        servers = Servers(
-            int(card["pid"]), str(card["vertex_url"]), str(card["storage_url"]), str(card.get("grpc_address", ""))
-        )
+        addresses = (str(card["vertex_url"]), str(card["storage_url"]), str(card.get("grpc_address", "")))
+        servers = Servers(int(card["pid"]), *addresses, str(card.get("environments", SHARED)))
         started = float(card["started"])
         # A copy of a repository has a copy of its card; the servers are the original's.
         own = card["data"] == str(data_directory(root).resolve())
@@ -64,25 +65,30 @@ def running(root: Path) -> Servers | None:
     return servers if own and _process(servers.pid, started) else None
 
 
-def ensure_running(root: Path) -> Servers:
-    """Return the servers of the repository at `root`, started if need be."""
-    return running(root) or start(root)
+def ensure_running(root: Path, environments: str = SHARED) -> Servers:
+    """Return the servers of the repository at `root`, started if need be.
+
+    Jobs and models that start from now on run in `environments`, which are shared or isolated.
+    """
+    servers = running(root)
+    return _with_environments(servers, environments) if servers else start(root, environments=environments)
 
 
-def start(root: Path, port: int = 0, storage_port: int = 0) -> Servers:
+def start(root: Path, port: int = 0, storage_port: int = 0, environments: str = SHARED) -> Servers:
     """Start the servers of the repository at `root` unless they run, and return when they answer.
 
     A port of 0 is chosen by the emulator: the one it used last when that is free. Raises ServerError with the
     emulator's own words when it does not start. Two processes that start at the same time get the same servers.
     """
     require_extra()
+    _require_uv(environments)
     data_directory(root).mkdir(parents=True, exist_ok=True)
     with _start_lock(root):
         servers = running(root)
         if servers is not None:
-            return servers
+            return _with_environments(servers, environments)
         with log_file(root).open("wb") as log:
-            process = _spawn(root, port, storage_port, log)
+            process = _spawn(root, port, storage_port, environments, log)
         return _wait_until_ready(root, process)
 
 
@@ -98,8 +104,35 @@ def require_extra() -> None:
         )
 
 
-def _spawn(root: Path, port: int, storage_port: int, log: IO[bytes]) -> subprocess.Popen[bytes]:
+def _require_uv(environments: str) -> None:
+    from importlib.util import find_spec
+
+    if environments == ISOLATED and find_spec("uv") is None and shutil.which("uv") is None:
+        raise ServerError(
+            "`local.environments` is `isolated`, which takes uv, and it is not installed", "pip install uv"
+        )
+
+
+def _with_environments(servers: Servers, environments: str) -> Servers:
+    """Let the running servers use these environments from now on."""
+    if servers.environments == environments:
+        return servers
+    import requests
+
+    _require_uv(environments)
+    session = requests.Session()
+    session.trust_env = False  # a proxy of the user's is not for this machine
+    try:
+        answer = session.put(f"{servers.vertex_url}/_emulator/environments", json={"kind": environments}, timeout=10)
+        answer.raise_for_status()
+    except requests.RequestException as error:
+        raise ServerError(f"the local servers do not answer: {error}", "invoke local.stop") from None
+    return replace(servers, environments=environments)
+
+
+def _spawn(root: Path, port: int, storage_port: int, environments: str, log: IO[bytes]) -> subprocess.Popen[bytes]:
     command = [*_command(root), "--port", str(port), "--storage-port", str(storage_port)]
+    command += ["--environments", environments]
     # Its own session: Ctrl-C in the user's terminal is meant for the command, not for the servers.
     return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=root, start_new_session=True)
 

@@ -13,18 +13,21 @@ from types import FrameType
 
 from edge_tasks.domain.imports import imported_modules
 from edge_tasks.domain.model_formats import CODE_FOLDER, PREDICTOR_FILE, REQUIREMENTS_FILE, ModelFormat
+from edge_tasks.domain.signature import ARRAY, TABLE, Signature
 from edge_tasks.serving.pickle_scan import UnreadablePickleError, needed_modules
 
 # A pickle of these says nothing of them: they are found by what was loaded.
 _ALWAYS = ("scikit-learn", "numpy", "scipy", "joblib")
 _PICKLES = ("joblib", "pickle")
+# Dimensions of an array that may be a picture: see edge_tasks.serving.inputs.
+PICTURES = (2, 3)
 
 
-def write_environment(artifact: Path, form: ModelFormat, model: object, table: bool) -> dict[str, str]:
+def write_environment(artifact: Path, form: ModelFormat, model: object, signature: Signature | None) -> dict[str, str]:
     """Write `requirements.txt` and the code that it needs into an artifact's folder; return what it needs.
 
     requirements.txt has all of it, with what that needs in turn; what is returned is Python and the libraries that the
-    artifact names itself. `table` says that it is asked with DataFrames.
+    artifact names itself. The signature tells what requests are made into: DataFrames, or arrays of pictures.
     """
     own = _model_folder()
     modules = _modules_of(artifact / form.file) if form.name in _PICKLES else set()
@@ -32,13 +35,20 @@ def write_environment(artifact: Path, form: ModelFormat, model: object, table: b
     tops = {module.partition(".")[0] for module in modules}
     if own is not None:
         tops |= set(_copy_code(own, tops, artifact / CODE_FOLDER))
-    if table:
+    if signature is not None and signature.form == TABLE:
         tops.add("pandas")
+    if signature is None or signature.form == ARRAY:
+        tops.add("numpy")
+    if signature is not None and signature.form == ARRAY and len(signature.shape) in PICTURES:
+        # Pictures may be asked as files; where Pillow is not installed, they were none.
+        tops.add("PIL")
     needed = {distribution for top in tops for distribution in _distributions(top)}
     if form.package:
         needed.add(form.package)
-    lines = [f"{name}=={version}" for name, version in sorted(_closure(needed).items())]
+    # A build such as 2.13.0+cpu is in no public index; without the build, pip takes it where it is.
+    lines = [f"{name}=={version.partition('+')[0]}" for name, version in sorted(_closure(needed).items())]
     header = "# All that the artifact needs, as it was where it was made; written by vertex-edge.\n"
+    header += f"# Python {platform.python_version()}\n"
     (artifact / REQUIREMENTS_FILE).write_text(header + "\n".join(lines) + "\n", encoding="utf-8")
     shown = {name: version for name in sorted({*needed, *_ALWAYS}) if (version := _version(name))}
     return {"python": platform.python_version(), **shown}

@@ -11,7 +11,7 @@ from typing import Any, SupportsFloat
 
 from edge_tasks.domain.baseline import FILE_NAME as BASELINE_FILE
 from edge_tasks.domain.signature import FILE_NAME as SIGNATURE_FILE
-from edge_tasks.domain.signature import TABLE, Signature
+from edge_tasks.domain.signature import Signature
 from edge_tasks.errors import TrainingError
 from edge_tasks.repo.payloads import FILE_NAME as PAYLOAD_FILE
 from edge_tasks.repo.results import ENVIRONMENT_FILE, METRICS_FILE, PLOTS_FOLDER
@@ -62,7 +62,7 @@ def save_results(
             (artifact / BASELINE_FILE).write_text(baseline.to_json(), encoding="utf-8")
         payload = json.dumps({"instances": instances}, indent=2, ensure_ascii=False)
         (output / PAYLOAD_FILE).write_text(payload + "\n", encoding="utf-8")
-    libraries = write_environment(artifact, form, model, bool(signature and signature.form == TABLE))
+    libraries = write_environment(artifact, form, model, signature)
     for name, rows in (plots or {}).items():
         _write_csv(output / PLOTS_FOLDER / name, rows)
     (output / ENVIRONMENT_FILE).write_text(json.dumps(libraries, indent=2) + "\n", encoding="utf-8")

@@ -53,7 +53,7 @@ def _image(verb: str, uri: str) -> int:
         (STATE / "images").write_text("\n".join([*here, uri]))
         return 0
     if uri in here:
-        print(json.dumps(["PATH=/usr/bin:/bin", "PYTHONPATH=/of/the/image"]))
+        print(json.dumps({"Env": ["PATH=/usr/bin:/bin", "PYTHONPATH=/of/the/image"], "User": ""}))
         return 0
     print(f"Error response from daemon: no such image: {uri}", file=sys.stderr)
     return 1

@@ -50,6 +50,7 @@ def test_it_announces_itself_in_a_file_and_a_line(own_emulator: Start, tmp_path:
         "vertex_url": running.url,
         "storage_url": running.storage_url,
         "grpc_address": running.servers["grpc_address"],
+        "environments": "shared",
         "version": 1,
     }
     assert running.servers["grpc_address"].startswith("127.0.0.1:")

@@ -148,9 +148,9 @@ def test_what_cookiecutter_prints_works_in_a_fresh_environment(made: Made, tmp_p
 
 
 def test_the_requirement_stands_where_jobs_and_people_look_for_it(made: Made) -> None:
-    from edge_tasks.jobs.package import _repository_requirements
+    from edge_tasks.jobs.package import repository_requirements
 
-    asked = _repository_requirements(made.root / "requirements.txt")
+    asked = repository_requirements(made.root / "requirements.txt")
     assert not [text for text in asked if "vertex-edge" in text]  # it travels as source
     assert [text for text in asked if text.startswith("scikit-learn==")]
     assert "-r requirements.txt" in (made.root / "requirements-dev.txt").read_text()

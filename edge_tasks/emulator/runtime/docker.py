@@ -3,7 +3,8 @@
 A container shares the network of this machine (`--network host`, which Docker Desktop has to be told to allow), since
 nothing here listens beyond 127.0.0.1: in it the emulator is where it is for everybody else. The program's process is a
 child like any other: what the container prints it prints, with the container's status it ends, and SIGTERM it passes
-on. Containers carry a label, by which those of an emulator that was killed are found.
+on. When the emulator is killed, the child's watcher ends the container. Containers carry a label, too, by which those
+that were left behind all the same, such as by a machine that lost its power, are found at the next start.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edge_tasks.emulator.runtime import processes
+from edge_tasks.emulator.runtime import processes, watchers
 from edge_tasks.emulator.time_limit import time_limit
 
 if TYPE_CHECKING:
@@ -48,6 +49,8 @@ class Image:
 
     uri: str
     environment: Mapping[str, str]
+    # Whom its program runs as; empty for root.
+    user: str = ""
 
 
 @dataclass(frozen=True)
@@ -78,27 +81,40 @@ class Docker:
 
     async def image(self, uri: str) -> Image:
         """Return an image, pulled unless it is here; DockerError when that is not possible."""
-        inspect = ("image", "inspect", "--format", "{{json .Config.Env}}", uri)
+        inspect = ("image", "inspect", "--format", "{{json .Config}}", uri)
         await self.check()
         try:
             text = await self._ask(*inspect)
         except DockerError:
             await self._ask("pull", "--quiet", uri, seconds=SECONDS_TO_PULL)
             text = await self._ask(*inspect)
-        pairs: list[str] = json.loads(text or "null") or []
-        return Image(uri, dict(pair.split("=", 1) for pair in pairs if "=" in pair))
+        config: dict[str, Any] = json.loads(text or "null") or {}
+        pairs: list[str] = config.get("Env") or []
+        environment = dict(pair.split("=", 1) for pair in pairs if "=" in pair)
+        return Image(uri, environment, config.get("User") or "")
+
+    async def has(self, uri: str) -> bool:
+        """Whether an image is on this machine; nothing is pulled."""
+        if not is_installed():
+            return False
+        try:
+            await self._ask("image", "inspect", "--format", "{{.Id}}", uri)
+        except DockerError:
+            return False
+        return True
 
     async def start(self, name: str, run: Run, *, role: str, stdout: int, stderr: int) -> processes.Child:
         """Start a container whose image is here."""
         return await processes.start(
             ["docker", *self._arguments(name, run)],
             role=role,
-            environment=_environment(),
+            environment={**_environment(), watchers.CONTAINER: name},
             folder=self._folder,
             database=self._database,
             stdout=stdout,
             stderr=stderr,
             make=functools.partial(Container, docker=self, name=name),
+            command_line=watchers.SUPERVISED_CONTAINER,
         )
 
     async def remove(self, *names: str) -> None:

@@ -5,8 +5,8 @@ The variables of Vertex AI: https://cloud.google.com/vertex-ai/docs/training/cod
 
 from __future__ import annotations
 
+import json
 import re
-import shlex
 import shutil
 import sys
 import tempfile
@@ -15,13 +15,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edge_tasks.emulator.projects import project_id
+from edge_tasks.emulator.runtime import job_programs
 from edge_tasks.emulator.runtime.cluster import PRIMARY, Replica
-from edge_tasks.emulator.runtime.processes import ROOT, clean_environment
+from edge_tasks.emulator.runtime.processes import clean_environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from edge_tasks.emulator.runtime.environments import Environment
+    from edge_tasks.emulator.runtime.image_contents import Contents
+
 SUPPORT = Path(__file__).parent / "job_support"
+# What every job finds: `python -m pip`; and what the prebuilt training images hold.
+PROGRAMS, LIBRARIES = SUPPORT / "programs", SUPPORT / "libraries"
 CLIENT_HOOK = Path(__file__).parents[1] / "sdk_patch"
 
 
@@ -79,21 +85,27 @@ class JobFolder:
         """The job's working directory."""
         return self.path / "work"
 
-    def create(self) -> None:
+    @property
+    def installed_later(self) -> Path:
+        """What pip has installed while a Python of the job runs, for that one."""
+        return self.path / "later"
+
+    def create(self, isolated: bool = False) -> None:
         """Make the folders and the programs in `bin`."""
-        for name in ("site", "bin", "gcs", "root", "work", "home", "tmp", "packages"):
+        for name in ("site", "bin", "gcs", "root", "work", "home", "tmp", "packages", "later"):
             (self.path / name).mkdir(parents=True, exist_ok=True)
-        python = f"exec {shlex.quote(sys.executable)}"
-        # A script, not a link: Python finds a virtual environment by the path it was called by.
-        code = (
-            f"import sys; sys.path.insert(0, {str(ROOT)!r}); "
-            "from edge_tasks.emulator.runtime.pip_shim import main; "
-            f"sys.exit(main({str(self.site)!r}, sys.argv[1:]))"
+        job_programs.write(self.bin, self.site, self._isolation if isolated else None)
+
+    def isolate(self, environment: Environment, contents: Contents, vertex_url: str) -> None:
+        """Let the job run in an environment, to which its pip adds; the emulator at `vertex_url` makes it."""
+        job_programs.use(self.bin, environment.folder)
+        self._isolation.write_text(
+            json.dumps({"url": vertex_url, "later": str(self.installed_later), **contents._asdict()})
         )
-        for name in ("python", "python3"):
-            self._program(name, f'{python} "$@"')
-        for name in ("pip", "pip3"):
-            self._program(name, f'{python} -I -c {shlex.quote(code)} "$@"')
+
+    @property
+    def _isolation(self) -> Path:
+        return self.path / "isolation.json"
 
     def clear(self) -> None:
         """Remove the folders of an ended job; its log stays."""
@@ -114,11 +126,6 @@ class JobFolder:
         (self.path / "link").write_text(str(folder))
         (folder / "gcs").symlink_to(self.gcs)
         return folder / "gcs"
-
-    def _program(self, name: str, line: str) -> None:
-        path = self.bin / name
-        path.write_text(f"#!/bin/sh\n{line}\n")
-        path.chmod(0o755)
 
 
 def variables(
@@ -166,12 +173,16 @@ def variables(
     return environment
 
 
-def local_environment(folder: JobFolder, given: Mapping[str, str], spec_env: Iterable[Any]) -> dict[str, str]:
-    """Return the whole environment of a job that is a process of this machine."""
+def local_environment(
+    folder: JobFolder, given: Mapping[str, str], spec_env: Iterable[Any], contents: Contents | None = None
+) -> dict[str, str]:
+    """Return all variables of a job that is a process of this machine; with `contents` it is isolated."""
     environment = clean_environment()
-    system_path = environment.get("PATH", "/usr/local/bin:/usr/bin:/bin")
+    own = str(Path(sys.executable).parent)
+    system_path = environment.get("PATH", "/usr/local/bin:/usr/bin:/bin").split(":")
+    path = [path for path in system_path if path != own] if contents else [own, *system_path]
     environment |= {
-        "PATH": f"{folder.bin}:{Path(sys.executable).parent}:{system_path}",
+        "PATH": ":".join([str(folder.bin), *path]),
         "HOME": str(folder.path / "home"),
         "TMPDIR": str(folder.path / "tmp"),
         "PYTHONUNBUFFERED": "1",
@@ -180,7 +191,10 @@ def local_environment(folder: JobFolder, given: Mapping[str, str], spec_env: Ite
         **given,
     }
     add_variables(environment, spec_env)
-    paths = [str(folder.site), str(SUPPORT), str(CLIENT_HOOK), environment.get("PYTHONPATH", "")]
+    # A plain image of Python has no libraries: a job that needs one there requires it.
+    support = [PROGRAMS, LIBRARIES] if contents is None or contents.prebuilt else [PROGRAMS]
+    later = [folder.installed_later] if contents else []
+    paths = [*map(str, [folder.site, *later, *support, CLIENT_HOOK]), environment.get("PYTHONPATH", "")]
     environment["PYTHONPATH"] = ":".join(path for path in paths if path)
     return environment
 

@@ -120,6 +120,8 @@ async def _execute(job: Job, programs: dict[Replica, Program], log: JobLog, on_r
     """Run all replicas until the primary one ends or one fails, and end the others then."""
     running: list[_Running] = []
     try:
+        for notice in dict.fromkeys(program.notice for program in programs.values() if program.notice):
+            log.write(("WARNING", notice, SERVICE))
         for replica, program in programs.items():
             running.append(await _Running.start(job.job_id, replica, program, log))
         on_running()

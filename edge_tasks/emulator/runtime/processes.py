@@ -21,18 +21,13 @@ from typing import TYPE_CHECKING, Protocol
 
 import psutil
 
+from edge_tasks.emulator.runtime import watchers
 from edge_tasks.emulator.time_limit import time_limit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from edge_tasks.emulator.store.database import Database
-
-# exec keeps the pid, so the child is the very process that was started.
-SUPERVISED_COMMAND = 'exec 3<&0; (read -r _ <&3; kill -9 -$$) >/dev/null 2>&1 & exec 3<&-; exec "$@" </dev/null'
-
-# The same for a process that was forked and execs nothing; the pipe is its input.
-WATCHER = 'read -r _; kill -9 -"$1" >/dev/null 2>&1'
 
 # Variables of ours that a child may see. Everything else, secrets of the user first, stays here.
 ALLOWED = ("PATH", "LANG", "LANGUAGE", "TZ", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT")
@@ -42,9 +37,6 @@ MARK = "VERTEX_EMULATOR_CHILD"
 # A daemon may start another one while it is looked for.
 MOST_SEARCHES = 10
 PROC = Path("/proc")
-
-# Where this package is imported from, for programs of ours that run as children.
-ROOT = Path(__file__).parents[3]
 
 
 def clean_environment() -> dict[str, str]:
@@ -146,8 +138,9 @@ async def start(
     stdout: int,
     stderr: int,
     make: Callable[..., Child] = Child,
+    command_line: str = watchers.SUPERVISED_COMMAND,
 ) -> Child:
-    """Start a program in its own session and note it. `make` is the class of the child.
+    """Start a program in its own session and note it. `make` is the child's class, `command_line` the shell's.
 
     The pipes are ours, not asyncio's: from Python 3.11 on its `wait` returns only once all of its pipes are
     closed, which a grandchild may put off for ever.
@@ -158,7 +151,7 @@ async def start(
         process = await asyncio.create_subprocess_exec(
             "/bin/sh",
             "-c",
-            SUPERVISED_COMMAND,
+            command_line,
             "sh",
             *arguments,
             env={**environment, MARK: mark},

@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from edge_tasks.emulator.errors import ApiError, Code
-from edge_tasks.emulator.runtime import docker, images, packages, processes
+from edge_tasks.emulator.runtime import docker, image_contents, images, packages, processes
 from edge_tasks.emulator.runtime.bucket import Storage, parse_uri
+from edge_tasks.emulator.runtime.environments import Environments, MakeError
 from edge_tasks.emulator.runtime.gcs_folder import GcsFolder, GcsMount
 from edge_tasks.emulator.runtime.job_environment import (
     CLIENT_HOOK,
@@ -55,6 +56,8 @@ class LocalProgram:
     folder: JobFolder
     gcs: GcsFolder
     database: Database
+    # What is not as in its image, for the log.
+    notice: str = ""
 
     async def start(self, role: str, stdout: int, stderr: int) -> processes.Child:
         """Start the process in the job's working directory."""
@@ -77,6 +80,7 @@ class ContainerProgram:
     run: docker.Run
     gcs: GcsFolder
     engine: docker.Docker = field(repr=False)
+    notice: str = ""
 
     async def start(self, role: str, stdout: int, stderr: int) -> processes.Child:
         """Start the container."""
@@ -90,8 +94,16 @@ Program: TypeAlias = LocalProgram | ContainerProgram
 class Programs:
     """Makes programs of the specs of worker pools."""
 
-    def __init__(self, servers: Servers, storage: Storage, database: Database, engine: docker.Docker) -> None:
+    def __init__(
+        self,
+        servers: Servers,
+        storage: Storage,
+        database: Database,
+        engine: docker.Docker,
+        environments: Environments,
+    ) -> None:
         self.servers = servers
+        self._environments = environments
         self._storage = storage
         self._database = database
         self._engine = engine
@@ -104,30 +116,43 @@ class Programs:
             if images.runs_local_python(image):
                 return await asyncio.to_thread(self._local, pool, folder, given)
             return await self._container(name, pool.container_spec, folder, given)
-        except (packages.PackageError, ApiError) as error:
+        except (packages.PackageError, MakeError, ApiError) as error:
             raise ProgramError(str(error)) from error
 
     def _local(self, pool: Message, folder: JobFolder, given: Mapping[str, str]) -> LocalProgram:
-        folder.create()
         is_container = pool.WhichOneof("task") == "container_spec"
         task = pool.container_spec if is_container else pool.python_package_spec
-        environment = local_environment(folder, given, task.env)
+        image = task.image_uri if is_container else task.executor_image_uri
+        contents = image_contents.of_training(image) if self._environments.isolated else None
+        folder.create(isolated=contents is not None)
+        environment = local_environment(folder, given, task.env, contents)
+        python, notice = sys.executable, ""
         gcs = GcsFolder(folder.gcs, self._storage)
         if is_container:
             words = [expand(word, environment) for word in [*task.command, *task.args]] or ["python3"]
         else:
-            self._install(list(task.package_uris), folder)
+            found = self._unpack(list(task.package_uris), folder)
             words = list(task.args)
+            if contents is None:
+                for each in found:
+                    packages.check(each.requirements, f"{each.name} {each.version}", folder.site)
+            else:
+                wanted = dict.fromkeys(text for each in found for text in each.requirements)
+                contents = contents._replace(requirements=tuple(wanted))
+        if contents is not None:
+            isolated = self._environments.ensure(contents)
+            folder.isolate(isolated, contents, self.servers.vertex_url)
+            python, notice = str(isolated.python), isolated.notice
         refusal = self._mount.refusal()
         if refusal:
             words, environment = _without_mount(gcs, folder, words, environment, refusal)
         if not is_container:
-            words = [sys.executable, "-m", task.python_module, *words]
+            words = [python, "-m", task.python_module, *words]
         if not refusal:
             words = self._mount.given(folder.root, words)
-        return LocalProgram(words, environment, folder, gcs, self._database)
+        return LocalProgram(words, environment, folder, gcs, self._database, notice)
 
-    def _install(self, uris: list[str], folder: JobFolder) -> None:
+    def _unpack(self, uris: list[str], folder: JobFolder) -> list[packages.Distribution]:
         found = []
         for uri in uris:
             location = parse_uri(uri, "package_uris")
@@ -136,8 +161,7 @@ class Programs:
             if name in {"", ".", ".."} or not self._storage.download(location.bucket, location.path, archive):
                 raise ProgramError(f"The package {uri} does not exist.", Code.NOT_FOUND)
             found.append(packages.unpack(archive, folder.site))
-        for distribution in found:
-            packages.check(distribution.requirements, f"{distribution.name} {distribution.version}", folder.site)
+        return found
 
     async def _container(self, name: str, task: Any, folder: JobFolder, given: Mapping[str, str]) -> ContainerProgram:
         if not task.image_uri:
@@ -161,6 +185,8 @@ class Programs:
         gcs = GcsFolder(folder.gcs, self._storage)
         await asyncio.to_thread(_make_mounts, folder)
         await asyncio.to_thread(gcs.fetch, [*command, *arguments, *environment.values()])
+        if image.user:
+            await asyncio.to_thread(_open, folder)
         mounts = {"/gcs": folder.gcs, METRICS_IN_CONTAINER: folder.metrics, f"{HOOK_IN_CONTAINER}:ro": CLIENT_HOOK}
         run = docker.Run(image.uri, command, arguments, environment, mounts)
         return ContainerProgram(f"vertex-emulator-{name}", run, gcs, self._engine)
@@ -182,3 +208,9 @@ def _without_mount(
 def _make_mounts(folder: JobFolder) -> None:
     folder.gcs.mkdir(parents=True, exist_ok=True)
     folder.metrics.touch()
+
+
+def _open(folder: JobFolder) -> None:
+    """Let a container that runs as somebody else than we write what it is given."""
+    for path in (folder.metrics, folder.gcs, *folder.gcs.rglob("*")):
+        path.chmod(0o777 if path.is_dir() else 0o666)

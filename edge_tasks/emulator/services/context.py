@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from edge_tasks.emulator.http.transcoding import Transcoder
     from edge_tasks.emulator.runtime.bucket import Storage
     from edge_tasks.emulator.runtime.docker import Docker
+    from edge_tasks.emulator.runtime.environments import Environments
     from edge_tasks.emulator.runtime.job_environment import Servers
     from edge_tasks.emulator.schema.surface import Surface
     from edge_tasks.emulator.serving.model_server import ModelServers
@@ -28,3 +29,4 @@ class Context:
     storage: Storage
     model_servers: ModelServers
     engine: Docker
+    environments: Environments

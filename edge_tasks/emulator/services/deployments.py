@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.util
 from typing import TYPE_CHECKING
 
 from edge_tasks.emulator.errors import precondition, unimplemented
-from edge_tasks.emulator.runtime import docker, images
+from edge_tasks.emulator.runtime import docker, image_contents, images
 from edge_tasks.emulator.runtime.job_environment import add_variables
 from edge_tasks.emulator.services.names import project_and_location
 from edge_tasks.emulator.serving.model_server import ModelServer
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 # https://cloud.google.com/vertex-ai/docs/reference/rest/v1/ModelContainerSpec
 DEFAULT_PORT = 8080
+# What the image of a predictor is built from.
+REQUIREMENTS = "requirements.txt"
 
 
 class Deployments:
@@ -49,12 +52,15 @@ class Deployments:
         framework = images.framework_of(image)
         if framework is None:
             return None
-        if importlib.util.find_spec(framework.module) is None:
+        isolated = self._context.environments.isolated
+        if not isolated and importlib.util.find_spec(framework.module) is None:
             raise precondition(
                 f"Models of {framework.name} are served by the local Python environment, where {framework.module}"
                 f" is not installed. Install it with: pip install {framework.package}"
             )
         folder = self._context.data / self._models.artifacts(version)
+        if isolated and framework.name == "predictor" and not (folder / REQUIREMENTS).is_file():
+            raise precondition(f"The artifacts of the model have no {REQUIREMENTS}, so no image can be built for them.")
         if framework.files and not any((folder / name).is_file() for name in framework.files):
             raise precondition(
                 f"The artifacts of the model ({version.message.artifact_uri or 'none were given'}) hold none of the"
@@ -118,6 +124,7 @@ class Deployments:
         reserved = dict(environment)
         add_variables(environment, spec.env)
         environment |= reserved
+        container = CustomContainer(spec.image_uri, tuple(spec.command), tuple(spec.args), port)
         return ServerPlan(
             key=hashlib.sha256(f"{endpoint}/{deployed.id}".encode()).hexdigest()[:16],
             framework=framework.name if framework else "",
@@ -126,7 +133,16 @@ class Deployments:
             predict_route=environment["AIP_PREDICT_ROUTE"],
             environment=environment,
             own_interpreter=bool(spec.env) or not (framework and framework.forks),
-            container=None
-            if framework
-            else CustomContainer(spec.image_uri, tuple(spec.command), tuple(spec.args), port),
+            container=None if framework else container,
+            built=container if framework and framework.name == "predictor" else None,
+            contents=self._contents(version) if self._context.environments.isolated else None,
         )
+
+    def _contents(self, version: Row) -> image_contents.Contents | None:
+        """Return what is in the model's image; None for one of which nothing is known."""
+        requirements = ""
+        with contextlib.suppress(OSError):
+            requirements = (self._context.data / self._models.artifacts(version) / REQUIREMENTS).read_text(
+                encoding="utf-8"
+            )
+        return image_contents.of_image(version.message.container_spec.image_uri, requirements)

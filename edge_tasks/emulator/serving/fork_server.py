@@ -24,7 +24,7 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from edge_tasks.emulator.runtime import processes
+from edge_tasks.emulator.runtime import watchers
 from edge_tasks.emulator.serving import prebuilt
 
 # What every server needs, and what most models do. What else one needs it imports by itself, in its own process.
@@ -102,7 +102,7 @@ def _settle_in(connection: socket.socket, log: int, watch_pipe: int) -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     os.dup2(log, 1)
     os.dup2(log, 2)
-    watcher = subprocess.Popen(["/bin/sh", "-c", processes.WATCHER, "sh", str(os.getpid())], stdin=watch_pipe)
+    watcher = subprocess.Popen(["/bin/sh", "-c", watchers.WATCHER, "sh", str(os.getpid())], stdin=watch_pipe)
     for descriptor in (log, watch_pipe):
         os.close(descriptor)
     connection.sendall(b"%d" % os.getpid())

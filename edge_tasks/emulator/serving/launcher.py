@@ -20,7 +20,10 @@ import psutil
 from edge_tasks.emulator.errors import precondition
 from edge_tasks.emulator.http.server import bind
 from edge_tasks.emulator.runtime import docker, processes
+from edge_tasks.emulator.runtime.environments import Environment, Environments, MakeError
 from edge_tasks.emulator.runtime.job_environment import expand
+from edge_tasks.emulator.runtime.watchers import ROOT
+from edge_tasks.emulator.serving import program_files
 from edge_tasks.emulator.time_limit import time_limit
 
 if TYPE_CHECKING:
@@ -35,6 +38,7 @@ SECONDS_TO_IMPORT = 120.0
 SECONDS_TO_FORK = 10.0
 SECONDS_BETWEEN_LOOKS = 1.0
 ATTEMPTS_TO_GET_A_PORT = 100
+FORK_SERVER = "edge_tasks.emulator.serving.fork_server"
 LOG = logging.getLogger(__name__)
 
 
@@ -45,37 +49,55 @@ class ForkError(Exception):
 class Launcher:
     """Starts the processes of model servers."""
 
-    def __init__(self, database: Database, engine: docker.Docker) -> None:
+    def __init__(self, database: Database, engine: docker.Docker, environments: Environments) -> None:
         self._database = database
         self._engine = engine
+        self._environments = environments
         self._ports = _Ports()
         self._fork_servers: dict[str, ForkServer] = {}
 
     def prepare(self, framework: str) -> None:
         """Let a framework be imported in the background: a model that needs it is about to be deployed."""
-        if CAN_FORK:
-            self._fork_server(framework).prepare()
+        # An isolated one is known only when its environment is there.
+        if CAN_FORK and not self._environments.isolated:
+            self._fork_server(framework, SHARED_INTERPRETER).prepare()
 
     async def start(self, plan: ServerPlan, output: int) -> tuple[processes.Child, Address]:
         """Start the process of a model server, with `output` as its log, and return where it will listen."""
-        if plan.container is not None:
-            return await self._start_container(plan, plan.container, output)
+        container = plan.container
+        if container is None and plan.built is not None and await self._engine.has(plan.built.image):
+            container = plan.built
+        if container is not None:
+            return await self._start_container(plan, container, output)
+        interpreter = await self._interpreter(plan, output)
         if CAN_FORK and not plan.own_interpreter:
             try:
-                return await self._fork_server(plan.framework).fork(plan, output), str(plan.socket)
+                return await self._fork_server(plan.framework, interpreter).fork(plan, output), str(plan.socket)
             except ForkError as error:
                 # Started by itself, the server tells in its log what keeps the framework from being imported.
                 LOG.warning("the server of a model is started without a fork: %s", error)
         child = await processes.start(
-            [sys.executable, "-m", *_program(plan)],
+            [interpreter.python, "-m", *_program(plan)],
             role=plan.role,
-            environment=_environment(plan),
+            environment=_environment(plan, interpreter),
             folder=Path.cwd(),
             database=self._database,
             stdout=output,
             stderr=subprocess.STDOUT,
         )
         return child, str(plan.socket)
+
+    async def _interpreter(self, plan: ServerPlan, output: int) -> Interpreter:
+        """Return what runs the server; what is not as in its image is told in the server's log."""
+        if plan.contents is None:
+            return SHARED_INTERPRETER
+        try:
+            environment = await asyncio.to_thread(self._environments.ensure, plan.contents)
+        except MakeError as error:
+            raise precondition(f"The environment of the model server cannot be made. {error}") from error
+        if environment.notice:
+            os.write(output, f"{environment.notice}\n".encode())
+        return Interpreter.of(environment, program_files.folder(Path.cwd(), plan.framework))
 
     async def _start_container(
         self, plan: ServerPlan, container: CustomContainer, output: int
@@ -85,7 +107,8 @@ class Launcher:
         except docker.DockerError as error:
             raise precondition(f"The image {container.image} cannot be run here: {error}.") from error
         port = self._ports.take(container.port)
-        environment = plan.environment | {"AIP_HTTP_PORT": str(port)}
+        # Nothing here listens beyond this machine; our own image can be told so.
+        environment = plan.environment | {"AIP_HTTP_PORT": str(port), "EDGE_SERVING_HOST": "127.0.0.1"}
         run = docker.Run(
             image.uri,
             [expand(word, environment) for word in container.command],
@@ -106,19 +129,40 @@ class Launcher:
         """End the fork servers; each model server is ended by its starter."""
         await asyncio.gather(*(server.stop() for server in self._fork_servers.values()))
 
-    def _fork_server(self, framework: str) -> ForkServer:
-        if framework not in self._fork_servers:
-            self._fork_servers[framework] = ForkServer(framework, self._database)
-        return self._fork_servers[framework]
+    def _fork_server(self, framework: str, interpreter: Interpreter) -> ForkServer:
+        name = f"{framework}{interpreter.suffix}"
+        if name not in self._fork_servers:
+            self._fork_servers[name] = ForkServer(framework, name, interpreter, self._database)
+        return self._fork_servers[name]
+
+
+@dataclass(frozen=True)
+class Interpreter:
+    """What runs a model server: the emulator's own Python, or that of an isolated environment."""
+
+    python: str
+    # Where the modules of ours are found.
+    path: str
+    suffix: str = ""
+
+    @classmethod
+    def of(cls, environment: Environment, programs: Path) -> Interpreter:
+        """Return that of an environment, which finds the modules in `programs` only."""
+        return cls(str(environment.python), str(programs), f"-{environment.folder.name}")
+
+
+SHARED_INTERPRETER = Interpreter(sys.executable, str(ROOT))
 
 
 class ForkServer:
     """The process that has imported one framework. It starts on demand and comes back when it has died."""
 
-    def __init__(self, framework: str, database: Database) -> None:
+    def __init__(self, framework: str, name: str, interpreter: Interpreter, database: Database) -> None:
         self._framework = framework
+        self._name = name
+        self._interpreter = interpreter
         self._database = database
-        self._socket = Path("sockets") / f"{framework}.sock"
+        self._socket = Path("sockets") / f"{name}.sock"
         self._child: processes.Child | None = None
         self._starting: asyncio.Task[None] | None = None
 
@@ -157,7 +201,7 @@ class ForkServer:
             self._socket.unlink()
 
     async def _start(self) -> None:
-        log = Path("servers") / f"{self._framework}.log"
+        log = Path("servers") / f"{self._name}.log"
         try:
             for folder in (self._socket.parent, log.parent):
                 folder.mkdir(exist_ok=True)
@@ -167,9 +211,9 @@ class ForkServer:
             raise ForkError(str(error)) from error
         with log.open("wb") as output:
             self._child = child = await processes.start(
-                [sys.executable, "-m", "edge_tasks.emulator.serving.fork_server", self._framework, str(self._socket)],
+                [self._interpreter.python, "-m", FORK_SERVER, self._framework, str(self._socket)],
                 role=f"models of {self._framework}",
-                environment=processes.clean_environment() | {"PYTHONPATH": str(processes.ROOT)},
+                environment=processes.clean_environment() | {"PYTHONPATH": self._interpreter.path},
                 folder=Path.cwd(),
                 database=self._database,
                 stdout=output.fileno(),
@@ -185,7 +229,7 @@ class ForkServer:
         raise ForkError(f"{self._framework} was not imported; see {log.resolve()}")
 
     async def _fork(self, plan: ServerPlan, output: int) -> processes.Child:
-        order = {"arguments": _arguments(plan), "environment": _environment(plan)}
+        order = {"arguments": _arguments(plan), "environment": _environment(plan, self._interpreter)}
         read_end, watch_pipe = os.pipe()
         try:
             connection = _give(self._socket, json.dumps(order).encode(), [output, read_end])
@@ -316,5 +360,5 @@ def _arguments(plan: ServerPlan) -> list[str]:
     return [plan.framework, str(plan.artifacts), str(plan.socket)]
 
 
-def _environment(plan: ServerPlan) -> dict[str, str]:
-    return processes.clean_environment() | plan.environment | {"PYTHONPATH": str(processes.ROOT)}
+def _environment(plan: ServerPlan, interpreter: Interpreter) -> dict[str, str]:
+    return processes.clean_environment() | plan.environment | {"PYTHONPATH": interpreter.path}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from typing import TYPE_CHECKING, TypeVar
 
 from edge_tasks.emulator.errors import ApiError, Code, precondition, stopping
@@ -19,11 +20,14 @@ if TYPE_CHECKING:
 
     from edge_tasks.emulator.runtime import processes
     from edge_tasks.emulator.runtime.docker import Docker
+    from edge_tasks.emulator.runtime.environments import Environments
     from edge_tasks.emulator.serving.plan import ServerPlan
     from edge_tasks.emulator.store.database import Database
 
 T = TypeVar("T")
 
+# A variable may set another limit for a model to be healthy, in seconds.
+LOAD_TIMEOUT = "VERTEX_EMULATOR_LOAD_TIMEOUT"
 SECONDS_TO_LOAD = 300.0
 SECONDS_TO_PREDICT = 60.0
 SECONDS_TO_BE_HEALTHY = 5.0
@@ -41,6 +45,8 @@ class ModelServer:
         # Where the server is, once it has been started.
         self._pool = Pool(str(plan.socket))
         self._ended = False
+        # What became of its health checks, in words.
+        self._seen = ""
 
     async def start(self) -> None:
         """Start the server unless it runs, and wait until it is healthy; callers share one start."""
@@ -129,12 +135,17 @@ class ModelServer:
         with plan.log.open("wb") as output:
             self._child, address = await self._launcher.start(plan, output.fileno())
         self._pool = Pool(address)
+        self._seen = "it never listened"
+        limit = float(os.environ.get(LOAD_TIMEOUT) or SECONDS_TO_LOAD)
         try:
-            async with time_limit(SECONDS_TO_LOAD):
+            async with time_limit(limit):
                 await self._until_healthy(self._child)
         except asyncio.TimeoutError:
             await self._child.stop(0)
-            raise precondition(f"Model server did not become healthy within {SECONDS_TO_LOAD:g} s.") from None
+            raise precondition(
+                f"Model server did not become healthy within {limit:g} s: {self._seen}. Its last lines:\n"
+                f"{self.last_lines()}"
+            ) from None
         except asyncio.CancelledError:
             await self._child.stop(0)
             raise
@@ -145,6 +156,7 @@ class ModelServer:
                 answer = await self._pool.request("GET", self.plan.health_route, b"", "text/plain")
                 if answer.status == 200:
                     return
+                self._seen = f"its health route {self.plan.health_route} answered {answer.status}"
             await asyncio.sleep(0.01)
         child.kill_tree()
         raise precondition(f"Model server exited unexpectedly. Its last lines:\n{self.last_lines()}")
@@ -159,8 +171,8 @@ class ModelServer:
 class ModelServers:
     """The servers of all deployed models, by the endpoint's name and the deployed model's id."""
 
-    def __init__(self, database: Database, engine: Docker) -> None:
-        self._launcher = Launcher(database, engine)
+    def __init__(self, database: Database, engine: Docker, environments: Environments) -> None:
+        self._launcher = Launcher(database, engine, environments)
         self._servers: dict[tuple[str, str], ModelServer] = {}
         self._logs = ServerLogs()
         self._closed = False

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from edge_tasks.emulator.runtime.image_contents import Contents
 
 # Where a model server listens: a Unix socket, or a port of 127.0.0.1.
 Address: TypeAlias = str | int
@@ -38,6 +41,10 @@ class ServerPlan:
     # Variables of the model's own are for libraries, which read them while they are imported.
     own_interpreter: bool = False
     container: CustomContainer | None = None
+    # The image that is built for the model: where it is on this machine, it serves in place of the process.
+    built: CustomContainer | None = None
+    # What is in the image, for a server in an environment like it; without it, it is the emulator's own.
+    contents: Contents | None = None
 
     @property
     def role(self) -> str:
