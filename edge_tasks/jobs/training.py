@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
@@ -32,8 +33,9 @@ from edge_tasks.releases import model_upload, serving, serving_image
 from edge_tasks.releases.model_upload import ModelUpload
 from edge_tasks.repo import layout
 from edge_tasks.repo.files import folder_sha256
-from edge_tasks.repo.results import METRICS_FILE, Results, publish, read_results
+from edge_tasks.repo.results import METRICS_FILE, Results, publish, read_results, set_aside
 from edge_tasks.repo.trained_model import ARTIFACT_FOLDER, TrainedModel
+from edge_tasks.repo.trained_model import FILE_NAME as TRAINED_MODEL_FILE
 from edge_tasks.tools import dvc, git
 from edge_tasks.tools.signals import ASK
 from edge_tasks.tools.user import user_name
@@ -50,6 +52,7 @@ class TrainingJob:
 
     `parameters` is all that the training gets; `chosen` is the part that somebody decided on, which with code and data
     makes two trainings the same. `run_id` is the id of the run, which becomes another's when that is taken over.
+    With `tried`, the names of parameters, the training is a try: what it gives does not go into the model's folder.
     """
 
     def __init__(
@@ -60,12 +63,14 @@ class TrainingJob:
         script: str,
         parameters: Mapping[str, Any],
         chosen: Mapping[str, Any],
+        tried: Sequence[str] = (),
     ):
         self.config = config
         self.root = root
         self.model_name = model_name
         self.script = script
         self.chosen = dict(chosen)
+        self.tried = tried
         self.run_id = new_run_id()
         commit = git.head(root, besides=dvc.outputs(root))
         self.provenance = Provenance.of_checkout(self.run_id, commit, parameters=plain(parameters), user=user_name())
@@ -75,7 +80,12 @@ class TrainingJob:
     # --- in this process ---
 
     def in_process(
-        self, function: Callable[[Path], Any], used_data: Callable[[], Mapping[str, str]], note: Callable[..., None]
+        self,
+        function: Callable[[Path], Any],
+        used_data: Callable[[], Mapping[str, str]],
+        note: Callable[..., None],
+        *,
+        force: bool = False,
     ) -> tuple[Any, dict[str, Any]]:
         """Call `function` with a folder to save results in; return what it returned, and the metrics.
 
@@ -89,17 +99,37 @@ class TrainingJob:
             results = read_results(self.staging)
             data |= used_data()
             made_from = self.provenance.model_copy(update={"data": data})
-            trained = self._trained(
-                results, made_from, labels=layout.run_labels(self.model_name, made_from, self.chosen)
-            )
+            labels = {**layout.run_labels(self.model_name, made_from, self.chosen), **self._fingerprint()}
+            trained = self._trained(results, made_from, labels=labels)
             note(
                 data=data,
                 metrics=results.metrics,
                 artifact_sha256=trained.artifact_sha256,
                 environment=results.environment,
             )
-            publish(results, self.model_folder, trained)
+            with console.Console() as progress:
+                self._put_away(results, trained, progress, again=force)
         return result, results.metrics
+
+    def _fingerprint(self) -> dict[str, str]:
+        """Return the label that a job of the same training would have; none where one could not be packaged."""
+        with contextlib.suppress(EdgeError):
+            return {layout.TRAINING_LABEL: self._submission().fingerprint(parameters=self.chosen)}
+        return {}
+
+    def _put_away(self, results: Results, trained: TrainedModel, progress: Progress, *, again: bool) -> None:
+        """Put the results into the model's folder; those of a try beside the emulator's data."""
+        name = self.model_name
+        if self.tried:
+            folder = layout.try_folder(self.root, name)
+            set_aside(results, folder, trained)
+            progress.step(
+                f"a try, with other parameters than params.yaml ({', '.join(self.tried)}): run {trained.run_id} is "
+                f"recorded, models/{name} is as it was; the results are in {folder.relative_to(self.root)}. "
+                f"To put them into models/{name}: the same with publish=True"
+            )
+        elif (found := publish(results, self.model_folder, trained, again=again)).run_id != trained.run_id:
+            progress.step(f"the same as run {found.run_id}: models/{name}/{TRAINED_MODEL_FILE} is as it was")
 
     def facts(self) -> dict[str, Any]:
         """Return what the record of this run says from the start."""
@@ -161,7 +191,7 @@ class TrainingJob:
             last_lines = log.rest()
             record.failed(job, last_lines)
             raise _failure(job, last_lines)
-        trained = self._take(session, job, spec)
+        trained = self._take(session, job, spec, again=force)
         record.succeeded(trained)
         return trained.metrics
 
@@ -211,7 +241,7 @@ class TrainingJob:
             progress.step(page)
         return job
 
-    def _take(self, session: JobSession, job: Job, spec: TrainingSpec) -> TrainedModel:
+    def _take(self, session: JobSession, job: Job, spec: TrainingSpec, *, again: bool) -> TrainedModel:
         """Bring the results of a job that succeeded into the model's folder, and its model into the registry."""
         session.progress.step("fetching artifact and metrics")
         session.connection.ask(lambda cloud: storage.download_folder(cloud, spec.output_uri, self.staging))
@@ -225,7 +255,7 @@ class TrainingJob:
             artifact_uri=version.artifact_uri,
             labels=dict(job.labels),
         )
-        publish(results, self.model_folder, trained)
+        self._put_away(results, trained, session.progress, again=again)
         session.progress.step(f"trained `{self.model_name}`: version {version.version} in the registry")
         return trained
 

@@ -17,7 +17,7 @@ from edge_tasks.domain.state import Origin
 from edge_tasks.errors import NotFoundError
 from edge_tasks.readiness import artifact
 from edge_tasks.readiness.complaints import refuse
-from edge_tasks.releases import model_upload, preflight, serving, serving_image
+from edge_tasks.releases import lineage, model_upload, preflight, serving, serving_image
 from edge_tasks.releases.model_upload import ModelUpload
 from edge_tasks.releases.plan import (
     Options,
@@ -54,6 +54,8 @@ def deploy(release: Release, traffic: int = 100) -> Outcome:
     if not 1 <= traffic <= 100:
         raise ReleaseError(f"{traffic} % of the traffic is not possible", "--traffic takes a number from 1 to 100")
     trained = load_trained_model(release.folder, name)
+    for doubt in lineage.doubts(release.folder, trained):
+        release.progress.step(f"warning: {doubt}")
     facts = serving.of_trained(release.cloud, release.config, release.folder, trained)
     chosen = choose(release.config, name, facts)
     preflight.check(release.config, trained, chosen)
@@ -173,7 +175,9 @@ def _find_registered(release: Release, trained: TrainedModel, chosen: Serving) -
         # It may have been removed since, or the registry was reset.
         with contextlib.suppress(NotFoundError):
             version = model_registry.get_model(cloud, trained.model)
-            if model_upload.is_served_by(version, chosen.container):
+            # In a team-mate's registry of target local the same name may be another run's.
+            same_run = version.labels.get(layout.RUN_LABEL, trained.run_id) == trained.run_id
+            if same_run and model_upload.is_served_by(version, chosen.container):
                 return version.versioned_name
     found = model_upload.find(cloud, trained.model_name, trained.run_id, chosen.container)
     return found.versioned_name if found else None

@@ -12,6 +12,7 @@ from pydantic import ConfigDict, Field, ValidationError
 from edge_tasks.domain.provenance import Provenance
 from edge_tasks.errors import TrainingError
 from edge_tasks.repo.files import write_atomically
+from edge_tasks.repo.layout import TRAINING_LABEL
 
 FILE_NAME = "trained_model.json"
 # The folder beside it that holds the artifact's files.
@@ -36,6 +37,17 @@ class TrainedModel(Provenance):
     artifact_sha256: str = Field(description="over the files of model/, names and contents")
     metrics: dict[str, Any] = Field(default_factory=dict)
     labels: dict[str, str] = Field(default_factory=dict)
+
+    def says_as_much_as(self, other: TrainedModel) -> bool:
+        """Say whether `other`, of the same code, data and parameters, is the same model and no better record of it."""
+        fingerprint = self.labels.get(TRAINING_LABEL)
+        same = ("model_name", "target", "data", "metrics", "artifact_sha256")
+        return (
+            fingerprint is not None
+            and fingerprint == other.labels.get(TRAINING_LABEL)
+            and all(getattr(self, name) == getattr(other, name) for name in same)
+            and not (self.dirty and not other.dirty)
+        )
 
 
 def save_trained_model(folder: Path, trained: TrainedModel) -> None:

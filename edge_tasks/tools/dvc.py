@@ -108,9 +108,26 @@ def outputs(root: Path) -> list[Path]:
 
 
 def watched(model_folder: Path) -> set[Path]:
-    """Return the files and folders whose change makes a stage of the model's dvc.yaml run again; empty without one."""
+    """Return the files and folders whose change makes a stage of the model's dvc.yaml run again; empty without one.
+
+    A link, such as `.code`, is that to which it leads.
+    """
     file = model_folder / "dvc.yaml"
-    return {path for stage in _stages(file) for path in _paths(file, stage, "deps", "params")}
+    paths = {path for stage in _stages(file) for path in _paths(file, stage, "deps", "params")}
+    return paths | {path.resolve() for path in paths}
+
+
+def recorded_md5(model_folder: Path, output: str) -> str | None:
+    """Return the MD5 that MODEL_FOLDER/dvc.lock has of the file `output` that a stage writes; None if it has none."""
+    import yaml
+
+    try:
+        document: Any = yaml.safe_load((model_folder / "dvc.lock").read_text(encoding="utf-8"))
+        outs = [out for stage in document["stages"].values() for out in stage.get("outs", [])]
+        # Locks of DVC before 3.0 name no `hash`: their MD5 is not that of the bytes.
+        return next((str(out["md5"]) for out in outs if out["path"] == output and out.get("hash") == "md5"), None)
+    except (FileNotFoundError, yaml.YAMLError, AttributeError, KeyError, TypeError):
+        return None
 
 
 def _stage_dependencies(dvc_yaml: Path, stage: str) -> list[Path]:
