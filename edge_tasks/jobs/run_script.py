@@ -32,7 +32,7 @@ def run_script(
     """
     folder = layout.model_folder(root, model_name)
     if not (folder / script).is_file():
-        raise TrainingError(f"there is no `models/{model_name}/{script}`", f"invoke model.init {model_name}")
+        raise TrainingError(f"there is no `models/{model_name}/{script}`", "invoke doctor")
     for update in updates:
         if "=" not in update:
             raise TrainingError(f"`{update}` is not a parameter with a value", "--set KEY=VALUE")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from functools import partial
 
 from edge_tasks.cloud import model_registry, storage
 from edge_tasks.cloud.state_store import StateStore
@@ -146,8 +147,11 @@ def remove(release: Release) -> None:
         endpoint = rollout.state.endpoint
         if endpoint:
             rollout.plan(f"delete the endpoint {endpoint}", lambda: delete_endpoint(cloud, endpoint))
-        model = registered_model(release)
-        rollout.plan(f"delete the registered versions of `{name}`", lambda: model_registry.delete_model(cloud, model))
+        for known_as in (name, *rollout.state.former_names):
+            model = registered_model(release, known_as)
+            rollout.plan(
+                f"delete the registered versions of `{known_as}`", partial(model_registry.delete_model, cloud, model)
+            )
         if name in rollout.locked.state.models:
             rollout.plan(
                 "record that it is gone", lambda: rollout.locked.save(rollout.locked.state.without_model(name))
@@ -155,9 +159,9 @@ def remove(release: Release) -> None:
         rollout.carry_out()
 
 
-def registered_model(release: Release) -> str:
-    """Return the resource name under which all versions of the model lie in this cloud's registry."""
-    model_id = layout.registry_model_id(release.cloud.bucket_name, release.name)
+def registered_model(release: Release, name: str | None = None) -> str:
+    """Return the resource name in this cloud's registry of all versions of the model, or of those of `name`."""
+    model_id = layout.registry_model_id(release.cloud.bucket_name, name or release.name)
     return f"{release.cloud.parent}/models/{model_id}"
 
 

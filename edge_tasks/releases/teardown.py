@@ -37,7 +37,8 @@ def find(cloud: Cloud, config: EdgeConfig, bucket: bool) -> list[Thing]:
 def _find(cloud: Cloud, config: EdgeConfig, state: EdgeState, bucket: bool) -> list[Thing]:
     things = _endpoints(cloud, state)
     # A training registers versions before anything is in the state, under an id that holds a hash of the bucket's name.
-    for name in dict.fromkeys((*state.models, *config.models)):
+    former = (name for model in state.models.values() for name in model.former_names)
+    for name in dict.fromkeys((*state.models, *config.models, *former)):
         resource = f"{cloud.parent}/models/{registry_model_id(cloud.bucket_name, name)}"
         if model_registry.model_exists(cloud, resource):
             things.append(Thing(REGISTERED_MODEL, resource))

@@ -66,6 +66,10 @@ def load_trained_model(folder: Path, model_name: str) -> TrainedModel:
     try:
         text = (folder / FILE_NAME).read_text(encoding="utf-8")
     except FileNotFoundError:
+        if not folder.is_dir():
+            raise TrainingError(
+                f"edge.yaml names the model `{model_name}`, but there is no folder models/{model_name}", "invoke doctor"
+            ) from None
         raise TrainingError(f"the model `{model_name}` has not been trained yet", hint) from None
     try:
         document = json.loads(text)
@@ -78,10 +82,15 @@ def load_trained_model(folder: Path, model_name: str) -> TrainedModel:
             "git pull, then pip install -r requirements.txt",
         )
     try:
-        return TrainedModel.model_validate(document)
+        trained = TrainedModel.model_validate(document)
     except ValidationError as error:
         key = ".".join(str(part) for part in error.errors(include_url=False)[0]["loc"])
         raise TrainingError(f"`models/{model_name}/{FILE_NAME}` is broken at `{key}`", hint) from None
+    if trained.model_name not in ("", model_name):
+        raise TrainingError(
+            f"`models/{model_name}/{FILE_NAME}` tells of the model `{trained.model_name}`, not of `{model_name}`", hint
+        )
+    return trained
 
 
 def find_trained_model(folder: Path, model_name: str) -> TrainedModel | None:

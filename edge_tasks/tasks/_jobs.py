@@ -44,9 +44,11 @@ def train(
     from edge_tasks.console import print_result
     from edge_tasks.jobs.run_script import run_script
     from edge_tasks.repo.layout import model_folder, try_folder
+    from edge_tasks.repo.model_folders import check_folder
 
     here = repository()
     name, _ = here.config.model(name)
+    check_folder(here.root, here.config, name)
     updates = [
         *(set or ()),
         *(["is_vertex=False"] if local else ()),

@@ -99,12 +99,17 @@ def outputs(root: Path) -> list[Path]:
     A dvc.yaml that is broken has none.
     """
     found = []
-    for file in (root / "dvc.yaml", *sorted(layout.model_folders(root).glob("*/dvc.yaml"))):
-        found.append(file.with_name("dvc.lock"))
-        with contextlib.suppress(DataError):
-            for stage in _stages(file):
-                found += _paths(file, stage, "outs", "metrics", "plots")
+    for folder in (root, *sorted(path.parent for path in layout.model_folders(root).glob("*/dvc.yaml"))):
+        found += [folder / "dvc.lock", *stage_outputs(folder)]
     return found
+
+
+def stage_outputs(folder: Path) -> list[Path]:
+    """Return what the stages of FOLDER/dvc.yaml write; nothing without such a file, or when it is broken."""
+    file = folder / "dvc.yaml"
+    with contextlib.suppress(DataError):
+        return [path for stage in _stages(file) for path in _paths(file, stage, "outs", "metrics", "plots")]
+    return []
 
 
 def watched(model_folder: Path) -> set[Path]:

@@ -102,13 +102,16 @@ def _train(
     from edge_tasks.jobs.quick_try import other_parameters
     from edge_tasks.jobs.training import TrainingJob
     from edge_tasks.repo.layout import model_folder
+    from edge_tasks.repo.model_folders import check_script
 
     parameters = without_options(_plain(run.config), inspect.signature(function))
     name = parameters.get("model_name")
     if not isinstance(name, str):
         raise TrainingError("the experiment's config has no `model_name`", 'add `model_name = "NAME"` to @ex.config')
+    source = Path(function.__code__.co_filename)
+    script = source.name
+    check_script(find_root(), source, name)
     name, _ = config.model(name)
-    script = Path(function.__code__.co_filename).name
     root, chosen = find_root(), _chosen(parameters, run)
     tried: list[str] = []
     if not options.publish:
