@@ -12,7 +12,8 @@ from edge_tasks.cloud.client import Cloud
 from edge_tasks.cloud.state_store import StateStore
 from edge_tasks.domain.progress import Silence
 from edge_tasks.domain.state import EdgeState
-from edge_tasks.errors import ConfigError, EdgeError
+from edge_tasks.errors import ConfigError, EdgeError, TrainingError
+from edge_tasks.jobs.run_script import check_script
 from edge_tasks.models import report
 from edge_tasks.releases.plan import Options, Release
 from edge_tasks.repo import edge_yaml, model_folders
@@ -202,9 +203,9 @@ def test_half_of_a_rename_by_hand_is_told_with_the_command_that_finishes_it(mode
     with pytest.raises(ConfigError, match="there is no folder models/digits") as refusal:
         model_folders.check_folder(models, config, "digits")
     assert "invoke model.rename digits digits2" in str(refusal.value.hint)
-    with pytest.raises(ConfigError, match=r"models/digits2/train\.py says that it trains `digits`"):
-        model_folders.check_script(models, models / "models" / "digits2" / "train.py", "digits")
-    model_folders.check_script(models, models / "train.py", "digits")
+    with pytest.raises(TrainingError, match=r"models/digits2/train\.py says that it trains `digits`"):
+        check_script(models, models / "models" / "digits2" / "train.py", "digits")
+    check_script(models, models / "train.py", "digits")
 
 
 def test_a_folder_that_is_gone_is_told_and_what_takes_it_out(models: Path) -> None:

@@ -49,7 +49,7 @@ _TRAVELS = {
     "signature state",
     "repo": "edge_yaml files layout payloads results trained_model",
     "serving": "inputs model_files own_code pickle_scan predictor trial",
-    "tools": "signals user",
+    "tools": "process signals user",
     "cloud": "bucket client object_lock run_store secret_manager state_store storage vertex_experiments",
     "tracking": "backend event_log outbox output_capture sacred_observer uploader uploader_process",
     "tracking/sinks": "background mongo vertex",

@@ -43,6 +43,16 @@ def run_script(
     return _wait(subprocess.Popen(command, cwd=folder, stdout=sys.stderr, env=environ))
 
 
+def check_script(root: Path, script: Path, name: str) -> None:
+    """Raise TrainingError when the file `script`, which trains `name`, lies in another model's folder."""
+    folder = script.resolve().parent
+    if folder.parent == layout.model_folders(root) and folder.name != name:
+        raise TrainingError(
+            f"models/{folder.name}/{script.name} says that it trains `{name}`, but it lies in models/{folder.name}",
+            f'write `model_name = "{folder.name}"` in its @ex.config; invoke model.rename renames a model everywhere',
+        )
+
+
 def _wait(process: subprocess.Popen[bytes]) -> int:
     """Wait for the end of a program that gets Ctrl-C itself, and decides; SIGTERM is passed on to it."""
     while True:

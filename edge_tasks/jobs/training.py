@@ -27,7 +27,7 @@ from edge_tasks.errors import EdgeError, NoAnswerError, NotFoundError, TrainingE
 from edge_tasks.jobs.job_record import JobRecord
 from edge_tasks.jobs.once import SameJob
 from edge_tasks.jobs.output_dir import staging_folder
-from edge_tasks.jobs.submit import Submission
+from edge_tasks.jobs.submit import Submission, check_parameters
 from edge_tasks.jobs.waiter import JobSession, JobWaiter
 from edge_tasks.releases import model_upload, serving, serving_image
 from edge_tasks.releases.model_upload import ModelUpload
@@ -73,7 +73,8 @@ class TrainingJob:
         self.tried = tried
         self.run_id = new_run_id()
         commit = git.head(root, besides=dvc.outputs(root))
-        self.provenance = Provenance.of_checkout(self.run_id, commit, parameters=plain(parameters), user=user_name())
+        self.parameters = plain(parameters)
+        self.provenance = Provenance.of_checkout(self.run_id, commit, parameters=self.parameters, user=user_name())
         self.model_folder = layout.model_folder(root, model_name)
         self.staging = layout.output_dir(root, self.run_id)
 
@@ -144,6 +145,7 @@ class TrainingJob:
             for line in submission.describe():
                 progress.step(line)
         if checks:
+            check_parameters(self.parameters)
             submission.check()
 
     def as_job(self, *, force: bool = False, checks: bool = True, on_interrupt: str = ASK) -> dict[str, Any]:
@@ -166,6 +168,7 @@ class TrainingJob:
             raise TrainingError(f"the bucket `{session.cloud.bucket_name}` does not exist", "invoke init")
         submission = self._submission()
         if checks:
+            check_parameters(self.parameters)
             submission.check()
         job = self._found_or_submitted(submission, session, force=force)
         spec = _spec_of(submission, session.cloud, job)
@@ -191,7 +194,11 @@ class TrainingJob:
             last_lines = log.rest()
             record.failed(job, last_lines)
             raise _failure(job, last_lines)
-        trained = self._take(session, job, spec, again=force)
+        try:
+            trained = self._take(session, job, spec, again=force)
+        except TrainingError as error:
+            record.unusable(error.problem)
+            raise
         record.succeeded(trained)
         return trained.metrics
 
@@ -218,7 +225,9 @@ class TrainingJob:
 
     def _sent(self, submission: Submission, cloud: Cloud, progress: Progress) -> tuple[TrainingSpec, JobPlan]:
         """Send what a job needs; return its specification and its plan."""
-        spec = submission.spec(self.provenance, cloud.bucket_name)
+        # Its own provenance shows no secrets; the job needs them.
+        provenance = self.provenance.model_copy(update={"parameters": self.parameters})
+        spec = submission.spec(provenance, cloud.bucket_name)
         return spec, submission.send(cloud, spec, progress)
 
     def _create(

@@ -38,7 +38,7 @@ __all__ = ["Options", "Outcome", "Release", "ReleaseError", "deploy", "promote",
 
 @contextlib.contextmanager
 def _rollout(release: Release) -> Iterator[Rollout]:
-    with StateStore(release.cloud).locked(release.options.lock_timeout) as locked:
+    with StateStore(release.cloud).locked(release.options.lock_timeout, release.progress.step) as locked:
         rollout = Rollout(release, locked)
         rollout.read_world()
         yield rollout

@@ -69,7 +69,7 @@ def remove(cloud: Cloud, config: EdgeConfig, shown: list[Thing], progress: Progr
     Raises ReleaseError when others are there by now: nobody said yes to those.
     """
     bucket = any(thing.kind == BUCKET for thing in shown)
-    with StateStore(cloud).locked(lock_timeout) as locked:
+    with StateStore(cloud).locked(lock_timeout, progress.step) as locked:
         if _find(cloud, config, locked.state, bucket) != shown:
             raise ReleaseError("what is there has changed meanwhile", "invoke teardown, and look at the list again")
         for model in locked.state.models.values():

@@ -34,13 +34,3 @@ def check_folder(root: Path, config: EdgeConfig, name: str) -> None:
         f"edge.yaml names the model `{name}`, but there is no folder models/{name}",
         f"{renamed}git checkout models/{name}, or invoke model.delete {name}",
     )
-
-
-def check_script(root: Path, script: Path, name: str) -> None:
-    """Raise ConfigError when the file `script` lies in another model's folder than that of `name`, which it trains."""
-    folder = script.resolve().parent
-    if folder.parent == layout.model_folders(root) and folder.name != name:
-        raise ConfigError(
-            f"models/{folder.name}/{script.name} says that it trains `{name}`, but it lies in models/{folder.name}",
-            f'write `model_name = "{folder.name}"` in its @ex.config; invoke model.rename renames a model everywhere',
-        )

@@ -27,7 +27,7 @@ from edge_tasks.readiness.complaints import refuse
 from edge_tasks.releases import preflight, serving
 from edge_tasks.repo import edge_yaml, layout, model_folders
 from edge_tasks.repo.trained_model import ARTIFACT_FOLDER, find_trained_model
-from edge_tasks.setup import google_cloud, initialise
+from edge_tasks.setup import google_cloud, initialise, packages
 from edge_tasks.setup.checks import Check, Finding, Result, examine
 from edge_tasks.tools import dvc, emulator_process, git
 
@@ -47,7 +47,12 @@ _SOON = 90
 
 def examine_repository(root: Path) -> list[Result]:
     """Look at everything about the repository at `root`."""
-    machine = [Check("Python", _python), Check("git", lambda: _git(root)), Check("edge.yaml", lambda: _edge_yaml(root))]
+    machine = [
+        Check("Python", _python),
+        Check("packages", lambda: _packages(root)),
+        Check("git", lambda: _git(root)),
+        Check("edge.yaml", lambda: _edge_yaml(root)),
+    ]
     try:
         config = edge_yaml.load_config(root)
     except ConfigError:
@@ -74,6 +79,14 @@ def _python() -> Finding:
     if not OLDEST_PYTHON <= sys.version_info[:2] <= NEWEST_PYTHON:
         raise EdgeError(f"Python {version} is not supported", "use Python 3.10 to 3.13")
     return Finding(f"Python {version}")
+
+
+def _packages(root: Path) -> Finding:
+    if found := packages.complaints(root):
+        return Finding(
+            "; ".join(found), advice="pip install -r requirements.txt, in an environment of the repository's own"
+        )
+    return Finding("what requirements.txt and vertex-edge ask for is installed")
 
 
 def _git(root: Path) -> Finding:

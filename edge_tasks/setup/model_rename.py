@@ -40,7 +40,7 @@ def rename_model(
             f"edge.yaml names the model `{old}`, but there is no folder models/{old}",
             f"git checkout models/{old}, or invoke model.delete {old}",
         )
-    with StateStore(cloud).locked(lock_timeout) as locked:
+    with StateStore(cloud).locked(lock_timeout, progress.step) as locked:
         # Both are there when somebody else used the new name; a rename that was cut off has left the new one alone.
         if old in locked.state.models and new in locked.state.models:
             raise ConfigError(f"the shared state knows a model `{new}` already", f"invoke model.delete {new}")

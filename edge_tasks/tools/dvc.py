@@ -165,6 +165,7 @@ def _stages(dvc_yaml: Path) -> dict[str, Any]:
 @contextlib.contextmanager
 def _repository(root: Path) -> Iterator[Any]:
     os.environ.update({name: value for name, value in _QUIET.items() if name not in os.environ})
+    _import_dvc()
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
@@ -173,6 +174,21 @@ def _repository(root: Path) -> Iterator[Any]:
             yield repo
     except DvcException as error:
         raise DataError(f"DVC cannot read its files: {error}", "dvc status") from None
+
+
+def _import_dvc() -> None:
+    """Import DVC without what it does to this process's output.
+
+    DVC has colorama wrap stdout and stderr. That takes colours out of what a training prints, and fails when it sets
+    the title of its terminal.
+    """
+    if "dvc.ui" in sys.modules:
+        return
+    import dvc.ui
+    from colorama import deinit
+
+    del dvc
+    deinit()
 
 
 def _versions(root: Path, paths: Sequence[Path]) -> list[DataVersion | None]:

@@ -100,9 +100,9 @@ def _train(
     if spec is not None:
         return _train_in_job(config, run, spec, function, arguments)
     from edge_tasks.jobs.quick_try import other_parameters
+    from edge_tasks.jobs.run_script import check_script
     from edge_tasks.jobs.training import TrainingJob
     from edge_tasks.repo.layout import model_folder
-    from edge_tasks.repo.model_folders import check_script
 
     parameters = without_options(_plain(run.config), inspect.signature(function))
     name = parameters.get("model_name")
