@@ -22,6 +22,11 @@ _DVC_VARIABLE = "DVC_STAGE"
 _PLACE = "is_vertex"
 
 
+def started_by_dvc(environ: Mapping[str, str] = os.environ) -> bool:
+    """Say whether this training is the command of a stage that `dvc repro` runs."""
+    return _DVC_VARIABLE in environ
+
+
 def other_parameters(
     model_folder: Path,
     chosen: Mapping[str, Any],
@@ -34,11 +39,7 @@ def other_parameters(
     starts are none, nor are reproductions, which have a folder to themselves, nor is the first of all: there is nothing
     yet that it could replace.
     """
-    if (
-        environ.get(_DVC_VARIABLE)
-        or environ.get(REPRODUCED_VARIABLE)
-        or not (model_folder / TRAINED_MODEL_FILE).is_file()
-    ):
+    if started_by_dvc(environ) or environ.get(REPRODUCED_VARIABLE) or not (model_folder / TRAINED_MODEL_FILE).is_file():
         return []
     written = read_parameters(model_folder)
     here = plain(dict(chosen))

@@ -27,6 +27,7 @@ from edge_tasks.errors import EdgeError, NoAnswerError, NotFoundError, TrainingE
 from edge_tasks.jobs.job_record import JobRecord
 from edge_tasks.jobs.once import SameJob
 from edge_tasks.jobs.output_dir import staging_folder
+from edge_tasks.jobs.quick_try import started_by_dvc
 from edge_tasks.jobs.submit import Submission, check_parameters
 from edge_tasks.jobs.waiter import JobSession, JobWaiter
 from edge_tasks.releases import model_upload, serving, serving_image
@@ -119,7 +120,12 @@ class TrainingJob:
         return {}
 
     def _put_away(self, results: Results, trained: TrainedModel, progress: Progress, *, again: bool) -> None:
-        """Put the results into the model's folder; those of a try beside the emulator's data."""
+        """Put the results into the model's folder; those of a try beside the emulator's data.
+
+        When `dvc repro` trains what the folder tells of already, as in a clone, it is not recorded as another run, unless
+        it was to be trained `again`. Who trains by hand wants another.
+        """
+        again = again or not started_by_dvc()
         name = self.model_name
         if self.tried:
             folder = layout.try_folder(self.root, name)
