@@ -122,8 +122,8 @@ class TrainingJob:
     def _put_away(self, results: Results, trained: TrainedModel, progress: Progress, *, again: bool) -> None:
         """Put the results into the model's folder; those of a try beside the emulator's data.
 
-        When `dvc repro` trains what the folder tells of already, as in a clone, it is not recorded as another run, unless
-        it was to be trained `again`. Who trains by hand wants another.
+        When `dvc repro` trains what the folder tells of already, as in a clone, the folder goes on to tell of that run,
+        unless it was to be trained `again`. Who trains by hand wants another.
         """
         again = again or not started_by_dvc()
         name = self.model_name
