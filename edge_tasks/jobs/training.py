@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import re
+import signal
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -360,9 +362,22 @@ class _Log:
         return list(self._last)
 
 
+def _with_signal(reason: str) -> str:
+    """Return why a job failed, with the name of the signal that an exit status above 128 stands for."""
+
+    def named(status: re.Match[str]) -> str:
+        with contextlib.suppress(ValueError):
+            name = signal.Signals(int(status[1]) - 128).name
+            often = ", often since the memory was used up" if name == "SIGKILL" else ""
+            return f"{status[0]} ({name}{often})"
+        return status[0]
+
+    return re.sub(r"non-zero status of (\d+)", named, reason, count=1)
+
+
 def _failure(job: Job, last_lines: list[str]) -> TrainingError:
     """Return the error of a job that did not succeed: its state, the exit status that it tells, and its last words."""
-    reason = job.error or "no reason was given"
+    reason = _with_signal(job.error or "no reason was given")
     if last_lines:  # an error may repeat them, and they it
         reason = reason.partition("\n")[0].rstrip()
     lines = "".join(f"\n  | {line}" for line in last_lines if line != reason)

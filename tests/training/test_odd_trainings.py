@@ -19,6 +19,7 @@ from edge_tasks.domain.runs import COMPLETED, RunRecord
 from edge_tasks.errors import TrainingError
 from edge_tasks.experiments.text import table
 from edge_tasks.jobs.submit import check_parameters
+from edge_tasks.jobs.training import _with_signal
 from edge_tasks.redaction import hide_secrets, secret_names
 from edge_tasks.setup import packages
 from edge_tasks.tracking.output_capture import output_into
@@ -82,6 +83,19 @@ def test_a_module_that_is_missing_is_told_with_what_installs_it(capsys: pytest.C
         f"error: this Python has no module `numpy` ({sys.executable})\n\n"
         "hint: activate the repository's environment (source .venv/bin/activate), or pip install -r requirements.txt\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("status", "told"),
+    [
+        ("137", "137 (SIGKILL, often since the memory was used up)."),
+        ("139", "139 (SIGSEGV)."),
+        ("1", "1."),
+        ("255", "255."),
+    ],
+)
+def test_the_signal_that_ended_a_job_is_named(status: str, told: str) -> None:
+    assert _with_signal(f"exited with a non-zero status of {status}.") == f"exited with a non-zero status of {told}"
 
 
 def test_what_is_printed_is_recorded_though_a_program_is_left_behind(
