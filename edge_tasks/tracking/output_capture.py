@@ -48,7 +48,7 @@ class _Tee:
     """`tee`, which takes what is written to a descriptor until that is let go; afterwards everything is as before."""
 
     def __init__(self, descriptor: int, file: Path):
-        # A session of its own: Ctrl-C is meant for the training, whose last words are still to be written.
+        # Its own session: Ctrl-C is meant for the training, whose last words are still to be written.
         self._process = subprocess.Popen(
             ["tee", "-a", str(file)], stdin=subprocess.PIPE, stdout=descriptor, start_new_session=True
         )
