@@ -122,9 +122,9 @@ class TrainingJob:
         return {}
 
     def _put_away(self, results: Results, trained: TrainedModel, progress: Progress, *, again: bool) -> None:
-        """Put the results into the model's folder; those of a try beside the emulator's data.
+        """Put the results into the model's folder; those of a try into a folder of this machine.
 
-        When `dvc repro` trains what the folder tells of already, as in a clone, the folder goes on to tell of that run,
+        When `dvc repro` trains what the folder tells of already, as in a clone, the folder keeps telling of that run,
         unless it was to be trained `again`. Who trains by hand wants another.
         """
         again = again or not started_by_dvc()

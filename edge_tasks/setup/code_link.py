@@ -1,7 +1,7 @@
 """The link `.code`, by which the stage `train` of a model depends on the model's whole folder.
 
 DVC refuses a folder among the deps of a stage that writes into it. `.code` is another name of the folder `models`, for
-which .dvcignore leaves out what a training writes, so that DVC sees every other change in it: a module beside train.py
+which .dvcignore leaves out what a training writes, so that DVC sees every other change in it: a module next to train.py
 that is changed, added or removed.
 """
 

@@ -1,7 +1,7 @@
 """Giving a model another name: the shared state first, then its folder, dvc.yaml and edge.yaml.
 
-edge.yaml comes last, so that a rename that was cut off is done again by the same command. What serves goes on serving,
-on its endpoint with its id. Registered versions and recorded runs keep the name that they were made under.
+edge.yaml comes last, so that a rename that was cut off is done again by the same command. What serves is not
+interrupted, and its endpoint keeps its id. Registered versions and recorded runs keep the old name.
 """
 
 from __future__ import annotations

@@ -222,7 +222,7 @@ def remove(
 
 @task(help={"old": "the model's name", "new": "its new name", "lock_timeout": LOCK_TIMEOUT_HELP})
 def rename(_context: Any, old: str, new: str, lock_timeout: int = 0) -> None:
-    """Give a model another name: shared state, folder, dvc.yaml and edge.yaml; what serves goes on serving."""
+    """Give a model another name: shared state, folder, dvc.yaml and edge.yaml; what serves is not interrupted."""
     from edge_tasks.console import Console
     from edge_tasks.setup.model_rename import rename_model
 

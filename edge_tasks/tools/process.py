@@ -23,7 +23,7 @@ def machine() -> str:
     facts = [socket.gethostname()]
     with contextlib.suppress(OSError):
         facts.append((_PROC / "sys/kernel/random/boot_id").read_text().strip())
-        facts.append(os.readlink(_PROC / "self/ns/pid"))  # noqa: PTH115  it is no path
+        facts.append(os.readlink(_PROC / "self/ns/pid"))  # noqa: PTH115  not a path
     if len(facts) == 1:
         facts.append(_ask("sysctl", "-n", "kern.boottime"))
     return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:16]
