@@ -74,6 +74,7 @@ class TrainingJob:
         self.script = script
         self.chosen = dict(chosen)
         self.tried = tried
+        self.notice = ""
         self.run_id = new_run_id()
         commit = git.head(root, besides=dvc.outputs(root))
         self.parameters = plain(parameters)
@@ -111,8 +112,7 @@ class TrainingJob:
                 artifact_sha256=trained.artifact_sha256,
                 environment=results.environment,
             )
-            with console.Console() as progress:
-                self._put_away(results, trained, progress, again=force)
+            self._put_away(results, trained, again=force)
         return result, results.metrics
 
     def _fingerprint(self) -> dict[str, str]:
@@ -121,7 +121,7 @@ class TrainingJob:
             return {layout.TRAINING_LABEL: self._submission().fingerprint(parameters=self.chosen)}
         return {}
 
-    def _put_away(self, results: Results, trained: TrainedModel, progress: Progress, *, again: bool) -> None:
+    def _put_away(self, results: Results, trained: TrainedModel, *, again: bool) -> None:
         """Put the results into the model's folder; those of a try into a folder of this machine.
 
         When `dvc repro` trains what the folder tells of already, as in a clone, the folder keeps telling of that run,
@@ -132,13 +132,19 @@ class TrainingJob:
         if self.tried:
             folder = layout.try_folder(self.root, name)
             set_aside(results, folder, trained)
-            progress.step(
+            self.notice = (
                 f"a try, with other parameters than params.yaml ({', '.join(self.tried)}): run {trained.run_id} is "
                 f"recorded, models/{name} is as it was; the results are in {folder.relative_to(self.root)}. "
                 f"To put them into models/{name}: the same with publish=True"
             )
         elif (found := publish(results, self.model_folder, trained, again=again)).run_id != trained.run_id:
-            progress.step(f"the same as run {found.run_id}: models/{name}/{TRAINED_MODEL_FILE} is as it was")
+            self.notice = f"the same as run {found.run_id}: models/{name}/{TRAINED_MODEL_FILE} is as it was"
+
+    def tell(self) -> None:
+        """Say what became of the results when they are not the model's; after the run, whose output this is not."""
+        if self.notice:
+            with console.Console() as progress:
+                progress.step(self.notice)
 
     def facts(self) -> dict[str, Any]:
         """Return what the record of this run says from the start."""
@@ -272,7 +278,9 @@ class TrainingJob:
             artifact_uri=version.artifact_uri,
             labels=dict(job.labels),
         )
-        self._put_away(results, trained, session.progress, again=again)
+        self._put_away(results, trained, again=again)
+        if self.notice:
+            session.progress.step(self.notice)
         session.progress.step(f"trained `{self.model_name}`: version {version.version} in the registry")
         return trained
 

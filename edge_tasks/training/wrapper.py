@@ -134,6 +134,7 @@ def _train(
                 note,
                 force=options.force,
             )
+        training.tell()
     _log_metrics(run, metrics)
     return metrics if result is None else result
 
