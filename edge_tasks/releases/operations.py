@@ -146,7 +146,9 @@ def remove(release: Release) -> None:
         _plan_to_end_what_was_begun(rollout)
         endpoint = rollout.state.endpoint
         if endpoint:
-            rollout.plan(f"delete the endpoint {endpoint}", lambda: delete_endpoint(cloud, endpoint))
+            kept = rollout.endpoint is not None and layout.by_terraform(rollout.endpoint.labels)
+            what = "take everything off the endpoint {}, which Terraform keeps" if kept else "delete the endpoint {}"
+            rollout.plan(what.format(endpoint), lambda: delete_endpoint(cloud, endpoint))
         for known_as in (name, *rollout.state.former_names):
             model = registered_model(release, known_as)
             rollout.plan(
