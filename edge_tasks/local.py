@@ -22,12 +22,11 @@ from types import ModuleType
 from typing import Any
 from urllib.parse import urlsplit
 
-import edge_tasks
 from edge_tasks.cloud.client import client_environment, on_google_cloud
 from edge_tasks.errors import CloudError
 from edge_tasks.repo.edge_yaml import find_root, load_config
 
-_HOOK = "vertex_emulator_client_hook"
+_HOOK = "vertex_emulator_sdk_patch"
 _ADDRESS = "VERTEX_EMULATOR_URL"
 _GOOGLE = re.compile(r"(?:^|\.)googleapis\.com$")
 
@@ -84,7 +83,7 @@ def connect(folder: Path | str | None = None) -> Connection:
     os.environ.update({**variables, "GOOGLE_CLOUD_PROJECT": place.project_id})
     for name in _OTHERS:
         os.environ.pop(name, None)
-    hook = _loaded_hook() or _load_hook()
+    hook = _loaded_hook() or _load_hook(Path(hook_folder))
     sdk = sys.modules.get(hook.INITIALIZER)
     if sdk is not None:
         hook.preset(sdk.global_config)
@@ -116,10 +115,9 @@ def _loaded_hook() -> ModuleType | None:
     return next((module for module in loaded if hasattr(module, "INITIALIZER")), None)
 
 
-def _load_hook() -> ModuleType:
+def _load_hook(folder: Path) -> ModuleType:
     """Load the emulator's hook, by its path, as the pytest plugin does; loading it is enough."""
-    path = Path(edge_tasks.__file__).parent / "emulator" / "client_hook" / "sitecustomize.py"
-    spec = importlib.util.spec_from_file_location(_HOOK, path)
+    spec = importlib.util.spec_from_file_location(_HOOK, folder / "sitecustomize.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

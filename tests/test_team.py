@@ -74,6 +74,7 @@ def test_a_clone_without_a_place_for_all_says_so_in_seconds(ada: Repository, tmp
     (ada.root / "data" / "notes.csv").write_text("a,b\n1,2\n")
     ada.run("invoke", "init")
     ada.run("dvc", "add", "--quiet", "data/notes.csv")
+    commit(ada)
     ada.run("dvc", "repro", "--quiet")
     commit(ada)
     bob = clone(ada, "bob", tmp_path)
