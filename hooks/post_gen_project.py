@@ -76,6 +76,13 @@ def link_payload(project: Path, model_name: str) -> None:
     link.symlink_to(Path("models", model_name, "test_payload.json"))
 
 
+def link_code(project: Path) -> None:
+    """Let `.code` be `models`, under the name that the stages `train` depend on; .dvcignore tells why."""
+    link = project / ".code"
+    link.unlink(missing_ok=True)
+    link.symlink_to("models")
+
+
 def git(*arguments: str) -> subprocess.CompletedProcess[str]:
     # Run from a git hook, the variables of the other repository would reach ours.
     environment = {
@@ -114,6 +121,7 @@ def main() -> None:
     keep_example(project, ANSWERS["example"], ANSWERS["model_name"])
     keep_ci(project, ANSWERS["ci"])
     link_payload(project, ANSWERS["model_name"])
+    link_code(project)
     reason = commit()
     if reason:
         print(f"warning: {reason}", file=sys.stderr)

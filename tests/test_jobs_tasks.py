@@ -43,7 +43,7 @@ def images(trained: Repository) -> list[list[int]]:
 class TestTrain:
     def test_it_takes_parameters_and_prints_where_the_result_is(self, trained: Repository) -> None:
         result = trained.run("invoke", "model.train", "--local", "--set", "C=3.5", "--set", "gamma=0.002")
-        assert result.stdout == "models/digits/trained_model.json\n"
+        assert result.stdout == ".edge/tries/digits/trained_model.json\n"
         record = json.loads((trained.root / result.stdout.strip()).read_text())
         assert (record["parameters"]["C"], record["parameters"]["gamma"], record["job"]) == (3.5, 0.002, None)
         assert record["data"].keys() == {"data/digits.npz"}

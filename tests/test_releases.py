@@ -333,6 +333,16 @@ def test_an_endpoint_that_somebody_deleted_is_made_anew(team: Team) -> None:
     assert set(team.traffic.values()) == {100}
 
 
+def test_a_region_that_was_changed_after_the_deployment_is_told_before_anything_is_done(team: Team) -> None:
+    team.deploy()
+    moved = replace(team.release(), cloud=replace(team.cloud, region="europe-west1"))
+    for release in (lambda: deploy(moved), lambda: undeploy(moved), lambda: remove(moved)):
+        with pytest.raises(ReleaseError, match=r"is in us-central1, and edge\.yaml says europe-west1") as refusal:
+            release()
+        assert "set the region to us-central1 again" in str(refusal.value.hint)
+    assert set(team.traffic.values()) == {100}
+
+
 def test_the_tasks_say_what_they_do(team: Team) -> None:
     run = team.repository.run
     run("invoke", "model.deploy")

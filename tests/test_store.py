@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,6 +24,7 @@ from edge_tasks.domain.state import KEPT_CHANGES, KEPT_DEPLOYMENTS, Deployment, 
 from edge_tasks.errors import StateError, StateLockedError
 from edge_tasks.repo.edge_yaml import load_config
 from edge_tasks.repo.layout import LOCK_OBJECT, STATE_OBJECT
+from edge_tasks.tools import process as process_identity
 from edge_tasks.tools.user import user_name
 from tests.buckets import bucket, emptied
 
@@ -215,9 +217,8 @@ def test_no_secret_of_a_command_gets_into_lock_or_state(
 HOLD = INCREMENT.split("for _ in")[0] + "with store.locked():\n    print('locked', flush=True)\n    sys.stdin.read()\n"
 
 
-def test_the_lock_of_a_killed_holder_is_told_by_its_age_and_can_be_removed(
-    store: StateStore, cloud: Cloud, root: Path
-) -> None:
+def killed_holder(root: Path) -> subprocess.Popen[str]:
+    """Return a process that was killed while it held the lock."""
     holder = subprocess.Popen(
         [sys.executable, "-c", HOLD, str(root)], cwd=Path(__file__).parent.parent,
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
@@ -226,8 +227,54 @@ def test_the_lock_of_a_killed_holder_is_told_by_its_age_and_can_be_removed(
         assert holder.stdout is not None
         assert holder.stdout.readline() == "locked\n"
         holder.kill()
+    return holder
+
+
+def test_the_lock_of_a_process_of_this_machine_that_was_killed_is_taken_over(store: StateStore, root: Path) -> None:
+    holder = killed_holder(root)
+    told: list[str] = []
+    with store.locked(tell=told.append) as locked:
+        locked.save(one_more(locked.state))
+    assert len(told) == 1
+    assert told[0].startswith("took over the lock of a process that is gone: ")
+    assert f"(process {holder.pid})" in told[0]
+    assert store.holder() is None
+    with store.locked(tell=told.append):
+        assert len(told) == 1
+
+
+def test_a_holder_is_gone_only_when_machine_number_and_start_say_so() -> None:
+    here, began = process_identity.machine(), process_identity.started(os.getpid())
+    assert began is not None
+
+    def holder(**changes: Any) -> LockHolder:
+        values: dict[str, Any] = {
+            "owner": "ada",
+            "host": "h",
+            "pid": os.getpid(),
+            "command": "",
+            "created": "",
+            "token": "",
+        }
+        return LockHolder(**values | {"machine": here, "started": began} | changes)
+
+    assert not holder().is_gone()
+    assert holder(started="1").is_gone()  # the number is another's by now
+    assert not holder(started="1", machine="another").is_gone()
+    assert not holder(started="", machine="").is_gone()  # of a version that did not write it
+    ended = subprocess.Popen(["true"])
+    began = process_identity.started(ended.pid) or "0"
+    ended.wait()
+    assert holder(pid=ended.pid).is_gone()
+
+
+def test_the_lock_of_a_killed_holder_elsewhere_is_told_by_its_age_and_can_be_removed(
+    store: StateStore, cloud: Cloud, root: Path
+) -> None:
+    holder = killed_holder(root)
     blob = cloud.bucket.get_blob(LOCK_OBJECT)
-    blob.metadata = {**blob.metadata, "renewed": "2026-01-01T00:00:00Z"}
+    blob.upload_from_string(json.dumps({**json.loads(blob.download_as_bytes()), "machine": "another"}))
+    blob.metadata = {"token": "another", "renewed": "2026-01-01T00:00:00Z"}
     blob.patch()
     with pytest.raises(StateLockedError) as caught, store.locked():
         pytest.fail("a stale lock is never taken over silently")

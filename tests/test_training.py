@@ -109,7 +109,7 @@ class TestTheSameTrainingAgain:
         repository.run(*TRAIN, EDGE_FORCE="1")
         assert record(repository)["model"].endswith("@3")
         # Another parameter is another training; where it runs is none.
-        repository.run(*TRAIN, "strategy=uniform")
+        repository.run(*TRAIN, "strategy=uniform", "publish=True")
         assert record(repository)["parameters"]["strategy"] == "uniform"
         assert len(jobs_of(repository)) == 4
 

@@ -16,7 +16,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 
@@ -26,6 +26,7 @@ from edge_tasks.domain.state import Change, EdgeState, differences, dump_state, 
 from edge_tasks.errors import EdgeError, StateError, StateLockedError
 from edge_tasks.redaction import redact_secrets
 from edge_tasks.repo.layout import LOCK_OBJECT, STATE_OBJECT
+from edge_tasks.tools import process
 from edge_tasks.tools.signals import defer_signals
 from edge_tasks.tools.user import user_name
 
@@ -47,11 +48,19 @@ class LockHolder:
     command: str
     created: str
     token: str
+    machine: str = ""
+    started: str = ""
 
     def describe(self, age: float) -> str:
         """Return one phrase for messages; `age` is the number of seconds since the lock was last renewed."""
         stale = f", no sign of life for {age:.0f} s" if age > STALE_AGE else ""
         return f"{self.owner} on {self.host} (process {self.pid}), `{self.command}`, since {self.created}{stale}"
+
+    def is_gone(self) -> bool:
+        """Say whether the holder was a process of this very machine that lives no more; of others nobody here knows."""
+        if not self.started or self.machine != process.machine():
+            return False
+        return process.started(self.pid) != self.started
 
 
 class StateStore:
@@ -81,15 +90,16 @@ class StateStore:
         return True
 
     @contextlib.contextmanager
-    def locked(self, timeout: float = 0.0) -> Iterator[LockedState]:
+    def locked(self, timeout: float = 0.0, tell: Callable[[str], None] = lambda _: None) -> Iterator[LockedState]:
         """Hold the lock for the block, which may change the state with `LockedState.save`.
 
         Waits at most `timeout` seconds for somebody else's lock, then raises StateLockedError that says who holds it.
+        The lock of a process of this machine that was killed is taken over, of which `tell` is told.
         """
         lock = ObjectLock(self._cloud.objects, LOCK_OBJECT)
         mine = _myself(lock.token)
         try:
-            self._acquire(lock, mine, timeout)
+            self._acquire(lock, mine, timeout, tell)
         except KeyboardInterrupt:
             _release(lock)  # it may have been ours already
             raise
@@ -150,13 +160,16 @@ class StateStore:
 
     # -- the lock's object --
 
-    def _acquire(self, lock: ObjectLock, mine: LockHolder, timeout: float) -> None:
+    def _acquire(self, lock: ObjectLock, mine: LockHolder, timeout: float, tell: Callable[[str], None]) -> None:
         deadline = time.monotonic() + timeout
         while not self._taken(lock, mine):
+            found = self._read_lock()
+            if found is not None and found[0].is_gone() and self._taken(lock, mine, replacing=found[2]):
+                tell(f"took over the lock of a process that is gone: {found[0].describe(0.0)}")
+                return
             if time.monotonic() < deadline:
                 time.sleep(random.uniform(*_WAIT_INTERVAL))  # noqa: S311  not a secret
                 continue
-            found = self._read_lock()
             if found is not None:  # else it was freed just now
                 holder, age, _ = found
                 raise StateLockedError(
@@ -164,9 +177,9 @@ class StateStore:
                     "invoke state.unlock, if that process no longer lives" if age > STALE_AGE else "try again later",
                 )
 
-    def _taken(self, lock: ObjectLock, mine: LockHolder) -> bool:
+    def _taken(self, lock: ObjectLock, mine: LockHolder, replacing: int = 0) -> bool:
         with sdk_errors("lock the shared state"):
-            return lock.take(json.dumps(asdict(mine)).encode())
+            return lock.take(json.dumps(asdict(mine)).encode(), replacing)
 
     def _read_lock(self) -> tuple[LockHolder, float, int] | None:
         from google.api_core.exceptions import NotFound
@@ -259,4 +272,6 @@ def _myself(token: str) -> LockHolder:
         command=redact_secrets(" ".join([os.path.basename(sys.argv[0]), *sys.argv[1:]]))[:200],  # noqa: PTH119
         created=now(),
         token=token,
+        machine=process.machine(),
+        started=process.started(os.getpid()) or "",
     )

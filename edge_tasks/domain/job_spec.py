@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from edge_tasks.domain.provenance import Provenance, hash_of
 
@@ -35,6 +35,12 @@ class TrainingSpec(Provenance):
     output_uri: str
     addresses: dict[str, str] = Field(default_factory=dict, description="of the version of each path of the data")
     search: TuningTarget | None = None
+
+    @field_validator("parameters")
+    @classmethod
+    def _without_secrets(cls, parameters: dict[str, Any]) -> dict[str, Any]:
+        """Keep what the training needs, though records do not show it."""
+        return parameters
 
     @model_validator(mode="before")
     @classmethod

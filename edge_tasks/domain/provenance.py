@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from edge_tasks.redaction import hide_secrets
 
 # Characters of a version's description. No limit is documented; this one is far below what any service of Google's has.
 _LONGEST_DESCRIPTION = 2000
@@ -42,6 +44,12 @@ class Provenance(BaseModel):
     parameters: dict[str, Any] = Field(default_factory=dict)
     user: str | None = None
     environment: dict[str, str] = Field(default_factory=dict, description="Python and library versions of the training")
+
+    @field_validator("parameters")
+    @classmethod
+    def _without_secrets(cls, parameters: dict[str, Any]) -> dict[str, Any]:
+        """Hide what a password or a token holds: whatever says where a model comes from is read by many."""
+        return hide_secrets(parameters)
 
     @classmethod
     def of_checkout(cls, run_id: str, commit: Commit | None, **more: Any) -> Provenance:

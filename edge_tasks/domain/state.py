@@ -82,6 +82,10 @@ class ModelState(_Value):
         default=(), description=f"the last {KEPT_DEPLOYMENTS} that got all the traffic, oldest first"
     )
 
+    former_names: tuple[str, ...] = Field(
+        default=(), description="names it had before `model.rename`; its older versions are registered under them"
+    )
+
     def before(self, version: str) -> Deployment | None:
         """Return what served before `version` first did, as far as is remembered, or None when nothing did."""
         versions = [deployment.version for deployment in self.history]
@@ -134,6 +138,14 @@ class EdgeState(_Value):
     def without_model(self, name: str) -> EdgeState:
         """Return the state after everything of the model `name` was removed."""
         return self.model_copy(update={"models": {k: v for k, v in self.models.items() if k != name}})
+
+    def with_renamed(self, old: str, new: str) -> EdgeState:
+        """Return the state after the model `old` got the name `new`: its endpoint serves on."""
+        model = self.model(old)
+        renamed = model.model_copy(update={"former_names": (*model.former_names, old)})
+        return self.model_copy(
+            update={"models": {(new if k == old else k): (renamed if k == old else v) for k, v in self.models.items()}}
+        )
 
     def without_models(self) -> EdgeState:
         """Return the state after everything was removed."""

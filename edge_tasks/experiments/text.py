@@ -26,7 +26,12 @@ _LEFT_OUT = ("model_name", "is_vertex", "seed")
 
 
 def table(runs: Sequence[RunSummary], now: datetime) -> tuple[list[str], list[list[str]]]:
-    """Return columns and rows: what a run is, its metrics, and the parameters that are not the same everywhere."""
+    """Return columns and rows: what a run is, its metrics, and the parameters that are not the same everywhere.
+
+    Runs of several models have few names in common, so theirs stand in two columns.
+    """
+    if len({run.model_name for run in runs}) > 1:
+        return _table_of_several_models(runs, now)
     metrics = _names(flattened(run.metrics) for run in runs)
     parameters = [name for name in differing([run.parameters for run in runs]) if name not in _LEFT_OUT]
     columns = ["run", "model", "status", "started", "took", "user", "commit", *metrics, *parameters, "tags"]
@@ -47,6 +52,35 @@ def table(runs: Sequence[RunSummary], now: datetime) -> tuple[list[str], list[li
                 ",".join(run.tags),
             ]
         )
+    if not any(run.tags for run in runs):
+        columns, rows = columns[:-1], [row[:-1] for row in rows]
+    return columns, rows
+
+
+def _table_of_several_models(runs: Sequence[RunSummary], now: datetime) -> tuple[list[str], list[list[str]]]:
+    differing_in = {
+        name: differing([run.parameters for run in runs if run.model_name == name])
+        for name in {run.model_name for run in runs}
+    }
+    rows = []
+    for run in runs:
+        chosen = flattened(run.parameters)
+        shown = [name for name in differing_in[run.model_name] if name not in _LEFT_OUT and name in chosen]
+        rows.append(
+            [
+                run.run_id,
+                run.model_name,
+                run.status_at(now).lower(),
+                short_time(run.started or run.created),
+                _took(run, now),
+                run.user or "",
+                short_commit(run),
+                " ".join(f"{name}={short(value)}" for name, value in flattened(run.metrics).items()),
+                " ".join(f"{name}={short(chosen[name])}" for name in shown),
+                ",".join(run.tags),
+            ]
+        )
+    columns = ["run", "model", "status", "started", "took", "user", "commit", "metrics", "parameters", "tags"]
     if not any(run.tags for run in runs):
         columns, rows = columns[:-1], [row[:-1] for row in rows]
     return columns, rows

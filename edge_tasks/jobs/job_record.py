@@ -48,6 +48,10 @@ class JobRecord:
         status = INTERRUPTED if job.state == "CANCELLED" else FAILED
         self._close(status, job.error or f"the job ended as {job.state}", "\n".join(last_lines) or None)
 
+    def unusable(self, error: str) -> None:
+        """Record that a job has ended well and left no results, as after `os._exit(0)`, when it recorded no end."""
+        self._close(FAILED, error)
+
     def succeeded(self, trained: TrainedModel) -> None:
         """Record what became of the job's results."""
 

@@ -10,6 +10,7 @@ import gzip
 import hashlib
 import io
 import json
+import os
 import re
 import tarfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -49,7 +50,7 @@ _TRAVELS = {
     "runs signature state",
     "repo": "edge_yaml files glance layout payloads results trained_model",
     "serving": "inputs model_files own_code pickle_scan predictor trial",
-    "tools": "signals user",
+    "tools": "process signals user",
     "cloud": "bucket client object_lock run_store secret_manager state_store storage vertex_experiments vertex_sdk",
     "tracking": "backend event_log outbox output_capture sacred_observer uploader uploader_process",
     "tracking/sinks": "background mongo vertex",
@@ -95,7 +96,7 @@ def model_files(root: Path, model_folder: Path) -> ModelFiles:
     """Return which files of a model's folder travel: all but outputs, caches, hidden files, secrets and DVC's data."""
     tracked = dvc.tracked_paths(root)
     sent, secrets, data = [], [], []
-    for path in sorted(model_folder.rglob("*")):
+    for path in sorted(_all_files(model_folder)):
         parts = path.relative_to(model_folder).parts
         hidden = any(part.startswith(".") or part == "__pycache__" for part in parts)
         if not path.is_file() or parts[0] in _NOT_SENT or path.suffix == ".dvc":
@@ -109,6 +110,19 @@ def model_files(root: Path, model_folder: Path) -> ModelFiles:
         else:
             sent.append(path)
     return ModelFiles(sent, secrets, data)
+
+
+def _all_files(folder: Path) -> Iterator[Path]:
+    """Yield the files below `folder`, also in folders that links lead to, but in none twice on one way."""
+    on_the_way: dict[str, set[str]] = {str(folder): {os.path.realpath(folder)}}
+    for place, folders, names in os.walk(folder, followlinks=True):
+        above = on_the_way.pop(place)
+        kept = [name for name in folders if os.path.realpath(Path(place, name)) not in above]
+        folders[:] = kept
+        for name in kept:
+            path = str(Path(place, name))
+            on_the_way[path] = above | {os.path.realpath(path)}
+        yield from (Path(place, name) for name in names)
 
 
 def shared_files(root: Path) -> list[Path]:

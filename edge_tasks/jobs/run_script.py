@@ -35,7 +35,7 @@ def run_script(
     """
     folder = layout.model_folder(root, model_name)
     if not (folder / script).is_file():
-        raise TrainingError(f"there is no `models/{model_name}/{script}`", f"invoke model.init {model_name}")
+        raise TrainingError(f"there is no `models/{model_name}/{script}`", "invoke doctor")
     for update in updates:
         if "=" not in update:
             raise TrainingError(f"`{update}` is not a parameter with a value", "--set KEY=VALUE")
@@ -44,6 +44,16 @@ def run_script(
     words = [*([str(parameters)] if parameters else []), *updates]
     command = [sys.executable, script, *(["with", *words] if words else [])]
     return _wait(subprocess.Popen(command, cwd=folder, stdout=sys.stderr, env=environ))
+
+
+def check_script(root: Path, script: Path, name: str) -> None:
+    """Raise TrainingError when the file `script`, which trains `name`, lies in another model's folder."""
+    folder = script.resolve().parent
+    if folder.parent == layout.model_folders(root) and folder.name != name:
+        raise TrainingError(
+            f"models/{folder.name}/{script.name} says that it trains `{name}`, but it lies in models/{folder.name}",
+            f'write `model_name = "{folder.name}"` in its @ex.config; invoke model.rename renames a model everywhere',
+        )
 
 
 def _wait(process: subprocess.Popen[bytes]) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from edge_tasks.domain.config import EdgeConfig
 from edge_tasks.domain.job_spec import TrainingSpec, TuningTarget
 from edge_tasks.domain.progress import Progress
 from edge_tasks.domain.provenance import Provenance
+from edge_tasks.errors import TrainingError
 from edge_tasks.jobs.package import (
     TRAINING_REQUIREMENTS,
     Contents,
@@ -25,10 +26,20 @@ from edge_tasks.jobs.package import (
 )
 from edge_tasks.readiness.complaints import Complaint, refuse
 from edge_tasks.readiness.job_code import JobCode, complaints, read_files
+from edge_tasks.redaction import secret_names
 from edge_tasks.repo import layout
 from edge_tasks.tools import dvc
 
 JOB_MODULE = "edge_tasks.training.job"
+
+
+def check_parameters(parameters: Mapping[str, Any]) -> None:
+    """Raise TrainingError when a parameter is a secret by its name: what a job gets lies in the bucket, readable."""
+    if names := secret_names(parameters):
+        raise TrainingError(
+            f"the parameter `{names[0]}` looks like a secret, and a job's parameters lie readable in the bucket",
+            "read it in the training from Secret Manager or a variable; to send it all the same: checks=False",
+        )
 
 
 class Submission:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
+import signal
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
@@ -26,14 +29,16 @@ from edge_tasks.errors import EdgeError, NoAnswerError, NotFoundError, TrainingE
 from edge_tasks.jobs.job_record import JobRecord
 from edge_tasks.jobs.once import SameJob
 from edge_tasks.jobs.output_dir import staging_folder
-from edge_tasks.jobs.submit import Submission
+from edge_tasks.jobs.quick_try import started_by_dvc
+from edge_tasks.jobs.submit import Submission, check_parameters
 from edge_tasks.jobs.waiter import JobSession, JobWaiter
 from edge_tasks.releases import model_upload, serving, serving_image
 from edge_tasks.releases.model_upload import ModelUpload
 from edge_tasks.repo import layout
 from edge_tasks.repo.files import folder_sha256
-from edge_tasks.repo.results import METRICS_FILE, Results, publish, read_results
+from edge_tasks.repo.results import METRICS_FILE, Results, publish, read_results, set_aside
 from edge_tasks.repo.trained_model import ARTIFACT_FOLDER, TrainedModel
+from edge_tasks.repo.trained_model import FILE_NAME as TRAINED_MODEL_FILE
 from edge_tasks.tools import dvc, git
 from edge_tasks.tools.signals import ASK
 from edge_tasks.tools.user import user_name
@@ -50,6 +55,7 @@ class TrainingJob:
 
     `parameters` is all that the training gets; `chosen` is the part that somebody decided on, which with code and data
     makes two trainings the same. `run_id` is the id of the run, which becomes another's when that is taken over.
+    With `tried`, the names of parameters, the training is a try: what it gives does not go into the model's folder.
     """
 
     def __init__(
@@ -60,22 +66,31 @@ class TrainingJob:
         script: str,
         parameters: Mapping[str, Any],
         chosen: Mapping[str, Any],
+        tried: Sequence[str] = (),
     ):
         self.config = config
         self.root = root
         self.model_name = model_name
         self.script = script
         self.chosen = dict(chosen)
+        self.tried = tried
+        self.notice = ""
         self.run_id = new_run_id()
         commit = git.head(root, besides=dvc.outputs(root))
-        self.provenance = Provenance.of_checkout(self.run_id, commit, parameters=plain(parameters), user=user_name())
+        self.parameters = plain(parameters)
+        self.provenance = Provenance.of_checkout(self.run_id, commit, parameters=self.parameters, user=user_name())
         self.model_folder = layout.model_folder(root, model_name)
         self.staging = layout.output_dir(root, self.run_id)
 
     # --- in this process ---
 
     def in_process(
-        self, function: Callable[[Path], Any], used_data: Callable[[], Mapping[str, str]], note: Callable[..., None]
+        self,
+        function: Callable[[Path], Any],
+        used_data: Callable[[], Mapping[str, str]],
+        note: Callable[..., None],
+        *,
+        force: bool = False,
     ) -> tuple[Any, dict[str, Any]]:
         """Call `function` with a folder to save results in; return what it returned, and the metrics.
 
@@ -89,17 +104,47 @@ class TrainingJob:
             results = read_results(self.staging)
             data |= used_data()
             made_from = self.provenance.model_copy(update={"data": data})
-            trained = self._trained(
-                results, made_from, labels=layout.run_labels(self.model_name, made_from, self.chosen)
-            )
+            labels = {**layout.run_labels(self.model_name, made_from, self.chosen), **self._fingerprint()}
+            trained = self._trained(results, made_from, labels=labels)
             note(
                 data=data,
                 metrics=results.metrics,
                 artifact_sha256=trained.artifact_sha256,
                 environment=results.environment,
             )
-            publish(results, self.model_folder, trained)
+            self._put_away(results, trained, again=force)
         return result, results.metrics
+
+    def _fingerprint(self) -> dict[str, str]:
+        """Return the label that a job of the same training would have; none where one could not be packaged."""
+        with contextlib.suppress(EdgeError):
+            return {layout.TRAINING_LABEL: self._submission().fingerprint(parameters=self.chosen)}
+        return {}
+
+    def _put_away(self, results: Results, trained: TrainedModel, *, again: bool) -> None:
+        """Put the results into the model's folder; those of a try into a folder of this machine.
+
+        When `dvc repro` trains what the folder tells of already, as in a clone, the folder keeps telling of that run,
+        unless it was to be trained `again`. Who trains by hand wants another.
+        """
+        again = again or not started_by_dvc()
+        name = self.model_name
+        if self.tried:
+            folder = layout.try_folder(self.root, name)
+            set_aside(results, folder, trained)
+            self.notice = (
+                f"a try, with other parameters than params.yaml ({', '.join(self.tried)}): run {trained.run_id} is "
+                f"recorded, models/{name} is as it was; the results are in {folder.relative_to(self.root)}. "
+                f"To put them into models/{name}: the same with publish=True"
+            )
+        elif (found := publish(results, self.model_folder, trained, again=again)).run_id != trained.run_id:
+            self.notice = f"the same as run {found.run_id}: models/{name}/{TRAINED_MODEL_FILE} is as it was"
+
+    def tell(self) -> None:
+        """Say what became of the results when they are not the model's; after the run, whose output this is not."""
+        if self.notice:
+            with console.Console() as progress:
+                progress.step(self.notice)
 
     def facts(self) -> dict[str, Any]:
         """Return what the record of this run says from the start."""
@@ -114,6 +159,7 @@ class TrainingJob:
             for line in submission.describe():
                 progress.step(line)
         if checks:
+            check_parameters(self.parameters)
             submission.check()
 
     def as_job(self, *, force: bool = False, checks: bool = True, on_interrupt: str = ASK) -> dict[str, Any]:
@@ -136,6 +182,7 @@ class TrainingJob:
             raise TrainingError(f"the bucket `{session.cloud.bucket_name}` does not exist", "invoke init")
         submission = self._submission()
         if checks:
+            check_parameters(self.parameters)
             submission.check()
         job = self._found_or_submitted(submission, session, force=force)
         spec = _spec_of(submission, session.cloud, job)
@@ -161,7 +208,11 @@ class TrainingJob:
             last_lines = log.rest()
             record.failed(job, last_lines)
             raise _failure(job, last_lines)
-        trained = self._take(session, job, spec)
+        try:
+            trained = self._take(session, job, spec, again=force)
+        except TrainingError as error:
+            record.unusable(error.problem)
+            raise
         record.succeeded(trained)
         return trained.metrics
 
@@ -188,7 +239,9 @@ class TrainingJob:
 
     def _sent(self, submission: Submission, cloud: Cloud, progress: Progress) -> tuple[TrainingSpec, JobPlan]:
         """Send what a job needs; return its specification and its plan."""
-        spec = submission.spec(self.provenance, cloud.bucket_name)
+        # Its own provenance shows no secrets; the job needs them.
+        provenance = self.provenance.model_copy(update={"parameters": self.parameters})
+        spec = submission.spec(provenance, cloud.bucket_name)
         return spec, submission.send(cloud, spec, progress)
 
     def _create(
@@ -211,7 +264,7 @@ class TrainingJob:
             progress.step(page)
         return job
 
-    def _take(self, session: JobSession, job: Job, spec: TrainingSpec) -> TrainedModel:
+    def _take(self, session: JobSession, job: Job, spec: TrainingSpec, *, again: bool) -> TrainedModel:
         """Bring the results of a job that succeeded into the model's folder, and its model into the registry."""
         session.progress.step("fetching artifact and metrics")
         session.connection.ask(lambda cloud: storage.download_folder(cloud, spec.output_uri, self.staging))
@@ -225,7 +278,9 @@ class TrainingJob:
             artifact_uri=version.artifact_uri,
             labels=dict(job.labels),
         )
-        publish(results, self.model_folder, trained)
+        self._put_away(results, trained, again=again)
+        if self.notice:
+            session.progress.step(self.notice)
         session.progress.step(f"trained `{self.model_name}`: version {version.version} in the registry")
         return trained
 
@@ -315,9 +370,22 @@ class _Log:
         return list(self._last)
 
 
+def _with_signal(reason: str) -> str:
+    """Return why a job failed, with the name of the signal that an exit status above 128 stands for."""
+
+    def named(status: re.Match[str]) -> str:
+        with contextlib.suppress(ValueError):
+            name = signal.Signals(int(status[1]) - 128).name
+            often = ", often since the memory was used up" if name == "SIGKILL" else ""
+            return f"{status[0]} ({name}{often})"
+        return status[0]
+
+    return re.sub(r"non-zero status of (\d+)", named, reason, count=1)
+
+
 def _failure(job: Job, last_lines: list[str]) -> TrainingError:
     """Return the error of a job that did not succeed: its state, the exit status that it tells, and its last words."""
-    reason = job.error or "no reason was given"
+    reason = _with_signal(job.error or "no reason was given")
     if last_lines:  # an error may repeat them, and they it
         reason = reason.partition("\n")[0].rstrip()
     lines = "".join(f"\n  | {line}" for line in last_lines if line != reason)

@@ -20,7 +20,7 @@ from edge_tasks.domain.search_space import Ranges
 from edge_tasks.errors import ConfigError, TrainingError
 from edge_tasks.jobs.once import SameJob
 from edge_tasks.jobs.run_script import SCRIPT
-from edge_tasks.jobs.submit import Submission
+from edge_tasks.jobs.submit import Submission, check_parameters
 from edge_tasks.jobs.waiter import JobSession, JobWaiter
 from edge_tasks.repo import layout
 from edge_tasks.repo.params_yaml import read_parameters, write_parameters
@@ -63,6 +63,7 @@ class Tuning:
             raise TrainingError(f"the bucket `{cloud.bucket_name}` does not exist", "invoke init")
         submission = Submission(self._config, self._root, self._model_name, SCRIPT)
         if checks:
+            check_parameters(self._parameters)
             submission.check()
         fingerprint = submission.fingerprint(
             parameters=self._fixed(), search=self._ranges.specs(), metric=self._ranges.metric, trials=self._trials

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,58 @@ _REPORTED_FILES = ("metrics.json", TRAINED_MODEL_FILE)
 
 def add_model_to_report(root: Path, name: str) -> None:
     """Make the root's report stage depend on the model `name`; comments and order of dvc.yaml stay as they are."""
+    wanted = _reported(root, name)
+
+    def add(dependencies: list[Any]) -> None:
+        dependencies.extend(path for path in wanted if path not in dependencies)
+
+    _change_dependencies(root, add)
+
+
+def rename_model_in_report(root: Path, old: str, new: str) -> None:
+    """Let the root's report stage depend on the model `new` where it depends on `old`."""
+    names = dict(zip(_reported(root, old), _reported(root, new), strict=True))
+
+    def rename(dependencies: list[Any]) -> None:
+        for place, path in enumerate(dependencies):
+            dependencies[place] = names.get(str(path), path)
+
+    _change_dependencies(root, rename)
+
+
+def remove_model_from_report(root: Path, name: str) -> None:
+    """Let the root's report stage no longer depend on the model `name`."""
+    gone = _reported(root, name)
+
+    def remove(dependencies: list[Any]) -> None:
+        for path in gone:
+            if path in dependencies:
+                dependencies.remove(path)
+
+    _change_dependencies(root, remove)
+
+
+def reported_models(root: Path) -> list[str]:
+    """Return the names of the models that the root's report stage depends on; none without such a stage."""
+    found: list[str] = []
+
+    def look(dependencies: list[Any]) -> None:
+        parts = [Path(str(path)).parts for path in dependencies]
+        folder = layout.model_folders(root).name
+        found.extend(each[1] for each in parts if len(each) == len((folder, "NAME", "FILE")) and each[0] == folder)
+
+    with contextlib.suppress(ConfigError):
+        _change_dependencies(root, look)
+    return list(dict.fromkeys(found))
+
+
+def _reported(root: Path, name: str) -> list[str]:
+    folder = layout.model_folder(root, name)
+    return [(folder / file).relative_to(root).as_posix() for file in _REPORTED_FILES]
+
+
+def _change_dependencies(root: Path, change: Callable[[list[Any]], None]) -> None:
+    """Have `change` change the deps of the root's report stage, and write dvc.yaml if it did."""
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
 
@@ -37,10 +91,10 @@ def add_model_to_report(root: Path, name: str) -> None:
             f"`dvc.yaml` has no stage `{REPORT_STAGE}` with `deps`",
             "git checkout dvc.yaml, or add the stage again",
         ) from None
-    for file in _REPORTED_FILES:
-        dependency = (layout.model_folder(root, name) / file).relative_to(root).as_posix()
-        if dependency not in dependencies:
-            dependencies.append(dependency)
+    before = list(dependencies)
+    change(dependencies)
+    if dependencies == before:
+        return
     stream = io.StringIO()
     yaml.dump(document, stream)
     write_atomically(path, stream.getvalue().encode())

@@ -18,7 +18,7 @@ from edge_tasks.domain.config import EdgeConfig
 from edge_tasks.domain.progress import Progress
 from edge_tasks.domain.state import ModelState
 from edge_tasks.errors import CloudError, GitError
-from edge_tasks.releases import operations
+from edge_tasks.releases import lineage, operations
 from edge_tasks.releases.plan import Release
 from edge_tasks.repo import layout, payloads
 from edge_tasks.repo.files import write_atomically
@@ -103,10 +103,17 @@ def _push(root: Path, branch: str) -> None:
     raise GitError(f"cannot push to `{branch}`: others pushed {_PUSH_TRIES} times meanwhile", "run it again")
 
 
-def deploy(wanted: Iterable[Release], traffic: int) -> None:
-    """Give every newly trained model `traffic` percent of its requests; one that is not deployed yet gets them all."""
-    for release in wanted:
-        trained = load_trained_model(release.folder, release.name)
+def deploy(wanted: Iterable[Release], traffic: int, *, allow_dirty: bool = False) -> None:
+    """Give every newly trained model `traffic` percent of its requests; one that is not deployed yet gets them all.
+
+    Raises TrainingError, before anything is deployed, when one was trained with changes that were not committed, unless
+    `allow_dirty` is set.
+    """
+    found = [(release, load_trained_model(release.folder, release.name)) for release in wanted]
+    if not allow_dirty:
+        for _, trained in found:
+            lineage.refuse_dirty(trained)
+    for release, trained in found:
         deployed = _state(release.cloud, release.name).deployed
         if deployed is not None and deployed.origin.run_id == trained.run_id:
             release.progress.step(f"`{release.name}` version {deployed.version} serves already")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from functools import partial
 
 from edge_tasks.cloud import model_registry, storage
 from edge_tasks.cloud.state_store import StateStore
@@ -17,7 +18,7 @@ from edge_tasks.domain.state import Origin
 from edge_tasks.errors import NotFoundError
 from edge_tasks.readiness import artifact
 from edge_tasks.readiness.complaints import refuse
-from edge_tasks.releases import model_upload, preflight, serving, serving_image
+from edge_tasks.releases import lineage, model_upload, preflight, serving, serving_image
 from edge_tasks.releases.model_upload import ModelUpload
 from edge_tasks.releases.plan import (
     Options,
@@ -37,7 +38,7 @@ __all__ = ["Options", "Outcome", "Release", "ReleaseError", "deploy", "promote",
 
 @contextlib.contextmanager
 def _rollout(release: Release) -> Iterator[Rollout]:
-    with StateStore(release.cloud).locked(release.options.lock_timeout) as locked:
+    with StateStore(release.cloud).locked(release.options.lock_timeout, release.progress.step) as locked:
         rollout = Rollout(release, locked)
         rollout.read_world()
         yield rollout
@@ -54,6 +55,8 @@ def deploy(release: Release, traffic: int = 100) -> Outcome:
     if not 1 <= traffic <= 100:
         raise ReleaseError(f"{traffic} % of the traffic is not possible", "--traffic takes a number from 1 to 100")
     trained = load_trained_model(release.folder, name)
+    for doubt in lineage.doubts(release.folder, trained):
+        release.progress.step(f"warning: {doubt}")
     facts = serving.of_trained(release.cloud, release.config, release.folder, trained)
     chosen = choose(release.config, name, facts)
     preflight.check(release.config, trained, chosen)
@@ -146,8 +149,11 @@ def remove(release: Release) -> None:
             kept = rollout.endpoint is not None and layout.by_terraform(rollout.endpoint.labels)
             what = "take everything off the endpoint {}, which Terraform keeps" if kept else "delete the endpoint {}"
             rollout.plan(what.format(endpoint), lambda: delete_endpoint(cloud, endpoint))
-        model = registered_model(release)
-        rollout.plan(f"delete the registered versions of `{name}`", lambda: model_registry.delete_model(cloud, model))
+        for known_as in (name, *rollout.state.former_names):
+            model = registered_model(release, known_as)
+            rollout.plan(
+                f"delete the registered versions of `{known_as}`", partial(model_registry.delete_model, cloud, model)
+            )
         if name in rollout.locked.state.models:
             rollout.plan(
                 "record that it is gone", lambda: rollout.locked.save(rollout.locked.state.without_model(name))
@@ -155,9 +161,9 @@ def remove(release: Release) -> None:
         rollout.carry_out()
 
 
-def registered_model(release: Release) -> str:
-    """Return the resource name under which all versions of the model lie in this cloud's registry."""
-    model_id = layout.registry_model_id(release.cloud.bucket_name, release.name)
+def registered_model(release: Release, name: str | None = None) -> str:
+    """Return the resource name in this cloud's registry of all versions of the model, or of those of `name`."""
+    model_id = layout.registry_model_id(release.cloud.bucket_name, name or release.name)
     return f"{release.cloud.parent}/models/{model_id}"
 
 
@@ -175,7 +181,9 @@ def _find_registered(release: Release, trained: TrainedModel, chosen: Serving) -
         # It may have been removed since, or the registry was reset.
         with contextlib.suppress(NotFoundError):
             version = model_registry.get_model(cloud, trained.model)
-            if model_upload.is_served_by(version, chosen.container):
+            # In a team-mate's registry of target local the same name may be another run's.
+            same_run = version.labels.get(layout.RUN_LABEL, trained.run_id) == trained.run_id
+            if same_run and model_upload.is_served_by(version, chosen.container):
                 return version.versioned_name
     found = model_upload.find(cloud, trained.model_name, trained.run_id, chosen.container)
     return found.versioned_name if found else None

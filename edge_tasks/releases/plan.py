@@ -97,6 +97,11 @@ class _StillRunningError(Exception):
     """A step has started what is still running at Google, and is not to wait for it."""
 
 
+def _region(resource_name: str) -> str:
+    """Return the region in projects/P/locations/REGION/..."""
+    return resource_name.split("/")[3]
+
+
 @dataclass
 class Rollout:
     """One change of what one endpoint serves, while the lock is held: what is there, a plan, and its steps."""
@@ -127,7 +132,13 @@ class Rollout:
         return self.state.deployed.deployed_model_id if self.state.deployed else None
 
     def read_world(self) -> None:
-        """Look at what there is."""
+        """Look at what there is. Raises ReleaseError when edge.yaml has another region than that had."""
+        if self.state.endpoint and (elsewhere := _region(self.state.endpoint)) != self.release.cloud.region:
+            name, here = self.release.name, self.release.cloud.region
+            raise ReleaseError(
+                f"the endpoint of `{name}` is in {elsewhere}, and edge.yaml says {here}: an endpoint cannot move",
+                f"set the region to {elsewhere} again; to leave it, there: invoke model.remove --name {name}",
+            )
         if self.state.endpoint:
             self.endpoint = endpoints.get_endpoint(self.release.cloud, self.state.endpoint)
 

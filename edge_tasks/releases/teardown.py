@@ -39,7 +39,8 @@ def find(cloud: Cloud, config: EdgeConfig, bucket: bool) -> list[Thing]:
 def _find(cloud: Cloud, config: EdgeConfig, state: EdgeState, bucket: bool) -> list[Thing]:
     things = _endpoints(cloud, state)
     # A training registers versions before anything is in the state, under an id that holds a hash of the bucket's name.
-    for name in dict.fromkeys((*state.models, *config.models)):
+    former = (name for model in state.models.values() for name in model.former_names)
+    for name in dict.fromkeys((*state.models, *config.models, *former)):
         resource = f"{cloud.parent}/models/{registry_model_id(cloud.bucket_name, name)}"
         if model_registry.model_exists(cloud, resource):
             things.append(Thing(REGISTERED_MODEL, resource))
@@ -78,7 +79,7 @@ def remove(cloud: Cloud, config: EdgeConfig, shown: list[Thing], progress: Progr
     Raises ReleaseError when others are there by now: nobody said yes to those.
     """
     bucket = any(thing.kind == BUCKET for thing in shown)
-    with StateStore(cloud).locked(lock_timeout) as locked:
+    with StateStore(cloud).locked(lock_timeout, progress.step) as locked:
         if _find(cloud, config, locked.state, bucket) != shown:
             raise ReleaseError("what is there has changed meanwhile", "invoke teardown, and look at the list again")
         for model in locked.state.models.values():

@@ -232,6 +232,37 @@ def add_model(root: Path, name: str, settings: Mapping[str, Any]) -> None:
     _write(path, yaml, document)
 
 
+def rename_model(root: Path, old: str, new: str, settings: Mapping[str, Any]) -> None:
+    """Let the model `old` be called `new`, with `settings` changed; its place, comments and the rest stay."""
+    path = root / FILE_NAME
+    yaml = _yaml()
+    document = yaml.load(path.read_text(encoding="utf-8"))
+    models = document["models"]
+    place = list(models).index(old)
+    comments = models.ca.items.pop(old, None)
+    model = models.pop(old)
+    model.update(settings)
+    models.insert(place, new, model)
+    if comments is not None:
+        models.ca.items[new] = comments
+    _write(path, yaml, document)
+
+
+def remove_model(root: Path, name: str) -> None:
+    """Take the model `name` out of edge.yaml, if it is there; the rest stays as it is."""
+    path = root / FILE_NAME
+    yaml = _yaml()
+    document = yaml.load(path.read_text(encoding="utf-8"))
+    models = document.get("models") or {}
+    if name not in models:
+        return
+    if len(models) == 1:
+        document["models"] = {}
+    else:
+        del models[name]
+    _write(path, yaml, document)
+
+
 def _write(path: Path, yaml: YAML, document: Any) -> None:
     from edge_tasks.repo.files import write_atomically
 

@@ -48,6 +48,16 @@ def service_names(root: Path) -> list[str]:
     return sorted(path.parent.name for path in services_folder(root).glob("*/app.py"))
 
 
+def code_link(root: Path) -> Path:
+    """Return the link to the models' folders by which DVC's stages depend on all the code in one of them."""
+    return root / ".code"
+
+
+def shared_code(root: Path) -> Path:
+    """Return the folder with code for all models."""
+    return root / "src"
+
+
 def machine_folder(root: Path) -> Path:
     """Return the folder for what belongs to this machine and is not committed."""
     return root / _OWN
@@ -56,6 +66,11 @@ def machine_folder(root: Path) -> Path:
 def output_dir(root: Path, run_id: str) -> Path:
     """Return the folder in which a training puts its results together."""
     return machine_folder(root) / "training" / run_id
+
+
+def try_folder(root: Path, model_name: str) -> Path:
+    """Return the folder with the results of a model's last try, which did not go into the model's folder."""
+    return machine_folder(root) / "tries" / model_name
 
 
 def reproduction_folder(root: Path, run_id: str) -> Path:

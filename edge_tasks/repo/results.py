@@ -16,7 +16,7 @@ from typing import Any
 from edge_tasks.errors import TrainingError
 from edge_tasks.repo.files import replace_folder
 from edge_tasks.repo.payloads import FILE_NAME as PAYLOAD_FILE
-from edge_tasks.repo.trained_model import ARTIFACT_FOLDER, TrainedModel, save_trained_model
+from edge_tasks.repo.trained_model import ARTIFACT_FOLDER, TrainedModel, find_trained_model, save_trained_model
 from edge_tasks.repo.trained_model import FILE_NAME as TRAINED_MODEL_FILE
 
 METRICS_FILE = "metrics.json"
@@ -58,15 +58,21 @@ def read_results(folder: Path) -> Results:
     return Results(folder=folder, metrics=metrics, environment=environment)
 
 
-def publish(results: Results, model_folder: Path, trained: TrainedModel) -> None:
+def publish(results: Results, model_folder: Path, trained: TrainedModel, *, again: bool = False) -> TrainedModel:
     """Put `results` into the model's folder, and `trained_model.json`, which vouches for the rest, last.
 
     All that takes room on the disk is written beforehand; what is left are renames. Of several trainings that end at
     once, each puts all of its results there before the next.
+
+    A training that has given once more what the folder tells of already leaves `trained_model.json` as it is, unless
+    it was to be trained `again`: in a clone that changes nothing, nothing changes. Returns what the file says then.
     """
-    (results.folder / METRICS_FILE).write_text(json.dumps(results.metrics, indent=2) + "\n", encoding="utf-8")
-    save_trained_model(results.folder, trained)
+    _complete(results, trained)
     with _turn(model_folder, results.folder.parent):
+        before = find_trained_model(model_folder, trained.model_name)
+        if before is not None and not again and before.says_as_much_as(trained):
+            shutil.copyfile(model_folder / TRAINED_MODEL_FILE, results.folder / TRAINED_MODEL_FILE)
+            trained = before
         (model_folder / TRAINED_MODEL_FILE).unlink(missing_ok=True)
         replace_folder(results.artifact, model_folder / ARTIFACT_FOLDER)
         if (results.folder / PLOTS_FOLDER).is_dir():
@@ -75,6 +81,20 @@ def publish(results: Results, model_folder: Path, trained: TrainedModel) -> None
         for name in (METRICS_FILE, TRAINED_MODEL_FILE):
             (results.folder / name).replace(model_folder / name)
     shutil.rmtree(results.folder, ignore_errors=True)
+    return trained
+
+
+def set_aside(results: Results, folder: Path, trained: TrainedModel) -> None:
+    """Put the results of a try into `folder`, in the place of those of the try before."""
+    _complete(results, trained)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with _turn(folder, results.folder.parent):
+        replace_folder(results.folder, folder)
+
+
+def _complete(results: Results, trained: TrainedModel) -> None:
+    (results.folder / METRICS_FILE).write_text(json.dumps(results.metrics, indent=2) + "\n", encoding="utf-8")
+    save_trained_model(results.folder, trained)
 
 
 def _add_payload(made: Path, place: Path) -> None:

@@ -12,6 +12,7 @@ from pydantic import ConfigDict, Field, ValidationError
 from edge_tasks.domain.provenance import Provenance
 from edge_tasks.errors import TrainingError
 from edge_tasks.repo.files import write_atomically
+from edge_tasks.repo.layout import TRAINING_LABEL
 
 FILE_NAME = "trained_model.json"
 # The folder next to it that holds the artifact's files.
@@ -37,6 +38,17 @@ class TrainedModel(Provenance):
     metrics: dict[str, Any] = Field(default_factory=dict)
     labels: dict[str, str] = Field(default_factory=dict)
 
+    def says_as_much_as(self, other: TrainedModel) -> bool:
+        """Say whether `other`, of the same code, data and parameters, is the same model and no better record of it."""
+        fingerprint = self.labels.get(TRAINING_LABEL)
+        same = ("model_name", "target", "data", "metrics", "artifact_sha256")
+        return (
+            fingerprint is not None
+            and fingerprint == other.labels.get(TRAINING_LABEL)
+            and all(getattr(self, name) == getattr(other, name) for name in same)
+            and not (self.dirty and not other.dirty)
+        )
+
 
 def save_trained_model(folder: Path, trained: TrainedModel) -> None:
     """Write FOLDER/trained_model.json."""
@@ -54,6 +66,10 @@ def load_trained_model(folder: Path, model_name: str) -> TrainedModel:
     try:
         text = (folder / FILE_NAME).read_text(encoding="utf-8")
     except FileNotFoundError:
+        if not folder.is_dir():
+            raise TrainingError(
+                f"edge.yaml names the model `{model_name}`, but there is no folder models/{model_name}", "invoke doctor"
+            ) from None
         raise TrainingError(f"the model `{model_name}` has not been trained yet", hint) from None
     try:
         document = json.loads(text)
@@ -66,10 +82,15 @@ def load_trained_model(folder: Path, model_name: str) -> TrainedModel:
             "git pull, then pip install -r requirements.txt",
         )
     try:
-        return TrainedModel.model_validate(document)
+        trained = TrainedModel.model_validate(document)
     except ValidationError as error:
         key = ".".join(str(part) for part in error.errors(include_url=False)[0]["loc"])
         raise TrainingError(f"`models/{model_name}/{FILE_NAME}` is broken at `{key}`", hint) from None
+    if trained.model_name not in ("", model_name):
+        raise TrainingError(
+            f"`models/{model_name}/{FILE_NAME}` tells of the model `{trained.model_name}`, not of `{model_name}`", hint
+        )
+    return trained
 
 
 def find_trained_model(folder: Path, model_name: str) -> TrainedModel | None:

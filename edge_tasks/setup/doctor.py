@@ -21,10 +21,11 @@ from edge_tasks.domain.serving_choice import choose
 from edge_tasks.errors import ConfigError, DataError, EdgeError, GitError, ServerError, StateError
 from edge_tasks.jobs.run_script import SCRIPT
 from edge_tasks.jobs.submit import Submission
+from edge_tasks.models.report import reported_models
 from edge_tasks.readiness import artifact
 from edge_tasks.readiness.complaints import refuse
 from edge_tasks.releases import preflight, serving
-from edge_tasks.repo import edge_yaml, layout
+from edge_tasks.repo import edge_yaml, layout, model_folders
 from edge_tasks.repo.trained_model import ARTIFACT_FOLDER, find_trained_model
 from edge_tasks.setup import google_cloud, initialise, requirements
 from edge_tasks.setup.checks import Check, Finding, Result, examine
@@ -49,7 +50,7 @@ def examine_repository(root: Path) -> list[Result]:
     """Look at everything about the repository at `root`."""
     machine = [
         Check("Python", _python),
-        Check("packages", _packages),
+        Check("packages", lambda: _packages(root)),
         Check("git", lambda: _git(root)),
         Check("edge.yaml", lambda: _edge_yaml(root)),
     ]
@@ -58,6 +59,7 @@ def examine_repository(root: Path) -> list[Result]:
     except ConfigError:
         return examine(machine)
     checks = [*machine, Check("DVC", lambda: initialise.check_dvc(root, config))]
+    checks.append(Check("models", lambda: _models(root, config)))
     checks += [Check("data", lambda: _data(root, config), after=("git", "DVC")), *_model_checks(root, config)]
     return examine([*checks, *_place_checks(root, config)])
 
@@ -80,20 +82,23 @@ def _python() -> Finding:
     return Finding(f"Python {version}")
 
 
-def _packages() -> Finding:
-    """Look whether what vertex:edge needs is installed as it needs it: pip lets other packages change that."""
-    wrong = requirements.unfulfilled()
-    if not wrong:
-        return Finding("vertex-edge has what it needs")
-    first, *others = wrong
-    more = f" (and {len(others)} more)" if others else ""
-    raise EdgeError(
-        f"{first.package} {first.installed} is installed, vertex-edge needs {first.needed}"
-        + (f"; {', '.join(first.wanted_by)} asked for it" if first.wanted_by else "")
-        + more,
-        f"pip install '{first.package}{first.needed}'"
-        + (f", and {first.wanted_by[0]} in an environment by itself" if first.wanted_by else ""),
-    )
+def _packages(root: Path) -> Finding:
+    """Look whether what vertex:edge and the repository need is installed so: pip lets other packages change that."""
+    if wrong := requirements.unfulfilled():
+        first, *others = wrong
+        more = f" (and {len(others)} more)" if others else ""
+        raise EdgeError(
+            f"{first.package} {first.installed} is installed, vertex-edge needs {first.needed}"
+            + (f"; {', '.join(first.wanted_by)} asked for it" if first.wanted_by else "")
+            + more,
+            f"pip install '{first.package}{first.needed}'"
+            + (f", and {first.wanted_by[0]} in an environment by itself" if first.wanted_by else ""),
+        )
+    if wrong := requirements.unfulfilled_of(root / "requirements.txt"):
+        facts = "; ".join(f"{one.package} {one.installed} is installed, not {one.needed}" for one in wrong)
+        advice = "pip install -r requirements.txt, in an environment of this repository alone"
+        return Finding(f"requirements.txt: {facts}", advice=advice)
+    return Finding("what requirements.txt and vertex-edge ask for is installed")
 
 
 def _git(root: Path) -> Finding:
@@ -105,6 +110,23 @@ def _git(root: Path) -> Finding:
     if commit is None:
         return Finding("no commit yet", advice="git init && git add . && git commit: models are labelled with it")
     return Finding(f"commit {commit.sha[:12]}" + (", with changes that are not committed" if commit.dirty else ""))
+
+
+def _models(root: Path, config: EdgeConfig) -> Finding:
+    """Look whether edge.yaml, dvc.yaml and the folders name the same models: somebody may have changed one by hand."""
+    for name in config.models:
+        model_folders.check_folder(root, config, name)
+    if gone := [name for name in reported_models(root) if name not in config.models]:
+        raise ConfigError(
+            f"dvc.yaml's stage report depends on `{gone[0]}`, which edge.yaml does not name",
+            f"invoke model.delete {gone[0]}",
+        )
+    if unlisted := model_folders.unlisted(root, config):
+        return Finding(
+            f"edge.yaml does not name models/{unlisted[0]}",
+            advice=f"add it under `models`; or invoke model.delete {unlisted[0]}",
+        )
+    return Finding(f"edge.yaml, dvc.yaml and folders agree: {', '.join(config.models) or 'none'}")
 
 
 def _data(root: Path, config: EdgeConfig) -> Finding:
@@ -145,6 +167,8 @@ def _model_checks(root: Path, config: EdgeConfig) -> list[Check]:
 
 def _training_code(root: Path, config: EdgeConfig, name: str) -> Finding:
     folder = layout.model_folder(root, name)
+    if not folder.is_dir():
+        raise ConfigError(f"there is no folder models/{name}", "see `models` above")
     if not (folder / SCRIPT).is_file():
         return Finding(f"there is no {SCRIPT}")
     try:

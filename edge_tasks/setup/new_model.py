@@ -12,7 +12,7 @@ from edge_tasks.errors import ConfigError
 from edge_tasks.models.report import add_model_to_report
 from edge_tasks.repo.edge_yaml import add_model
 from edge_tasks.repo.layout import model_folder
-from edge_tasks.setup import template
+from edge_tasks.setup import code_link, template
 
 # Those of a model that edge.yaml shows from the start; the others have defaults that suit most.
 _WRITTEN_SETTINGS = {
@@ -45,6 +45,7 @@ def init_model(root: Path, config: EdgeConfig, name: str, example: str) -> Path:
         try:
             add_model(root, name, _settings(config, name))
             add_model_to_report(root, name)
+            code_link.make(root)
         except BaseException:
             shutil.rmtree(folder)
             (root / "edge.yaml").write_bytes(edge_yaml)

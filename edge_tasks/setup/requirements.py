@@ -1,10 +1,12 @@
-"""What vertex:edge itself needs, compared with what is installed, which another package may have changed."""
+"""What vertex:edge and a repository need, compared with what is installed, which another package may have changed."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib import metadata
+from pathlib import Path
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
@@ -24,8 +26,24 @@ class Unfulfilled:
 
 def unfulfilled() -> list[Unfulfilled]:
     """Return what of vertex:edge's requirements is installed in another version than it needs, or not at all."""
+    try:
+        return _unfulfilled(metadata.requires(_OURS) or ())
+    except metadata.PackageNotFoundError:
+        return []  # it runs from a folder that is on the path
+
+
+def unfulfilled_of(file: Path) -> list[Unfulfilled]:
+    """Return what of a requirements.txt is installed in another version, or not at all; none without the file."""
+    if not file.is_file():
+        return []
+    lines = (re.sub(r"(^|\s)#.*", "", line).strip() for line in file.read_text(encoding="utf-8").splitlines())
+    # A package that is required by its address has the version it has, and options are for pip.
+    return _unfulfilled(line for line in lines if line and not line.startswith("-") and "://" not in line)
+
+
+def _unfulfilled(lines: Iterable[str]) -> list[Unfulfilled]:
     found = []
-    for needed in _requirements(metadata.requires(_OURS) or ()):
+    for needed in _requirements(lines):
         installed = _version(needed.name)
         if installed is None or not needed.specifier.contains(installed, prereleases=True):
             wanted_by = tuple(_wanting(needed)) if installed else ()

@@ -23,6 +23,7 @@ _INTERRUPT = {"on_interrupt": "what Ctrl-C does to the job: ask (on a terminal),
         "force": "train again, also when the same training runs or has ended",
         "dry_run": "only list what a job would get: files, data, requirements, machines",
         "checks": "send code, too, that would fail in a job as far as can be seen",
+        "publish": "put the results into the model's folder, also when parameters are not those of params.yaml",
         "set": "a parameter for this training, such as C=10; can be repeated",
         **_INTERRUPT,
     },
@@ -36,6 +37,7 @@ def train(
     force: bool = False,
     dry_run: bool = False,
     checks: bool = True,
+    publish: bool = False,
     on_interrupt: str | None = None,
 ) -> None:
     """Train a model now, with its params.yaml.
@@ -44,21 +46,27 @@ def train(
     """
     from edge_tasks.console import print_result
     from edge_tasks.jobs.run_script import run_script
-    from edge_tasks.repo.layout import model_folder
+    from edge_tasks.repo.layout import model_folder, try_folder
+    from edge_tasks.repo.model_folders import check_folder
 
     here = repository()
     name, _ = here.config.model(name)
+    check_folder(here.root, here.config, name)
     updates = [
         *(set or ()),
         *(["is_vertex=False"] if local else ()),
         *([] if checks else ["checks=False"]),
     ]
-    options = {"force": force or None, "dry_run": dry_run or None, "on_interrupt": on_interrupt}
+    options = {"force": force, "dry_run": dry_run, "publish": publish, "on_interrupt": on_interrupt}
+    tried = try_folder(here.root, name) / "trained_model.json"
+    before = tried.stat().st_mtime_ns if tried.exists() else None
     status = run_script(here.root, name, [*updates, *(f"{key}={value}" for key, value in options.items() if value)])
     if status != 0:
         raise Exit(code=abs(status))  # it has said why
     if not dry_run:
-        print_result(str((model_folder(here.root, name) / "trained_model.json").relative_to(here.root)))
+        is_try = tried.exists() and tried.stat().st_mtime_ns != before
+        made = tried if is_try else model_folder(here.root, name) / tried.name
+        print_result(str(made.relative_to(here.root)))
 
 
 @task(

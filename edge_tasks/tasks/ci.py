@@ -75,8 +75,14 @@ def _releases(lock_timeout: int) -> Iterator[list[Release]]:
         yield [Release(here.cloud, here.config, here.root, name, console, options) for name in here.config.models]
 
 
-@task(help={"traffic": "per cent of the requests for new versions (default: all)", "lock_timeout": LOCK_TIMEOUT_HELP})
-def deploy(_context: Any, traffic: int = 100, lock_timeout: int = 0) -> None:
+@task(
+    help={
+        "traffic": "per cent of the requests for new versions (default: all)",
+        "allow_dirty": "deploy models, too, that were trained with changes that were not committed",
+        "lock_timeout": LOCK_TIMEOUT_HELP,
+    }
+)
+def deploy(_context: Any, traffic: int = 100, allow_dirty: bool = False, lock_timeout: int = 0) -> None:
     """Deploy every newly trained model.
 
     It gets a part of the requests if something serves already.
@@ -84,7 +90,7 @@ def deploy(_context: Any, traffic: int = 100, lock_timeout: int = 0) -> None:
     from edge_tasks.releases import ci_pipeline
 
     with _releases(lock_timeout) as releases:
-        ci_pipeline.deploy(releases, traffic)
+        ci_pipeline.deploy(releases, traffic, allow_dirty=allow_dirty)
 
 
 @task(name="smoke-test", help={"requests": "for each model"})

@@ -151,6 +151,7 @@ def deploy(
     The version before goes when the new one serves.
     """
     from edge_tasks.releases import operations
+    from edge_tasks.repo.model_folders import check_folder
 
     options = {
         "dry_run": dry_run,
@@ -160,6 +161,7 @@ def deploy(
         "to_the_end": not async_,
     }
     with _release(name, **options) as (release, console):
+        check_folder(release.root, release.config, release.name)
         _tell(release, console, operations.deploy(release, traffic), traffic)
 
 
@@ -243,6 +245,53 @@ def remove(
             console.step(
                 f"removed what existed of `{release.name}`; models/{release.name} and edge.yaml are as they were"
             )
+
+
+@task(help={"old": "the model's name", "new": "its new name", "lock_timeout": LOCK_TIMEOUT_HELP})
+def rename(_context: Any, old: str, new: str, lock_timeout: int = 0) -> None:
+    """Give a model another name: shared state, folder, dvc.yaml and edge.yaml; what serves is not interrupted."""
+    from edge_tasks.console import Console
+    from edge_tasks.setup.model_rename import rename_model
+
+    here = repository()
+    with Console() as console:
+        mentions = rename_model(here.root, here.config, here.cloud, old, new, console, lock_timeout)
+        console.step(f"`{old}` is now `{new}`; runs and versions of before keep the old name")
+        if mentions:
+            console.step(f"the old name still stands in {', '.join(mentions)}: change what you like")
+        console.step(f"now train it: dvc repro models/{new}/dvc.yaml")
+
+
+@task(
+    help={
+        "name": "the model",
+        "yes": "do not ask",
+        "dry_run": "only say what would be done",
+        "lock_timeout": LOCK_TIMEOUT_HELP,
+    }
+)
+def delete(_context: Any, name: str, lock_timeout: int = 0, yes: bool = False, dry_run: bool = False) -> None:
+    """Delete a model, the reverse of model.init: what is in the cloud, then its folder, and it in edge.yaml."""
+    from edge_tasks.console import Console, confirm
+    from edge_tasks.errors import EdgeError
+    from edge_tasks.releases.plan import Options, Release
+    from edge_tasks.setup import model_deletion
+
+    here = repository()
+    model_deletion.check(here.root, here.config, name)
+    with Console() as console:
+        options = Options(dry_run=dry_run, lock_timeout=lock_timeout)
+        release = Release(here.cloud, here.config, here.root, name, console, options)
+        question = (
+            f"delete `{name}`: endpoint, registered versions ({here.config.target}) and the folder models/{name}?"
+        )
+        if not dry_run and not yes and not confirm(question):
+            raise EdgeError("nothing was deleted", "add `--yes` to delete without being asked")
+        data = model_deletion.delete_model(release)
+        if not dry_run:
+            console.step(f"deleted `{name}`; its recorded runs stay, and git has what was committed")
+            if data:
+                console.step(f"data that its stages made stay: {', '.join(data)}")
 
 
 @task(name="get-endpoint", help={"name": NAME_HELP, "url": "print the address for predict requests instead"})
@@ -361,6 +410,8 @@ collection = Collection(
     rollback,
     undeploy,
     remove,
+    rename,
+    delete,
     get_endpoint,
     predict,
     image,

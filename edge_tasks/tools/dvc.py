@@ -102,18 +102,40 @@ def outputs(root: Path) -> list[Path]:
     A dvc.yaml that is broken has none.
     """
     found = []
-    for file in (root / "dvc.yaml", *sorted(layout.model_folders(root).glob("*/dvc.yaml"))):
-        found.append(file.with_name("dvc.lock"))
-        with contextlib.suppress(DataError):
-            for stage in _stages(file):
-                found += _paths(file, stage, "outs", "metrics", "plots")
+    for folder in (root, *sorted(path.parent for path in layout.model_folders(root).glob("*/dvc.yaml"))):
+        found += [folder / "dvc.lock", *stage_outputs(folder)]
     return found
 
 
+def stage_outputs(folder: Path) -> list[Path]:
+    """Return what the stages of FOLDER/dvc.yaml write; nothing without such a file, or when it is broken."""
+    file = folder / "dvc.yaml"
+    with contextlib.suppress(DataError):
+        return [path for stage in _stages(file) for path in _paths(file, stage, "outs", "metrics", "plots")]
+    return []
+
+
 def watched(model_folder: Path) -> set[Path]:
-    """Return the files and folders whose change makes a stage of the model's dvc.yaml run again; empty without one."""
+    """Return the files and folders whose change makes a stage of the model's dvc.yaml run again; empty without one.
+
+    A link, such as `.code`, is that to which it leads.
+    """
     file = model_folder / "dvc.yaml"
-    return {path for stage in _stages(file) for path in _paths(file, stage, "deps", "params")}
+    paths = {path for stage in _stages(file) for path in _paths(file, stage, "deps", "params")}
+    return paths | {path.resolve() for path in paths}
+
+
+def recorded_md5(model_folder: Path, output: str) -> str | None:
+    """Return the MD5 that MODEL_FOLDER/dvc.lock has of the file `output` that a stage writes; None if it has none."""
+    import yaml
+
+    try:
+        document: Any = yaml.safe_load((model_folder / "dvc.lock").read_text(encoding="utf-8"))
+        outs = [out for stage in document["stages"].values() for out in stage.get("outs", [])]
+        # Locks of DVC before 3.0 name no `hash`: their MD5 is not that of the bytes.
+        return next((str(out["md5"]) for out in outs if out["path"] == output and out.get("hash") == "md5"), None)
+    except (FileNotFoundError, yaml.YAMLError, AttributeError, KeyError, TypeError):
+        return None
 
 
 def _stage_dependencies(dvc_yaml: Path, stage: str) -> list[Path]:
@@ -146,6 +168,7 @@ def _stages(dvc_yaml: Path) -> dict[str, Any]:
 @contextlib.contextmanager
 def _repository(root: Path) -> Iterator[Any]:
     os.environ.update({name: value for name, value in _QUIET.items() if name not in os.environ})
+    _import_dvc()
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
@@ -160,6 +183,21 @@ def _repository(root: Path) -> Iterator[Any]:
                 f"`{root}` is not in a git repository, which DVC needs", "git init && git add . && git commit -m Start"
             ) from None
         raise DataError(f"DVC cannot read its files: {error}", "dvc status") from None
+
+
+def _import_dvc() -> None:
+    """Import DVC without what it does to this process's output.
+
+    DVC has colorama wrap stdout and stderr. That takes colours out of what a training prints, and fails when it sets
+    the title of its terminal.
+    """
+    if "dvc.ui" in sys.modules:
+        return
+    import dvc.ui
+    from colorama import deinit
+
+    del dvc
+    deinit()
 
 
 def _versions(root: Path, paths: Sequence[Path]) -> list[DataVersion | None]:

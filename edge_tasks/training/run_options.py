@@ -18,8 +18,9 @@ from edge_tasks.tools.signals import on_interrupt
 FORCE_VARIABLE = "EDGE_FORCE"
 DRY_RUN_VARIABLE = "EDGE_DRY_RUN"
 CHECKS_VARIABLE = "EDGE_CHECKS"
+PUBLISH_VARIABLE = "EDGE_PUBLISH"
 
-_NAMES = ("force", "on_interrupt", "dry_run", "checks")
+_NAMES = ("force", "on_interrupt", "dry_run", "checks", "publish")
 _YES, _NO = ("1", "true", "yes"), ("", "0", "false", "no")
 
 
@@ -27,13 +28,15 @@ _YES, _NO = ("1", "true", "yes"), ("", "0", "false", "no")
 class RunOptions:
     """`force`: train again; `on_interrupt`: what Ctrl-C does to the job; `dry_run`: only tell what would be sent.
 
-    `checks`: refuse code that would fail in a job before it is sent.
+    `checks`: refuse code that would fail in a job before it is sent. `publish`: put the results into the model's
+    folder; None: unless it is a try, a training by hand with other parameters than those of params.yaml.
     """
 
     force: bool
     on_interrupt: str
     dry_run: bool
     checks: bool = True
+    publish: bool | None = None
 
 
 def with_options(signature: inspect.Signature) -> inspect.Signature:
@@ -56,6 +59,9 @@ def take_options(
         on_interrupt=on_interrupt(given.get("on_interrupt"), environ),
         dry_run=_flag(given.get("dry_run"), DRY_RUN_VARIABLE, environ),
         checks=_flag(given.get("checks"), CHECKS_VARIABLE, environ, otherwise="1"),
+        publish=_flag(given.get("publish"), PUBLISH_VARIABLE, environ)
+        if given.get("publish") is not None or environ.get(PUBLISH_VARIABLE)
+        else None,
     )
 
 

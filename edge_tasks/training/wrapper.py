@@ -40,9 +40,10 @@ def vertex_wrapper(config: Any, state: TrainingState | None = None) -> Any:
     custom job on Vertex AI. Either way artifact, metrics and trained_model.json appear in the model's folder when, and
     only when, the training succeeded, and the metrics are recorded in the Sacred run.
 
-    The experiment's config must hold `model_name`; the function must take `model_output_dir`. Four more values are
-    understood in `with`: `force`, `on_interrupt`, `dry_run`, `checks` (see `edge_tasks.training.run_options`). Called
-    directly, outside a Sacred run, the function is just itself: that is how tests use it.
+    The experiment's config must hold `model_name`; the function must take `model_output_dir`. Five more values are
+    understood in `with`: `force`, `on_interrupt`, `dry_run`, `checks`, `publish` (see
+    `edge_tasks.training.run_options`). Called directly, outside a Sacred run, the function is just itself: that is how
+    tests use it.
     """
     del state  # part of the interface; a training that needs it takes it from get_config_and_state
     if callable(config):
@@ -100,15 +101,27 @@ def _train(
     spec = current_spec()
     if spec is not None:
         return _train_in_job(config, run, spec, function, arguments)
+    from edge_tasks.jobs.quick_try import other_parameters
+    from edge_tasks.jobs.run_script import check_script
     from edge_tasks.jobs.training import TrainingJob
+    from edge_tasks.repo.layout import model_folder
 
     parameters = without_options(_plain(run.config), inspect.signature(function))
     name = parameters.get("model_name")
     if not isinstance(name, str):
         raise TrainingError("the experiment's config has no `model_name`", 'add `model_name = "NAME"` to @ex.config')
+    source = Path(function.__code__.co_filename)
+    script = source.name
+    check_script(find_root(), source, name)
     name, _ = config.model(name)
-    script = Path(function.__code__.co_filename).name
-    training = TrainingJob(config, find_root(), name, script, parameters, _chosen(parameters, run))
+    root, chosen = find_root(), _chosen(parameters, run)
+    tried: list[str] = []
+    if not options.publish:
+        assigned = without_options(dict.fromkeys(_assigned(run)), inspect.signature(function))
+        tried = other_parameters(model_folder(root, name), chosen, assigned)
+        if options.publish is False:
+            tried = tried or ["publish=False"]
+    training = TrainingJob(config, root, name, script, parameters, chosen, tried)
     if options.dry_run:
         training.describe(checks=options.checks)
         return None
@@ -118,8 +131,12 @@ def _train(
     else:
         with recorded(run, training.run_id, name, TrackingBackend(config, training.root), training.facts()) as note:
             result, metrics = training.in_process(
-                lambda folder: function(**{**arguments, _OUTPUT_ARGUMENT: str(folder)}), used_data, note
+                lambda folder: function(**{**arguments, _OUTPUT_ARGUMENT: str(folder)}),
+                used_data,
+                note,
+                force=options.force,
             )
+        training.tell()
     _log_metrics(run, metrics)
     return metrics if result is None else result
 
@@ -147,6 +164,11 @@ def _chosen(parameters: Mapping[str, Any], run: Any) -> dict[str, Any]:
     """Return the parameters that say what is trained: not where it is, and not the seed that Sacred drew itself."""
     drawn = set() if "seed" in run.config_modifications.modified else {"seed"}
     return {name: value for name, value in parameters.items() if name not in drawn | {"is_vertex"}}
+
+
+def _assigned(run: Any) -> list[str]:
+    """Return the names of the parameters that the command line, or the caller of `Experiment.run`, gives a value."""
+    return [str(name).partition(".")[0] for name in run.config_modifications.modified]
 
 
 def _log_metrics(run: Any, metrics: Mapping[str, Any]) -> None:

@@ -47,7 +47,8 @@ else
 fi
 
 post() {
-  curl --silent --show-error --fail-with-body --connect-timeout 10 --max-time 120 \
+  # Its option for this, to fail and print the body, is newer than the curl of Debian 11.
+  curl --silent --show-error --write-out '\n%{http_code}' --connect-timeout 10 --max-time 120 \
     --header "Content-Type: application/json" --data "@$payload" "$@" "$url"
 }
 
@@ -66,6 +67,11 @@ case "$url" in
   *) fail "\`invoke model.get-endpoint --url\` gave \`$url\`, which is not a URL" "Deploy the model first: \`invoke model.deploy\`" ;;
 esac
 
+code="${answer##*$'\n'}"
+answer="${answer%$'\n'*}"
+if [ "$status" -eq 0 ] && [ "$code" -ge 400 ]; then
+  status=22 # curl's own for such an answer
+fi
 if [ "$status" -ne 0 ]; then
   printf '%s\n' "$answer" >&2
   fail "No predictions from $url (curl ended with $status)" "\`invoke model.list\` shows what is deployed; \`invoke local.status\` shows the emulator"

@@ -28,6 +28,7 @@ def test_what_is_logged_comes_back(aiplatform: Any, experiment: str) -> None:
         aiplatform.log_params({"rate": 0.1, "steps": 3, "kind": "text"})
         aiplatform.log_metrics({"accuracy": 0.5})
         aiplatform.log_metrics({"accuracy": 0.75})
+        aiplatform.log_metrics({})  # nothing to log harms nothing
         aiplatform.log_time_series_metrics({"loss": 1.0}, step=1)
         aiplatform.log_time_series_metrics({"loss": 0.5})
         aiplatform.log_classification_metrics(

@@ -68,7 +68,7 @@ def test_from_an_empty_project_to_predictions_and_back(place: Place) -> None:
     assert answer["modelVersionId"] == "1"
 
     # The second version is trained on this machine, and gets 10 % before it gets all.
-    run("python", "models/hello-world/train.py", "with", "is_vertex=False", "strategy=uniform")
+    run("python", "models/hello-world/train.py", "with", "is_vertex=False", "strategy=uniform", "publish=True")
     run("invoke", "model.deploy", "--traffic", "10")
     serving = yaml.safe_load(run("invoke", "model.why").stdout)["serving"]
     assert [(item["version"], item["traffic"]) for item in serving] == [("1", 90), ("2", 10)]

@@ -40,9 +40,11 @@ COMMON = {
     "README.md",
     "dvc.yaml",
     "edge.yaml",
+    "notebooks/first-look.ipynb",
     "pyproject.toml",
     "requirements-dev.txt",
     "requirements.txt",
+    "src/.gitkeep",
     "tasks.py",
     "test_endpoint.sh",
     "test_payload.json",
@@ -379,10 +381,11 @@ def test_the_readme_names_every_file_and_only_tasks_that_exist(combination: Bake
     for name in COMMON | {f"models/{model}/{name}" for name in MODEL} | OF_CI[combination.choices["ci"]]:
         name = re.sub(r"^(\.github/workflows/).*", r"\1", name)
         if not name.endswith(("README.md", "ignore")):
+            name = name.removesuffix(".gitkeep")
             assert name.replace(f"models/{model}/", "models/NAME/") in readme, name
     listed = run(sys.executable, "-m", "invoke", "--list", cwd=baked).stdout
     words = readme.replace("`", " ").replace(",", " ").split()
-    tasks = set(filter(re.compile(r"(model|local|service|state|config|dvc|ci|template)\.[a-z-]+").fullmatch, words)) - {"dvc.yaml"}
+    tasks = set(filter(re.compile(r"(model|local|service|state|config|dvc|ci|template)\.[a-z-]+").fullmatch, words)) - {"dvc.yaml", "dvc.lock"}
     assert {"model.init", "model.deploy", "local.stop"} <= tasks
     assert not [task for task in tasks if f"  {task} " not in listed]
 

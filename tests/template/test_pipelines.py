@@ -48,7 +48,8 @@ def test_training_depends_on_its_code_and_all_its_parameters(baked: Path) -> Non
     model = next((baked / "models").iterdir())
     train = yaml.safe_load((model / "dvc.yaml").read_text())["stages"]["train"]
     assert train["cmd"] == "python train.py with params.yaml"
-    assert "train.py" in train["deps"]
+    assert train["deps"][:2] == [f"../../.code/{model.name}", "../../src"]
+    assert (model / train["deps"][0] / "train.py").samefile(model / "train.py")
     assert train["params"] == [{"params.yaml": None}]
     assert train["outs"] == [
         {"model": {"persist": True}},

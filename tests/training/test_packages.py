@@ -83,6 +83,38 @@ def test_code_and_files_of_the_model_travel_and_outputs_and_secrets_stay(root: P
     assert not any(name.startswith(("edge_tasks/emulator", "edge_tasks/tasks")) for name in names(own))
 
 
+def test_what_links_lead_to_and_names_of_any_letters_travel(root: Path) -> None:
+    folder = root / "models" / "digits"
+    (root / "shared").mkdir()
+    (root / "shared" / "wörter.txt").write_text("süß")
+    (folder / "linked").symlink_to(root / "shared")
+    (folder / "linked.txt").symlink_to(root / "shared" / "wörter.txt")
+    (folder / "round").symlink_to(folder)
+    (folder / "broken").symlink_to(root / "nothing")
+    _, model = build(root).values()
+    with tarfile.open(fileobj=io.BytesIO(model)) as tar:
+        found = {name.partition("models/digits/")[2] for name in tar.getnames()}
+        assert {"linked/wörter.txt", "linked.txt", "layers/dense.py"} <= found
+        assert not [name for name in found if name.startswith(("round", "broken"))]
+        text = tar.extractfile("edge_model-0/edge_model/files/models/digits/linked/wörter.txt")
+        assert text is not None
+        assert text.read().decode() == "süß"
+
+
+def test_parameters_of_any_kind_arrive_as_they_were() -> None:
+    odd = {
+        "list": [1, 2.5, "a b", None],
+        "quotes": '"it\'s" `$HOME` $(id) \\ %s {x}',
+        "letters": "süß 数字 \n\t",
+        "empty": "",
+        "nothing": None,
+        "long": "x" * 100_000,
+        "nested": {"deep": {"flag": True}},
+    }
+    spec = SPEC.model_copy(update={"parameters": odd})
+    assert TrainingSpec.from_json(spec.to_json()).parameters == odd
+
+
 def test_the_same_content_gives_the_same_bytes(root: Path) -> None:
     assert build(root) == build(root)
 

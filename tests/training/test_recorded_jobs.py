@@ -63,6 +63,15 @@ def test_a_job_whose_requirements_cannot_be_installed_is_recorded_with_the_reaso
     assert "no-such-package-as-this" in f"{record.error}{record.trace}"
 
 
+def test_a_job_that_ends_well_without_results_is_recorded_as_failed(repository: Repository) -> None:
+    change_training(repository, f"{IN_JOB}os._exit(0)\n", "from edge_tasks")
+    done = repository.run(*TRAIN, check=False)
+    assert "the training ended without saving a model" in done.stderr
+    (record,) = recorded(repository.root)
+    assert record.status == FAILED
+    assert record.error == "the training ended without saving a model"
+
+
 def test_a_job_is_one_run_in_the_bucket_and_in_vertex_ai_experiments_also_when_it_is_asked_for_twice(
     repository: Repository,
 ) -> None:

@@ -1,0 +1,266 @@
+"""Renaming and deleting a model; and what is said when somebody did a half of it by hand."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from edge_tasks.cloud.client import Cloud
+from edge_tasks.cloud.state_store import StateStore
+from edge_tasks.domain.progress import Silence
+from edge_tasks.domain.state import EdgeState
+from edge_tasks.errors import ConfigError, EdgeError, TrainingError
+from edge_tasks.jobs.run_script import check_script
+from edge_tasks.models import report
+from edge_tasks.releases.plan import Options, Release
+from edge_tasks.repo import edge_yaml, model_folders
+from edge_tasks.repo.edge_yaml import load_config
+from edge_tasks.repo.trained_model import load_trained_model
+from edge_tasks.setup import doctor, model_deletion, model_rename
+from edge_tasks.setup.checks import State
+from tests.buckets import EDGE_YAML
+from tests.repositories import copy
+
+ROOT_STAGE = """\
+# Every model.
+stages:
+  report:
+    cmd: invoke model.report
+    deps:
+      - models/digits/metrics.json # the first
+      - models/digits/trained_model.json
+      - models/other/metrics.json
+"""
+
+TRAIN = 'ex = Experiment("digits")\n\n\n@ex.config\ndef cfg():\n    model_name = "digits"\n    other = "digits"\n'
+
+
+@pytest.fixture
+def models(root: Path) -> Iterator[Path]:
+    """A repository with the model `digits`, as far as these tasks look at it."""
+    (root / "edge.yaml").write_text(EDGE_YAML.replace("models:\n", "models:  # all of them\n"))
+    (root / "dvc.yaml").write_text(ROOT_STAGE)
+    folder = root / "models" / "digits"
+    folder.mkdir(parents=True)
+    (folder / "train.py").write_text(TRAIN)
+    (folder / "dvc.yaml").write_text("stages:\n  train:\n    deps:\n      - ../../.code/digits\n")
+    (folder / "test_payload.json").write_text("{}")
+    (root / "test_payload.json").symlink_to("models/digits/test_payload.json")
+    yield root
+    shutil.rmtree(root / "models")
+    (root / "test_payload.json").unlink(missing_ok=True)
+    (root / "edge.yaml").write_text(EDGE_YAML)
+
+
+def endpoint_of(cloud: Cloud, name: str) -> None:
+    StateStore(cloud).create()
+    with StateStore(cloud).locked() as locked:
+        locked.save(EdgeState().with_endpoint(name, "projects/p/locations/us-central1/endpoints/1"))
+
+
+def rename(root: Path, cloud: Cloud) -> list[str]:
+    return model_rename.rename_model(root, load_config(root, {}), cloud, "digits", "numbers", Silence(), 0.0)
+
+
+def assert_renamed(root: Path, cloud: Cloud) -> None:
+    assert list(load_config(root, {}).models) == ["numbers"]
+    assert not (root / "models" / "digits").exists()
+    text = (root / "models" / "numbers" / "train.py").read_text()
+    assert text == TRAIN.replace('model_name = "digits"', 'model_name = "numbers"')
+    assert ".code/numbers" in (root / "models" / "numbers" / "dvc.yaml").read_text()
+    stage = (root / "dvc.yaml").read_text()
+    assert stage == ROOT_STAGE.replace("models/digits", "models/numbers")
+    assert (root / "test_payload.json").read_text() == "{}"
+    state = StateStore(cloud).load()
+    assert list(state.models) == ["numbers"]
+    assert state.model("numbers").endpoint is not None
+    assert state.model("numbers").former_names == ("digits",)
+
+
+def test_a_rename_changes_every_place_and_tells_what_still_has_the_old_name(models: Path, cloud: Cloud) -> None:
+    endpoint_of(cloud, "digits")
+    assert rename(models, cloud) == ["models/numbers/train.py"]
+    assert_renamed(models, cloud)
+    text = (models / "edge.yaml").read_text()
+    assert "models:  # all of them\n" in text
+    # The endpoint is there, under its own name.
+    assert load_config(models, {}).models["numbers"].endpoint_name == "digits-endpoint"
+
+
+def test_a_model_without_an_endpoint_gets_the_new_name_for_it(models: Path, cloud: Cloud) -> None:
+    StateStore(cloud).create()
+    rename(models, cloud)
+    assert load_config(models, {}).models["numbers"].endpoint_name == "numbers-endpoint"
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        (Path, "rename"),
+        (model_rename, "_rename_inside"),
+        (model_rename, "rename_model_in_report"),
+        (model_rename, "_lead_payload"),
+        (edge_yaml, "rename_model"),
+    ],
+    ids=lambda step: step[1],
+)
+def test_a_rename_that_was_cut_off_is_finished_by_the_same_command(
+    models: Path, cloud: Cloud, monkeypatch: pytest.MonkeyPatch, step: tuple[object, str]
+) -> None:
+    def cut_off(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    endpoint_of(cloud, "digits")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(*step, cut_off)
+        rename(models, cloud)
+    rename(models, cloud)
+    assert_renamed(models, cloud)
+
+
+def test_a_rename_to_what_is_there_changes_nothing(models: Path, cloud: Cloud) -> None:
+    (models / "models" / "numbers").mkdir()
+    with pytest.raises(ConfigError, match="there is a model `numbers` already"):
+        rename(models, cloud)
+    with pytest.raises(ConfigError, match="has no model `digit`"):
+        model_rename.rename_model(models, load_config(models, {}), cloud, "digit", "xx", Silence(), 0.0)
+    assert (models / "models" / "digits").is_dir()
+
+
+def delete(root: Path, cloud: Cloud, name: str = "digits", **options: bool) -> list[str]:
+    release = Release(cloud, load_config(root, {}), root, name, Silence(), Options(**options))
+    return model_deletion.delete_model(release)
+
+
+def assert_deleted(root: Path) -> None:
+    assert load_config(root, {}).models == {}
+    assert not (root / "models" / "digits").exists()
+    assert not (root / "test_payload.json").is_symlink()
+    assert report.reported_models(root) == ["other"]
+
+
+def test_a_deletion_takes_a_model_out_of_every_place_but_only_tells_so_in_a_dry_run(models: Path, cloud: Cloud) -> None:
+    StateStore(cloud).create()
+    delete(models, cloud, dry_run=True)
+    assert list(load_config(models, {}).models) == ["digits"]
+    delete(models, cloud)
+    assert_deleted(models)
+
+
+@pytest.mark.parametrize(
+    "step", [(model_deletion, "remove_model_from_report"), (shutil, "rmtree"), (edge_yaml, "remove_model")], ids=str
+)
+def test_a_deletion_that_was_cut_off_is_finished_by_the_same_command(
+    models: Path, cloud: Cloud, monkeypatch: pytest.MonkeyPatch, step: tuple[object, str]
+) -> None:
+    def cut_off(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    StateStore(cloud).create()
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(*step, cut_off)
+        delete(models, cloud)
+    delete(models, cloud)
+    assert_deleted(models)
+
+
+@pytest.mark.parametrize(
+    "by_hand",
+    [
+        lambda root: shutil.rmtree(root / "models" / "digits"),
+        lambda root: edge_yaml.remove_model(root, "digits"),
+        lambda root: report.remove_model_from_report(root, "digits"),
+    ],
+    ids=["folder", "edge.yaml", "dvc.yaml"],
+)
+def test_what_was_deleted_by_hand_in_part_can_be_deleted_whole(
+    models: Path, cloud: Cloud, by_hand: Callable[[Path], None]
+) -> None:
+    StateStore(cloud).create()
+    by_hand(models)
+    delete(models, cloud)
+    assert_deleted_but_for_the_link(models)
+
+
+def assert_deleted_but_for_the_link(root: Path) -> None:
+    assert load_config(root, {}).models == {}
+    assert not (root / "models" / "digits").exists()
+    assert report.reported_models(root) == ["other"]
+
+
+def test_what_is_not_there_at_all_cannot_be_deleted(models: Path, cloud: Cloud) -> None:
+    for name in ("numbers", "..", "a/b"):
+        with pytest.raises(EdgeError, match=name.replace(".", r"\.")):
+            delete(models, cloud, name)
+
+
+def test_half_of_a_rename_by_hand_is_told_with_the_command_that_finishes_it(models: Path) -> None:
+    config = load_config(models, {})
+    (models / "models" / "digits").rename(models / "models" / "digits2")
+    with pytest.raises(ConfigError, match="there is no folder models/digits") as refusal:
+        model_folders.check_folder(models, config, "digits")
+    assert "invoke model.rename digits digits2" in str(refusal.value.hint)
+    with pytest.raises(TrainingError, match=r"models/digits2/train\.py says that it trains `digits`"):
+        check_script(models, models / "models" / "digits2" / "train.py", "digits")
+    check_script(models, models / "train.py", "digits")
+
+
+def test_a_folder_that_is_gone_is_told_and_what_takes_it_out(models: Path) -> None:
+    shutil.rmtree(models / "models" / "digits")
+    (models / "models").mkdir(exist_ok=True)
+    found = {result.check: result for result in doctor.examine_repository(models)}
+    assert found["models"].state is State.BROKEN
+    assert "invoke model.delete digits" in found["models"].fix
+    with pytest.raises(EdgeError, match="there is no folder models/digits"):
+        load_trained_model(models / "models" / "digits", "digits")
+
+
+def test_doctor_tells_what_one_place_alone_names(models: Path) -> None:
+    def models_check() -> str:
+        result = next(one for one in doctor.examine_repository(models) if one.check == "models")
+        return f"{result.state.value}: {result.fact}: {result.fix}"
+
+    assert models_check() == (
+        "broken: dvc.yaml's stage report depends on `other`, which edge.yaml does not name: invoke model.delete other"
+    )
+    report.remove_model_from_report(models, "other")
+    (models / "dvc.yaml").write_text(
+        (models / "dvc.yaml").read_text().replace("      - models/other/metrics.json\n", "")
+    )
+    assert models_check() == "ok: edge.yaml, dvc.yaml and folders agree: digits: "
+    shutil.copytree(models / "models" / "digits", models / "models" / "lonely")
+    assert models_check().startswith("warning: edge.yaml does not name models/lonely: ")
+
+
+@pytest.mark.slow
+def test_a_renamed_model_serves_on_trains_again_and_is_deleted_with_all_its_versions(
+    baked: dict[str, Path], tmp_path: Path
+) -> None:
+    repository = copy(baked["hello-world"], tmp_path)
+    try:
+        repository.run("invoke", "init")
+        repository.run("dvc", "repro", "--quiet", "models/hello-world/dvc.yaml")
+        repository.run("invoke", "model.deploy")
+        endpoint = repository.run("invoke", "model.get-endpoint").stdout
+        said = repository.run("invoke", "model.rename", "hello-world", "greeter").stderr
+        assert "now train it: dvc repro models/greeter/dvc.yaml" in said
+        assert repository.run("invoke", "model.get-endpoint").stdout == endpoint
+        assert "predictions" in repository.run("./test_endpoint.sh").stdout
+        problem, hint = repository.fails("invoke", "model.deploy")
+        assert "tells of the model `hello-world`, not of `greeter`" in problem
+        assert hint == "dvc repro models/greeter/dvc.yaml"
+        repository.run("dvc", "repro", "--quiet")
+        repository.run("invoke", "model.deploy")
+        assert repository.run("invoke", "model.get-endpoint").stdout == endpoint
+        told = repository.run("invoke", "teardown", "--dry-run").stderr
+        assert "hello-world-" in told
+        assert "greeter-" in told
+        assert repository.fails("invoke", "model.delete", "greeter")[1].startswith("add `--yes`")
+        repository.run("invoke", "model.delete", "greeter", "--yes")
+        assert "nothing to remove" in repository.run("invoke", "teardown", "--dry-run").stderr
+        assert not (repository.root / "models" / "greeter").exists()
+    finally:
+        repository.run("invoke", "local.stop", check=False)
