@@ -18,6 +18,8 @@ for module in (aiplatform_v1, aiplatform_v1beta1):
     found = module.EndpointServiceClient().list_endpoints(parent={PARENT!r})
     print(sys.argv[1] in [endpoint.name for endpoint in found])
 print(type(aiplatform_v1.JobServiceClient(transport="grpc").transport).__name__)
+from google.cloud import resourcemanager
+print(resourcemanager.ProjectsClient().get_project(name="projects/test-project").name)
 """
 
 
@@ -27,7 +29,8 @@ def test_clients_that_a_job_makes_itself_reach_the_emulator_by_rest(emulator: Em
     assert endpoint.startswith(NUMBERED)
     job = emulator.run_job(["python", "-c", PROGRAM, endpoint])
     assert job["state"] == "JOB_STATE_SUCCEEDED", job["error"]["message"]
-    assert emulator.output(job)[-4:] == ["[1.0, 2.0]", "True", "True", "JobServiceGrpcTransport"]
+    project = NUMBERED.partition("/locations/")[0]
+    assert emulator.output(job)[-5:] == ["[1.0, 2.0]", "True", "True", "JobServiceGrpcTransport", project]
 
 
 BY_GRPC = f"""

@@ -167,8 +167,6 @@ def test_what_is_absent_says_so(aiplatform: Any) -> None:
     endpoint = aiplatform.Endpoint.create(display_name="absent", enable_request_response_logging=True)
     with pytest.raises(Exception, match=r"PredictionService.*is not implemented by this emulator"):
         endpoint.direct_predict([{"dtype": "STRING"}])
-    with pytest.raises(Exception, match="not implemented by this emulator"):
-        aiplatform.PrivateEndpoint.create(display_name="private", network="projects/1/global/networks/n")
     endpoint.delete()
 
 

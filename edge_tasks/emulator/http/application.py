@@ -46,7 +46,7 @@ class Application:
 
     `handlers` answer RPCs message by message; `direct` ones, by the same names, get the request as it came
     (predictions do not pass through messages, which would cost a hundred times the work). `doors` are the
-    paths that are no part of Vertex AI.
+    paths that are no part of Vertex AI; `doors_below` are all the paths that begin so.
     """
 
     def __init__(
@@ -56,12 +56,14 @@ class Application:
         handlers: Mapping[str, Handler],
         direct: Mapping[str, Door],
         doors: Mapping[tuple[str, str], Door],
+        doors_below: Mapping[str, Door],
     ) -> None:
         self.faults = faults = Faults({name.rpartition(".")[2] for name in (*handlers, *direct)})
         self._router = Router(surface.rpcs.values())
         self._transcoder = transcoder
         self._handlers = handlers
         self._direct = direct
+        self._doors_below = doors_below
         self._doors = {
             **doors,
             ("POST", FAULTS): faults.add,
@@ -114,6 +116,10 @@ class Application:
         IS_BETA.set(is_beta)
         path = f"/v1/{request.path.removeprefix(BETA)}" if is_beta else request.path
         routes, request.variables = self._router.match(request.method, path)
+        if not routes:
+            for prefix, below in self._doors_below.items():
+                if request.path.startswith(prefix):
+                    return await below(request)
         if not routes and is_beta:
             raise unimplemented(f"{request.method} {request.path[:500]} is not implemented by this emulator.")
         if not routes:
