@@ -30,8 +30,8 @@ LIMITS = {
     "JobService.CreateBatchPredictionJob": "jsonl and csv in, jsonl out, on Cloud Storage",
     "PipelineService.CreateTrainingPipeline": f"custom training only; {_ONE_MACHINE}; datasets without BigQuery",
     "DatasetService.CreateDataset": "kept whatever the kind; nothing of BigQuery",
-    "DatasetService.ExportData": "without filters; rows or items as they came, no annotations",
-    "DatasetService.ImportData": "an item for each line of JSON Lines and CSV files, without annotations",
+    "DatasetService.ExportData": "without filters of annotations; rows or items as they came, whatever the schema",
+    "DatasetService.ImportData": "an item for each line of JSON Lines and CSV files; annotations stay in it",
     "EndpointService.CreateEndpoint": (
         "dedicated ones, and those of Private Service Connect, answer at the API's address, without TLS; peered ones at"
         " a path of this server; no service attachments"

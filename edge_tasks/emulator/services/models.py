@@ -86,10 +86,10 @@ class Models:
         return self._context.surface.new("ListModelsResponse", models=models, next_page_token=token)
 
     async def list_model_versions(self, request: Message) -> Message:
-        """Return the versions of a model, newest first."""
+        """Return the versions of a model, the first one first, as Google's own system tests expect it."""
         name = parse_model(request.name)
         rows = self._versions(name)
-        models, token = page(rows, request, self._descriptor)
+        models, token = page(rows, request, self._descriptor, oldest_first=True)
         models = self._with_deployments(models)
         return self._context.surface.new("ListModelVersionsResponse", models=models, next_page_token=token)
 
