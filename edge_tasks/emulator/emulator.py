@@ -93,7 +93,7 @@ class Emulator:
         doors: dict[tuple[str, str], Door] = {
             **metadata_server.doors(lambda: names.project_of(database.latest_name())),
             ("GET", "/_emulator/health"): _health(data),
-            ("POST", "/v2/entries:list"): Logging(self.jobs).list_entries,
+            ("POST", "/v2/entries:list"): Logging(self.jobs, deployments).list_entries,
         }
         doors_below: dict[str, Door] = {
             resource_manager.PREFIX: resource_manager.get_project,

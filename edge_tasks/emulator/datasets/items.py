@@ -22,7 +22,8 @@ def count_annotations(content: Any) -> int:
     """Return the number of annotations of an item; what follows the file in a CSV line is one."""
     if isinstance(content, dict):
         lists = [value for key, value in content.items() if key.endswith("Annotations") and _is_list(value)]
-        return sum(map(len, lists)) + sum(key.endswith("Annotation") and bool(value) for key, value in content.items())
+        single = [value for key, value in content.items() if key.endswith("Annotation") and value]
+        return len(single) + sum(map(len, lists))
     fields = content if _is_list(content) else []
     has_use = bool(fields) and str(fields[0]).strip().lower() in OF_USE
     return int(any(str(field).strip() for field in fields[1 + has_use :]))

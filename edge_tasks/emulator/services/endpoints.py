@@ -131,6 +131,7 @@ class Endpoints:
         with self._context.database.transaction():
             self._context.database.delete(endpoint.name)
             iam_policies.forget(self._context.database, endpoint.name)
+        self._deployments.forget_logs(endpoint.name)
         empty = self._context.surface.new("google.protobuf.Empty")
         return await self._operations.start("EndpointService.DeleteEndpoint", endpoint.name, _value(empty))
 

@@ -10,6 +10,7 @@ from edge_tasks.emulator.errors import ApiError, Code, precondition, stopping
 from edge_tasks.emulator.runtime import images
 from edge_tasks.emulator.serving.connection import Answer, Pool, ServerGoneError, Stream
 from edge_tasks.emulator.serving.launcher import Launcher
+from edge_tasks.emulator.serving.server_log import ServerLog
 from edge_tasks.emulator.time_limit import time_limit
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ class ModelServer:
         self.plan = plan
         self._launcher = launcher
         self._child: processes.Child | None = None
+        self._log: ServerLog | None = None
         self._starting: asyncio.Task[None] | None = None
         # Where the server is, once it has been started.
         self._pool = Pool(str(plan.socket))
@@ -68,6 +70,7 @@ class ModelServer:
         if self._child is not None:
             await self._child.stop(SECONDS_TO_STOP)
             self._child = None
+        await self._end_log()
         self.plan.socket.unlink(missing_ok=True)
 
     async def predict(
@@ -118,14 +121,17 @@ class ModelServer:
 
     async def _start(self) -> None:
         plan = self.plan
-        for path in (plan.socket, plan.log):
-            path.parent.mkdir(exist_ok=True)
+        plan.socket.parent.mkdir(exist_ok=True)
         plan.socket.unlink(missing_ok=True)
         self._pool.close()
         if self._child is not None:
             await self._child.stop(SECONDS_TO_STOP)
-        with plan.log.open("wb") as output:
-            self._child, address = await self._launcher.start(plan, output.fileno())
+        await self._end_log()
+        self._log = ServerLog(plan.log, plan.deployed_model_id, is_kept=plan.keeps_log)
+        try:
+            self._child, address = await self._launcher.start(plan, self._log.write_end)
+        finally:
+            self._log.release()
         self._pool = Pool(address)
         try:
             async with time_limit(SECONDS_TO_LOAD):
@@ -145,13 +151,16 @@ class ModelServer:
                     return
             await asyncio.sleep(0.01)
         child.kill_tree()
-        raise precondition(f"Model server exited unexpectedly. Its last lines:\n{self.last_lines()}")
+        assert self._log is not None
+        last_lines = await self._log.last_lines()
+        raise precondition(f"Model server exited unexpectedly. Its last lines:\n{last_lines}")
 
-    def last_lines(self) -> str:
-        """Return the end of what the server printed."""
-        with contextlib.suppress(OSError):
-            return "\n".join(self.plan.log.read_text(errors="replace").splitlines()[-15:])[-3000:]
-        return ""
+    async def _end_log(self) -> None:
+        """Take what is still in the pipe of a server that has ended."""
+        if self._log is not None:
+            await self._log.last_lines()
+            self._log.close()
+            self._log = None
 
 
 class ModelServers:
@@ -185,7 +194,6 @@ class ModelServers:
         server = self._servers.pop((endpoint, deployed_model_id), None)
         if server is not None:
             await server.stop()
-            server.plan.log.unlink(missing_ok=True)
 
     async def stop(self) -> None:
         """End all servers, and let no new one be added."""

@@ -38,6 +38,10 @@ class ServerPlan:
     # Variables of the model's own are for libraries, which read them while they are imported.
     own_interpreter: bool = False
     container: CustomContainer | None = None
+    # Where what the server prints is kept; which deployed model it serves; whether it is to be kept at all.
+    log: Path = Path("servers/log")
+    deployed_model_id: str = ""
+    keeps_log: bool = True
 
     @property
     def role(self) -> str:
@@ -48,8 +52,3 @@ class ServerPlan:
     def socket(self) -> Path:
         """The socket that the server listens on, unless it is a container."""
         return Path("sockets") / f"{self.key}.sock"
-
-    @property
-    def log(self) -> Path:
-        """What the server prints."""
-        return Path("servers") / f"{self.key}.log"
