@@ -341,6 +341,8 @@ class Models:
         with self._context.database.transaction():
             for row in rows:
                 for evaluation in self._context.database.children("ModelEvaluation", _key(row.message)):
+                    for part in self._context.database.children("ModelEvaluationSlice", evaluation.message.name):
+                        self._context.database.delete(part.message.name)
                     self._context.database.delete(evaluation.message.name)
                 self._context.database.delete(_key(row.message))
             if whole_model is not None:
