@@ -1,4 +1,4 @@
-"""Endpoints that are reached by a network of their own, by the SDK's PrivateEndpoint and by plain HTTP."""
+"""Endpoints that are reached by a private network, by the SDK's PrivateEndpoint and by plain HTTP."""
 
 from __future__ import annotations
 

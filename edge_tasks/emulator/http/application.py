@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from edge_tasks.emulator.schema.surface import Message, Surface
 
 Handler: TypeAlias = Callable[["Message"], Awaitable["Message"]]
-Door: TypeAlias = Callable[[Request], Awaitable[Reply | StreamedReply]]
+RawHandler: TypeAlias = Callable[[Request], Awaitable[Reply | StreamedReply]]
 
 LARGEST_BODY = 32 * 1024 * 1024
 # Google's front end sends these with every answer.
@@ -45,8 +45,8 @@ class Application:
     """Answers every request.
 
     `handlers` answer RPCs message by message; `direct` ones, by the same names, get the request as it came
-    (predictions do not pass through messages, which would cost a hundred times the work). `doors` are the
-    paths that are no part of Vertex AI; `doors_below` are all the paths that begin so.
+    (predictions do not pass through messages, which would cost a hundred times the work). `raw_routes` are the
+    paths that are not part of Vertex AI; `raw_prefixes` are all the paths that begin so.
     """
 
     def __init__(
@@ -54,18 +54,18 @@ class Application:
         surface: Surface,
         transcoder: Transcoder,
         handlers: Mapping[str, Handler],
-        direct: Mapping[str, Door],
-        doors: Mapping[tuple[str, str], Door],
-        doors_below: Mapping[str, Door],
+        direct: Mapping[str, RawHandler],
+        raw_routes: Mapping[tuple[str, str], RawHandler],
+        raw_prefixes: Mapping[str, RawHandler],
     ) -> None:
         self.faults = faults = Faults({name.rpartition(".")[2] for name in (*handlers, *direct)})
         self._router = Router(surface.rpcs.values())
         self._transcoder = transcoder
         self._handlers = handlers
         self._direct = direct
-        self._doors_below = doors_below
-        self._doors = {
-            **doors,
+        self._raw_prefixes = raw_prefixes
+        self._raw_routes = {
+            **raw_routes,
             ("POST", FAULTS): faults.add,
             ("GET", FAULTS): faults.list,
             ("DELETE", FAULTS): faults.clear,
@@ -109,15 +109,15 @@ class Application:
             return error_reply(ApiError(Code.INTERNAL, "Internal error encountered; see the emulator's log."))
 
     async def _dispatch(self, request: Request) -> Reply | StreamedReply:
-        door = self._doors.get((request.method, request.path))
-        if door is not None:
-            return await door(request)
+        raw = self._raw_routes.get((request.method, request.path))
+        if raw is not None:
+            return await raw(request)
         is_beta = request.path.startswith(BETA)
         IS_BETA.set(is_beta)
         path = f"/v1/{request.path.removeprefix(BETA)}" if is_beta else request.path
         routes, request.variables = self._router.match(request.method, path)
         if not routes:
-            for prefix, below in self._doors_below.items():
+            for prefix, below in self._raw_prefixes.items():
                 if request.path.startswith(prefix):
                     return await below(request)
         if not routes and is_beta:

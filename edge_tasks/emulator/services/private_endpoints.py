@@ -1,4 +1,4 @@
-"""Endpoints that are reached by a network of their own: https://cloud.google.com/vertex-ai/docs/predictions/using-private-endpoints.
+"""Endpoints that are reached by a private network: https://cloud.google.com/vertex-ai/docs/predictions/using-private-endpoints.
 
 There is no network but this machine. A peered endpoint's model is asked at the `predictHttpUri` that its deployed model
 tells, as at Google, and nowhere else; here that is a path of this server's. One that is reached by Private Service

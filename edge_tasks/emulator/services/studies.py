@@ -1,7 +1,7 @@
 """VizierService: https://cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations.studies.
 
 Studies whose trials are run by others: the search that tunes hyperparameters here says what to try next, and is told
-what came of it, and by the study's rule which trials need not go on.
+what came of it, and by the study's rule which trials need not continue.
 """
 
 from __future__ import annotations
@@ -168,7 +168,7 @@ class Studies:
         return trial
 
     async def stop_trial(self, request: Message) -> Message:
-        """Mark a trial as one that is to be stopped; whoever runs it ends it."""
+        """Mark a trial as one that is to be stopped; its client ends it."""
         trial = self._open(request.name)
         trial.state = self._state("STOPPING")
         self._context.database.update(trial.name, trial)
@@ -207,7 +207,7 @@ class Studies:
         trials = self._trials(study)
         search = search_of(study.study_spec)
         if isinstance(search, Grid):
-            # It goes on where it was: each trial took one of its points.
+            # It continues where it was: each trial took one of its points.
             for _ in trials:
                 search.suggest([])
         return search.suggest([Attempt(_point(trial), self._gains(trial, goals)) for trial in trials])

@@ -1,4 +1,4 @@
-"""Automated stopping: whether a trial is so bad so far that it need not go on to its end.
+"""Automated stopping: whether a trial is so bad so far that it need not run to its end.
 
 By the rules that Vertex AI Vizier describes, `medianAutomatedStoppingSpec` and `decayCurveStoppingSpec` of
 https://cloud.google.com/vertex-ai/docs/reference/rest/v1/StudySpec.
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from edge_tasks.emulator.tuning.gaussian_process import GaussianProcess
 
-# Fewer curves tell too little of how another one will go on.
+# Fewer curves tell too little of how another one will continue.
 FEWEST_CURVES = 5
 # A trial that will be the best one with less probability than this is stopped.
 HOPE = 0.02
@@ -42,7 +42,7 @@ def below_median(current: Curve, completed: Sequence[Curve]) -> bool:
 
 
 def beyond_hope(current: Curve, completed: Sequence[Curve]) -> bool:
-    """Whether a trial will hardly become the best one, if it goes on from here as the others have done."""
+    """Whether a trial will hardly become the best one, if it continues from here as the others have done."""
     if not current.gains:
         return False
     place = current.places[-1]
