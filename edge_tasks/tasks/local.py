@@ -85,6 +85,33 @@ def reset(_context: Any, yes: bool = False) -> None:
         console.step("removed what the local servers stored; begin again: invoke init")
 
 
+@task(help={"name": "of the snapshot", "replace": "replace a snapshot of that name"})
+def save(_context: Any, name: str, replace: bool = False) -> None:
+    """Save all that the servers have stored (buckets, jobs, models, endpoints) under a name; they may run."""
+    from edge_tasks.console import Console
+    from edge_tasks.tools import emulator_process
+
+    with Console() as console:
+        folder = emulator_process.save(repository().root, name, replace=replace)
+        console.step(f"saved what the local servers stored in {folder}; back to it: invoke local.load {name}")
+
+
+@task(help={"name": "of the snapshot", "yes": "do not ask"})
+def load(_context: Any, name: str, yes: bool = False) -> None:
+    """Put what `local.save` saved under a name in the place of all that the servers have stored."""
+    from edge_tasks.console import Console, confirm
+    from edge_tasks.errors import EdgeError
+    from edge_tasks.tools import emulator_process
+
+    root = repository().root
+    emulator_process.require_snapshot(root, name)
+    if not yes and not confirm(f"replace all that the local servers have stored by the snapshot `{name}`?"):
+        raise EdgeError("nothing was loaded", "add `--yes` to load without being asked")
+    emulator_process.load(root, name)
+    with Console() as console:
+        console.step(f"loaded the snapshot `{name}`")
+
+
 @task()
 def env(_context: Any) -> None:
     """Print `export` lines that lead any Google client to the servers: eval "$(invoke local.env)"."""
@@ -150,4 +177,4 @@ def parity(_context: Any) -> None:
     print_result(emulator_process.parity())
 
 
-collection = Collection("local", start, stop, status, logs, reset, env, chaos, parity)
+collection = Collection("local", start, stop, status, logs, reset, save, load, env, chaos, parity)
