@@ -61,6 +61,10 @@ try:
 except exceptions.NotFound as error:
     print(error.grpc_status_code.name)
 try:
+    endpoints.get_endpoint(name="endpoints/123")
+except exceptions.InvalidArgument as error:
+    print(error.message)
+try:
     predictions.predict(endpoint=sys.argv[1], instances=[])
     predictions.predict(endpoint=sys.argv[1], instances=[value("x" * 2000000)])
 except exceptions.FailedPrecondition as error:
@@ -95,6 +99,7 @@ def test_clients_that_go_by_grpc_get_the_same_answers(emulator: Emulator) -> Non
         '{"predictions":[8]}',
         *["True", "by gRPC True"] * 2,
         "NOT_FOUND",
+        "Invalid name: it must be the name of a resource, such as projects/*/locations/*/endpoints/*.",
         "True",
         "Unknown field DedicatedResources in DeployModel.",
         "[[5.0]]",
