@@ -48,6 +48,7 @@ What is not as on Vertex AI, on purpose or so far:
     storage/   Cloud Storage: buckets, objects, uploads
     runtime/   processes and containers: jobs, Cloud Storage, packages, images
     datasets/  the rows of managed datasets, and their splits
+    recording/ sessions of Google's API, and how the emulator answers the same
     batch/     the input and the output files of batch predictions
     tuning/    the search for better hyperparameters
     serving/   one process for each deployed model, and the way to it

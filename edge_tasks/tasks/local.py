@@ -168,6 +168,48 @@ def chaos(
     print_table(["RPC", "error", "rate", "delay"], rows)
 
 
+@task(
+    help={
+        "file": "a new one, with a line of JSON for each request",
+        "to": "address of the API (default: Vertex AI's in the region of edge.yaml)",
+        "port": "to listen on (default: a free one)",
+    }
+)
+def record(_context: Any, file: str, to: str = "", port: int = 0) -> None:
+    """Write down a session of Vertex AI's API, without names and secrets: a proxy passes requests on until Ctrl-C."""
+    from pathlib import Path
+
+    from invoke.exceptions import Exit
+
+    from edge_tasks.tools import emulator_process
+
+    address = to or f"https://{repository().config.google_cloud_project.region}-aiplatform.googleapis.com"
+    if emulator_process.record(Path(file), address, port):
+        raise Exit(code=1)  # it has said why
+
+
+@task(
+    help={"file": "of local.record", "set": "NAME=VALUE for a word of the recording, such as bucket-1=my-bucket"},
+    iterable=["set"],
+)
+def replay(_context: Any, file: str, set: list[str] | None = None) -> None:  # noqa: A002
+    """Ask the emulator what was asked in a recorded session, and print where its answers differ."""
+    from pathlib import Path
+
+    from invoke.exceptions import Exit
+
+    from edge_tasks.console import Console, print_result
+    from edge_tasks.tools import emulator_process
+
+    servers = emulator_process.ensure_running(repository().root)
+    differences, count = emulator_process.replay(servers, Path(file), set or [])
+    with Console() as console:
+        console.step(count)
+    if differences:
+        print_result(differences)
+        raise Exit(code=1)
+
+
 @task()
 def parity(_context: Any) -> None:
     """Print every RPC of the Vertex AI API: emulated, emulated in part (and what is missing), or absent."""
@@ -177,4 +219,4 @@ def parity(_context: Any) -> None:
     print_result(emulator_process.parity())
 
 
-collection = Collection("local", start, stop, status, logs, reset, save, load, env, chaos, parity)
+collection = Collection("local", start, stop, status, logs, reset, save, load, env, chaos, record, replay, parity)

@@ -266,6 +266,25 @@ def faults(servers: Servers, method: str, fault: dict[str, Any] | None = None) -
     return found
 
 
+def record(output: Path, address: str, port: int = 0) -> int:
+    """Pass requests to the API on and write them down, until Ctrl-C; return the exit status."""
+    require_extra()
+    command = [sys.executable, "-m", "edge_tasks.emulator.recording", "record"]
+    command += ["--output", str(output), "--to", address, "--port", str(port)]
+    return subprocess.run(command, check=False).returncode
+
+
+def replay(servers: Servers, file: Path, substitutes: list[str]) -> tuple[str, str]:
+    """Compare the servers' answers with a recording; return what differs, and the count. ServerError when it cannot."""
+    command = [sys.executable, "-m", "edge_tasks.emulator.recording", "replay", str(file), "--to", servers.vertex_url]
+    command += [word for each in substitutes for word in ("--set", each)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    problem, marked, hint = result.stderr.partition("hint: ")
+    if marked:
+        raise ServerError(problem.rpartition("error: ")[2].strip(), hint.strip())
+    return result.stdout.rstrip(), result.stderr.strip()
+
+
 def parity() -> str:
     """Return the table of what the emulator answers of the Vertex AI API, as the emulator itself tells it."""
     require_extra()
