@@ -155,7 +155,7 @@ def _copy_all(data: Path, new: Path) -> None:
 
 
 def _copy_database(source: Path, target: Path, changes: list[str]) -> None:
-    """Copy a database as it is at one moment, whoever writes into it."""
+    """Copy a database as it is at one moment, also while others write into it."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with (
         contextlib.closing(sqlite3.connect(source, timeout=SECONDS_TO_WAIT)) as one,
