@@ -107,6 +107,16 @@ def test_where_the_emulator_answers_in_another_way_the_difference_is_named(
     assert len(told.splitlines()) == 3
 
 
+def test_an_id_of_the_recording_stands_for_the_one_that_the_emulator_gives(emulator: Emulator) -> None:
+    there = {"name": "projects/my-project/locations/l/models/123456@1", "deployedModel": {"id": "1234567890123456789"}}
+    here = {"name": "projects/my-project/locations/l/models/777777@2", "deployedModel": {"id": "9876543210987654321"}}
+    replay = Replay(emulator.url, {})
+    replay._learn(there, here)
+    assert replay._here("undeploy 1234567890123456789 1 of models/123456@1, not 123456@12") == (
+        "undeploy 9876543210987654321 1 of models/777777@2, not 123456@12"
+    )
+
+
 @pytest.mark.parametrize("text", ["{}\n", "no JSON\n", "[1]\n"])
 def test_what_is_not_a_recording_is_refused_with_its_line(tmp_path: Path, text: str) -> None:
     path = tmp_path / "x.jsonl"

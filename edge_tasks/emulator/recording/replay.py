@@ -21,7 +21,9 @@ from edge_tasks.emulator.recording.redaction import NUMBER, PROJECT
 
 SECONDS_TO_END = 120.0
 SECONDS_TO_ANSWER = 300.0
-ID = re.compile(r"[A-Za-z0-9_@-]+")
+# Shorter ones, such as a version's, would be found in places where they are something else.
+ID = re.compile(r"[A-Za-z0-9_@-]{6,}")
+GIVEN = re.compile(r"[0-9]{15,20}")
 ENUM = re.compile(r"[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+")
 # Their values say when, not what.
 OF_THE_MOMENT = frozenset({"state", "done", "nextPageToken", "etag", "pageToken"})
@@ -82,6 +84,9 @@ class Replay:
                 for one, other in zip(ones[1::2], others[1::2], strict=False):
                     if one != other and ID.fullmatch(one) and ID.fullmatch(other):
                         self._ids.setdefault(one, other)
+        elif isinstance(there, str) and isinstance(here, str) and GIVEN.fullmatch(there) and GIVEN.fullmatch(here):
+            # Such as that of a deployed model, which no name holds.
+            self._ids.setdefault(there, here)
 
     def _compare(self, there: Any, here: Any, place: str) -> Iterator[str]:
         shown = place or "the answer"
