@@ -116,14 +116,27 @@ def _fill(data: Path, source: Path) -> None:
 
 
 def check(source: Path) -> None:
-    """Refuse what is not a snapshot, or is one of a newer version."""
+    """Refuse what is not a snapshot, is damaged, or is one of a newer version."""
+    from edge_tasks.emulator.storage import index
+    from edge_tasks.emulator.store import database
+
     try:
         card = json.loads((source / CARD).read_text())
         version = int(card["version"])
     except (OSError, ValueError, KeyError, TypeError):
         raise StartError(f"{source} is not a snapshot: it has no {CARD}", "make one: invoke local.save NAME") from None
-    if version > FORMAT_VERSION:
+    known = ((STORE, database.SCHEMA_VERSION), (INDEX, index.SCHEMA_VERSION))
+    try:
+        newer = version > FORMAT_VERSION or any(_format(source / name) > last for name, last in known)
+    except sqlite3.Error as error:
+        raise StartError(f"the snapshot {source} is damaged: {error}", "load another one") from None
+    if newer:
         raise StartError(f"the snapshot {source} was written by a newer version", "update vertex-edge")
+
+
+def _format(path: Path) -> int:
+    ((found,),) = _read(path, "PRAGMA user_version")
+    return int(found)
 
 
 def _copy_all(data: Path, new: Path) -> None:
@@ -169,7 +182,7 @@ def _copy_database(source: Path, target: Path, changes: list[str]) -> None:
 
 
 def _read(path: Path, query: str) -> list[tuple[str]]:
-    with contextlib.closing(sqlite3.connect(path)) as connection:
+    with contextlib.closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as connection:
         return connection.execute(query).fetchall()
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -79,6 +81,28 @@ def test_what_is_not_a_snapshot_is_not_loaded(tmp_path: Path, card: Any, text: s
     (data / "kept").touch()
     if card is not None:
         (source / snapshots.CARD).write_text(json.dumps(card))
+    with pytest.raises(StartError, match=text):
+        snapshots.load(data, source)
+    assert (data / "kept").exists()
+
+
+@pytest.mark.parametrize(
+    ("broken", "text"), [("newer", "newer version"), ("cut", "is damaged"), ("lost", "is damaged")]
+)
+def test_a_snapshot_that_no_emulator_could_open_replaces_nothing(tmp_path: Path, broken: str, text: str) -> None:
+    data, source = tmp_path / "data", tmp_path / "source"
+    data.mkdir()
+    (data / "kept").touch()
+    (source / "cloud-storage").mkdir(parents=True)
+    (source / snapshots.CARD).write_text('{"version": 1}')
+    for name in (snapshots.STORE, snapshots.INDEX):
+        with contextlib.closing(sqlite3.connect(source / name)) as connection:
+            connection.execute("CREATE TABLE resources (name)")
+            connection.execute(f"PRAGMA user_version={99 if broken == 'newer' else 1}")
+    if broken == "cut":
+        (source / snapshots.STORE).write_bytes(b"not a database, but long enough to be looked at" * 100)
+    elif broken == "lost":
+        (source / snapshots.INDEX).unlink()
     with pytest.raises(StartError, match=text):
         snapshots.load(data, source)
     assert (data / "kept").exists()
