@@ -93,4 +93,4 @@ def test_nothing_is_loaded_or_started_for_a_session_that_does_not_ask(
 def test_the_fixture_is_described(tmp_path: Path, environment: dict[str, str]) -> None:
     listing = run(tmp_path, environment, "--fixtures")
     assert "vertex_emulator [session scope]" in listing
-    assert "Give this test session a Vertex AI" in listing
+    assert "Give this test session its own Vertex AI" in listing
