@@ -27,6 +27,8 @@ FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
 # An image with Python, which no registry is asked for: scripts/docker-image makes it.
 DOCKER_IMAGE = "vertex-edge-tests/python:2"
 
+NODE_CLIENT = "@google-cloud/aiplatform"
+
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 # uv, as a command: on the PATH, or in this environment.
@@ -189,11 +191,26 @@ def _no_packages() -> str | None:
     return found if isinstance(found, str) else None
 
 
+def node_modules() -> Path | None:
+    """Return the folder with Google's client for Node, which EDGE_TESTS_NODE_MODULES names: it has 115 MB."""
+    given = Path(os.environ.get("EDGE_TESTS_NODE_MODULES") or "/nowhere")
+    return given if (given / NODE_CLIENT).is_dir() else None
+
+
+def _no_node() -> str | None:
+    if shutil.which("node") is None:
+        return "Node is not installed: apt-get install nodejs npm"
+    if node_modules() is None:
+        return f"EDGE_TESTS_NODE_MODULES names no folder with it: npm install {NODE_CLIENT}"
+    return None
+
+
 MISSING: dict[str, Callable[[], str | None]] = {
     "chromium": _no_chromium,
     "docker": _no_docker,
     "fashion-mnist": _no_fashion_mnist,
     "gcloud": _no_gcloud,
+    "node": _no_node,
     "packages": _no_packages,
     "uv": _no_uv,
     "uv-cache": _no_uv_cache,

@@ -169,6 +169,33 @@ def test_faults_are_asked_for_listed_and_removed(hello_world: Repository) -> Non
     assert "DeployModel" not in hello_world.run("invoke", "local.chaos").stdout
 
 
+def test_what_the_servers_have_stored_is_saved_and_loaded(hello_world: Repository) -> None:
+    hello_world.run("invoke", "init")
+    hello_world.run("invoke", "local.save", "begun")
+    assert hello_world.fails("invoke", "local.save", "begun") == (
+        "there is a snapshot `begun` already",
+        "invoke local.save begun --replace",
+    )
+    before = state(hello_world)
+    hello_world.run("invoke", "local.reset", "--yes")
+    assert hello_world.fails("invoke", "local.load", "begun")[0] == "nothing was loaded"
+    hello_world.run("invoke", "local.load", "begun", "--yes")
+    assert state(hello_world) == before
+    assert hello_world.fails("invoke", "local.load", "other") == ("there is no snapshot `other`", "saved: begun")
+    assert hello_world.fails("invoke", "local.load", "../begun", "--yes")[0] == "`../begun` cannot name a snapshot"
+
+
+def test_a_recorded_session_is_compared_with_the_servers(hello_world: Repository) -> None:
+    answer = {"error": {"code": 404, "message": "gone", "status": "NOT_FOUND"}}
+    asked = {"method": "GET", "path": "/v1/projects/p/locations/l/endpoints/1", "query": "", "request": None}
+    (hello_world.root / "session.jsonl").write_text(json.dumps({**asked, "status": 404, "response": answer}) + "\n")
+    compared = hello_world.run("invoke", "local.replay", "session.jsonl", check=False)
+    assert (compared.returncode, compared.stderr.splitlines()[-1]) == (1, "> 1 requests, 1 answered differently")
+    assert "error.message: 'gone' of Vertex AI" in compared.stdout
+    assert hello_world.fails("invoke", "local.replay", "session.jsonl", "--set", "x")[0] == "--set x is not NAME=VALUE"
+    assert "File exists" in hello_world.fails("invoke", "local.record", "session.jsonl")[0]
+
+
 def test_the_servers_keep_what_they_have_when_they_are_stopped_or_killed(hello_world: Repository) -> None:
     hello_world.run("invoke", "init")
     hello_world.run("python", "models/hello-world/train.py")

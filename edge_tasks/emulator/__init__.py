@@ -28,8 +28,9 @@ What is not as on Vertex AI, on purpose or so far:
   search is a separate Bayesian optimization;
 - prebuilt serving images are never run: the local Python environment loads their artifacts by the images' rules
   (sklearn, xgboost, and tensorflow and pytorch where they are installed; pytorch archives by their own handlers);
-- endpoints are public ones, private ones are refused; a dedicated one has this address for its DNS name, without TLS,
-  so that the SDK gets there only with `sdk_patch`: in jobs, with the pytest fixture, in a shell with `local.env`;
+- there is no network: the model of a peered endpoint is asked at a path of this server, an endpoint of Private Service
+  Connect at the API's address; a dedicated one has this address for its DNS name, without TLS, so that the SDK gets
+  there only with `sdk_patch`: in jobs, with the pytest fixture, in a shell with `local.env`;
 - batch predictions read jsonl and csv and write jsonl, one file of results and one of errors for each input
   file; a batch that fails is asked again instance by instance, so that only the bad ones fail;
 - metadata stores keep artifacts, executions and contexts of any schema title, not the schemas; tensorboards keep
@@ -40,6 +41,7 @@ What is not as on Vertex AI, on purpose or so far:
 - every RPC that has no handler answers 501 UNIMPLEMENTED with its name.
 
     projects   ids and numbers of projects
+    snapshots  all that is stored, saved and loaded
     schema/    the frozen API: message types, routes, operation types
     rpc/       the same by gRPC
     http/      from a request to a message and back; what a web page may not do
@@ -48,6 +50,7 @@ What is not as on Vertex AI, on purpose or so far:
     storage/   Cloud Storage: buckets, objects, uploads
     runtime/   processes and containers: jobs, Cloud Storage, packages, images, isolated environments
     datasets/  the rows of managed datasets, and their splits
+    recording/ sessions of Google's API, and how the emulator answers the same
     batch/     the input and the output files of batch predictions
     tuning/    the search for better hyperparameters
     serving/   one process for each deployed model, and the way to it

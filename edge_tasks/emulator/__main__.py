@@ -1,4 +1,4 @@
-"""`python -m edge_tasks.emulator --data DIR [--port P] [--storage-port P]`."""
+"""`python -m edge_tasks.emulator --data DIR [--port P] [--storage-port P] [--seed DIR]`."""
 
 from __future__ import annotations
 
@@ -26,15 +26,18 @@ def main() -> int:
         help="what jobs and models run in: the emulator's own Python environment, or one that uv makes like their"
         " image's (default: shared)",
     )
+    parser.add_argument("--seed", type=Path, metavar="DIR", help="snapshot to begin with when nothing is stored yet")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
-        from edge_tasks.emulator import data_folder, emulator, errors
+        from edge_tasks.emulator import data_folder, emulator, errors, snapshots
     except ModuleNotFoundError as error:
         return _fail(f"the package {error.name} is not installed", MISSING)
     try:
         folder = data_folder.DataFolder(arguments.data)
         try:
+            if arguments.seed:
+                snapshots.seed(folder.path, arguments.seed)
             _run(emulator.run(folder, arguments.port, arguments.storage_port, arguments.environments))
         finally:
             folder.release()

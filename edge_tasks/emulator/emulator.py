@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import psutil
 
 from edge_tasks.emulator.errors import StartError
-from edge_tasks.emulator.http import metadata_server
+from edge_tasks.emulator.http import metadata_server, resource_manager
 from edge_tasks.emulator.http.application import Application
 from edge_tasks.emulator.http.exchange import Reply, Request, json_reply
 from edge_tasks.emulator.http.server import bind, make_server
@@ -28,7 +28,7 @@ from edge_tasks.emulator.runtime.job_runner import JobRunner
 from edge_tasks.emulator.runtime.programs import Programs
 from edge_tasks.emulator.schema import surface as schema
 from edge_tasks.emulator.services import environments as environment_routes
-from edge_tasks.emulator.services import names, registry
+from edge_tasks.emulator.services import names, private_endpoints, registry
 from edge_tasks.emulator.services.batch_predictions import BatchPredictions
 from edge_tasks.emulator.services.context import Context
 from edge_tasks.emulator.services.datasets import Datasets
@@ -47,6 +47,7 @@ from edge_tasks.emulator.services.model_evaluations import ModelEvaluations
 from edge_tasks.emulator.services.models import Models
 from edge_tasks.emulator.services.operations import Operations
 from edge_tasks.emulator.services.predictions import Predictions
+from edge_tasks.emulator.services.private_endpoints import PrivateEndpoints
 from edge_tasks.emulator.services.request_logs import RequestLogs
 from edge_tasks.emulator.services.studies import Studies
 from edge_tasks.emulator.services.tensorboard_data import TensorboardData
@@ -106,12 +107,16 @@ class Emulator:
             **metadata_server.raw_routes(lambda: names.project_of(database.latest_name())),
             **environment_routes.raw_routes(environments, lambda: announce(environments.kind)),
             ("GET", "/_emulator/health"): _health(data),
-            ("POST", "/v2/entries:list"): Logging(self.jobs, self.model_servers).list_entries,
+            ("POST", "/v2/entries:list"): Logging(self.jobs, deployments).list_entries,
+        }
+        raw_prefixes: dict[str, RawHandler] = {
+            resource_manager.PREFIX: resource_manager.get_project,
+            private_endpoints.PREFIX: PrivateEndpoints(context, deployments).answer,
         }
         services += [Explanations(context, deployments, models)]
         handlers = registry.handlers(surface, services)
         direct = Predictions(context, deployments, self.request_logs).direct()
-        self.application = Application(surface, transcoder, handlers, direct, raw_routes)
+        self.application = Application(surface, transcoder, handlers, direct, raw_routes, raw_prefixes)
         self.grpc = GrpcServer(surface, handlers, direct, self.application.faults)
 
     def recover(self) -> None:

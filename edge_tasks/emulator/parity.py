@@ -31,17 +31,18 @@ LIMITS = {
     "JobService.CreateBatchPredictionJob": "jsonl and csv in, jsonl out, on Cloud Storage",
     "PipelineService.CreateTrainingPipeline": f"custom training only; {_ONE_MACHINE}; datasets without BigQuery",
     "DatasetService.CreateDataset": "kept whatever the kind; nothing of BigQuery",
-    "DatasetService.ExportData": "without filters; rows or items as they came, no annotations",
-    "DatasetService.ImportData": "an item for each line of JSON Lines and CSV files, without annotations",
-    "EndpointService.CreateEndpoint": "no private endpoints; dedicated ones answer at the API's address, without TLS",
+    "DatasetService.ExportData": "without filters of annotations; rows or items as they came, whatever the schema",
+    "DatasetService.ImportData": "an item for each line of JSON Lines and CSV files; annotations stay in it",
+    "EndpointService.CreateEndpoint": (
+        "dedicated ones, and those of Private Service Connect, answer at the API's address, without TLS; peered ones at"
+        " a path of this server; no service attachments"
+    ),
     "EndpointService.DeployModel": "one process, no autoscaling; images other than prebuilt ones need Docker",
-    "VizierService.CheckTrialEarlyStoppingState": "a trial continues unless it was stopped",
-    "VizierService.CreateStudy": "no early stopping, no transfer learning",
+    "VizierService.CreateStudy": "stopping by median and by decay curve, not the convex one; no transfer learning",
     "IAMPolicy.SetIamPolicy": "of models and endpoints; kept, but nothing is forbidden to anyone",
     "IAMPolicy.GetIamPolicy": "of models and endpoints",
     "IAMPolicy.TestIamPermissions": "of models and endpoints; everything is permitted",
     "PredictionService.Explain": "sampled Shapley only, of models that predict numbers",
-    "PredictionService.Predict": "no private endpoints; no request logging",
 }
 
 

@@ -88,6 +88,11 @@ def emulator_data(root: Path) -> Path:
     return machine_folder(root) / "emulator"
 
 
+def emulator_snapshot(root: Path, name: str) -> Path:
+    """Return the folder of a snapshot of the emulator's data."""
+    return machine_folder(root) / "snapshots" / name
+
+
 def emulator_log(root: Path) -> Path:
     """Return the file that the emulator writes its own log to."""
     return machine_folder(root) / "emulator.log"

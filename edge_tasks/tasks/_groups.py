@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 GROUPS: dict[str, tuple[str, ...]] = {
-    "Start": ("init", "doctor", "explain", "model.init", "model.import"),
+    "Start": ("init", "doctor", "explain", "model.init", "model.import", "model.rename"),
     "Train": (
         "model.train",
         "model.tune",
@@ -56,11 +56,15 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "local.status",
         "local.logs",
         "local.env",
+        "local.save",
+        "local.load",
         "local.chaos",
+        "local.record",
+        "local.replay",
         "local.parity",
         "local.reset",
     ),
-    "Clean up": ("model.undeploy", "model.remove", "experiments.remove", "teardown"),
+    "Clean up": ("model.undeploy", "model.remove", "model.delete", "experiments.remove", "teardown"),
     "CI": (
         "ci.compare",
         "ci.train",

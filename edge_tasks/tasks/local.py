@@ -103,6 +103,39 @@ def reset(_context: Any, yes: bool = False) -> None:
         console.step("removed what the local servers stored; begin again: invoke init")
 
 
+@task(help={"name": "of the snapshot", "replace": "replace a snapshot of that name"})
+def save(_context: Any, name: str, replace: bool = False) -> None:
+    """Save all that the servers have stored, under a name.
+
+    Buckets, jobs, models, endpoints; the servers may run.
+    """
+    from edge_tasks.console import Console
+    from edge_tasks.tools import emulator_process
+
+    with Console() as console:
+        folder = emulator_process.save(repository().root, name, replace=replace)
+        console.step(f"saved what the local servers stored in {folder}; back to it: invoke local.load {name}")
+
+
+@task(help={"name": "of the snapshot", "yes": "do not ask"})
+def load(_context: Any, name: str, yes: bool = False) -> None:
+    """Go back to what local.save saved under a name.
+
+    It takes the place of all that the servers have stored.
+    """
+    from edge_tasks.console import Console, confirm
+    from edge_tasks.errors import EdgeError
+    from edge_tasks.tools import emulator_process
+
+    root = repository().root
+    emulator_process.require_snapshot(root, name)
+    if not yes and not confirm(f"replace all that the local servers have stored by the snapshot `{name}`?"):
+        raise EdgeError("nothing was loaded", "add `--yes` to load without being asked")
+    emulator_process.load(root, name)
+    with Console() as console:
+        console.step(f"loaded the snapshot `{name}`")
+
+
 @task()
 def env(_context: Any) -> None:
     """Print what leads any Google client to the servers.
@@ -174,6 +207,54 @@ def chaos(
     print_table(["RPC", "error", "rate", "delay"], rows)
 
 
+@task(
+    help={
+        "file": "a new one, with a line of JSON for each request",
+        "to": "address of the API (default: Vertex AI's in the region of edge.yaml)",
+        "port": "to listen on (default: a free one)",
+    }
+)
+def record(_context: Any, file: str, to: str = "", port: int = 0) -> None:
+    """Write down a session of Vertex AI's API.
+
+    A proxy passes requests on until Ctrl-C; names and secrets are left out.
+    """
+    from pathlib import Path
+
+    from invoke.exceptions import Exit
+
+    from edge_tasks.tools import emulator_process
+
+    address = to or f"https://{repository().config.google_cloud_project.region}-aiplatform.googleapis.com"
+    if emulator_process.record(Path(file), address, port):
+        raise Exit(code=1)  # it has said why
+
+
+@task(
+    help={"file": "of local.record", "set": "NAME=VALUE for a word of the recording, such as bucket-1=my-bucket"},
+    iterable=["set"],
+)
+def replay(_context: Any, file: str, set: list[str] | None = None) -> None:  # noqa: A002
+    """Compare the emulator's answers with a recording.
+
+    It is asked what was asked in a recorded session; where its answers differ is printed.
+    """
+    from pathlib import Path
+
+    from invoke.exceptions import Exit
+
+    from edge_tasks.console import Console, print_result
+    from edge_tasks.tools import emulator_process
+
+    servers = emulator_process.ensure_running(repository().root)
+    differences, count = emulator_process.replay(servers, Path(file), set or [])
+    with Console() as console:
+        console.step(count)
+    if differences:
+        print_result(differences)
+        raise Exit(code=1)
+
+
 @task(help=AS_JSON)
 def parity(_context: Any, json: bool = False) -> None:
     """Print which RPCs of Vertex AI are emulated.
@@ -186,4 +267,4 @@ def parity(_context: Any, json: bool = False) -> None:
     print_result(emulator_process.parity(json=json))
 
 
-collection = Collection("local", start, stop, status, logs, reset, env, chaos, parity)
+collection = Collection("local", start, stop, status, logs, reset, save, load, env, chaos, record, replay, parity)

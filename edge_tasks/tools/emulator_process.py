@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -28,6 +29,7 @@ START_LIMIT = 60.0
 STOP_LIMIT = 20.0
 _POLL_INTERVAL = 0.02
 SHARED, ISOLATED = "shared", "isolated"
+SNAPSHOT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,59}")
 
 
 @dataclass(frozen=True)
@@ -206,6 +208,54 @@ def reset(root: Path) -> None:
     shutil.rmtree(data_directory(root), ignore_errors=True)
 
 
+def save(root: Path, name: str, *, replace: bool = False) -> Path:
+    """Save all that the servers have stored under a name; they may run. Return the folder."""
+    folder = _snapshot(root, name)
+    if folder.exists() and not replace:
+        raise ServerError(f"there is a snapshot `{name}` already", f"invoke local.save {name} --replace")
+    # The old one goes only when the new one is there.
+    new = folder.with_name(f"{name}.new")
+    shutil.rmtree(new, ignore_errors=True)
+    _snapshots(root, "--save", new)
+    shutil.rmtree(folder, ignore_errors=True)
+    new.rename(folder)
+    return folder
+
+
+def load(root: Path, name: str) -> None:
+    """Put a snapshot in the place of all that the servers have stored; they run afterwards if they ran before."""
+    folder = require_snapshot(root, name)
+    ran = stop(root)
+    _snapshots(root, "--load", folder)
+    if ran:
+        start(root)
+
+
+def require_snapshot(root: Path, name: str) -> Path:
+    """Return the folder of a snapshot; ServerError, which names those that there are, when there is none."""
+    folder = _snapshot(root, name)
+    if not folder.exists():
+        saved = ", ".join(sorted(card.parent.name for card in folder.parent.glob("*/snapshot.json")))
+        raise ServerError(f"there is no snapshot `{name}`", f"saved: {saved}" if saved else f"invoke local.save {name}")
+    return folder
+
+
+def _snapshot(root: Path, name: str) -> Path:
+    if not SNAPSHOT_NAME.fullmatch(name):
+        raise ServerError(f"`{name}` cannot name a snapshot", "use letters, digits, `-` and `_`, at most 60")
+    return layout.emulator_snapshot(root, name)
+
+
+def _snapshots(root: Path, option: str, folder: Path) -> None:
+    require_extra()
+    command = [sys.executable, "-m", "edge_tasks.emulator.snapshots"]
+    command += ["--data", str(data_directory(root)), option, str(folder)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    if result.returncode:
+        problem, _, hint = result.stderr.partition("hint: ")
+        raise ServerError(problem.rpartition("error: ")[2].strip(), hint.strip() or None)
+
+
 def environment(servers: Servers, project: str, region: str) -> dict[str, str]:
     """Return the variables that lead any Google client to `servers`, for `local.env`.
 
@@ -247,6 +297,25 @@ def faults(servers: Servers, method: str, fault: dict[str, Any] | None = None) -
         raise ServerError(told["error"]["message"], "invoke local.parity")
     found: list[dict[str, Any]] = told["faults"]
     return found
+
+
+def record(output: Path, address: str, port: int = 0) -> int:
+    """Pass requests to the API on and write them down, until Ctrl-C; return the exit status."""
+    require_extra()
+    command = [sys.executable, "-m", "edge_tasks.emulator.recording", "record"]
+    command += ["--output", str(output), "--to", address, "--port", str(port)]
+    return subprocess.run(command, check=False).returncode
+
+
+def replay(servers: Servers, file: Path, substitutes: list[str]) -> tuple[str, str]:
+    """Compare the servers' answers with a recording; return what differs, and the count. ServerError when it cannot."""
+    command = [sys.executable, "-m", "edge_tasks.emulator.recording", "replay", str(file), "--to", servers.vertex_url]
+    command += [word for each in substitutes for word in ("--set", each)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    problem, marked, hint = result.stderr.partition("hint: ")
+    if marked:
+        raise ServerError(problem.rpartition("error: ")[2].strip(), hint.strip())
+    return result.stdout.rstrip(), result.stderr.strip()
 
 
 def parity(*, json: bool = False) -> str:

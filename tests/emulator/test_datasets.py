@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -70,11 +71,49 @@ def test_items_are_imported_listed_exported_and_deleted(emulator: Emulator, aipl
     assert emulator.get(dataset.resource_name).error == (404, "NOT_FOUND")
 
 
+def test_items_are_exported_for_a_training_by_the_use_that_their_lines_tell(
+    emulator: Emulator, aiplatform: Any, bucket: str
+) -> None:
+    def line(number: int, use: str) -> str:
+        labels = {"aiplatform.googleapis.com/ml_use": use}
+        annotations = [{"displayName": "word"}] * number
+        return json.dumps(
+            {"textContent": str(number), "textSegmentAnnotations": annotations, "dataItemResourceLabels": labels}
+        )
+
+    lines = [line(number, use) for number, use in enumerate(["training", "training", "training", "validation", "test"])]
+    source = emulator.put(bucket, "in/items.jsonl", "\n".join(lines).encode())
+    table = emulator.put(bucket, "in/more.csv", b"TRAINING,gs://b/1.txt,good\n,gs://b/2.txt\n")
+    schema = aiplatform.schema.dataset.ioformat.text.extraction
+    dataset = aiplatform.TextDataset.create(display_name="texts", gcs_source=[source, table], import_schema_uri=schema)
+    uses = {f"{use}_filter": f"labels.aiplatform.googleapis.com/ml_use={use}" for use in ("training", "validation")}
+    exported = dataset.export_data_for_custom_training(
+        f"gs://{bucket}/out", annotation_schema_uri="gs://schema.yaml", split={**uses, "test_filter": "-"}
+    )
+    assert [path.rpartition("/")[2] for path in exported["exportedFiles"]] == ["training-*", "validation-*", "test-*"]
+    stats = {name: int(value) for name, value in exported["dataStats"].items() if int(value)}
+    assert stats == {
+        "trainingDataItemsCount": 4,
+        "trainingAnnotationsCount": 0 + 1 + 2 + 1,
+        "validationDataItemsCount": 1,
+        "validationAnnotationsCount": 3,
+    }
+    folder = exported["exportedFiles"][1].removeprefix(f"gs://{bucket}/").removesuffix("-*")
+    assert json.loads(emulator.read(bucket, f"{folder}-00000-of-00001.jsonl"))["textContent"] == "3"
+
+
+def test_a_list_of_one_table_is_that_table(emulator: Emulator) -> None:
+    metadata = {"inputConfig": {"bigquerySource": {"uri": ["bq://p.d.t"]}}}
+    body = {"displayName": "x", "metadataSchemaUri": TABULAR, "metadata": metadata}
+    made = emulator.response(emulator.post(f"{PARENT}/datasets", body))
+    assert emulator.get(made["name"]).body["metadata"] == {"inputConfig": {"bigquerySource": {"uri": "bq://p.d.t"}}}
+
+
 @pytest.mark.parametrize(
     ("status", "config", "text"),
     [
         (404, {"datasetId": "1"}, "not found"),
-        (501, {"filterSplit": {"trainingFilter": "a"}}, "filter_split"),
+        (400, {"filterSplit": {"trainingFilter": "a"}}, "filter_split"),
         (501, {"bigqueryDestination": {"outputUri": "bq://p"}}, "BigQuery"),
     ],
 )

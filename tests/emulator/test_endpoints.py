@@ -186,14 +186,6 @@ def test_accelerators_have_a_type_and_a_count(emulator: Emulator, machine: dict[
     assert answer.error == (400, "INVALID_ARGUMENT")
 
 
-@pytest.mark.parametrize("fields", [{"enablePrivateServiceConnect": True}, {"network": "projects/1/global/networks/n"}])
-def test_endpoints_that_are_reached_in_another_way_are_unimplemented(
-    emulator: Emulator, fields: dict[str, object]
-) -> None:
-    answer = emulator.post(f"{PARENT}/endpoints", {"displayName": "e", **fields})
-    assert answer.error == (501, "UNIMPLEMENTED")
-
-
 def test_a_deploy_without_machines_is_refused(emulator: Emulator) -> None:
     body = {"deployedModel": {"model": emulator.upload(ECHO)}}
     assert emulator.post(f"{emulator.create_endpoint()}:deployModel", body).error == (400, "INVALID_ARGUMENT")

@@ -18,6 +18,8 @@ for module in (aiplatform_v1, aiplatform_v1beta1):
     found = module.EndpointServiceClient().list_endpoints(parent={PARENT!r})
     print(sys.argv[1] in [endpoint.name for endpoint in found])
 print(type(aiplatform_v1.JobServiceClient(transport="grpc").transport).__name__)
+from google.cloud import resourcemanager
+print(resourcemanager.ProjectsClient().get_project(name="projects/test-project").name)
 """
 
 
@@ -27,7 +29,8 @@ def test_clients_that_a_job_makes_itself_reach_the_emulator_by_rest(emulator: Em
     assert endpoint.startswith(NUMBERED)
     job = emulator.run_job(["python", "-c", PROGRAM, endpoint])
     assert job["state"] == "JOB_STATE_SUCCEEDED", job["error"]["message"]
-    assert emulator.output(job)[-4:] == ["[1.0, 2.0]", "True", "True", "JobServiceGrpcTransport"]
+    project = NUMBERED.partition("/locations/")[0]
+    assert emulator.output(job)[-5:] == ["[1.0, 2.0]", "True", "True", "JobServiceGrpcTransport", project]
 
 
 BY_GRPC = f"""
@@ -57,6 +60,10 @@ try:
     endpoints.get_endpoint(name={PARENT!r} + "/endpoints/123")
 except exceptions.NotFound as error:
     print(error.grpc_status_code.name)
+try:
+    endpoints.get_endpoint(name="endpoints/123")
+except exceptions.InvalidArgument as error:
+    print(error.message)
 try:
     predictions.predict(endpoint=sys.argv[1], instances=[])
     predictions.predict(endpoint=sys.argv[1], instances=[value("x" * 2000000)])
@@ -92,6 +99,7 @@ def test_clients_that_go_by_grpc_get_the_same_answers(emulator: Emulator) -> Non
         '{"predictions":[8]}',
         *["True", "by gRPC True"] * 2,
         "NOT_FOUND",
+        "Invalid name: it must be the name of a resource, such as projects/*/locations/*/endpoints/*.",
         "True",
         "Unknown field DedicatedResources in DeployModel.",
         "[[5.0]]",

@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Iterator
 from typing import Any
 
+import pytest
+from google.protobuf import json_format
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -17,7 +20,11 @@ SURFACE = surface.load()
 EXAMPLES = int(os.environ.get("VERTEX_EMULATOR_EXAMPLES", "300"))
 RPCS = sorted(SURFACE.rpcs.values(), key=lambda rpc: rpc.full_name)
 NAMES = r"CustomJob|TrainingPipeline|TuningJob|Model|Endpoint|Operation|Predict|Metadata|Artifact|Execution|Context"
-EMULATED = [rpc for rpc in RPCS if re.search(f"{NAMES}|Tensorboard", rpc.name)]
+EMULATED = [
+    rpc
+    for rpc in RPCS
+    if re.search(f"{NAMES}|Tensorboard|Dataset|DataItem|Stud|Trial|Evaluation|Explain|Iam", rpc.name)
+]
 SEGMENT = st.one_of(
     st.sampled_from(["1", "test-project", "us-central1", "%40", "1@2", "a%2Fb", "..", "%2e%2e", "*", "é", "%00"]),
     st.text(st.characters(codec="ascii", exclude_characters="/?#% \r\n\t\x0b\x0c\x00"), min_size=1, max_size=8),
@@ -111,6 +118,70 @@ def test_garbage_at_any_route_is_refused_politely(
     if response.status_code != 200:
         assert "Traceback" not in response.text
         assert set(response.json()["error"]) == {"code", "message", "status"}
+
+
+@st.composite
+def requests_by_grpc(draw: st.DrawFn) -> tuple[str, bytes]:
+    rpc = draw(st.sampled_from(EMULATED) | st.sampled_from(RPCS))
+    service = draw(st.sampled_from([rpc.service, rpc.service.replace(".v1.", ".v1beta1.")]))
+    kind = SURFACE.message_class(rpc.request_type)
+    body = draw(bodies_like(kind.DESCRIPTOR))
+    for field in kind.DESCRIPTOR.fields:
+        if field.name in {"name", "parent", "endpoint"} and draw(st.booleans()):
+            ids = draw(st.sampled_from(["endpoints", "models", "studies", "customJobs", "datasets"]))
+            body[field.json_name] = draw(st.sampled_from([PARENT, f"{PARENT}/{ids}/1", "projects/x", "/"]))
+    try:
+        data = json_format.ParseDict(body, kind()).SerializeToString()
+    except (json_format.ParseError, ValueError):
+        # No such message: then bytes that are none, either.
+        data = draw(st.binary(max_size=40))
+    return f"/{service}/{rpc.name}", data
+
+
+@pytest.fixture(scope="module")
+def channel(emulator: Emulator) -> Iterator[Any]:
+    grpc = pytest.importorskip("grpc")
+    with grpc.insecure_channel(emulator.servers["grpc_address"]) as channel:
+        yield channel
+
+
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+@given(request=requests_by_grpc())
+def test_garbage_by_grpc_is_refused_politely(channel: Any, request: tuple[str, bytes]) -> None:
+    import grpc
+
+    method, data = request
+    ask = channel.unary_stream if method.endswith("StreamRawPredict") else channel.unary_unary
+    try:
+        answer = ask(method)(data, timeout=30)
+        if method.endswith("StreamRawPredict"):
+            list(answer)
+    except grpc.RpcError as error:
+        refused = {"INVALID_ARGUMENT", "NOT_FOUND", "FAILED_PRECONDITION", "ALREADY_EXISTS", "ABORTED", "UNIMPLEMENTED"}
+        assert error.code().name in {*refused, "PERMISSION_DENIED"}, (method, data, error.details())
+        assert "Traceback" not in error.details()
+
+
+OUTSIDE = st.sampled_from(
+    ["/_private/", "/v3/projects/", "/_emulator/faults", "/computeMetadata/v1/", "/v2/entries:list"]
+)
+
+
+@settings(max_examples=EXAMPLES // 3, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+@given(
+    place=OUTSIDE,
+    rest=st.lists(SEGMENT, max_size=8).map("/".join) | st.just(f"{PARENT}/endpoints/1/v1/models/1:predict"),
+    method=st.sampled_from(["GET", "POST", "DELETE", "PUT", "PATCH"]),
+    body=JSON,
+)
+def test_garbage_where_no_rpc_is_is_refused_politely(
+    emulator: Emulator, place: str, rest: str, method: str, body: Any
+) -> None:
+    # A fault that is really asked for would be in the way of the other tests.
+    if place == "/_emulator/faults" and method == "POST":
+        body = [body]
+    response = emulator.session.request(method, f"{emulator.url}{place}{rest}", data=json.dumps(body), timeout=30)
+    assert response.status_code in {200, 400, 403, 404, 501}, response.text
 
 
 @settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck), database=None)

@@ -74,6 +74,14 @@ def test_evaluations_are_imported_and_go_with_their_version(emulator: Emulator) 
     (listed,) = emulator.get(f"{model}@1/evaluations").body["modelEvaluations"]
     assert listed["metrics"] == {"accuracy": 0.5}
     assert emulator.get(f"{model}/evaluations/404").error == (404, "NOT_FOUND")
+    part = {"slice": {"dimension": "annotationSpec", "value": "7"}, "metrics": {"accuracy": 0.4}}
+    slices = f"{evaluation['name']}/slices"
+    imported = emulator.post(f"{slices}:batchImport", {"modelEvaluationSlices": [part]}).body
+    (name,) = imported["importedModelEvaluationSlices"]
+    assert emulator.get(name).body["slice"] == part["slice"]
+    assert [found["name"] for found in emulator.get(slices).body["modelEvaluationSlices"]] == [name]
+    assert emulator.get(f"{slices}/404").error == (404, "NOT_FOUND")
+    assert emulator.post(f"{slices}:batchImport").error == (400, "INVALID_ARGUMENT")
     assert emulator.get(f"{model}/evaluations/{evaluation['name'].rpartition('/')[2]}").body == evaluation
     emulator.response(emulator.call("DELETE", f"/v1/{model}"))
     assert emulator.get(evaluation["name"]).error == (404, "NOT_FOUND")

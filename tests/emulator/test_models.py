@@ -15,6 +15,20 @@ def versions(emulator: Emulator, model: str) -> dict[str, list[str]]:
     return {model["versionId"]: model.get("versionAliases", []) for model in models}
 
 
+def test_versions_are_listed_first_one_first_page_by_page(emulator: Emulator) -> None:
+    model = emulator.upload(None).partition("@")[0]
+    for _ in range(2):
+        emulator.upload(None, parentModel=model)
+    found, token = [], ""
+    while True:
+        answer = emulator.get(f"{model}:listVersions?pageSize=1&pageToken={token}").body
+        found += [version["versionId"] for version in answer["models"]]
+        token = answer.get("nextPageToken", "")
+        if not token:
+            break
+    assert found == ["1", "2", "3"]
+
+
 def test_the_first_version_is_the_default_and_can_be_got_by_id_and_alias(emulator: Emulator) -> None:
     name = emulator.upload(None, model={"versionAliases": ["golden"], "labels": {"team": "x"}})
     model, _, version = name.partition("@")

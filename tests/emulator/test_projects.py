@@ -104,3 +104,14 @@ def _store_as_format_1(path: Path) -> None:
         connection.execute("DROP TABLE projects")
         connection.execute("PRAGMA user_version = 1")
     connection.close()
+
+
+def test_resource_manager_tells_the_number_of_a_project_and_its_id(emulator: Emulator) -> None:
+    emulator.create_endpoint()
+    by_id = emulator.get("/v3/projects/test-project").body
+    number = by_id["name"].removeprefix("projects/")
+    assert NUMBERED.startswith(f"projects/{number}/")
+    assert emulator.get(f"/v3/projects/{number}?$alt=json;enum-encoding=int").body == {**by_id, "state": 1}
+    assert (by_id["projectId"], by_id["state"]) == ("test-project", "ACTIVE")
+    assert emulator.get("/v3/projects/no%20project").error == (403, "PERMISSION_DENIED")
+    assert emulator.call("DELETE", "/v3/projects/test-project").error == (501, "UNIMPLEMENTED")

@@ -48,6 +48,11 @@ def test_a_model_is_deployed_and_answers(vertex_emulator, tmp_path):
     dedicated.deploy(model, machine_type="n1-standard-2")
     assert dedicated.predict([[0], [1]]).predictions == [0, 1]
     assert dedicated.raw_predict(b'{"instances": [[0]]}', {}).json() == {"predictions": [0]}
+    # And those that are reached by Private Service Connect, whose address is this machine's.
+    allowed = aiplatform.PrivateEndpoint.PrivateServiceConnectConfig(project_allowlist=[vertex_emulator.project])
+    private = aiplatform.PrivateEndpoint.create(display_name="psc", private_service_connect_config=allowed)
+    private.deploy(model, machine_type="n1-standard-2", traffic_split={"0": 100})
+    assert private.predict([[0], [1]], endpoint_override="127.0.0.1").predictions == [0, 1]
 
 
 def test_a_program_that_the_test_starts_sees_the_same(vertex_emulator):
@@ -88,4 +93,4 @@ def test_nothing_is_loaded_or_started_for_a_session_that_does_not_ask(
 def test_the_fixture_is_described(tmp_path: Path, environment: dict[str, str]) -> None:
     listing = run(tmp_path, environment, "--fixtures")
     assert "vertex_emulator [session scope]" in listing
-    assert "Give this test session a Vertex AI" in listing
+    assert "Give this test session its own Vertex AI" in listing

@@ -79,3 +79,40 @@ def test_a_study_is_found_by_its_name_and_exists_once(vizier: Any) -> None:
     vizier.delete_study(name=made.name)
     with pytest.raises(exceptions.NotFound):
         vizier.get_trial(name=trial.name)
+
+
+RULES = ("decay_curve_stopping_spec", "median_automated_stopping_spec")
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_by_the_rule_of_its_study_a_bad_trial_is_stopped_and_a_good_one_is_not(vizier: Any, rule: str) -> None:
+    made = study(vizier, rule, algorithm="RANDOM_SEARCH", **{rule: {}})
+
+    def measured(start: float, steps: int) -> Any:
+        (trial,) = suggested(vizier, made.name)
+        for step in range(1, steps + 1):
+            measurement = {"step_count": step, "metrics": [{"metric_id": "loss", "value": start - step / 100}]}
+            vizier.add_trial_measurement({"trial_name": trial.name, "measurement": measurement})
+        return trial
+
+    for number in range(6):
+        vizier.complete_trial({"name": measured(1 + number / 10, 5).name})
+    for start, is_stopped in ((9.0, True), (0.5, False)):
+        trial = measured(start, 2)
+        checked = vizier.check_trial_early_stopping_state({"trial_name": trial.name}).result()
+        assert checked.should_stop is is_stopped
+        assert vizier.get_trial(name=trial.name).state.name == ("STOPPING" if is_stopped else "ACTIVE")
+        vizier.complete_trial({"name": trial.name})
+
+
+def test_a_rule_without_measurements_stops_nothing(vizier: Any) -> None:
+    made = study(vizier, "nothing measured", decay_curve_stopping_spec={"use_elapsed_duration": True})
+    (trial,) = suggested(vizier, made.name)
+    assert not vizier.check_trial_early_stopping_state({"trial_name": trial.name}).result().should_stop
+
+
+def test_the_convex_rule_is_refused_by_its_name(vizier: Any) -> None:
+    from google.api_core import exceptions
+
+    with pytest.raises(exceptions.MethodNotImplemented, match="convex_automated_stopping_spec"):
+        study(vizier, "convex", convex_automated_stopping_spec={})

@@ -9,7 +9,7 @@ import random
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
-from edge_tasks.emulator.errors import invalid, unimplemented
+from edge_tasks.emulator.errors import invalid
 
 if TYPE_CHECKING:
     from edge_tasks.emulator.datasets.tables import Table
@@ -24,11 +24,9 @@ SEED = 5
 Shares: TypeAlias = list[list[int]]
 
 
-def split(table: Table, config: Message, rpc: str) -> Shares:
-    """Return the numbers of the rows for each use."""
+def split(table: Table, config: Message) -> Shares:
+    """Return the numbers of the rows for each use, by fractions or by what a column says."""
     kind = config.WhichOneof("split") or "fraction_split"
-    if kind == "filter_split":
-        raise unimplemented(f"{rpc} with a filter_split is not implemented by this emulator: split by fractions.")
     given = getattr(config, kind)
     if kind == "predefined_split":
         return _predefined(table, given.key)

@@ -46,7 +46,7 @@ class Application:
 
     `handlers` answer RPCs message by message; `direct` ones, by the same names, get the request as it came
     (predictions do not pass through messages, which would cost a hundred times the work). `raw_routes` are the
-    paths that are not part of Vertex AI.
+    paths that are not part of Vertex AI; `raw_prefixes` are all the paths that begin so.
     """
 
     def __init__(
@@ -56,13 +56,15 @@ class Application:
         handlers: Mapping[str, Handler],
         direct: Mapping[str, RawHandler],
         raw_routes: Mapping[tuple[str, str], RawHandler],
+        raw_prefixes: Mapping[str, RawHandler],
     ) -> None:
         self.faults = faults = Faults({name.rpartition(".")[2] for name in (*handlers, *direct)})
         self._router = Router(surface.rpcs.values())
         self._transcoder = transcoder
         self._handlers = handlers
         self._direct = direct
-        self._doors = {
+        self._raw_prefixes = raw_prefixes
+        self._raw_routes = {
             **raw_routes,
             ("POST", FAULTS): faults.add,
             ("GET", FAULTS): faults.list,
@@ -107,13 +109,17 @@ class Application:
             return error_reply(ApiError(Code.INTERNAL, "Internal error encountered; see the emulator's log."))
 
     async def _dispatch(self, request: Request) -> Reply | StreamedReply:
-        door = self._doors.get((request.method, request.path))
-        if door is not None:
-            return await door(request)
+        raw = self._raw_routes.get((request.method, request.path))
+        if raw is not None:
+            return await raw(request)
         is_beta = request.path.startswith(BETA)
         IS_BETA.set(is_beta)
         path = f"/v1/{request.path.removeprefix(BETA)}" if is_beta else request.path
         routes, request.variables = self._router.match(request.method, path)
+        if not routes:
+            for prefix, below in self._raw_prefixes.items():
+                if request.path.startswith(prefix):
+                    return await below(request)
         if not routes and is_beta:
             raise unimplemented(f"{request.method} {request.path[:500]} is not implemented by this emulator.")
         if not routes:

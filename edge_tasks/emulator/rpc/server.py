@@ -16,6 +16,7 @@ import orjson
 from edge_tasks.emulator.errors import ApiError, Code, invalid, no_space, unimplemented
 from edge_tasks.emulator.http.application import LARGEST_BODY, is_full_disk
 from edge_tasks.emulator.http.exchange import IS_BETA, Reply, Request, StreamedReply
+from edge_tasks.emulator.rpc.names import Names
 from edge_tasks.emulator.rpc.values import from_value, into_value
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ class GrpcServer:
         self._handlers = handlers
         self._direct = direct
         self._faults = faults
+        self._names = Names()
         self._server: Any = None
 
     async def start(self, keeper: socket.socket) -> None:
@@ -129,6 +131,7 @@ class GrpcServer:
         except Exception:
             raise invalid("Error parsing the request: it is not a message of this method.") from None
         _refuse_unknown(request, rpc.name)
+        self._names.check(rpc, request)
         return request
 
     def _from_http(self, rpc: Rpc, reply: Reply) -> Message:

@@ -6,11 +6,13 @@ stands alone: a job has its own `edge_tasks`, which need not be this one.
 
 No environment variable sets the SDK's API endpoint. Values that are preset on its global configuration
 survive a later `aiplatform.init(project=..., location=...)`, so they are set as soon as the module is loaded.
-The project is preset too: the SDK would otherwise ask Resource Manager at Google about CLOUD_ML_PROJECT_ID.
+The project is preset too: the SDK would otherwise ask Resource Manager about CLOUD_ML_PROJECT_ID, at every start. What
+the SDK does ask of it, a project's number or id, the emulator answers.
 
 A few methods, such as `Endpoint.raw_predict`, do not use the endpoint that was set: they post to Vertex AI's address in
 the location. What goes there by google-auth's sessions is sent to the emulator, so that no data leave the machine. So
-are predictions of dedicated endpoints, which the SDK asks for by HTTPS.
+are predictions of dedicated endpoints, which the SDK asks for by HTTPS, and of endpoints of Private Service Connect
+whose address is this machine's (`endpoint_override="127.0.0.1"`).
 
 The clients of google.cloud.aiplatform_v1 (and v1beta1) that a program makes itself go by gRPC unless they are told
 otherwise, and to the address that they are given. Here they go by REST, which needs no second connection. One that asks
@@ -35,13 +37,15 @@ from typing import Any
 INITIALIZER = "google.cloud.aiplatform.initializer"
 SESSIONS = "google.auth.transport.requests"
 ERRORS = "google.api_core.exceptions"
-CLIENTS = re.compile(r"google\.cloud\.aiplatform_v1(?:beta1)?\.services\.\w+\.client")
+CLIENTS = re.compile(
+    r"google\.cloud\.(?:aiplatform_v1(?:beta1)?\.services\.\w+|resourcemanager_v3\.services\.projects)\.client"
+)
 GRPC_TRANSPORTS = re.compile(r"google\.cloud\.aiplatform_v1(?:beta1)?\.services\.\w+\.transports\.grpc(_asyncio)?")
-HOST = re.compile(r"(?:https://)?(?:[a-z0-9-]+-)?aiplatform\.googleapis\.com(?::443)?/?")
+HOST = re.compile(r"(?:https://)?(?:(?:[a-z0-9-]+-)?aiplatform|cloudresourcemanager)\.googleapis\.com(?::443)?/?")
 ADDRESS = "VERTEX_EMULATOR_URL"
 GRPC_ADDRESS = "VERTEX_EMULATOR_GRPC"
 FILE_HOOK = "VERTEX_EMULATOR_GCS_HOOK"
-GOOGLE = re.compile(r"https://(?:[a-z0-9-]+-)?aiplatform\.googleapis\.com(?=/)")
+GOOGLE = re.compile(r"https://(?:(?:[a-z0-9-]+-)?aiplatform\.googleapis\.com|127\.0\.0\.1|localhost)(?=/v1)")
 
 
 def preset(config: Any) -> None:

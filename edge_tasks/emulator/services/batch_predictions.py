@@ -143,6 +143,7 @@ class BatchPredictions:
             await self._predict(name, files, self._deployments.server(name, deployed), folder, version.display_name)
         finally:
             await asyncio.shield(self._deployments.stop(name, deployed.id))
+            self._deployments.forget_logs(name)
             await asyncio.shield(asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True))
 
     async def _predict(

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from google.protobuf import json_format
 
-from edge_tasks.emulator.datasets.splits import USES, split
+from edge_tasks.emulator.datasets.items import count_annotations, labels_of
+from edge_tasks.emulator.datasets.splits import USES, Shares, split
 from edge_tasks.emulator.datasets.tables import Table, read_csv, read_items
 from edge_tasks.emulator.errors import invalid, unimplemented
 from edge_tasks.emulator.runtime.bucket import Location, dated_folder, parse_uri
@@ -25,6 +26,7 @@ from edge_tasks.emulator.services.names import (
     check_parent,
     new_id,
 )
+from edge_tasks.emulator.store.filters import compile_filter
 from edge_tasks.emulator.store.listing import page
 from edge_tasks.emulator.store.masks import apply_mask
 
@@ -38,6 +40,7 @@ MUTABLE = frozenset({"display_name", "description", "labels"})
 TRAIN = "google.cloud.aiplatform.v1.PipelineService.CreateTrainingPipeline"
 # Those whose files are named in their metadata; all others are imported.
 OF_FILES = ("tabular", "time_series")
+NOTHING = "-"
 
 
 class Datasets:
@@ -60,6 +63,7 @@ class Datasets:
         dataset.name = f"{request.parent}/datasets/{new_id()}"
         dataset.create_time.GetCurrentTime()
         dataset.ClearField("data_item_count")
+        _straighten(dataset)
         _touch(dataset)
         self._context.database.insert(KIND, dataset.name, request.parent, dataset)
         return await self._operations.start("DatasetService.CreateDataset", dataset.name, _value(dataset))
@@ -134,8 +138,15 @@ class Datasets:
         dataset = self._context.database.get(KIND, request.name)
         config = request.export_config
         target = parse_uri(config.gcs_destination.output_uri_prefix, "gcs_destination.output_uri_prefix")
-        if config.WhichOneof("split") == "filter_split" or config.annotations_filter or config.saved_query_id:
-            raise unimplemented("DatasetService.ExportData with filters is not implemented by this emulator.")
+        for field in ("annotations_filter", "saved_query_id"):
+            if getattr(config, field):
+                raise unimplemented(f"DatasetService.ExportData with {field} is not implemented by this emulator.")
+        self._check_filters(dataset, config)
+        is_for_training = config.export_use == self._context.surface.enum_value(
+            "ExportDataConfig.ExportUse", "CUSTOM_CODE_TRAINING"
+        )
+        if is_for_training and config.WhichOneof("split") is None:
+            raise invalid("export_config needs a split for custom code training.")
 
         async def work() -> Message:
             table = await self._table(dataset)
@@ -143,10 +154,17 @@ class Datasets:
             if config.WhichOneof("split") is None:
                 shares = {"data": list(range(len(table.rows)))}
             else:
-                rpc = "DatasetService.ExportData"
-                shares = dict(zip(USES, split(table, config, rpc), strict=True))
-            files = await asyncio.to_thread(self._write, table, shares, folder, "")
-            return self._context.surface.new("ExportDataResponse", exported_files=files)
+                shares = dict(zip(USES, self._shares(dataset, table, config), strict=True))
+            suffix = "-00000-of-00001" if is_for_training else ""
+            files = await asyncio.to_thread(self._write, table, shares, folder, suffix)
+            response = self._context.surface.new("ExportDataResponse", exported_files=files)
+            if is_for_training:
+                response.exported_files[:] = [f"gs://{folder.bucket}/{folder.path}/{use}-*" for use in USES]
+                for use in USES:
+                    rows = [table.rows[number] for number in shares[use]]
+                    setattr(response.data_stats, f"{use}_data_items_count", len(rows))
+                    setattr(response.data_stats, f"{use}_annotations_count", sum(map(count_annotations, rows)))
+            return response
 
         return await self._operations.start("DatasetService.ExportData", request.name, work())
 
@@ -159,8 +177,7 @@ class Datasets:
         for field in ("annotations_filter", "saved_query_id"):
             if getattr(config, field):
                 raise unimplemented(f"{TRAIN} with {field} is not implemented by this emulator.")
-        if config.WhichOneof("split") == "filter_split":
-            raise unimplemented(f"{TRAIN} with a filter_split is not implemented by this emulator: split by fractions.")
+        self._check_filters(dataset, config)
         if _is_of_files(dataset):
             _uris(dataset)
 
@@ -168,7 +185,7 @@ class Datasets:
         """Write a training's share of a dataset, and return the variables by which its code finds it."""
         dataset = self._context.database.get(KIND, f"{parent}/datasets/{config.dataset_id}")
         table = await self._table(dataset)
-        shares = dict(zip(USES, split(table, config, TRAIN), strict=True))
+        shares = dict(zip(USES, self._shares(dataset, table, config), strict=True))
         target = parse_uri(config.gcs_destination.output_uri_prefix, "gcs_destination.output_uri_prefix")
         folder = _dated(target, f"dataset-{config.dataset_id}-{_kind(dataset)}")
         await asyncio.to_thread(self._write, table, shares, folder, "-00000-of-00001")
@@ -177,6 +194,34 @@ class Datasets:
         for use in USES:
             variables[f"AIP_{use.upper()}_DATA_URI"] = f"{place}/{use}-*.{table.form}" if shares[use] else ""
         return variables
+
+    def _check_filters(self, dataset: Message, config: Message) -> None:
+        """Refuse filters of a dataset that has no items, and those that cannot be read."""
+        if config.WhichOneof("split") != "filter_split":
+            return
+        if _is_of_files(dataset):
+            raise invalid("filter_split is for datasets with items: split a tabular one by fractions or by a column.")
+        self._filters(config)
+
+    def _filters(self, config: Message) -> list[Any]:
+        """Return, for each use, what tells whether an item is for it."""
+        descriptor = self._context.surface.new(ITEM).DESCRIPTOR
+        texts = [getattr(config.filter_split, f"{use}_filter") for use in USES]
+        if not all(texts):
+            raise invalid(f"filter_split needs a filter for each use; {NOTHING!r} is one that matches nothing.")
+        return [compile_filter(text, descriptor) if text != NOTHING else lambda _: False for text in texts]
+
+    def _shares(self, dataset: Message, table: Table, config: Message) -> Shares:
+        """Return the numbers of the rows for each use; an item is for the first one whose filter it passes."""
+        if config.WhichOneof("split") != "filter_split":
+            return split(table, config)
+        filters = self._filters(config)
+        shares: Shares = [[] for _ in USES]
+        for number, row in enumerate(self._context.database.children(ITEM, dataset.name)):
+            use = next((place for place, passes in enumerate(filters) if passes(row.message)), None)
+            if use is not None:
+                shares[use].append(number)
+        return shares
 
     async def _table(self, dataset: Message) -> Table:
         if _is_of_files(dataset):
@@ -196,7 +241,8 @@ class Datasets:
     def _add(self, dataset_name: str, items: list[Any], labels: dict[str, str]) -> None:
         dataset = self._context.database.get(KIND, dataset_name)
         for content in items:
-            item = self._context.surface.new(ITEM, name=f"{dataset_name}/dataItems/{new_id()}", labels=labels)
+            name = f"{dataset_name}/dataItems/{new_id()}"
+            item = self._context.surface.new(ITEM, name=name, labels=labels_of(content) | labels)
             json_format.Parse(json.dumps(content), item.payload)
             item.create_time.GetCurrentTime()
             _touch(item)
@@ -213,6 +259,16 @@ def _kind(dataset: Message) -> str:
 
 def _is_of_files(dataset: Message) -> bool:
     return _kind(dataset) in OF_FILES
+
+
+def _straighten(dataset: Message) -> None:
+    """Take a list of one table for that table: the SDK sends such a list, and gets the table back."""
+    metadata = json_format.MessageToDict(dataset.metadata)
+    source = metadata.get("inputConfig") if isinstance(metadata, dict) else None
+    table = source.get("bigquerySource") if isinstance(source, dict) else None
+    if isinstance(table, dict) and isinstance(table.get("uri"), list) and len(table["uri"]) == 1:
+        (table["uri"],) = table["uri"]
+        json_format.ParseDict(metadata, dataset.metadata)
 
 
 def _uris(dataset: Message) -> list[str]:

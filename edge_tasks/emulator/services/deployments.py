@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import importlib.util
+import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge_tasks.emulator.errors import precondition, unimplemented
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 DEFAULT_PORT = 8080
 # What the image of a predictor is built from.
 REQUIREMENTS = "requirements.txt"
+LOGS = Path("servers", "logs")
 
 
 class Deployments:
@@ -88,6 +91,15 @@ class Deployments:
         """Whether there is a server for this id: also of a model that is still being deployed."""
         return self._context.model_servers.find(endpoint, deployed_model_id) is not None
 
+    def forget_logs(self, endpoint: str) -> None:
+        """Remove what the servers of an endpoint have printed: it is deleted."""
+        shutil.rmtree(self._context.data / _folder_of_logs(endpoint), ignore_errors=True)
+
+    def logs_of(self, project: str, endpoint_id: str) -> list[tuple[str, Path]]:
+        """Return the locations and the log files of an endpoint of a project."""
+        folder = self._context.data / LOGS / project
+        return [(path.parts[-3], path) for path in sorted(folder.glob(f"*/{endpoint_id}/*.log"))]
+
     async def stop(self, endpoint: str, deployed_model_id: str) -> None:
         """End the server of a deployed model."""
         await self._context.model_servers.remove(endpoint, deployed_model_id)
@@ -136,6 +148,9 @@ class Deployments:
             container=None if framework else container,
             built=container if framework and framework.name == "predictor" else None,
             contents=self._contents(version) if self._context.environments.isolated else None,
+            log=_folder_of_logs(endpoint) / f"{deployed.id}.log",
+            deployed_model_id=deployed.id,
+            keeps_log=not deployed.disable_container_logging,
         )
 
     def _contents(self, version: Row) -> image_contents.Contents | None:
@@ -146,3 +161,9 @@ class Deployments:
                 encoding="utf-8"
             )
         return image_contents.of_image(version.message.container_spec.image_uri, requirements)
+
+
+def _folder_of_logs(endpoint: str) -> Path:
+    """Return where what the servers of an endpoint print is kept, relative to the data folder."""
+    _, project, _, location, _, endpoint_id = endpoint.split("/")
+    return LOGS / project / location / endpoint_id

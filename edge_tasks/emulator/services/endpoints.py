@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from edge_tasks.emulator.errors import ApiError, Code, invalid, not_found, precondition, unimplemented
+from edge_tasks.emulator.errors import ApiError, Code, invalid, not_found, precondition
 from edge_tasks.emulator.services import iam_policies, request_logs
 from edge_tasks.emulator.services.names import (
     ENDPOINT_ID,
@@ -19,6 +19,7 @@ from edge_tasks.emulator.services.names import (
     new_id,
     parse_model,
 )
+from edge_tasks.emulator.services.private_endpoints import check_reach, check_room, fill_in
 from edge_tasks.emulator.store.listing import page
 from edge_tasks.emulator.store.masks import apply_mask
 
@@ -72,7 +73,7 @@ class Endpoints:
         endpoint = request.endpoint
         check_display_name(endpoint)
         check_labels(endpoint.labels)
-        _check_reach(endpoint)
+        check_reach(endpoint)
         if request.endpoint_id and not ENDPOINT_ID.fullmatch(request.endpoint_id):
             raise invalid(f"Invalid endpoint_id {request.endpoint_id!r}: 1 to 10 digits.")
         endpoint.name = f"{request.parent}/endpoints/{request.endpoint_id or new_id()}"
@@ -130,6 +131,7 @@ class Endpoints:
         with self._context.database.transaction():
             self._context.database.delete(endpoint.name)
             iam_policies.forget(self._context.database, endpoint.name)
+        self._deployments.forget_logs(endpoint.name)
         empty = self._context.surface.new("google.protobuf.Empty")
         return await self._operations.start("EndpointService.DeleteEndpoint", endpoint.name, _value(empty))
 
@@ -151,6 +153,7 @@ class Endpoints:
         resources.machine_spec.machine_type = resources.machine_spec.machine_type or DEFAULT_MACHINE
         resources.max_replica_count = resources.max_replica_count or resources.min_replica_count
         _check_resources(resources)
+        check_room(endpoint)
         in_use = {other.id for other in endpoint.deployed_models}
         if deployed.id and (not DEPLOYED_MODEL_ID.fullmatch(deployed.id) or deployed.id == NEW_MODEL):
             raise invalid(f"Invalid deployed_model.id {deployed.id!r}: 1 to 10 digits.")
@@ -196,6 +199,7 @@ class Endpoints:
             # The endpoint may have changed, or be gone, while the model was loaded. From here on nothing is
             # awaited, so it cannot change between reading and saving.
             endpoint = self._context.database.get(KIND, request.endpoint)
+            check_room(endpoint)
             check_split(request.traffic_split, [*(d.id for d in endpoint.deployed_models), NEW_MODEL])
             self._models.version(f"{deployed.model}@{deployed.model_version_id}")
             endpoint.deployed_models.append(deployed)
@@ -214,13 +218,14 @@ class Endpoints:
         return self._context.surface.new("UndeployModelResponse")
 
     def _shown(self, endpoint: Message) -> Message:
-        """Fill in where a dedicated endpoint answers: here, where another start may have another port.
+        """Fill in where a dedicated or a private endpoint answers: here, where another start may have another port.
 
         The SDK goes there by HTTPS, which `sdk_patch` makes HTTP; without it the connection fails on this machine.
         """
         endpoint.ClearField("dedicated_endpoint_dns")
         if endpoint.dedicated_endpoint_enabled:
             endpoint.dedicated_endpoint_dns = self._context.servers.vertex_url.removeprefix("http://")
+        fill_in(endpoint, self._context.servers.vertex_url)
         return endpoint
 
     def _save(self, endpoint: Message) -> None:
@@ -280,25 +285,6 @@ def _find(endpoint: Message, deployed_model_id: str) -> Message:
         if deployed.id == deployed_model_id:
             return deployed
     raise not_found("DeployedModel", f"{endpoint.name}/deployedModels/{deployed_model_id}")
-
-
-def _check_reach(endpoint: Message) -> None:
-    """Refuse an endpoint that would be reached by a private network."""
-    # https://cloud.google.com/vertex-ai/docs/predictions/choose-endpoint-type
-    if endpoint.network and endpoint.enable_private_service_connect:
-        raise invalid("Only one of network and enable_private_service_connect can be set.")
-    for field in ("network", "enable_private_service_connect"):
-        if getattr(endpoint, field):
-            raise _private(field)
-    if endpoint.HasField("private_service_connect_config"):
-        raise _private("private_service_connect_config")
-
-
-def _private(field: str) -> ApiError:
-    return unimplemented(
-        f"{SERVICE}.CreateEndpoint with {field} is not implemented by this emulator: its endpoints are public ones,"
-        " which answer at the address of the API."
-    )
 
 
 def _check_resources(resources: Message) -> None:

@@ -1,4 +1,4 @@
-"""The part of Cloud Logging's query language that asks for the log of a job, or of what an endpoint serves.
+"""The part of Cloud Logging's query language that asks for the log of a job, or of an endpoint's models.
 
 https://cloud.google.com/logging/docs/view/logging-query-language: comparisons of the fields below, joined by AND, OR,
 NOT and parentheses. What else it knows is refused by name, never ignored.
@@ -17,10 +17,11 @@ from edge_tasks.emulator.errors import invalid
 if TYPE_CHECKING:
     from edge_tasks.emulator.runtime.job_log import Entry
 
+JOB, ENDPOINT = "ml_job", "aiplatform.googleapis.com/Endpoint"
 SUPPORTED = (
-    'resource.type="ml_job" AND resource.labels.job_id="ID", or resource.type="aiplatform.googleapis.com/Endpoint" AND'
-    ' resource.labels.endpoint_id="ID", and of their entries timestamp, insertId, severity and'
-    " resource.labels.task_name"
+    f'resource.type="{JOB}" AND resource.labels.job_id="ID", and of its entries timestamp, insertId, severity and'
+    f' resource.labels.task_name; resource.type="{ENDPOINT}" AND resource.labels.endpoint_id="ID", with'
+    " resource.labels.location, and of its entries timestamp, insertId, severity and labels.deployed_model_id"
 )
 TOKEN = re.compile(r'\s*(?:(?P<text>"(?:[^"\\]|\\.)*")|(?P<sign><=|>=|!=|=|<|>)|(?P<mark>[()])|(?P<word>[\w.-]+))')
 SIGNS: Mapping[str, Callable[[Any, Any], bool]] = {
@@ -34,10 +35,13 @@ SIGNS: Mapping[str, Callable[[Any, Any], bool]] = {
 SEVERITIES = ("DEFAULT", "DEBUG", "INFO", "NOTICE", "WARNING", "ERROR", "CRITICAL", "ALERT", "EMERGENCY")
 TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:?\d\d)")
 EPOCH = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
-# The types of resources that have a log, and the label that says which one is meant.
-JOB, ENDPOINT = "ml_job", "aiplatform.googleapis.com/Endpoint"
-LABELS = {JOB: "resource.labels.job_id", ENDPOINT: "resource.labels.endpoint_id"}
-ID = re.compile(r"[0-9]{1,20}")
+ID = re.compile(r"[a-z0-9-]{1,63}")
+# What says whose log it is, by the type of the resource.
+OWNER = {JOB: "resource.labels.job_id", ENDPOINT: "resource.labels.endpoint_id"}
+LOCATION = "resource.labels.location"
+FACTS = frozenset({"resource.type", LOCATION, *OWNER.values()})
+# What one job's task, or one deployed model, has written.
+WRITERS = frozenset({"resource.labels.task_name", "labels.deployed_model_id"})
 LONGEST, DEEPEST = 20_000, 50
 
 
@@ -50,10 +54,11 @@ class Term(NamedTuple):
 
 
 class LogFilter(NamedTuple):
-    """Which resource's log is asked for, and which of its entries."""
+    """Whose log is asked for, and which of its entries; without a location it is any."""
 
     kind: str
-    resource_id: str
+    owner: str
+    location: str
     since: int
     passes: Callable[[Entry], bool]
 
@@ -64,12 +69,13 @@ def parse(text: Any) -> LogFilter:
         raise invalid(f"A log filter must be a text of at most {LONGEST} characters.")
     term = _Parser(text).parse()
     facts = dict(term.facts)
-    kind = facts.get("resource.type", "")
-    label = LABELS.get(kind, "")
-    resource_id = facts.get(label, "")
-    if len(term.facts) != 2 or set(facts) != {"resource.type", label} or not ID.fullmatch(resource_id):
+    kind = facts.pop("resource.type", "")
+    owner = facts.pop(OWNER.get(kind, ""), "")
+    location = facts.pop(LOCATION, "") if kind == ENDPOINT else ""
+    is_double = len({name for name, _ in term.facts}) != len(term.facts)
+    if is_double or facts or not ID.fullmatch(owner):
         _refuse(text)
-    return LogFilter(kind, resource_id, term.since, term.passes)
+    return LogFilter(kind, owner, location, term.since, term.passes)
 
 
 class _Parser:
@@ -142,14 +148,14 @@ class _Parser:
         if kind == "text":
             value = re.sub(r"\\(.)", r"\1", value[1:-1])
         compare = SIGNS[sign]
-        if field in {"resource.type", *LABELS.values()} and sign == "=":
+        if field in FACTS and sign == "=":
             return Term(lambda _: True, facts=frozenset({(field, value)}))
         if field == "timestamp":
             time = microseconds(value)
             return Term(lambda entry: compare(entry.microseconds, time), time if sign in {"=", ">", ">="} else 0)
         if field == "insertId":
             return Term(lambda entry: compare(insert_id(entry), value))
-        if field == "resource.labels.task_name" and sign in {"=", "!="}:
+        if field in WRITERS and sign in {"=", "!="}:
             return Term(lambda entry: compare(entry.replica, value))
         if field != "severity" or value.upper() not in SEVERITIES:
             _refuse(self._text)

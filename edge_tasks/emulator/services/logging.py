@@ -1,10 +1,11 @@
-"""The one call of Cloud Logging that reads the log of a job, or of what an endpoint serves.
+"""The one call of Cloud Logging that reads a job's log, or that of an endpoint's models.
 
 https://cloud.google.com/logging/docs/reference/v2/rest/v2/entries/list
 """
 
 from __future__ import annotations
 
+import functools
 import re
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
@@ -16,22 +17,26 @@ from edge_tasks.emulator.runtime import job_log
 from edge_tasks.emulator.services import log_filter
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from edge_tasks.emulator.http.exchange import Request
+    from edge_tasks.emulator.services.deployments import Deployments
     from edge_tasks.emulator.services.jobs import Jobs
-    from edge_tasks.emulator.serving.model_server import ModelServers
 
 FIELDS = frozenset({"resourceNames", "filter", "orderBy", "pageSize", "pageToken"})
 DEFAULT_PAGE = 1000
 LARGEST_PAGE = 10_000
+# https://cloud.google.com/vertex-ai/docs/predictions/online-prediction-logging#container-logging
+CONTAINER_LOG = "aiplatform.googleapis.com%2Fprediction_container"
 ORDERS = {"": False, "timestamp": False, "timestamp asc": False, "timestamp desc": True}
 
 
 class Logging:
     """Answers entries:list for custom jobs and endpoints."""
 
-    def __init__(self, jobs: Jobs, servers: ModelServers) -> None:
+    def __init__(self, jobs: Jobs, deployments: Deployments) -> None:
         self._jobs = jobs
-        self._servers = servers
+        self._deployments = deployments
 
     async def list_entries(self, request: Request) -> Reply:
         """Return the log entries of one job or endpoint in the order of time, or backwards."""
@@ -48,11 +53,9 @@ class Logging:
         if not isinstance(size, int) or size < 0:
             raise invalid("pageSize must be a positive number.")
         size = min(size, LARGEST_PAGE)
-        offset = _read_token(body.get("pageToken") or "", wanted.resource_id)
-        owner = str(project_number(project))
-        paths = self._jobs.logs_of(owner, wanted.resource_id) if wanted.kind == log_filter.JOB else []
-        printed = self._servers.printed(owner, wanted.resource_id) if wanted.kind == log_filter.ENDPOINT else []
-        if not paths and not printed:
+        offset = _read_token(body.get("pageToken") or "", wanted.owner)
+        location, paths = self._find(wanted, str(project_number(project)))
+        if not paths:
             return json_reply({})
         following: int | None
         if len(paths) == 1 and not ORDERS[order]:
@@ -60,14 +63,23 @@ class Logging:
             entries = [entry for entry in entries if wanted.passes(entry)]
         else:
             # Backwards, or of several files, a page continues after so many entries.
-            found = [entry for entry in (*printed, *job_log.read_all(paths, wanted.since)) if wanted.passes(entry)]
+            found = [entry for entry in job_log.read_all(paths, wanted.since) if wanted.passes(entry)]
             found.sort(key=lambda entry: (entry.microseconds, entry.offset), reverse=ORDERS[order])
             entries = found[offset : offset + size]
             following = offset + size if offset + size < len(found) else None
-        reply: dict[str, Any] = {"entries": [_entry(entry, project, wanted) for entry in entries]}
+        show = _entry if wanted.kind == log_filter.JOB else functools.partial(_endpoint_entry, location=location)
+        reply: dict[str, Any] = {"entries": [show(entry, project, wanted.owner) for entry in entries]}
         if following is not None:
-            reply["nextPageToken"] = f"{wanted.resource_id}.{following}"
+            reply["nextPageToken"] = f"{wanted.owner}.{following}"
         return json_reply(reply)
+
+    def _find(self, wanted: log_filter.LogFilter, project: str) -> tuple[str, list[Path]]:
+        """Return the log files, and the location of an endpoint; of several locations the first one that has any."""
+        if wanted.kind == log_filter.JOB:
+            return "", self._jobs.logs_of(project, wanted.owner)
+        found = self._deployments.logs_of(project, wanted.owner)
+        location = wanted.location or (found[0][0] if found else "")
+        return location, [path for place, path in found if place == location]
 
 
 def _project(names: Any) -> str:
@@ -88,23 +100,30 @@ def _read_token(token: Any, job_id: str) -> int:
     return int(offset)
 
 
-def _entry(entry: job_log.Entry, project: str, wanted: log_filter.LogFilter) -> dict[str, Any]:
+def _entry(entry: job_log.Entry, project: str, job_id: str) -> dict[str, Any]:
+    labels = {"job_id": job_id, "project_id": project, "task_name": entry.replica}
+    return _common(entry) | {
+        "logName": f"projects/{project}/logs/{entry.replica}",
+        "resource": {"type": log_filter.JOB, "labels": labels},
+    }
+
+
+def _endpoint_entry(entry: job_log.Entry, project: str, endpoint_id: str, *, location: str) -> dict[str, Any]:
+    labels = {"endpoint_id": endpoint_id, "location": location, "resource_container": project}
+    return _common(entry) | {
+        "logName": f"projects/{project}/logs/{CONTAINER_LOG}",
+        "labels": {"deployed_model_id": entry.replica},
+        "resource": {"type": log_filter.ENDPOINT, "labels": labels},
+    }
+
+
+def _common(entry: job_log.Entry) -> dict[str, Any]:
     seconds, rest = divmod(entry.microseconds, 1_000_000)
     time = datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%S")
-    log, labels, of_entry = entry.replica, {"job_id": wanted.resource_id, "project_id": project}, {}
-    if wanted.kind == log_filter.JOB:
-        labels["task_name"] = entry.replica
-    else:
-        log = "aiplatform.googleapis.com%2Fprediction_container"
-        labels = {"endpoint_id": wanted.resource_id, "resource_container": project}
-        of_entry = {"labels": {"deployed_model_id": entry.replica}}
     payload = "textPayload" if isinstance(entry.payload, str) else "jsonPayload"
     return {
         "insertId": log_filter.insert_id(entry),
         "timestamp": f"{time}.{rest:06d}Z",
         "severity": entry.severity,
-        "logName": f"projects/{project}/logs/{log}",
-        "resource": {"type": wanted.kind, "labels": labels},
-        **of_entry,
         payload: entry.payload,
     }

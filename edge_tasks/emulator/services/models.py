@@ -86,10 +86,10 @@ class Models:
         return self._context.surface.new("ListModelsResponse", models=models, next_page_token=token)
 
     async def list_model_versions(self, request: Message) -> Message:
-        """Return the versions of a model, newest first."""
+        """Return the versions of a model, the first one first, as Google's own system tests expect it."""
         name = parse_model(request.name)
         rows = self._versions(name)
-        models, token = page(rows, request, self._descriptor)
+        models, token = page(rows, request, self._descriptor, oldest_first=True)
         models = self._with_deployments(models)
         return self._context.surface.new("ListModelVersionsResponse", models=models, next_page_token=token)
 
@@ -341,6 +341,8 @@ class Models:
         with self._context.database.transaction():
             for row in rows:
                 for evaluation in self._context.database.children("ModelEvaluation", _key(row.message)):
+                    for part in self._context.database.children("ModelEvaluationSlice", evaluation.message.name):
+                        self._context.database.delete(part.message.name)
                     self._context.database.delete(evaluation.message.name)
                 self._context.database.delete(_key(row.message))
             if whole_model is not None:

@@ -146,6 +146,10 @@ class Predictions:
         if "/publishers/" in name:
             raise unimplemented(f"{SERVICE} with a model of a publisher ({name}) is not implemented by this emulator.")
         endpoint = self._context.database.get("Endpoint", name)
+        if endpoint.network:
+            raise precondition(
+                f"Endpoint `{name}` is private: its model is asked at the predict_http_uri of its DeployedModel."
+            )
         split = {key: value for key, value in endpoint.traffic_split.items() if value}
         models = [deployed for deployed in endpoint.deployed_models if deployed.id in split]
         if not models:

@@ -1,7 +1,7 @@
 """VizierService: https://cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations.studies.
 
 Studies whose trials are run by others: the search that tunes hyperparameters here says what to try next, and is told
-what came of it. Trials are never stopped early.
+what came of it, and by the study's rule which trials need not continue.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 from edge_tasks.emulator.errors import ApiError, Code, invalid, not_found, precondition, unimplemented
 from edge_tasks.emulator.services.names import check_display_name, check_parent, new_id
-from edge_tasks.emulator.services.tuning_jobs import NOT_EMULATED, check_metrics, goals_of, search_of, write_point
+from edge_tasks.emulator.services.tuning_jobs import check_metrics, goals_of, search_of, write_point
 from edge_tasks.emulator.store.listing import page
 from edge_tasks.emulator.tuning.search import Attempt, Grid
+from edge_tasks.emulator.tuning.stopping import Curve, below_median, beyond_hope
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 STUDY, TRIAL = "Study", "Trial"
 MOST_SUGGESTIONS = 1000
+NOT_EMULATED = ("convex_automated_stopping_spec", "study_stopping_config")
+STOPPING = {"decay_curve_stopping_spec": beyond_hope, "median_automated_stopping_spec": below_median}
 
 
 class Studies:
@@ -172,10 +175,14 @@ class Studies:
         return trial
 
     async def check_trial_early_stopping_state(self, request: Message) -> Message:
-        """Say that a trial continues, but for one that is to be stopped."""
+        """Say whether a trial is to be stopped, because somebody said so, or by the rule of its study."""
         trial = self._context.database.get(TRIAL, request.trial_name)
+        study = self._context.database.get(STUDY, trial.name.rpartition("/trials/")[0])
 
         async def work() -> Message:
+            if trial.state == self._state("ACTIVE") and self._is_hopeless(study, trial):
+                trial.state = self._state("STOPPING")
+                self._context.database.update(trial.name, trial)
             stop = trial.state == self._state("STOPPING")
             return self._context.surface.new("CheckTrialEarlyStoppingStateResponse", should_stop=stop)
 
@@ -204,6 +211,19 @@ class Studies:
             for _ in trials:
                 search.suggest([])
         return search.suggest([Attempt(_point(trial), self._gains(trial, goals)) for trial in trials])
+
+    def _is_hopeless(self, study: Message, trial: Message) -> bool:
+        goals = goals_of(study.study_spec)
+        rule = study.study_spec.WhichOneof("automated_stopping_spec")
+        if rule is None or len(goals) != 1:
+            return False
+        by_time = getattr(study.study_spec, rule).use_elapsed_duration
+        ended = [
+            _curve(other, goals[0], by_time=by_time)
+            for other in self._trials(study)
+            if other.state == self._state("SUCCEEDED")
+        ]
+        return STOPPING[rule](_curve(trial, goals[0], by_time=by_time), [curve for curve in ended if curve.gains])
 
     def _gains(self, trial: Message, goals: Sequence[Goal]) -> tuple[float, ...] | None:
         """Return what a trial that has succeeded is worth, by metric."""
@@ -245,6 +265,15 @@ def _point(trial: Message) -> Point:
         parameter.parameter_id: getattr(parameter.value, parameter.value.WhichOneof("kind") or "number_value")
         for parameter in trial.parameters
     }
+
+
+def _curve(trial: Message, goal: Goal, *, by_time: bool) -> Curve:
+    points = []
+    for measurement in trial.measurements:
+        place = measurement.elapsed_duration.ToTimedelta().total_seconds() if by_time else measurement.step_count
+        points += [(float(place), goal.gain(m.value)) for m in measurement.metrics if m.metric_id == goal.metric]
+    points.sort(key=lambda point: point[0])
+    return Curve(tuple(place for place, _ in points), tuple(gain for _, gain in points))
 
 
 def _beats(one: Sequence[float], other: Sequence[float]) -> bool:

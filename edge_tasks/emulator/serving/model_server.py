@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 from edge_tasks.emulator.errors import ApiError, Code, precondition, stopping
 from edge_tasks.emulator.runtime import images
-from edge_tasks.emulator.runtime.job_log import LARGEST_LOG, Entry
 from edge_tasks.emulator.serving.connection import Answer, Pool, ServerGoneError, Stream
 from edge_tasks.emulator.serving.launcher import Launcher
-from edge_tasks.emulator.serving.server_log import ServerLogs
+from edge_tasks.emulator.serving.server_log import ServerLog
 from edge_tasks.emulator.time_limit import time_limit
 
 if TYPE_CHECKING:
@@ -41,6 +40,7 @@ class ModelServer:
         self.plan = plan
         self._launcher = launcher
         self._child: processes.Child | None = None
+        self._log: ServerLog | None = None
         self._starting: asyncio.Task[None] | None = None
         # Where the server is, once it has been started.
         self._pool = Pool(str(plan.socket))
@@ -76,6 +76,7 @@ class ModelServer:
         if self._child is not None:
             await self._child.stop(SECONDS_TO_STOP)
             self._child = None
+        await self._end_log()
         self.plan.socket.unlink(missing_ok=True)
 
     async def predict(
@@ -126,14 +127,17 @@ class ModelServer:
 
     async def _start(self) -> None:
         plan = self.plan
-        for path in (plan.socket, plan.log):
-            path.parent.mkdir(exist_ok=True)
+        plan.socket.parent.mkdir(exist_ok=True)
         plan.socket.unlink(missing_ok=True)
         self._pool.close()
         if self._child is not None:
             await self._child.stop(SECONDS_TO_STOP)
-        with plan.log.open("wb") as output:
-            self._child, address = await self._launcher.start(plan, output.fileno())
+        await self._end_log()
+        self._log = ServerLog(plan.log, plan.deployed_model_id, is_kept=plan.keeps_log)
+        try:
+            self._child, address = await self._launcher.start(plan, self._log.write_end)
+        finally:
+            self._log.release()
         self._pool = Pool(address)
         self._seen = "it never listened"
         limit = float(os.environ.get(LOAD_TIMEOUT) or SECONDS_TO_LOAD)
@@ -144,7 +148,7 @@ class ModelServer:
             await self._child.stop(0)
             raise precondition(
                 f"Model server did not become healthy within {limit:g} s: {self._seen}. Its last lines:\n"
-                f"{self.last_lines()}"
+                f"{await self._log.last_lines()}"
             ) from None
         except asyncio.CancelledError:
             await self._child.stop(0)
@@ -159,13 +163,16 @@ class ModelServer:
                 self._seen = f"its health route {self.plan.health_route} answered {answer.status}"
             await asyncio.sleep(0.01)
         child.kill_tree()
-        raise precondition(f"Model server exited unexpectedly. Its last lines:\n{self.last_lines()}")
+        assert self._log is not None
+        last_lines = await self._log.last_lines()
+        raise precondition(f"Model server exited unexpectedly. Its last lines:\n{last_lines}")
 
-    def last_lines(self) -> str:
-        """Return the end of what the server printed."""
-        with contextlib.suppress(OSError):
-            return "\n".join(self.plan.log.read_text(errors="replace").splitlines()[-15:])[-3000:]
-        return ""
+    async def _end_log(self) -> None:
+        """Take what is still in the pipe of a server that has ended."""
+        if self._log is not None:
+            await self._log.last_lines()
+            self._log.close()
+            self._log = None
 
 
 class ModelServers:
@@ -174,7 +181,6 @@ class ModelServers:
     def __init__(self, database: Database, engine: Docker, environments: Environments) -> None:
         self._launcher = Launcher(database, engine, environments)
         self._servers: dict[tuple[str, str], ModelServer] = {}
-        self._logs = ServerLogs()
         self._closed = False
 
     def add(self, endpoint: str, deployed_model_id: str, plan: ServerPlan) -> ModelServer:
@@ -195,22 +201,11 @@ class ModelServers:
         """Return the server of a deployed model, if it was added since the emulator started."""
         return self._servers.get((endpoint, deployed_model_id))
 
-    def printed(self, project: str, endpoint_id: str) -> list[Entry]:
-        """Return what the servers of an endpoint of a project have printed since each was started, by time."""
-        found: list[Entry] = []
-        for (endpoint, deployed_model_id), server in sorted(self._servers.items()):
-            if endpoint.startswith(f"projects/{project}/") and endpoint.endswith(f"/endpoints/{endpoint_id}"):
-                start = len(found) and LARGEST_LOG * (1 + found[-1].offset // LARGEST_LOG)
-                entries = self._logs.entries(server.plan.log, deployed_model_id)
-                found += [entry._replace(offset=start + entry.offset) for entry in entries]
-        return sorted(found, key=lambda entry: (entry.microseconds, entry.offset))
-
     async def remove(self, endpoint: str, deployed_model_id: str) -> None:
         """End a server and forget it."""
         server = self._servers.pop((endpoint, deployed_model_id), None)
         if server is not None:
             await server.stop()
-            server.plan.log.unlink(missing_ok=True)
 
     async def stop(self) -> None:
         """End all servers, and let no new one be added."""

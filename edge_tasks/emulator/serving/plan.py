@@ -45,6 +45,10 @@ class ServerPlan:
     built: CustomContainer | None = None
     # What is in the image, for a server in an environment like it; without it, it is the emulator's own.
     contents: Contents | None = None
+    # Where what the server prints is kept; which deployed model it serves; whether it is to be kept at all.
+    log: Path = Path("servers/log")
+    deployed_model_id: str = ""
+    keeps_log: bool = True
 
     @property
     def role(self) -> str:
@@ -55,8 +59,3 @@ class ServerPlan:
     def socket(self) -> Path:
         """The socket that the server listens on, unless it is a container."""
         return Path("sockets") / f"{self.key}.sock"
-
-    @property
-    def log(self) -> Path:
-        """What the server prints."""
-        return Path("servers") / f"{self.key}.log"

@@ -27,11 +27,14 @@ def page(
     descriptor: Any,
     ids: Mapping[str, str] | None = None,
     functions: Mapping[str, Function] | None = None,
+    *,
+    oldest_first: bool = False,
 ) -> tuple[list[Message], str]:
     """Return the messages of one page and the token of the next, as a list request asks.
 
     Without an order the newest comes first and a page continues below the last row it showed, so nothing is
     skipped when rows vanish between two pages. With an order the page continues at a position.
+    `oldest_first` is how some methods list what has no other order.
     """
     size = min(request.page_size or DEFAULT_PAGE, LARGEST_PAGE)
     if size < 0:
@@ -44,6 +47,9 @@ def page(
     if order:
         rows = _ordered(rows, order, descriptor)
         start = position
+    elif oldest_first:
+        rows = rows[::-1]
+        start = next((i for i, row in enumerate(rows) if row.seq > position), len(rows))
     else:
         start = next((i for i, row in enumerate(rows) if row.seq < position), len(rows)) if position else 0
     shown = rows[start : start + size]
