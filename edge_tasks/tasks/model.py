@@ -249,7 +249,10 @@ def remove(
 
 @task(help={"old": "the model's name", "new": "its new name", "lock_timeout": LOCK_TIMEOUT_HELP})
 def rename(_context: Any, old: str, new: str, lock_timeout: int = 0) -> None:
-    """Give a model another name: shared state, folder, dvc.yaml and edge.yaml; what serves is not interrupted."""
+    """Give a model another name.
+
+    In the shared state, its folder, dvc.yaml and edge.yaml. What serves is not interrupted.
+    """
     from edge_tasks.console import Console
     from edge_tasks.setup.model_rename import rename_model
 
@@ -271,7 +274,10 @@ def rename(_context: Any, old: str, new: str, lock_timeout: int = 0) -> None:
     }
 )
 def delete(_context: Any, name: str, lock_timeout: int = 0, yes: bool = False, dry_run: bool = False) -> None:
-    """Delete a model, the reverse of model.init: what is in the cloud, then its folder, and it in edge.yaml."""
+    """Delete a model: the reverse of model.init.
+
+    First what is in the cloud, then its folder, and what edge.yaml says of it.
+    """
     from edge_tasks.console import Console, confirm
     from edge_tasks.errors import EdgeError
     from edge_tasks.releases.plan import Options, Release
