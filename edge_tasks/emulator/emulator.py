@@ -106,7 +106,7 @@ class Emulator:
             **metadata_server.raw_routes(lambda: names.project_of(database.latest_name())),
             **environment_routes.raw_routes(environments, lambda: announce(environments.kind)),
             ("GET", "/_emulator/health"): _health(data),
-            ("POST", "/v2/entries:list"): Logging(self.jobs).list_entries,
+            ("POST", "/v2/entries:list"): Logging(self.jobs, self.model_servers).list_entries,
         }
         services += [Explanations(context, deployments, models)]
         handlers = registry.handlers(surface, services)

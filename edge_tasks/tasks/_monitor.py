@@ -1,4 +1,4 @@
-"""The task model.monitor."""
+"""The tasks about what serves: model.monitor and model.logs."""
 
 from __future__ import annotations
 
@@ -20,6 +20,24 @@ def _period(text: str) -> timedelta:
     if match is None or not int(match[1]):
         raise EdgeError(f"`{text}` is not a length of time", "write a number and m, h, d or w, such as 7d")
     return timedelta(**{_UNITS[match[2]]: int(match[1])})
+
+
+@task(
+    help={
+        "name": NAME_HELP,
+        "follow": "print what it prints from now on, too, until Ctrl-C",
+        "since": "how far to look back: 30m, 12h, 7d (default 1d)",
+        "json": "print each line as a JSON object, with its time and severity",
+    }
+)
+def logs(_context: Any, name: str | None = None, follow: bool = False, since: str = "1d", json: bool = False) -> None:
+    """Print what serves the model has printed."""
+    from edge_tasks.models import served_log
+    from edge_tasks.tasks.jobs import print_lines
+
+    here = repository()
+    name, _ = here.config.model(name)
+    print_lines(served_log.printed(here.cloud, name, _period(since), follow=follow), json=json)
 
 
 @task(
@@ -56,7 +74,10 @@ def monitor(
     all: bool = False,  # noqa: A002
     json: bool = False,
 ) -> None:
-    """Say whether what the endpoint is asked has changed since the training; exit status 1 if so."""
+    """Say whether what the endpoint is asked has changed.
+
+    It is compared with the training; exit status 1 if it has changed.
+    """
     from pathlib import Path
 
     from invoke.exceptions import Exit

@@ -249,10 +249,10 @@ def faults(servers: Servers, method: str, fault: dict[str, Any] | None = None) -
     return found
 
 
-def parity() -> str:
-    """Return the table of what the emulator answers of the Vertex AI API, as the emulator itself tells it."""
+def parity(*, json: bool = False) -> str:
+    """Return what the emulator answers of the Vertex AI API, as the emulator itself tells it: a table, or JSON."""
     require_extra()
-    command = [sys.executable, "-m", "edge_tasks.emulator.parity"]
+    command = [sys.executable, "-m", "edge_tasks.emulator.parity", *(["--json"] if json else [])]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     if result.returncode:
         raise ServerError(f"the emulator cannot tell what it answers: {result.stderr.strip().splitlines()[-1]}")
