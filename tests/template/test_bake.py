@@ -253,6 +253,7 @@ def test_edge_yaml_holds_the_answers(bake: Bake) -> None:
     )
     assert read_yaml(baked / "edge.yaml") == {
         "target": "local",
+        "local": {"environments": "shared"},
         "google_cloud_project": {"project_id": "acme-ml", "region": "us-east4"},
         "storage_bucket": {
             "bucket_name": "acme-bucket",
