@@ -22,7 +22,7 @@ _SCHEME, _TABLE = "bq://", "request_response_logging"
 _ROWS = 10_000
 # BigQuery answers after so many milliseconds even if it has not finished; then it is asked again.
 _PATIENCE = 10_000
-_COLUMNS = ("deployed_model_id", "logging_time", "request_payload", "response_payload")
+_COLUMNS = ("deployed_model_id", "logging_time", "request_id", "request_payload", "response_payload")
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,7 @@ class Row:
     time: datetime
     asked: list[Any]
     answered: list[Any]
+    request_id: str = ""
 
 
 def setting(cloud: Cloud, endpoint: str) -> LogSetting:
@@ -68,12 +69,10 @@ def keep(cloud: Cloud, endpoint: str, wanted: LogSetting) -> None:
 def read(cloud: Cloud, endpoint: str, table: str, since: datetime, until: datetime | None = None) -> Iterator[Row]:
     """Yield the rows of an endpoint from `since` to `until` (exclusive), in no order; damaged ones are left out."""
     until = until or datetime.now(timezone.utc) + timedelta(minutes=1)
-    project, dataset, name = [*table.removeprefix(_SCHEME).split("."), "", ""][:3]
-    name = name or _TABLE
     if cloud.bigquery_url is None:
-        found = _from_files(cloud, f"{project.replace(':', '-')}-bigquery-tables", f"{dataset}/{name}", since, until)
+        found = _from_files(cloud, *_folder(table), since, until)
     else:
-        found = _from_bigquery(cloud, f"{project}.{dataset}.{name}", since, until)
+        found = _from_bigquery(cloud, _table(table), since, until)
     number = endpoint.rpartition("/")[2]
     for values in found:
         row = _row(values, number)
@@ -81,12 +80,45 @@ def read(cloud: Cloud, endpoint: str, table: str, since: datetime, until: dateti
             yield row
 
 
+def delete(cloud: Cloud, table: str, until: datetime) -> int:
+    """Delete the rows before `until`, in files whole days of them; return how many files or rows that were."""
+    if cloud.bigquery_url is not None:
+        return _delete_from_bigquery(cloud, _table(table), until)
+    bucket, folder = _folder(table)
+    objects = cloud.objects_in(bucket)
+    try:
+        with sdk_errors("look at the request log"):
+            names = [name for name in objects.names(f"{folder}/") if _day_of(name, folder) < f"{until:%Y-%m-%d}"]
+    except NotFoundError:
+        return 0
+    with sdk_errors("delete rows of the request log"), ThreadPoolExecutor(CONNECTIONS) as pool:
+        list(pool.map(objects.delete, names))
+    return len(names)
+
+
+def _day_of(name: str, folder: str) -> str:
+    return name.removeprefix(f"{folder}/").partition("/")[0]
+
+
+def _table(table: str) -> str:
+    """Return a table's name in a query."""
+    project, dataset, name = [*table.removeprefix(_SCHEME).split("."), "", ""][:3]
+    return f"{project}.{dataset}.{name or _TABLE}"
+
+
+def _folder(table: str) -> tuple[str, str]:
+    """Return the bucket and the folder that are the emulator's table."""
+    project, dataset, name = _table(table).split(".")
+    return f"{project.replace(':', '-')}-bigquery-tables", f"{dataset}/{name}"
+
+
 def _row(values: Mapping[str, Any], endpoint: str) -> Row | None:
     try:
         if str(values["endpoint"]).rpartition("/")[2] != endpoint:
             return None
         asked, answered = (_values(values[column]) for column in ("request_payload", "response_payload"))
-        return Row(str(values["deployed_model_id"]), _moment(values["logging_time"]), asked, answered)
+        time, request_id = _moment(values["logging_time"]), str(values.get("request_id", ""))
+        return Row(str(values["deployed_model_id"]), time, asked, answered, request_id)
     except (KeyError, TypeError, ValueError):
         return None
 
@@ -141,9 +173,25 @@ def _from_bigquery(cloud: Cloud, table: str, since: datetime, until: datetime) -
         f"SELECT endpoint, {', '.join(_COLUMNS)} FROM `{table}` "  # noqa: S608  (its parts were checked when it was set)
         "WHERE logging_time >= @since AND logging_time < @until"
     )
+    for answer in _query(cloud, table, query, {"since": since, "until": until}):
+        names = [column["name"] for column in answer.get("schema", {}).get("fields", [])]
+        for row in answer.get("rows", []):
+            yield {name: _cell(cell["v"]) for name, cell in zip(names, row["f"], strict=True)}
+
+
+def _delete_from_bigquery(cloud: Cloud, table: str, until: datetime) -> int:
+    query = f"DELETE FROM `{table}` WHERE logging_time < @until"  # noqa: S608  (its parts were checked when it was set)
+    try:
+        return sum(int(answer.get("numDmlAffectedRows", 0)) for answer in _query(cloud, table, query, {"until": until}))
+    except NotFoundError:
+        return 0
+
+
+def _query(cloud: Cloud, table: str, query: str, times: Mapping[str, datetime]) -> Iterator[Mapping[str, Any]]:
+    """Run a query with `times` as its parameters; yield the pages of the answer when it has ended."""
     parameters = [
         {"name": name, "parameterType": {"type": "TIMESTAMP"}, "parameterValue": {"value": moment.isoformat()}}
-        for name, moment in (("since", since), ("until", until))
+        for name, moment in times.items()
     ]
     body = {
         "query": query,
@@ -158,9 +206,7 @@ def _from_bigquery(cloud: Cloud, table: str, since: datetime, until: datetime) -
     job = answer.get("jobReference", {})
     while True:
         if answer.get("jobComplete"):
-            names = [column["name"] for column in answer.get("schema", {}).get("fields", [])]
-            for row in answer.get("rows", []):
-                yield {name: _cell(cell["v"]) for name, cell in zip(names, row["f"], strict=True)}
+            yield answer
             if not answer.get("pageToken"):
                 return
         following = {

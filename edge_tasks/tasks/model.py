@@ -325,5 +325,5 @@ collection = Collection(
     import_,
     report,
 )
-for _task in (_jobs.train, _jobs.tune, _jobs.predict_batch, _monitor.monitor):
+for _task in (_jobs.train, _jobs.tune, _jobs.predict_batch, _monitor.monitor, _monitor.feedback):
     collection.add_task(_task)

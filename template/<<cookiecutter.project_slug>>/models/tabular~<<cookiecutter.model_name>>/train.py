@@ -49,4 +49,4 @@ def run(_run, C, model_output_dir="./"):
     }
     # From `inputs` comes the signature (columns, types, an example); requests are checked by it.
     # `method` is what of the model answers them.
-    save_results(model, metrics, model_output_dir, inputs=x_train, method="predict_proba")
+    save_results(model, metrics, model_output_dir, inputs=x_train, method="predict_proba", labels=y_train)
