@@ -17,7 +17,7 @@ from edge_tasks.monitoring.bias import Groups
 from edge_tasks.monitoring.watch import Watched
 
 # Bars of a histogram, and characters below one.
-_MOST_BARS, _LABEL = 14, 14
+_MOST_BARS, _LABEL = 14, 18
 _WIDTH, _HEIGHT = 720, 150
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
@@ -133,7 +133,7 @@ def _bars(before: Distribution, now: Distribution) -> list[tuple[str, float, flo
 def _bin_labels(edges: Sequence[float]) -> list[str]:
     if not edges:
         return ["any"]
-    shown = [f"{edge:.4g}" for edge in edges]
+    shown = [f"{edge:.3g}" for edge in edges]
     between = [low if low == high else f"{low} to {high}" for low, high in itertools.pairwise(shown)]
     return [f"< {shown[0]}", *between, f"> {shown[-1]}"]
 

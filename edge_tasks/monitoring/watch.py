@@ -39,11 +39,15 @@ class Watched:
         return [one for one in self.comparisons if one.verdict == CHANGED]
 
     @property
+    def is_enough(self) -> bool:
+        """Whether there are enough requests for a verdict."""
+        few = self.comparisons and all(one.verdict == TOO_FEW for one in self.comparisons)
+        return self.requests >= self.fewest and not few
+
+    @property
     def verdict(self) -> str:
         """One line for people."""
-        if self.requests < self.fewest or (
-            self.comparisons and all(one.verdict == TOO_FEW for one in self.comparisons)
-        ):
+        if not self.is_enough:
             return f"not enough requests to say: {self.requests} of {self.fewest}"
         if self.changed:
             names = ", ".join(f"`{one.column}`" for one in self.changed)

@@ -27,7 +27,7 @@ Bake = Callable[..., Path]
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 BIN = Path(sys.executable).parent
-GITHUB = (".github/workflows/check.yml", ".github/workflows/release.yml", ".github/workflows/rollback.yml")
+GITHUB = tuple(f".github/workflows/{name}.yml" for name in ("check", "release", "rollback", "monitor", "retrain"))
 CIRCLECI = (".circleci/config.yml",)
 
 # Steps that are no commands: what the CI itself does, and what stands for it in these tests.
@@ -71,7 +71,7 @@ def read_yaml(path: Path) -> Any:
 def circleci_jobs(repository: Path, parameters: dict[str, str]) -> dict[str, Job]:
     """Read CircleCI's jobs; `<< pipeline.parameters.NAME >>` is what `parameters` says."""
     text = (repository / ".circleci/config.yml").read_text(encoding="utf-8")
-    for name, value in parameters.items():
+    for name, value in {"monitor": True, "retrain": "m", **parameters}.items():
         text = text.replace(f"<< pipeline.parameters.{name} >>", json.dumps(value))
     config = yaml.safe_load(text)
 
@@ -99,7 +99,7 @@ def _persisted(step: dict[str, Any]) -> list[str]:
 
 
 def github_jobs(repository: Path, parameters: dict[str, str]) -> dict[str, Job]:
-    """Read the jobs of the three workflows; `${{ inputs.NAME }}` is what `parameters` says."""
+    """Read the jobs of the workflows; `${{ inputs.NAME }}` is what `parameters` says."""
     jobs = {}
     for path in GITHUB:
         text = (repository / path).read_text(encoding="utf-8")
@@ -183,7 +183,7 @@ def test_a_pull_request_gets_no_identity_and_no_secret(repositories: dict[str, P
 
 
 def test_both_ci_do_the_same(repositories: dict[str, Path]) -> None:
-    own = {"Lead Google's clients to this repository's identity", "Show the comparison"}
+    own = {"Lead Google's clients to this repository's identity", "Show the comparison", "Show what was found"}
     done = {
         ci: {
             name: [(step.name, step.command, step.on_failure) for step in job.steps if step.name not in own]
@@ -208,6 +208,17 @@ def test_only_main_is_released_and_only_after_approval(repositories: dict[str, P
     assert workflow["jobs"]["deploy"]["needs"] == "train"
 
 
+def test_a_new_training_goes_to_a_canary_and_waits_for_approval(repositories: dict[str, Path]) -> None:
+    retrain = read_yaml(repositories["circleci"] / CIRCLECI[0])["workflows"]["retrain"]
+    order = {next(iter(job)): next(iter(job.values())) for job in retrain["jobs"] if isinstance(job, dict)}
+    assert [order[name]["requires"] for name in ("canary", "approve", "promote")] == [["retrain"], ["canary"], ["approve"]]
+    assert order["approve"]["type"] == "approval"
+    jobs = read_yaml(repositories["github"] / GITHUB[4])["jobs"]
+    assert [(name, job.get("needs"), job.get("environment")) for name, job in jobs.items()] == [
+        ("retrain", None, None), ("canary", "retrain", None), ("promote", "canary", "production"),
+    ]  # fmt: skip
+
+
 def runs(condition: Any) -> bool:
     """Tell what CircleCI makes of a logic statement: https://circleci.com/docs/configuration-reference/#logic-statements."""
     if not isinstance(condition, dict):
@@ -221,21 +232,24 @@ def runs(condition: Any) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("branch", "release", "rollback", "workflow"),
+    ("branch", "release", "given", "workflow"),
     [
-        ("main", False, "", "check"),
-        ("main", True, "", "release"),
-        ("topic", True, "", "check"),
-        ("topic", False, "", "check"),
-        ("main", True, "digits", "rollback"),
-        ("main", False, "digits", "rollback"),
+        ("main", False, {}, "check"),
+        ("main", True, {}, "release"),
+        ("topic", True, {}, "check"),
+        ("topic", False, {}, "check"),
+        ("main", True, {"rollback": "digits"}, "rollback"),
+        ("main", False, {"rollback": "digits"}, "rollback"),
+        ("main", True, {"monitor": True}, "monitor"),
+        ("main", True, {"retrain": "digits"}, "retrain"),
     ],
 )
 def test_one_workflow_runs_and_it_is_the_right_one(
-    repositories: dict[str, Path], branch: str, release: bool, rollback: str, workflow: str
+    repositories: dict[str, Path], branch: str, release: bool, given: dict[str, Any], workflow: str
 ) -> None:
     text = (repositories["circleci"] / CIRCLECI[0]).read_text()
-    values = {"git.branch": branch, "parameters.release": release, "parameters.rollback": rollback}
+    parameters = {"release": release, "rollback": "", "monitor": False, "retrain": "", **given}
+    values = {"git.branch": branch, **{f"parameters.{name}": value for name, value in parameters.items()}}
     for name, value in values.items():
         text = text.replace(f"<< pipeline.{name} >>", json.dumps(value))
     workflows = yaml.safe_load(text)["workflows"]
