@@ -59,7 +59,7 @@ def look(
         _forget(cloud, config, name, settings, progress)
         with drift_notes.noted(cloud, config, found, deployed.version) as drift:
             if drift.new:
-                _act(settings.on_drift, found, drift, service, environ, progress)
+                act(settings.on_drift, found, drift, service, environ, progress)
                 reported += [name] if settings.on_drift == REPORT else []
             elif found.changed:
                 progress.step(f"`{name}`: that is known, nothing more is done about it")
@@ -80,9 +80,10 @@ def _forget(cloud: Cloud, config: EdgeConfig, name: str, settings: Monitoring, p
             progress.step(f"`{name}`: deleted what was kept before {until:%Y-%m-%d}")
 
 
-def _act(
+def act(
     action: str, found: Watched, drift: Drift, service: Service, environ: Mapping[str, str], progress: Progress
 ) -> None:
+    """Do what is asked for about a new drift; an issue that is opened is kept in `drift`."""
     model = found.model
     if action == ISSUE:
         body = text.markdown(found) + _where(environ)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from edge_tasks.domain.distributions import CATEGORY, Distribution
@@ -67,8 +68,7 @@ def _line(cells: list[str]) -> str:
 
 def _escaped(text: str) -> str:
     """Return text of other people so that it stays text: no markup, no mention of somebody, no link."""
-    for mark in "\\<>[]()!*_#@|~&":
-        text = text.replace(mark, f"&#{ord(mark)};")
+    text = re.sub(r"[^\w\s.,%+-]|_", lambda sign: f"&#{ord(sign[0])};", text)
     return " ".join(text.split())
 
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from edge_tasks.cloud import endpoints
+from edge_tasks.cloud import endpoints, model_registry
 from edge_tasks.cloud.client import connect
 from edge_tasks.cloud.state_store import StateStore
 from edge_tasks.domain.baseline import make_baseline
+from edge_tasks.monitoring import requests
 from edge_tasks.repo.edge_yaml import load_config
 from tests.repositories import Repository, copy
 
@@ -112,11 +114,13 @@ def test_an_alarm_can_be_tried_before_it_is_needed(repository: Repository) -> No
 @pytest.mark.parametrize(
     ("flags", "problem"),
     [
-        (("--on", "--off"), "--on and --off contradict each other"),
+        (("--on", "--off"), "--on, --off and --delete contradict each other"),
         (("--on", "--sample", "2"), "the sample 2 is not a share"),
         (("--since", "yesterday"), "`yesterday` is not a length of time"),
         (("--before", "--against", "1"), "--baseline, --before and --against exclude each other"),
         (("--shift", "a=+1"), "--shift changes the rows of --replay"),
+        (("--by", "age", "--before"), "--by compares requests with a training or a file"),
+        (("--older-than", "1d"), "--older-than says what --delete leaves"),
         (("--baseline", "nowhere.csv"), "`nowhere.csv` cannot be read"),
         (("--baseline", "edge.yaml"), "`edge.yaml`, line 1 is not JSON"),
         (("--against", "99"), "the version 99 does not serve"),
@@ -127,6 +131,59 @@ def test_each_slip_is_told_in_two_lines(repository: Repository, flags: tuple[str
     told, hint = repository.fails("invoke", "model.monitor", *flags)
     assert told.startswith(problem)
     assert hint
+
+
+def test_ci_fails_once_for_a_drift_that_nobody_was_told_of(repository: Repository) -> None:
+    """With all of it: the version's own baseline, its report as files, groups and true answers."""
+    assert "cannot be compared" in repository.run("invoke", "ci.monitor").stderr
+    cloud = connect(load_config(repository.root), repository.root)
+    deployed = StateStore(cloud).load().model("hello-world").deployed
+    assert deployed is not None
+    columns = {name: [row[place] for row in rows(3000)] for place, name in enumerate(COLUMNS)}
+    bucket, _, folder = (
+        model_registry.get_model(cloud, deployed.model).artifact_uri.removeprefix("gs://").partition("/")
+    )
+    cloud.objects_in(bucket).write(
+        f"{folder.rstrip('/')}/baseline.json", make_baseline(columns, "its training").to_json()
+    )
+    ask(repository, rows(1200, shift=10, seed=9))
+    repository.run("sleep", "1.2")
+
+    first = repository.run("invoke", "ci.monitor", check=False)
+    assert (first.returncode, "`age` has changed against its training" in first.stderr) == (1, True)
+    again = repository.run("invoke", "ci.monitor")
+    assert "`hello-world`: that is known, nothing more is done about it" in again.stderr
+    folder_of_reports = repository.root / "monitoring"
+    assert {path.name for path in folder_of_reports.iterdir()} == {
+        f"hello-world.{kind}" for kind in ("html", "md", "json")
+    }
+    assert json.loads((folder_of_reports / "hello-world.json").read_text())["changed"] == ["age"]
+
+    told = repository.run("invoke", "model.monitor", "--by", "region", "--html", "report.html", check=False)
+    assert told.returncode == 1
+    assert {tuple(line.split("\t")[:2]) for line in told.stdout.splitlines()[1:] if line[0] != "\t"} >= {
+        ("0", "training"), ("0", "now"), ("3", "now"),
+    }  # fmt: skip
+    assert "does not say why" in told.stderr
+    assert "Groups of region" in (repository.root / "report.html").read_text()
+
+    logged = [row for row in requests.read(cloud, "hello-world", requests.now() - timedelta(days=1)) if row.asked]
+    true = "".join(f"{row.request_id},{place},1\n" for row in logged for place in range(len(row.asked)))
+    (repository.root / "true.csv").write_text("request_id,instance,label\n" + true)
+    (day,) = json.loads(repository.run("invoke", "model.feedback", "--file", "true.csv", "--json").stdout).values()
+    total = sum(len(row.asked) for row in logged)
+    assert (day["rows"], day["errors"][:2]) == (total, [total, 0.0])
+
+
+def test_what_was_kept_can_be_deleted(repository: Repository) -> None:
+    problem, hint = repository.fails("invoke", "model.monitor", "--delete")
+    assert (problem, hint) == ("nothing was deleted", "add `--yes` to delete without being asked")
+    left = repository.run("invoke", "model.monitor", "--delete", "--older-than", "1d", "--yes").stderr
+    assert "0 rows or files of rows, 0 files of true answers" in left
+    gone = repository.run("invoke", "model.monitor", "--delete", "--yes").stderr
+    assert "deleted all that `hello-world` was asked" in gone
+    found = json.loads(repository.run("invoke", "model.monitor", "--json").stdout)
+    assert found["verdict"] == "not enough requests to say: 0 of 200"
 
 
 def test_after_off_nothing_more_is_kept(repository: Repository) -> None:
