@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 
+from edge_tasks.emulator.clock import Clock
 from edge_tasks.emulator.errors import StartError
 from edge_tasks.emulator.http import metadata_server
 from edge_tasks.emulator.http.application import Application
@@ -43,6 +44,7 @@ from edge_tasks.emulator.services.metadata_stores import MetadataStores
 from edge_tasks.emulator.services.model_copies import ModelCopies
 from edge_tasks.emulator.services.model_evaluations import ModelEvaluations
 from edge_tasks.emulator.services.models import Models
+from edge_tasks.emulator.services.monitoring_jobs import MonitoringJobs
 from edge_tasks.emulator.services.operations import Operations
 from edge_tasks.emulator.services.predictions import Predictions
 from edge_tasks.emulator.services.request_logs import RequestLogs
@@ -61,6 +63,8 @@ if TYPE_CHECKING:
     from edge_tasks.emulator.data_folder import DataFolder
     from edge_tasks.emulator.http.application import Door
 
+CLOCK = "/_emulator/clock"
+
 
 class Emulator:
     """One emulator over one data folder."""
@@ -71,7 +75,8 @@ class Emulator:
         transcoder = Transcoder(surface)
         self.engine = Docker(data, database)
         self.model_servers = ModelServers(database, self.engine)
-        context = Context(surface, transcoder, database, data, servers, storage, self.model_servers, self.engine)
+        clock = Clock()
+        context = Context(surface, transcoder, database, data, servers, storage, self.model_servers, self.engine, clock)
         self.operations = Operations(context)
         runner = JobRunner(Programs(servers, storage, database, self.engine))
         self.jobs = Jobs(context, self.operations, runner)
@@ -88,11 +93,14 @@ class Emulator:
         services += [ModelCopies(context, self.operations, models), ModelEvaluations(context, models)]
         services += [MetadataStores(context, self.operations), MetadataNodes(context, self.operations)]
         services += [MetadataLineage(context), Tensorboards(context, self.operations), TensorboardData(context)]
-        self.request_logs = RequestLogs(storage)
+        services += [MonitoringJobs(context, self.operations)]
+        self.request_logs = RequestLogs(storage, clock)
         doors: dict[tuple[str, str], Door] = {
             **metadata_server.doors(lambda: names.project_of(database.latest_name())),
             ("GET", "/_emulator/health"): _health(data),
             ("POST", "/v2/entries:list"): Logging(self.jobs).list_entries,
+            ("GET", CLOCK): clock.show,
+            ("POST", CLOCK): clock.move,
         }
         services += [Explanations(context, deployments, models)]
         handlers = registry.handlers(surface, services)
