@@ -229,6 +229,9 @@ class Monitoring(_Section):
     on_drift: Literal["report", "issue", "train"] = Field(
         default="report", description="what `ci.monitor` does when a column has changed"
     )
+    emails: list[str] = Field(
+        default_factory=list, description="whom Vertex AI's own monitoring (`model.monitor --managed`) writes to"
+    )
     keep: Period | None = Field(
         default=None, description="`ci.monitor` deletes kept requests that are older; without it none"
     )

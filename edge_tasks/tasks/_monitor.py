@@ -28,6 +28,9 @@ if TYPE_CHECKING:
         "shift": "change a column of the replayed rows: age=+2, age=*1.5; may be given several times",
         "all": "print a line for every column",
         "json": "print everything as JSON",
+        "managed": "set up Vertex AI's own monitoring job from the same settings, print what it found; --off ends it",
+        "training": "with --managed: the training data, gs://.../FILE.csv, to look for skew, too",
+        "target": "with --training: its column of true answers",
         "delete": "delete what was kept, true answers too; with --older-than 30d only that",
         "older_than": "with --delete: only what is older, in whole days (UTC)",
         "yes": "do not ask, with --delete",
@@ -51,6 +54,9 @@ def monitor(
     shift: list[str] | None = None,
     all: bool = False,  # noqa: A002
     json: bool = False,
+    managed: bool = False,
+    training: str | None = None,
+    target: str = "",
     delete: bool = False,
     older_than: str | None = None,
     yes: bool = False,
@@ -77,11 +83,18 @@ def monitor(
             by is not None and (replay is not None or before or against is not None)
         ),
         ("--older-than says what --delete leaves", "add --delete"): older_than is not None and not delete,
+        ("--training and --target belong to --managed", "add --managed"): bool(training or target) and not managed,
+        ("--managed sets up a job of Vertex AI's", "leave out --on, --delete, --by, --html and what to compare with"): (
+            managed and bool(on or delete or by or html or replay or baseline or before or against)
+        ),
         ("--shift changes the rows of --replay", "add --replay FILE"): bool(shift) and replay is None,
     }
     for (problem, hint), is_there in slips.items():
         if is_there:
             raise EdgeError(problem, hint)
+    if managed:
+        _managed(here, name, off, sample, training, target)
+        return
     if on or off or delete:
         _delete(here, name, older_than, yes) if delete else _switch(here, name, sample if on else None)
         return
@@ -137,6 +150,26 @@ def _switch(here: Repository, name: str, sample: float | None) -> None:
         console.step(f"from now on {setting.sampling_rate:.0%} of what `{name}` is asked and answers is kept")
         console.step(f"whole instances are stored in {setting.table}, personal data too, if they hold any")
         console.step(f"look at it with: invoke model.monitor --name {name}")
+
+
+def _managed(here: Repository, name: str, off: bool, sample: float, training: str | None, target: str) -> None:
+    from invoke.exceptions import Exit
+
+    from edge_tasks.console import Console, print_table
+    from edge_tasks.monitoring import managed
+
+    with Console() as console:
+        if off:
+            console.step(f"deleted the monitoring job {managed.remove(here.cloud, name)}")
+            return
+        settings = here.config.models[name].monitoring
+        job, hours = managed.ensure(here.cloud, name, settings, sample, training, target)
+        state, found = managed.findings(here.cloud, job)
+        if found:
+            print_table(managed.COLUMNS, [managed.row(one) for one in found])
+        console.step(f"the monitoring job {job} looks every {hours} h at {sample:.0%} of the requests; it is {state}")
+    if any(one.distance > one.threshold for one in found):
+        raise Exit(code=1)
 
 
 def _delete(here: Repository, name: str, older_than: str | None, yes: bool) -> None:

@@ -141,6 +141,17 @@ def chaos(
     print_table(["RPC", "error", "rate", "delay"], rows)
 
 
+@task(help={"forward": "how far: 30m, 2h, 7d; without it the clock is only shown"})
+def clock(_context: Any, forward: str | None = None) -> None:
+    """Show the emulator's clock, or move it forward: monitoring jobs look at what has passed, logs get later times."""
+    from edge_tasks.console import print_result
+    from edge_tasks.domain.period import read_period
+    from edge_tasks.tools import emulator_process
+
+    seconds = read_period(forward).total_seconds() if forward is not None else 0.0
+    print_result(emulator_process.move_clock(emulator_process.ensure_running(repository().root), seconds))
+
+
 @task()
 def parity(_context: Any) -> None:
     """Print every RPC of the Vertex AI API: emulated, emulated in part (and what is missing), or absent."""
@@ -150,4 +161,4 @@ def parity(_context: Any) -> None:
     print_result(emulator_process.parity())
 
 
-collection = Collection("local", start, stop, status, logs, reset, env, chaos, parity)
+collection = Collection("local", start, stop, status, logs, reset, env, chaos, clock, parity)
