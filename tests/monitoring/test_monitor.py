@@ -121,6 +121,8 @@ def test_an_alarm_can_be_tried_before_it_is_needed(repository: Repository) -> No
         (("--shift", "a=+1"), "--shift changes the rows of --replay"),
         (("--by", "age", "--before"), "--by compares requests with a training or a file"),
         (("--older-than", "1d"), "--older-than says what --delete leaves"),
+        (("--training", "gs://a/b.csv"), "--training and --target belong to --managed"),
+        (("--managed", "--by", "age"), "--managed sets up a job of Vertex AI's"),
         (("--baseline", "nowhere.csv"), "`nowhere.csv` cannot be read"),
         (("--baseline", "edge.yaml"), "`edge.yaml`, line 1 is not JSON"),
         (("--against", "99"), "the version 99 does not serve"),
@@ -184,6 +186,31 @@ def test_what_was_kept_can_be_deleted(repository: Repository) -> None:
     assert "deleted all that `hello-world` was asked" in gone
     found = json.loads(repository.run("invoke", "model.monitor", "--json").stdout)
     assert found["verdict"] == "not enough requests to say: 0 of 200"
+
+
+def test_vertex_ai_s_own_monitoring_finds_the_same_from_the_same_settings(repository: Repository) -> None:
+    def hour(age: float) -> None:
+        chance = random.Random(age)
+        ask(repository, [{"age": chance.gauss(age, 10), "city": "York"} for _ in range(300)])
+        repository.run("sleep", "1.2")
+        repository.run("invoke", "local.clock", "--forward", "1d")
+
+    told = repository.run("invoke", "model.monitor", "--managed").stderr
+    assert "looks every 24 h at 100% of the requests; it is pending" in told
+    hour(40)
+    hour(70)
+    found = repository.run("invoke", "model.monitor", "--managed", check=False)
+    assert found.returncode == 1
+    lines = [line.split("\t") for line in found.stdout.splitlines()]
+    assert [(line[0], line[1], line[-1]) for line in lines[1:]] == [
+        ("age", "drift", "changed"), ("city", "drift", "same"),
+    ]  # fmt: skip
+    assert "it is running" in found.stderr
+    assert "deleted the monitoring job" in repository.run("invoke", "model.monitor", "--managed", "--off").stderr
+    problem, hint = repository.fails("invoke", "model.monitor", "--managed", "--off")
+    assert (problem, hint) == (
+        "`hello-world` has no monitoring job", "invoke model.monitor --name hello-world --managed",
+    )  # fmt: skip
 
 
 def test_after_off_nothing_more_is_kept(repository: Repository) -> None:
