@@ -60,7 +60,7 @@ def main() -> int:
                     what, measured_as, *_ = row.cells()
                     print(f"  {what}: {measured_as}", file=sys.stderr, flush=True)
     except CommandError as error:
-        print(f"error: {error}\n\nhint: run this command by hand in a repository of its own", file=sys.stderr)
+        print(f"error: {error}\n\nhint: run this command by hand in its own repository", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

@@ -15,7 +15,7 @@ LOADING = "import joblib; joblib.load('models/digits/model/model.joblib')"
 
 
 def measure(laboratory: Laboratory) -> Iterator[Row]:
-    """Time the whole command; beside it, an interpreter that loads the same model, which every deployment includes."""
+    """Time the whole command and, to compare, an interpreter that loads the same model, as every deployment does."""
     laboratory.deployed()
     deployments, loads = [], []
     for _ in range(REPETITIONS):

@@ -1,4 +1,4 @@
-"""Recorded runs: listing many of them beside MLflow, and what recording costs a training."""
+"""Recorded runs: listing many of them compared with MLflow, and what recording costs a training."""
 
 from __future__ import annotations
 
@@ -96,8 +96,8 @@ def _listing(laboratory: Laboratory) -> Iterator[Row]:
         except PeerError as error:
             print(f"  mlflow is left out: {error}", file=sys.stderr)
         many, *peer = compared(works, repetitions=5)
-    beside = Peer("mlflow runs list", peer[0]) if peer else None
-    yield Row(f"experiments.list of {MANY:,} runs, again", many, beside, WARM)
+    peers = Peer("mlflow runs list", peer[0]) if peer else None
+    yield Row(f"experiments.list of {MANY:,} runs, again", many, peers, WARM)
     yield RatioRow(f"experiments.list of {MANY:,} runs", many, Peer(f"of {FEW:,}", few), LINEAR)
 
 

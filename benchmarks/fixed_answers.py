@@ -20,7 +20,7 @@ LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
 
 @contextlib.contextmanager
 def serving(answers: Mapping[str, Any]) -> Iterator[str]:
-    """Serve `answers` (by method) in a process of its own for the block; gives its address."""
+    """Serve `answers` (by method) in its own process for the block; gives its address."""
     command = [sys.executable, "-m", "benchmarks.fixed_answers"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None

@@ -1,4 +1,4 @@
-"""Where everything is measured: a new repository, an empty home, servers of its own, and nothing left afterwards."""
+"""Where everything is measured: a new repository, an empty home, its own servers, and nothing left afterwards."""
 
 from __future__ import annotations
 

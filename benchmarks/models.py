@@ -33,7 +33,7 @@ class MemoryRow(Row):
 
 
 def measure(laboratory: Laboratory) -> Iterator[Row]:
-    """Deploy the digits model many times, beside each other."""
+    """Deploy the digits model many times, side by side."""
     laboratory.deployed()
     servers = emulator_process.running(laboratory.repository)
     assert servers is not None

@@ -1,4 +1,4 @@
-"""Other servers of scikit-learn models, each in a virtual environment of its own that is thrown away."""
+"""Other servers of scikit-learn models, each in its own virtual environment that is thrown away."""
 
 from __future__ import annotations
 

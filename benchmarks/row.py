@@ -1,4 +1,4 @@
-"""One line of the table: what was measured, beside what, and the limit."""
+"""One line of the table: what was measured, compared with what, and the limit."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ class Row:
         return None if self.limit is None else self.value <= self.limit
 
     def cells(self) -> list[str]:
-        """Return the columns of the table: what, measured, beside, comparison, limit, holds."""
-        beside = f"{self.peer.name}: {self.peer.sample}" if self.peer else ""
+        """Return the columns of the table: what, measured, compared with, comparison, limit, holds."""
+        peer = f"{self.peer.name}: {self.peer.sample}" if self.peer else ""
         limit = "" if self.limit is None else f"at most {self.in_words(self.limit)}"
         verdict = {None: "", True: "yes", False: "NO"}[self.holds]
-        return [self.what, str(self.sample), beside, self.comparison(), limit, verdict]
+        return [self.what, str(self.sample), peer, self.comparison(), limit, verdict]
 
     def comparison(self) -> str:
         """Return how it compares with the peer."""

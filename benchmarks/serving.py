@@ -33,7 +33,7 @@ IMAGE = "us-docker.pkg.dev/vertex-ai/prediction/sklearn-cpu.1-6:latest"
 
 @dataclass(frozen=True)
 class RateRow(Row):
-    """Requests per second beside a peer's; the limit is how many times as many at least."""
+    """Requests per second compared with a peer's; the limit is how many times as many at least."""
 
     @property
     def value(self) -> float:

@@ -1,4 +1,4 @@
-"""Cloud Storage of the emulator beside fake-gcs-server: starting, small objects, a long list, a large file."""
+"""Cloud Storage of the emulator compared with fake-gcs-server: starting, small objects, a long list, a large file."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from benchmarks.row import Row
 
-HEADINGS = ["what", "median (middle half)", "beside", "comparison", "limit", "holds"]
+HEADINGS = ["what", "median (middle half)", "compared with", "comparison", "limit", "holds"]
 
 
 def show(rows: Sequence[Row]) -> None:

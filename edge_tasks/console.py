@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rich.status import Status
     from typing_extensions import Self
 
-# Seconds without a line after which a wait says that it goes on, where there is no terminal.
+# Seconds without a line after which a wait says that it continues, where there is no terminal.
 _QUIET_INTERVAL = 30.0
 
 
@@ -143,7 +143,7 @@ def print_bytes(content: bytes) -> None:
 
 
 def print_warning(text: str) -> None:
-    """Say on stderr what is not as it should be, though the command goes on."""
+    """Say on stderr what is not as it should be, though the command continues."""
     sys.stderr.write(f"warning: {text}\n")
 
 

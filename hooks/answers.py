@@ -116,7 +116,7 @@ def bucket_name_problems(name: str) -> Iterator[Problem]:
     elif not (name[0].isalnum() and name[-1].isalnum()):
         fact = "does not start and end with a letter or digit"
     elif any(pair in name for pair in ("..", ".-", "-.")):
-        fact = "has a dot beside another dot or a hyphen"
+        fact = "has a dot next to another dot or a hyphen"
     elif IP_ADDRESS.fullmatch(name):
         fact = "looks like an IP address"
     elif name.startswith("goog"):
@@ -137,7 +137,7 @@ def choice_problems(question: str, answer: str) -> Iterator[Problem]:
         near = difflib.get_close_matches(answer.lower(), choices, n=1)
         hint = f"Did you mean `{near[0]}`? " if near else ""
         yield Problem(
-            f"`{answer}` is no answer to the question `{question}`",
+            f"`{answer}` is not an answer to the question `{question}`",
             f"{hint}There are {', '.join(f'`{choice}`' for choice in choices)}",
         )
 

@@ -1,4 +1,4 @@
-"""Buckets to test in: a folder with an edge.yaml and local servers of its own, and what they hold."""
+"""Buckets to test in: a folder with an edge.yaml and its own local servers, and what they hold."""
 
 from __future__ import annotations
 

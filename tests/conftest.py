@@ -72,7 +72,7 @@ def digits(baked: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder with an edge.yaml, servers of its own and a bucket."""
+    """A folder with an edge.yaml, its own servers and a bucket."""
     with bucket(tmp_path_factory.mktemp("bucket")) as root:
         yield root
 

@@ -54,7 +54,7 @@ class Repository:
         return result
 
     def start(self, *command: str) -> subprocess.Popen[str]:
-        """Start a command in a process group of its own, as a shell does, so that Ctrl-C can be sent to it."""
+        """Start a command in its own process group, as a shell does, so that Ctrl-C can be sent to it."""
         return subprocess.Popen(
             command, cwd=self.root, env=self.environment, text=True, start_new_session=True,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -89,7 +89,7 @@ def bake(folder: Path, **answers: str) -> Path:
 
 
 def copy(baked: Path, folder: Path) -> Repository:
-    """Copy a baked repository into `folder`, beside a home of its own."""
+    """Copy a baked repository into `folder`, next to its own home."""
     home = folder / "home"
     home.mkdir(parents=True, exist_ok=True)
     root = folder / "dépôt de Zoé"  # a path as people have them: with spaces, and not only of ASCII

@@ -1,4 +1,4 @@
-"""A server that takes a connection and says nothing holds up no call, whoever makes it and whatever it forgot."""
+"""A server that takes a connection and says nothing holds up no call, no matter which code makes it."""
 
 from __future__ import annotations
 

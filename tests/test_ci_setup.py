@@ -97,7 +97,7 @@ def test_only_tokens_of_this_repository_s_main_are_trusted(repository: Repositor
     (provider,) = [call for call in changes(gcloud) if "create-oidc" in call]
     option = dict(itertools.pairwise(provider))
     assert option["--issuer-uri"] == f"https://oidc.circleci.com/org/{ORGANIZATION}"
-    assert option["--allowed-audiences"] == ORGANIZATION  # CircleCI's audience is no address
+    assert option["--allowed-audiences"] == ORGANIZATION  # CircleCI's audience is not an address
     claim = "assertion['oidc.circleci.com/project-id']"
     assert option["--attribute-mapping"] == f"google.subject={claim},attribute.project={claim}"
     assert option["--attribute-condition"] == (
@@ -185,8 +185,8 @@ def test_github_s_repository_is_that_of_the_remote(repository: Repository) -> No
     ("options", "problem"),
     [
         ((), "CircleCI knows the organization by an id like 00000000-0000-0000-0000-000000000000, and it is not given"),
-        (("--organization", "acme", "--project", PROJECT), "and `acme` is none"),
-        (("--organization", ORGANIZATION, "--project", "x' || true"), "and `x' || true` is none"),
+        (("--organization", "acme", "--project", PROJECT), "and `acme` is not one"),
+        (("--organization", ORGANIZATION, "--project", "x' || true"), "and `x' || true` is not one"),
         (("--ci", "jenkins"), "there is no CI `jenkins`"),
         (("--ci", "github", "--repository", "a'b/c"), "`a'b/c` is not a repository of GitHub"),
     ],

@@ -1,7 +1,7 @@
 """The pages tell the truth: their commands run, their links lead somewhere, the messages that they explain exist.
 
 A page's ```sh blocks are one session in one shell, in the order of the page. A block that no test runs has a comment
-above it, `<!-- not run: REASON -->`. README.md's commands have tests of their own, in test_readme.py.
+above it, `<!-- not run: REASON -->`. README.md's commands have their own tests, in test_readme.py.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ def repository(baked: dict[str, Path], tmp_path_factory: pytest.TempPathFactory)
         assert empty.stdout == ""
         assert "no run is recorded yet" in empty.stderr
         repository.run("invoke", "model.train", "--local", "--set", "strategy=uniform", "--set", "seed=1")
-        # The further trainings change what this one wrote, which is no change of what is trained.
+        # The further trainings change what this one wrote, which is not a change of what is trained.
         repository.run("git", "add", "--all")
         repository.run("git", "-c", "user.name=a", "-c", "user.email=a@b", "commit", "--quiet", "--message", "Train")
         train = repository.root / "models" / "hello-world" / "train.py"

@@ -178,7 +178,7 @@ class TestPredictBatch:
         assert any(": running" in line for line in iter(first.stdout.readline, ""))
         os.killpg(first.pid, signal.SIGINT)
         left, _ = first.communicate(timeout=60)
-        assert "goes on; predict again to follow it" in left
+        assert "is still running; predict again to follow it" in left
         second = trained.run(*command).stderr
         assert re.search(r"predicts this already: following it|has predicted this already", second)
         assert "submitted" not in second

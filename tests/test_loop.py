@@ -162,7 +162,7 @@ def test_faults_are_asked_for_listed_and_removed(hello_world: Repository) -> Non
     assert "DeployModel" in hello_world.run("invoke", "local.chaos").stdout
     problem, hint = hello_world.fails("invoke", "local.chaos", "--rpc", "Nope", "--error", "INTERNAL")
     assert (problem, hint) == (
-        "'Nope' is no RPC of Vertex AI that is emulated, such as DeployModel or Predict.",
+        "'Nope' is not an RPC of Vertex AI that is emulated, such as DeployModel or Predict.",
         "invoke local.parity",
     )
     hello_world.run("invoke", "local.chaos", "--off")

@@ -161,7 +161,7 @@ def own_requirements() -> list[str]:
 
 @dataclass(frozen=True)
 class Installation:
-    """The built wheel, installed beside just the packages that it needs."""
+    """The built wheel, installed next to just the packages that it needs."""
 
     packages: Path
     home: Path

@@ -121,8 +121,8 @@ def test_machines_that_go_with_their_accelerators(machine: str, accelerator: str
 @pytest.mark.parametrize(
     ("machine", "accelerator", "count", "problem", "hint"),
     [
-        ("n1-standard-3", None, 1, f"`{KEY}` is `n1-standard-3`, which is no machine type", "did you mean `n1-st"),
-        ("n1-nothing-like-it-1000", None, 1, "which is no machine type", "use one of n1-standard-2, "),
+        ("n1-standard-3", None, 1, f"`{KEY}` is `n1-standard-3`, which is not a machine type", "did you mean `n1-st"),
+        ("n1-nothing-like-it-1000", None, 1, "which is not a machine type", "use one of n1-standard-2, "),
         ("n2-standard-4", "NVIDIA_TESLA_T4", 1, "no accelerator can be added to `n2-standard-4`", "use an n1 machine"),
         ("n1-standard-4", "NVIDIA_TESLA_T4", 3, "3 NVIDIA_TESLA_T4 cannot be added", "NVIDIA_TESLA_T4: 1, 2, 4"),
         ("n1-standard-4", "NVIDIA_L4", 1, "1 NVIDIA_L4 cannot be added to `n1-standard-4`", "what goes with n1"),

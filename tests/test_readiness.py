@@ -32,10 +32,10 @@ def found(
     *requirements: str,
     image: str = PYTHON,
     data: tuple[str, ...] = (),
-    beside: Mapping[str, str] = MappingProxyType({}),
+    modules: Mapping[str, str] = MappingProxyType({}),
 ) -> list[str]:
-    """Return the complaints about a train.py, and more modules beside it (`a__b` is a/b.py)."""
-    files = {"train.py": train, **{f"{name.replace('__', '/')}.py": source for name, source in beside.items()}}
+    """Return the complaints about a train.py, and more modules next to it (`a__b` is a/b.py)."""
+    files = {"train.py": train, **{f"{name.replace('__', '/')}.py": source for name, source in modules.items()}}
     job = JobCode(
         folder="models/m",
         script="train.py",
@@ -73,7 +73,7 @@ IMPORTS = "which nothing installs there: add"
 def test_code_that_would_fail_in_a_job_is_named_with_its_line(
     train: str, more: dict[str, str], words: list[str]
 ) -> None:
-    text = "\n".join(found(train, beside=more))
+    text = "\n".join(found(train, modules=more))
     assert all(word in text for word in words), text
 
 
@@ -91,7 +91,7 @@ def test_code_that_would_fail_in_a_job_is_named_with_its_line(
 )
 def test_code_that_would_run_is_not_complained_of(train: str, more: dict[str, str]) -> None:
     more_requirements = ["numpy==1.26.4"]
-    assert found(train, *more_requirements, beside=more) == []
+    assert found(train, *more_requirements, modules=more) == []
 
 
 def test_what_requirements_bring_is_there_and_so_is_what_they_require() -> None:
@@ -162,7 +162,7 @@ def test_a_class_of_train_py_is_refused_with_what_to_do(tmp_path: Path) -> None:
     (complaint,) = looked_at(tmp_path)[0]
     assert complaint == (
         "models/m/model/model.pkl needs `Scaler` of train.py, which is not imported where the model serves: "
-        "move it to a module beside, such as models/m/features.py, and import it in train.py"
+        "move it to a module next to train.py, such as models/m/features.py, and import it in train.py"
     )
 
 

@@ -26,7 +26,7 @@ NOT_RUN = {
     "cookiecutter gh:fuzzylabs/vertex-edge && cd my-ml-project": "needs the network; its parts are part of the loop",
     "pip install -r requirements.txt && invoke init": "needs the network; tests/template/test_install.py runs it",
     "git clone https://github.com/fuzzylabs/vertex-edge": "needs the network; the checkout under test stands for it",
-    "make -C vertex-edge demo": "is a test of its own: .ci/run",
+    "make -C vertex-edge demo": "has its own test: .ci/run",
     "python3 -m venv ~/edge-venv": "needs the network for what goes into it; the tests' environment stands for it",
     "source ~/edge-venv/bin/activate": "there is no such environment, see above",
     "pip install cookiecutter": "needs the network",
@@ -58,7 +58,7 @@ def indented(text: str) -> list[str]:
 
 
 def commands(section: str) -> list[str]:
-    """The commands that a section shows; explanations beside them, two spaces off, are left out."""
+    """The commands that a section shows; explanations next to them, two spaces off, are left out."""
     return [re.split(r"\s{2,}", line)[0] for line in indented(sections()[section])]
 
 
@@ -70,7 +70,7 @@ def files_promised() -> list[tuple[str, str]]:
 
 @dataclass(frozen=True)
 class Mention:
-    """A task as the README writes it, with the flags shown beside it."""
+    """A task as the README writes it, with the flags shown next to it."""
 
     task: str
     flags: tuple[str, ...]

@@ -260,7 +260,7 @@ def test_a_dry_run_tells_the_plan_and_changes_nothing(team: Team) -> None:
     team.train()
     assert planned(traffic=5) == [
         "would upload the artifact to the registry",
-        "would try a new version on an endpoint of its own: it must answer test_payload.json",
+        "would try a new version on its own endpoint: it must answer test_payload.json",
         "would deploy a new version on n1-standard-2 with 5 % of the traffic",
         "would record what serves",
     ]
@@ -313,7 +313,7 @@ def test_a_part_that_is_none_is_refused(team: Team, traffic: int) -> None:
 
 
 def test_a_canary_needs_something_beside_it(team: Team) -> None:
-    with pytest.raises(ReleaseError, match="nothing serves beside which"):
+    with pytest.raises(ReleaseError, match="nothing serves yet"):
         team.deploy(traffic=10)
     with pytest.raises(ReleaseError, match="is not deployed"):
         team.rollback()

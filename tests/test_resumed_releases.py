@@ -1,4 +1,4 @@
-"""Releases that were cut off, or left to Google: made again, they go on from what is there."""
+"""Releases that were cut off, or left to Google: made again, they continue from what is there."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def test_a_command_that_is_killed_while_google_works_is_gone_on_with(team: Team,
     team.repository.run("invoke", "state.unlock", "--yes")
     output = team.repository.run("invoke", "model.deploy", "--async").stderr
     assert "> wait for the deployment of version" in output
-    assert f"> Google Cloud is at work; go on with it: invoke model.deploy --name {NAME}, as before" in output
+    assert f"run the same command again to resume: invoke model.deploy --name {NAME}" in output
     assert operation(team) == first
     mark.unlink()
     output = team.repository.run("invoke", "model.deploy").stderr

@@ -67,7 +67,7 @@ def test_runs_are_chosen_by_what_they_are() -> None:
 
 @pytest.mark.parametrize("text", ["", "score", ">0.9", "score 0.9"])
 def test_what_is_no_comparison_is_refused(text: str) -> None:
-    with pytest.raises(EdgeError, match="is no comparison"):
+    with pytest.raises(EdgeError, match="is not a comparison"):
         Comparison.parse(text)
 
 

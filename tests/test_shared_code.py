@@ -1,4 +1,4 @@
-"""Code beside train.py, and code that models share: it travels with a job, and a change of it is not missed."""
+"""Code next to train.py, and code that models share: it travels with a job, and a change of it is not missed."""
 
 from __future__ import annotations
 

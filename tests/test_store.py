@@ -29,7 +29,7 @@ from tests.buckets import bucket, emptied
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder with servers of its own and a bucket."""
+    """A folder with its own servers and a bucket."""
     with bucket(tmp_path_factory.mktemp("store")) as root:
         yield root
 

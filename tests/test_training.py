@@ -192,7 +192,7 @@ class TestInterrupting:
         else:
             process = repository.start(*TRAIN, "on_interrupt=leave")
         wait_for(reached(gate).exists)
-        assert "goes on; train again to follow it" in self.interrupt(process)
+        assert "is still running; train again to follow it" in self.interrupt(process)
         gate.touch()
         repository.run(*TRAIN)
         assert len(jobs_of(repository)) == 1
@@ -215,7 +215,7 @@ class TestInterrupting:
 
 
 class Terminal:
-    """A command on a terminal of its own, as a person has it."""
+    """A command on its own terminal, as a person has it."""
 
     BECOME = (
         "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execvp(sys.argv[1], sys.argv[1:])"
@@ -300,12 +300,12 @@ class TestFailing:
     def test_a_job_that_overruns_what_the_service_promised_is_cancelled(
         self, repository: Repository, gate: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """As a service might that never ends a job: the wait has a limit of its own."""
+        """As a service might that never ends a job: the wait has its own limit."""
         monkeypatch.setattr("edge_tasks.jobs.waiter._OVERRUN", 1.0)
         process = repository.start(*TRAIN, "on_interrupt=leave")
         wait_for(reached(gate).exists)
         self_interrupted = TestInterrupting().interrupt(process)
-        assert "goes on" in self_interrupted
+        assert "is still running" in self_interrupted
         cloud = cloud_of(repository)
         (job,) = jobs.CUSTOM_JOBS.find(cloud, "edge-model", "hello-world")
         with pytest.raises(CloudError, match="did not end within 1 s and was cancelled"):
@@ -352,7 +352,7 @@ class TestLosing:
         network.cut()
         with pytest.raises(CloudError) as caught:
             follower(cloud, timeout=600.0, patience=0.5).follow(job)
-        assert caught.value.hint == f"training job {job.job_id} goes on; come again"
+        assert caught.value.hint == f"training job {job.job_id} is still running; come again"
         network.mend()
         gate.touch()
         repository.run(*TRAIN)
@@ -439,7 +439,7 @@ class TestWhatAJobGets:
         repository.run(*TRAIN, "strategy=prior")
         cloud, trained = cloud_of(repository), record(repository)
         version = cloud.models.get_model(name=trained["model"])
-        # Beside those of the job a version's label tells what serves it.
+        # In addition to those of the job, a version's label tells what serves it.
         labels = dict(version.labels)
         assert labels.pop("edge-serving")
         assert labels == trained["labels"]

@@ -14,7 +14,11 @@ WORDS = {
     r"\b[Mm]end(s|ed|ing)?\b(?!\()": "fix",
     r"\b[Aa]new\b": "again",
     r"\bw(as|ere) begun\b": "was started",
-    r"(?<!here )\bis no (number|parameter|status|pickle|target|record of|percentage|UTF-8|CI job)\b": "is not a",
+    r"(?<![Tt]here )(?<!here )\b(is|are) no (?!longer\b|more\b|one\b)[`a-zA-Z]": "is not a",
+    r"\b[Bb]eside\b": "next to",
+    r"\b([Gg]oes|[Gg]o|went|going|gone) on\b": "continues, is still running",
+    r"\b[Aa]n? [\w-]+( [\w-]+)? of (its|their|our|your|one's) own\b": "its own",
+    r"\b[Ww]hoever\b": "the person who, the client that",
 }
 SUFFIXES = {".py", ".md", ".yml", ".yaml", ".js", ".sh", ".txt", ".toml"}
 # What others wrote, what was published, and what is written from the code.

@@ -64,7 +64,7 @@ class Bucket:
         return None if blob is None else StoredObject(blob)
 
     def list(self, prefix: str, *, first: str = "", most: int | None = None) -> Iterator[StoredObject]:
-        """Yield the objects whose names begin with `prefix`, by name; perhaps only from the name `first` on."""
+        """Yield the objects whose names begin with `prefix`, by name; with `first` from that name on."""
         found = self._bucket.list_blobs(
             prefix=prefix or None, start_offset=first or None, max_results=most, fields=_FIELDS, **self._limits
         )
@@ -119,7 +119,7 @@ class Bucket:
         blob.patch(if_generation_match=generation, **self._limits)
 
     def delete(self, name: str, generation: int | None = None) -> None:
-        """Delete an object, perhaps only that generation of it."""
+        """Delete an object; with a generation only that one."""
         self._bucket.blob(name).delete(if_generation_match=generation, **self._limits)
 
     def download_many(self, files: Mapping[Path, str]) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from edge_tasks.cloud.client import Cloud, sdk_errors
 from edge_tasks.cloud.operations import OPERATION_LIMIT, begun, take_away, wait
+from edge_tasks.cloud.vertex_sdk import messages
 from edge_tasks.domain.config import ModelConfig
 from edge_tasks.domain.machines import machine_spec
 from edge_tasks.errors import CloudError, NotFoundError
@@ -142,7 +143,7 @@ def finish_deployment(
 
 
 def deployment_runs(cloud: Cloud, operation: str) -> bool:
-    """Say whether a deployment that was started still goes on."""
+    """Say whether a deployment that was started is still running."""
     try:
         return not _deployment(cloud, operation).operation.done
     except NotFoundError:
@@ -152,7 +153,7 @@ def deployment_runs(cloud: Cloud, operation: str) -> bool:
 def cancel_deployment(cloud: Cloud, operation: str, before: Endpoint, model: str) -> bool:
     """Cancel a deployment of `model`; undeploy what came up all the same, and leave the endpoint as it was `before`.
 
-    Google cancels as well as it can; False when the operation still goes on after a while.
+    Google cancels as well as it can; False when the operation is still running after a while.
     """
     with sdk_errors("cancel the deployment"):
         # The client's own operation.cancel() over REST fails with a KeyError (google-api-core 2.44).
@@ -175,18 +176,16 @@ def same_resource(one: str, other: str) -> bool:
 
 
 def _deployment(cloud: Cloud, operation: str) -> Any:
-    from google.cloud import aiplatform_v1
+    types = messages("endpoint_service")
 
     with sdk_errors(f"look at the deployment {operation}"):
-        return begun(
-            cloud.endpoints, operation, aiplatform_v1.DeployModelResponse, aiplatform_v1.DeployModelOperationMetadata
-        )
+        return begun(cloud.endpoints, operation, types.DeployModelResponse, types.DeployModelOperationMetadata)
 
 
 def undeploy_model(
     cloud: Cloud, endpoint: str, deployed_model_id: str, traffic: Mapping[str, int] | None = None
 ) -> None:
-    """Take one deployed model off `endpoint`. It is no error when it is gone already.
+    """Take one deployed model off `endpoint`. It is not an error when it is gone already.
 
     `traffic` is the split afterwards; without it the model must have had no traffic, or be the last one.
     """
@@ -221,7 +220,7 @@ def set_traffic(cloud: Cloud, endpoint: str, traffic: Mapping[str, int]) -> None
 
 
 def delete_endpoint(cloud: Cloud, name: str) -> None:
-    """Delete the endpoint `name`, which must have no model on it; it is no error when it is gone already."""
+    """Delete the endpoint `name`, which must have no model on it; it is not an error when it is gone already."""
     take_away(f"the endpoint {name} to be deleted", lambda: cloud.endpoints.delete_endpoint(name=name))
 
 
@@ -261,7 +260,7 @@ def _endpoint(message: Any) -> Endpoint:
     return Endpoint(
         name=message.name,
         display_name=message.display_name,
-        # The version stands in a field of its own; the name may or may not carry it, or an alias.
+        # The version stands in its own field; the name may or may not carry it, or an alias.
         deployed={
             deployed.id: f"{deployed.model.partition('@')[0]}@{deployed.model_version_id}"
             for deployed in message.deployed_models

@@ -36,7 +36,7 @@ class ImageName:
 
     @classmethod
     def of(cls, uri: str) -> ImageName:
-        """Take an address apart; ValueError when it is none of Artifact Registry with a tag."""
+        """Take an address apart; ValueError when it is not one of Artifact Registry with a tag."""
         match = re.fullmatch(r"([a-z0-9-]+)-docker\.pkg\.dev/([^/]+)/([^/]+)/([^/:]+):([\w.-]+)", uri)
         if match is None:
             raise ValueError(f"{uri} is not an address in Artifact Registry with a tag")

@@ -8,6 +8,7 @@ from typing import Any
 
 from edge_tasks.cloud.client import Cloud, sdk_errors
 from edge_tasks.cloud.operations import OPERATION_LIMIT, begun, take_away, wait
+from edge_tasks.cloud.vertex_sdk import messages
 from edge_tasks.domain.serving_choice import ContainerSpec
 from edge_tasks.errors import NotFoundError
 
@@ -59,7 +60,7 @@ def start_upload(
 
 
 def upload_runs(cloud: Cloud, operation: str) -> bool:
-    """Say whether an upload that was started still goes on."""
+    """Say whether an upload that was started is still running."""
     try:
         return not _upload(cloud, operation).operation.done
     except NotFoundError:
@@ -80,12 +81,10 @@ def finish_upload(
 
 
 def _upload(cloud: Cloud, operation: str) -> Any:
-    from google.cloud import aiplatform_v1
+    types = messages("model_service")
 
     with sdk_errors(f"look at the upload {operation}"):
-        return begun(
-            cloud.models, operation, aiplatform_v1.UploadModelResponse, aiplatform_v1.UploadModelOperationMetadata
-        )
+        return begun(cloud.models, operation, types.UploadModelResponse, types.UploadModelOperationMetadata)
 
 
 def model_exists(cloud: Cloud, name: str) -> bool:
@@ -139,5 +138,5 @@ def find_versions(cloud: Cloud, model_id: str, label: str, value: str) -> list[M
 
 
 def delete_model(cloud: Cloud, name: str) -> None:
-    """Delete the model `name` with all its versions; it is no error when there is none."""
+    """Delete the model `name` with all its versions; it is not an error when there is none."""
     take_away(f"the model {name} to be deleted", lambda: cloud.models.delete_model(name=name))

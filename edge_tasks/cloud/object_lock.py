@@ -92,7 +92,7 @@ class ObjectLock:
             self.remove(own.generation)
 
     def remove(self, generation: int) -> None:
-        """Remove that generation of the lock, whoever holds it; it is no error when it is gone."""
+        """Remove that generation of the lock, no matter who holds it; one that is gone is not an error."""
         from google.api_core.exceptions import NotFound, PreconditionFailed
 
         with contextlib.suppress(NotFound, PreconditionFailed):

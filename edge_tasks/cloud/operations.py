@@ -41,7 +41,7 @@ def wait(
             if elapsed > limit:
                 raise CloudError(
                     f"waited {limit:.0f} s for {waiting_for}",
-                    f"it goes on: {operation.operation.name}; look again later",
+                    f"it is still running: {operation.operation.name}; look again later",
                 )
             on_wait(elapsed)
             time.sleep(pause)
@@ -50,7 +50,7 @@ def wait(
 
 
 def take_away(waiting_for: str, start: Callable[[], Any]) -> None:
-    """Start the operation that takes something away, and wait for its end; it is no error when that is gone already."""
+    """Start a deletion and wait for its end; what is gone already is not an error."""
     from google.api_core.exceptions import NotFound
 
     with sdk_errors(f"wait for {waiting_for}"):

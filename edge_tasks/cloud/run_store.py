@@ -51,7 +51,7 @@ class Stored:
 
 @dataclass(frozen=True)
 class Listing:
-    """Recorded runs, newest first, and what lies among the records and is none (with the reason).
+    """Recorded runs, newest first, and the unreadable objects among them (with the reason).
 
     `total` is how many there are in all.
     """
@@ -72,7 +72,7 @@ class RunStore:
     # --- records ---
 
     def list(self, model_name: str | None = None, first: str = "") -> Listing:
-        """Return every run, or every run of one model; of those perhaps only the run `first` and younger ones."""
+        """Return every run, or every run of one model; with `first` only that run and younger ones."""
         return self._listing(self._objects(model_name, first))
 
     def newest(self, most: int, model_name: str | None = None) -> Listing:
@@ -122,7 +122,7 @@ class RunStore:
         return Listing(runs, unreadable, len(runs))
 
     def _summary(self, stored: StoredObject) -> RunSummary | str:
-        """Return the summary of the record in `stored`, or why it is none."""
+        """Return the summary of the record in `stored`, or why it is not a record."""
         text = stored.metadata.get(layout.SUMMARY_METADATA)
         if text is None:
             return "it has no summary of a run"

@@ -108,7 +108,7 @@ class StateStore:
         return (found[0], found[1]) if found else None
 
     def unlock(self) -> LockHolder | None:
-        """Remove the lock, whoever holds it. Returns who did, or None when nobody did."""
+        """Remove the lock, no matter who holds it. Returns the holder; None when there was no lock."""
         found = self._read_lock()
         if found is None:
             return None

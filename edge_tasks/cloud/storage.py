@@ -42,7 +42,7 @@ def find_bucket(cloud: Cloud) -> BucketSettings | None:
 
 
 def _usable_bucket(cloud: Cloud) -> BucketSettings:
-    """Return the bucket as somebody knows it who may use its objects only: roles/storage.objectAdmin allows no more."""
+    """Describe a bucket whose settings this account may not read: roles/storage.objectAdmin allows its objects only."""
     from google.api_core.exceptions import Forbidden
 
     try:

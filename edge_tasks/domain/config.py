@@ -79,7 +79,7 @@ def _checked_bucket_name(value: str) -> str:
     if value.startswith("goog") or re.search(r"g[o0][o0]g[l1]e", value):
         raise ValueError("is refused by Google: a bucket name cannot start with `goog` or contain `google`")
     if re.fullmatch(r"\d+\.\d+\.\d+\.\d+", value) or ".." in value or ".-" in value or "-." in value:
-        raise ValueError("is not a bucket name (it looks like an IP address, or has a dot beside a dot or hyphen)")
+        raise ValueError("is not a bucket name (it looks like an IP address, or has a dot next to a dot or hyphen)")
     return value
 
 
@@ -202,7 +202,7 @@ Route = Annotated[str, _like(r"/[\w./:{}-]*", "is not a path that begins with /"
 
 
 class ServingContainer(_Section):
-    """What is run in a serving image of one's own, and how it is asked; what is empty is the image's or Google's."""
+    """What is run in one's own serving image, and how it is asked; what is empty is the image's or Google's."""
 
     command: list[str] = Field(default_factory=list, description="in place of the image's entrypoint")
     args: list[str] = Field(default_factory=list, description="in place of the image's command")
@@ -247,7 +247,7 @@ class ModelConfig(_Section):
 
     training_container_image_uri: str = Field(default=DEFAULT_TRAINING_IMAGE, min_length=1)
     training_requirements: list[Annotated[str, AfterValidator(_checked_requirement)]] = Field(
-        default_factory=list, description="what pip installs for a job, beside the repository's requirements.txt"
+        default_factory=list, description="what pip installs for a job, after the repository's requirements.txt"
     )
     training_machine_type: MachineType = "n1-standard-4"
     training_accelerator_type: AcceleratorType | None = None
@@ -259,12 +259,12 @@ class ModelConfig(_Section):
 
     serving: Literal["prebuilt", "predictor", "container"] | None = Field(
         default=None,
-        description="what serves: Google's prebuilt image, our predictor, or an image of one's own; without it this "
+        description="what serves: Google's prebuilt image, our predictor, or one's own image; without it this "
         "follows from the model",
     )
     serving_container_image_uri: str | None = Field(default=None, min_length=1)
     serving_container: ServingContainer = Field(
-        default_factory=ServingContainer, description="with an image of one's own: what is run in it"
+        default_factory=ServingContainer, description="with one's own image: what is run in it"
     )
     serving_builder: Literal["cloud-build", "docker"] = Field(
         default="cloud-build", description="what builds the predictor's image on Google Cloud"

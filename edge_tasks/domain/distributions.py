@@ -1,7 +1,7 @@
 """How the values of a column are distributed: in bins for numbers, by value for everything else. Pure values.
 
 Bins are made once, from the sample that later ones are compared with: so that each holds about as many of its values,
-or one value each when there are few different ones. What lies outside has bins of its own.
+or one value each when there are few different ones. What lies outside has its own bins.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def describe(values: Sequence[Any]) -> Distribution:
 
 
 def _edges(ordered: Sequence[float]) -> tuple[float, ...]:
-    """Return the borders of bins: what lies below the least value, or above the largest, has bins of its own."""
+    """Return the borders of bins: what lies below the least value, or above the largest, has its own bins."""
     if not ordered:
         return ()
     different = set(ordered)

@@ -58,7 +58,7 @@ class Support:
     available_until: date
 
 
-# What is in the prediction images of 2026 that serve pickles, beside their framework. The page lists it for training
+# What the prediction images of 2026 that serve pickles hold besides their framework. The page lists it for training
 # images only; the prediction images hold less, so that what is not here is taken as not there.
 # https://cloud.google.com/vertex-ai/docs/training/pre-built-containers
 _HELD = {
@@ -125,7 +125,7 @@ def python_of(uri: str) -> tuple[int, int] | None:
 
 
 def held_for_training(uri: str) -> set[str]:
-    """Return the packages of an image for training, beside what is installed into it."""
+    """Return the packages of an image for training, in addition to what is installed into it."""
     return set(_HELD_FOR_TRAINING) if prebuilt(uri) else set()
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Import:
-    """One imported module, where, and whether the source goes on without it (`try: ... except ImportError`)."""
+    """One imported module, where, and whether the source continues without it (`try: ... except ImportError`)."""
 
     name: str
     line: int

@@ -90,7 +90,7 @@ def check_machine(key: str, machine_type: str, accelerator: str | None, count: i
     if machine_type not in _NAMES:
         near = difflib.get_close_matches(machine_type, _NAMES, n=1)
         raise ConfigError(
-            f"`{key}` is `{machine_type}`, which is no machine type of Vertex AI",
+            f"`{key}` is `{machine_type}`, which is not a machine type of Vertex AI",
             f"did you mean `{near[0]}`?" if near else f"use one of {', '.join(_of_family(family))}",
         )
     _check_accelerator(key, machine_type, accelerator, count)

@@ -33,7 +33,7 @@ FORMATS = (
     ModelFormat("torchserve", "model.mar", "torch", ("pytorch",)),
 )
 
-# What lies beside the artifact's own file, written by save_results.
+# What lies next to the artifact's own file, written by save_results.
 REQUIREMENTS_FILE = "requirements.txt"
 CODE_FOLDER = "code"
 PREDICTOR_FILE = "predictor.py"
@@ -42,6 +42,6 @@ KIND_FILE = "kind.json"
 
 
 def format_of(files: Iterable[str]) -> ModelFormat | None:
-    """Return the format of an artifact with `files` (names relative to its folder); None when it is none of these."""
+    """Return the format of an artifact with `files` (names relative to its folder); None for another format."""
     names = set(files)
     return next((form for form in FORMATS if form.file in names), None)

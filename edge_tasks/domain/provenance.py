@@ -54,7 +54,7 @@ class Provenance(BaseModel):
         return self.into(Provenance)
 
     def into(self, kind: type[_Kind], **more: Any) -> _Kind:
-        """Return a `kind` with this provenance, and `more` fields of its own."""
+        """Return a `kind` with this provenance, and `more`, the fields that the kind has on top."""
         return kind(**{name: getattr(self, name) for name in Provenance.model_fields}, **more)
 
     def facts(self) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from edge_tasks.errors import EdgeError
 _COMPARISON = re.compile(r"\s*([^<>=!]+?)\s*(<=|>=|!=|==|=|<|>)\s*(.*?)\s*", re.DOTALL)
 _ORDERS = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
 
-# What runs can be ordered by, beside metrics and parameters.
+# What runs can be ordered by, in addition to metrics and parameters.
 _FIELDS = ("run_id", "model_name", "status", "created", "started", "ended", "user", "host", "commit")
 
 
@@ -34,7 +34,7 @@ class Comparison:
         """Return the comparison that `text` is, such as `accuracy>0.9` or `kernel=rbf`."""
         match = _COMPARISON.fullmatch(text)
         if match is None:
-            raise EdgeError(f"`{text}` is no comparison", 'such as --where "accuracy>0.9" or --where kernel=rbf')
+            raise EdgeError(f"`{text}` is not a comparison", 'such as --where "accuracy>0.9" or --where kernel=rbf')
         name, sign, value = match.groups()
         return cls(name, sign, _value(value))
 

@@ -40,7 +40,7 @@ _LONGEST_ERROR = 300
 _Run = TypeVar("_Run", bound="RunSummary")
 
 
-# Fields that a later version adds are no reason to refuse a record. Numbers that JSON has no word for are texts.
+# Fields that a later version adds are not a reason to refuse a record. Numbers that JSON has no word for are texts.
 _CONFIG = ConfigDict(extra="ignore", frozen=True, protected_namespaces=(), ser_json_inf_nan="strings")
 
 

@@ -1,4 +1,4 @@
-"""tune.yaml beside a model's params.yaml: which parameters a tuning job varies, and by which metric it compares.
+"""tune.yaml next to a model's params.yaml: which parameters a tuning job varies, and by which metric it compares.
 
     metric: accuracy        # one of those that save_results gets
     goal: maximize          # or minimize
@@ -6,7 +6,7 @@
       C: {min: 0.1, max: 1000, scale: log}
       kernel: {values: [rbf, poly]}
 
-It is a file of its own because a range is not a parameter: DVC is not to train again when one changes.
+It is a separate file because a range is not a parameter: DVC is not to train again when one changes.
 """
 
 from __future__ import annotations

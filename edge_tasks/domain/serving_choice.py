@@ -40,7 +40,7 @@ class ArtifactFacts:
 
     @property
     def has_predictor(self) -> bool:
-        """Whether it holds a predictor of its own."""
+        """Whether it holds its own predictor."""
         return f"{CODE_FOLDER}/{PREDICTOR_FILE}" in self.files
 
     @property
@@ -110,10 +110,10 @@ def choose(config: EdgeConfig, name: str, artifact: ArtifactFacts) -> Serving:
     if settings.serving == CONTAINER or (settings.serving is None and own_image):
         if not own_image:
             raise ConfigError(
-                f"`models.{name}.serving` is `container`, but no image of one's own is named",
+                f"`models.{name}.serving` is `container`, but it names no image",
                 f"set `models.{name}.serving_container_image_uri`",
             )
-        return Serving(CONTAINER, "edge.yaml names an image of its own", _own_container(settings, image))
+        return Serving(CONTAINER, "edge.yaml names its own image", _own_container(settings, image))
     against = reason_against_prebuilt(image, artifact)
     if settings.serving == PREBUILT or (settings.serving is None and not against):
         why = "edge.yaml says so" if settings.serving else _reason_for_prebuilt(artifact)

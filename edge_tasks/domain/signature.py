@@ -1,6 +1,6 @@
 """A model's signature: what one instance looks like, and what is answered to it.
 
-A training describes it from a sample of its inputs (`edge_tasks.training.describe`), `signature.json` lies beside the
+A training describes it from a sample of its inputs (`edge_tasks.training.describe`), `signature.json` lies next to the
 artifact, and requests are checked against it where `edge_tasks.serving` answers them.
 """
 

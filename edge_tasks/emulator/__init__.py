@@ -2,7 +2,7 @@
 
 It answers the Vertex AI API, v1 and v1beta1 (https://cloud.google.com/vertex-ai/docs/reference/rest) on 127.0.0.1, by
 REST and by gRPC, really runs custom jobs as processes and really serves models, and answers Cloud Storage's JSON API on
-a port of its own. The unmodified google-cloud-aiplatform and google-cloud-storage clients work against it. It is usable
+its own port. The unmodified google-cloud-aiplatform and google-cloud-storage clients work against it. It is usable
 alone and imports nothing else of `edge_tasks`.
 
 What is not as on Vertex AI, on purpose or so far:
@@ -12,22 +12,22 @@ What is not as on Vertex AI, on purpose or so far:
 - containers share the network of this machine, so a model's must listen on the port in AIP_HTTP_PORT, which is the one
   of its container_spec only when that is free;
 - nothing is downloaded: `pip install` in a local job unpacks or builds local archives and checks names;
-- below `/gcs` a job finds the buckets by a mount of its own, where the machine allows one; elsewhere Python's own
+- below `/gcs` a job finds the buckets by its own mount, where the machine allows one; elsewhere Python's own
   functions and paths in its command and variables are led to a folder, whose changes are uploaded when the job ends; so
   are those of a container, which finds only what its command and variables name there;
 - all replicas of a job run on this machine; a replica that fails fails the job, without a retry; machine types,
   accelerators, networks and service accounts are kept but mean nothing;
 - there is no authentication, and no quota;
-- gRPC is answered in plain text on a port of its own, where `client_hook` leads the clients that ask for gRPC by name
+- gRPC is answered in plain text on its own port, where `sdk_patch` leads the clients that ask for gRPC by name
   and the asynchronous ones; the others go by REST;
 - training pipelines run custom training code on one replica; there is no AutoML, and datasets have no annotations and
   nothing of BigQuery;
 - hyperparameter tuning runs every trial to its end (no early stopping), at most 50 side by side; its default
-  search is a Bayesian optimization of its own;
+  search is a separate Bayesian optimization;
 - prebuilt serving images are never run: the local Python environment loads their artifacts by the images' rules
   (sklearn, xgboost, and tensorflow and pytorch where they are installed; pytorch archives by their own handlers);
 - endpoints are public ones, private ones are refused; a dedicated one has this address for its DNS name, without TLS,
-  so that the SDK gets there only with `client_hook`: in jobs, with the pytest fixture, in a shell with `local.env`;
+  so that the SDK gets there only with `sdk_patch`: in jobs, with the pytest fixture, in a shell with `local.env`;
 - batch predictions read jsonl and csv and write jsonl, one file of results and one of errors for each input
   file; a batch that fails is asked again instance by instance, so that only the bad ones fail;
 - monitoring jobs of endpoints compare windows by their own clock, which can be moved; they write no mail and no log,

@@ -40,7 +40,7 @@ class DataFolder:
             return 0, 0, 0
 
     def announce(self, started: float, vertex_port: int, storage_port: int, grpc_port: int) -> None:
-        """Write where the servers are, for whoever looks for them."""
+        """Write where the servers are, for the programs that look for them."""
         _write(self._ports_file, {"vertex": vertex_port, "storage": storage_port, "grpc": grpc_port})
         servers = {
             "pid": os.getpid(),

@@ -61,7 +61,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edge_tasks.emulator.data_folder import DataFolder
-    from edge_tasks.emulator.http.application import Door
+    from edge_tasks.emulator.http.application import RawHandler
 
 CLOCK = "/_emulator/clock"
 
@@ -95,8 +95,8 @@ class Emulator:
         services += [MetadataLineage(context), Tensorboards(context, self.operations), TensorboardData(context)]
         services += [MonitoringJobs(context, self.operations)]
         self.request_logs = RequestLogs(storage, clock)
-        doors: dict[tuple[str, str], Door] = {
-            **metadata_server.doors(lambda: names.project_of(database.latest_name())),
+        raw_routes: dict[tuple[str, str], RawHandler] = {
+            **metadata_server.raw_routes(lambda: names.project_of(database.latest_name())),
             ("GET", "/_emulator/health"): _health(data),
             ("POST", "/v2/entries:list"): Logging(self.jobs).list_entries,
             ("GET", CLOCK): clock.show,
@@ -105,7 +105,7 @@ class Emulator:
         services += [Explanations(context, deployments, models)]
         handlers = registry.handlers(surface, services)
         direct = Predictions(context, deployments, self.request_logs).direct()
-        self.application = Application(surface, transcoder, handlers, direct, doors)
+        self.application = Application(surface, transcoder, handlers, direct, raw_routes)
         self.grpc = GrpcServer(surface, handlers, direct, self.application.faults)
 
     def recover(self) -> None:
@@ -177,7 +177,7 @@ async def run(folder: DataFolder, port: int, storage_port: int) -> None:
 
 
 def _say(line: str) -> None:
-    # Whoever started us may not be there to read it.
+    # The program that started us may not be there to read it.
     with contextlib.suppress(OSError):
         print(line, flush=True)  # noqa: T201  (the one line that is printed)
 
@@ -199,7 +199,7 @@ def _listen(port: int, last: int, option: str) -> socket.socket:
     return bind(0)
 
 
-def _health(data: Path) -> Door:
+def _health(data: Path) -> RawHandler:
     async def health(_: Request) -> Reply:
         return json_reply({"status": "ok", "pid": os.getpid(), "data": str(data)})
 

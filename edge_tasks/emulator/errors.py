@@ -1,4 +1,4 @@
-"""The two kinds of error: `ApiError` is answered to a client, `StartError` is told to whoever starts us."""
+"""The two kinds of error: `ApiError` is answered to a client, `StartError` is printed by the program that starts us."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def stopping() -> ApiError:
 
 
 def no_space(what: str) -> ApiError:
-    """Return the error for what a full disk forbids. Clients would repeat it for minutes under a code of its own."""
+    """Return the error for what a full disk forbids. Clients would repeat it for minutes under its own code."""
     return ApiError(Code.FAILED_PRECONDITION, f"No space left on this machine's disk: {what}.")
 
 

@@ -34,7 +34,7 @@ LIMITS = {
     "DatasetService.ImportData": "an item for each line of JSON Lines and CSV files, without annotations",
     "EndpointService.CreateEndpoint": "no private endpoints; dedicated ones answer at the API's address, without TLS",
     "EndpointService.DeployModel": "one process, no autoscaling; images other than prebuilt ones need Docker",
-    "VizierService.CheckTrialEarlyStoppingState": "a trial goes on unless it was stopped",
+    "VizierService.CheckTrialEarlyStoppingState": "a trial continues unless it was stopped",
     "VizierService.CreateStudy": "no early stopping, no transfer learning",
     "IAMPolicy.SetIamPolicy": "of models and endpoints; kept, but nothing is forbidden to anyone",
     "IAMPolicy.GetIamPolicy": "of models and endpoints",

@@ -31,7 +31,7 @@ import pytest
 PROJECT = "test-project"
 LOCATION = "us-central1"
 SECONDS_TO_STOP = 20.0
-CLIENT_HOOK = Path(__file__).parent / "client_hook"
+CLIENT_HOOK = Path(__file__).parent / "sdk_patch"
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class VertexEmulator:
 
 @pytest.fixture(scope="session")
 def vertex_emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VertexEmulator]:
-    """Give this test session a Vertex AI and a Cloud Storage of its own; Google's clients lead there by themselves."""
+    """Give this test session its own Vertex AI and Cloud Storage; Google's clients lead there by themselves."""
     data = tmp_path_factory.mktemp("vertex-emulator")
     command = [sys.executable, "-m", "edge_tasks.emulator", "--data", str(data)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
@@ -88,7 +88,7 @@ def _ready(process: subprocess.Popen[str], data: Path) -> VertexEmulator:
     if not process.stdout.readline():
         pytest.fail(f"the emulator did not start\n{process.communicate()[1]}", pytrace=False)
     servers = json.loads((data / "servers.json").read_text())
-    # A worker of pytest-xdist has a session of its own, and a bucket's name tells which.
+    # A worker of pytest-xdist has its own session, and a bucket's name tells which.
     bucket = f"test-bucket-{os.environ.get('PYTEST_XDIST_WORKER', 'main')}"
     request = urllib.request.Request(  # noqa: S310  (it is our own address)
         f"{servers['storage_url']}/storage/v1/b?project={PROJECT}",
@@ -137,7 +137,7 @@ def _lead_clients_to(emulator: VertexEmulator, patch: pytest.MonkeyPatch) -> Non
     for name in ("GOOGLE_CLOUD_PROJECT", "GOOGLE_CLOUD_REGION", "GOOGLE_APPLICATION_CREDENTIALS"):
         patch.delenv(name, raising=False)
     patch.setenv("PYTHONPATH", str(CLIENT_HOOK), prepend=os.pathsep)
-    spec = importlib.util.spec_from_file_location("vertex_emulator_client_hook", CLIENT_HOOK / "sitecustomize.py")
+    spec = importlib.util.spec_from_file_location("vertex_emulator_sdk_patch", CLIENT_HOOK / "sitecustomize.py")
     assert spec is not None
     assert spec.loader is not None
     # Loading it is enough: the variables are set.

@@ -27,7 +27,7 @@ class Run:
 
 
 def list_runs(cloud: Cloud, config: EdgeConfig, newest: int | None = None) -> Listing:
-    """Return every recorded run, or the newest ones, and what lies among the records and is none."""
+    """Return every recorded run, or the newest ones, and the unreadable objects among them."""
     store = RunStore(cloud, config)
     return store.list() if newest is None else store.newest(newest)
 

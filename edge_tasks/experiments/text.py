@@ -1,4 +1,4 @@
-"""Recorded runs as text: rows of a table, one run in full, and several beside each other. Pure functions."""
+"""Recorded runs as text: rows of a table, one run in full, and several side by side. Pure functions."""
 
 from __future__ import annotations
 

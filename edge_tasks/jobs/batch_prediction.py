@@ -58,7 +58,7 @@ def predict_batch(
 
     Both are .jsonl (one JSON value a line) or .csv (with a header); of a model whose signature has columns, a .csv is
     a table as pandas writes it. Instances that fail are written to another file
-    beside `output`. A job that predicts the same already is followed, and the results of one that has succeeded are
+    next to `output`. A job that predicts the same already is followed, and the results of one that has succeeded are
     taken, unless `force` is set. Raises DataError for a file that cannot be predicted, NotFoundError when there is no
     version.
     """
@@ -159,7 +159,7 @@ def _fingerprint(source: Path, model: model_registry.ModelVersion, settings: Mod
 
 
 def _signature(cloud: Cloud, model: model_registry.ModelVersion) -> Signature | None:
-    """Return the signature beside the artifact of a version; None when it has none that can be read."""
+    """Return the signature next to the artifact of a version; None when it has none that can be read."""
     if not model.artifact_uri:
         return None
     try:
@@ -169,7 +169,7 @@ def _signature(cloud: Cloud, model: model_registry.ModelVersion) -> Signature | 
 
 
 def check_input(path: Path) -> int:
-    """Return how many instances a file holds. Raises DataError when it is no .jsonl or .csv with instances."""
+    """Return how many instances a file holds. Raises DataError when it is not a .jsonl or .csv with instances."""
     form = _format_of(path)
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:

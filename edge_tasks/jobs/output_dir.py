@@ -15,7 +15,7 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def staging_folder(folder: Path) -> Iterator[Path]:
-    """Make `folder` for the block, and remove it after; folders beside it whose training was killed go, too."""
+    """Make `folder` for the block, and remove it after; folders next to it whose training was killed go, too."""
     place = folder.parent
     place.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as held:

@@ -38,7 +38,7 @@ TRAINING_REQUIREMENTS = (
     "setuptools<82",
 )
 
-# What a job needs beside them to show its run elsewhere, too.
+# What a job needs in addition to show its run elsewhere, too.
 _VERTEX_REQUIREMENT, _MONGO_REQUIREMENT = "google-cloud-aiplatform>=2.7,<3", "pymongo>=4.2,<5"
 
 # Those modules of edge_tasks that a training imports inside a job, and no others: what is here stands in the job's
@@ -50,7 +50,7 @@ _TRAVELS = {
     "repo": "edge_yaml files layout payloads results trained_model",
     "serving": "inputs model_files own_code pickle_scan predictor trial",
     "tools": "signals user",
-    "cloud": "bucket client object_lock run_store secret_manager state_store storage vertex_experiments",
+    "cloud": "bucket client object_lock run_store secret_manager state_store storage vertex_experiments vertex_sdk",
     "tracking": "backend event_log outbox output_capture sacred_observer uploader uploader_process",
     "tracking/sinks": "background mongo vertex",
     "training": "artifact baseline context data describe environment failure hypertune job results run_options sklearn "
@@ -154,7 +154,7 @@ class Contents:
 
 
 def read_contents(root: Path, files: ModelFiles, requirements: Sequence[str] = ()) -> Contents:
-    """Read what travels with a job; `requirements` are the model's own, beside those of ROOT/requirements.txt."""
+    """Read what travels with a job; `requirements` are the model's, on top of ROOT/requirements.txt."""
     model = {
         f"{MODEL_PACKAGE}/__init__.py": b"",
         f"{MODEL_PACKAGE}/files/{CONFIG_FILE}": (root / CONFIG_FILE).read_bytes(),

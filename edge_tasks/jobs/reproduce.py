@@ -1,7 +1,7 @@
 """Doing a recorded run again: its commit in a git worktree, its data by their hashes, its parameters, in this process.
 
 The worktree lies in the repository's `.edge` folder, and shares that folder: the same local servers, the same DVC
-remote, and the new run is recorded beside the old one.
+remote, and the new run is recorded next to the old one.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _TOLERANCE = 1e-9
 
 @dataclass(frozen=True)
 class Reproduction:
-    """What came of it: where it was done, the new run's id, and its metrics beside the recorded ones."""
+    """What came of it: where it was done, the new run's id, and its metrics next to the recorded ones."""
 
     folder: Path
     run_id: str
@@ -118,7 +118,7 @@ def _other_versions(environment: Mapping[str, str]) -> list[str]:
         try:
             here = metadata.version(name)
         except metadata.PackageNotFoundError:
-            continue  # it is no distribution of that name, such as Python itself
+            continue  # it is not a distribution of that name, such as Python itself
         if here != version:
             lines.append(f"the run used {name} {version}; here is {here}")
     return lines

@@ -44,7 +44,7 @@ def run_script(
 
 
 def _wait(process: subprocess.Popen[bytes]) -> int:
-    """Wait for the end of a program that gets Ctrl-C itself, and decides; SIGTERM is passed on to it."""
+    """Wait for the child, which receives Ctrl-C itself; SIGTERM is forwarded to it."""
     while True:
         try:
             return process.wait()

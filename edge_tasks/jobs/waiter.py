@@ -20,7 +20,7 @@ _SHORT_PAUSE, _LONG_PAUSE = 0.1, 5.0
 # Seconds that a job may wait for a machine, and by which it may overrun its limit (Vertex AI repeats attempts).
 _QUEUE_LIMIT, _OVERRUN = 24 * 3600.0, 1800.0
 
-# Seconds for which nothing may answer before the wait is given up; the job itself goes on.
+# Seconds for which nothing may answer before the wait is given up; the job itself runs on.
 PATIENCE = 600.0
 
 # Seconds that a cancelled job may take to end, and a person to answer.
@@ -93,7 +93,7 @@ class JobSession:
 class JobWaiter(Generic[_Job]):
     """Waits for the end of one job.
 
-    `timeout` is the job's own limit in seconds, and `later` tells how to come back to a job that goes on. `on_look` is
+    `timeout` is the job's own limit in seconds, and `later` tells how to come back to a running job. `on_look` is
     called with each state of the job, and says whether it showed something new.
     """
 
@@ -104,14 +104,14 @@ class JobWaiter(Generic[_Job]):
     on_look: Callable[[_Job], bool] = lambda _: False
 
     def follow(self, job: _Job) -> _Job:
-        """Return `job` as it is when it has ended. Ctrl-C cancels it or leaves it running, then goes on upwards."""
+        """Return `job` as it is when it has ended. Ctrl-C cancels it or leaves it running, then continues upwards."""
         try:
             return self._wait(job)
         except KeyboardInterrupt as interrupt:
             self._interrupted(job, interrupt)
             raise
         except NoAnswerError as error:
-            raise NoAnswerError(error.problem, f"{self._name(job)} goes on; {self.later}") from error
+            raise NoAnswerError(error.problem, f"{self._name(job)} is still running; {self.later}") from error
 
     def _wait(self, job: _Job) -> _Job:
         started = time.monotonic()
@@ -149,13 +149,13 @@ class JobWaiter(Generic[_Job]):
         if decision == ASK:
             decision = CANCEL if isinstance(interrupt, TerminatedError) else self._ask(job)
         if decision == LEAVE:
-            self.session.progress.step(f"{self._name(job)} goes on; {self.later}")
+            self.session.progress.step(f"{self._name(job)} is still running; {self.later}")
             return
         self.session.progress.step(f"cancelling {self._name(job)}")
         try:
             self._cancel(job)
         except EdgeError as error:
-            self.session.progress.step(f"{error.problem}; {self._name(job)} may go on")
+            self.session.progress.step(f"{error.problem}; {self._name(job)} may still be running")
 
     def _ask(self, job: _Job) -> str:
         """Ask what is to become of `job`. Without a terminal it is cancelled, and so it is by a second Ctrl-C."""

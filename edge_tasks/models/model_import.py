@@ -74,7 +74,7 @@ def _taken(folder: Path, artifact: Path, source: str) -> dict[str, str]:
     if (folder / mlflow_model.FILE_NAME).is_file():
         python = _of_mlflow(folder, artifact, source)
     else:
-        # What `save_results` wrote has the artifact in a folder of its own.
+        # What `save_results` wrote has the artifact in its own folder.
         inner = folder / ARTIFACT_FOLDER
         shutil.copytree(inner if inner.is_dir() else folder, artifact)
         python = _python(folder)

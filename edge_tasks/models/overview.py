@@ -1,4 +1,4 @@
-"""What there is of each model: written down, trained, registered and deployed."""
+"""The stages of each model: configured, trained, registered and deployed."""
 
 from __future__ import annotations
 
@@ -111,8 +111,8 @@ def _serving(state: ModelState) -> str:
     coming = f" ({version_of(state.operation.model)} is being deployed)" if state.operation else ""
     if state.deployed is None:
         return f"no{coming}"
-    beside = f" (and {state.candidate.version})" if state.candidate else ""
-    return f"version {state.deployed.version}{beside}{coming}"
+    canary = f" (and {state.candidate.version})" if state.candidate else ""
+    return f"version {state.deployed.version}{canary}{coming}"
 
 
 def _time(moment: datetime) -> str:

@@ -122,7 +122,7 @@ def _deployed_as(cloud: Cloud, endpoint: str, version: str) -> str:
 
 
 def trained_baseline(cloud: Cloud, model: str) -> Baseline:
-    """Return the baseline that lies beside the artifact of the version that serves."""
+    """Return the baseline that lies next to the artifact of the version that serves."""
     deployed = StateStore(cloud).load().model(model).deployed
     if deployed is None:
         raise NotFoundError(f"the model `{model}` is not deployed", f"invoke model.deploy --name {model}")

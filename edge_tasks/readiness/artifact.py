@@ -37,7 +37,7 @@ def _of_main(name: str, where: str, names: Sequence[str]) -> Iterator[Complaint]
             yield Complaint(
                 where,
                 f"needs `{what}` of train.py, which is not imported where the model serves",
-                f"move it to a module beside, such as models/{name}/features.py, and import it in train.py",
+                f"move it to a module next to train.py, such as models/{name}/features.py, and import it in train.py",
             )
 
 
@@ -52,7 +52,7 @@ def _modules(where: str, names: Sequence[str], facts: ArtifactFacts, serving: Se
         if any(package in held for package in distributions.packages_of(top)):
             continue
         if serving.kind == PREDICTOR:
-            fix = f"put it beside train.py, or into {CODE_FOLDER}/ of the artifact, or require the package of it"
+            fix = f"put it next to train.py, or into {CODE_FOLDER}/ of the artifact, or require the package of it"
         else:
             fix = "set `serving: predictor` in edge.yaml, and train with the save_results of this vertex-edge"
         yield Complaint(where, f"needs the module `{top}`, which {_what(serving)} does not have", fix)

@@ -25,10 +25,10 @@ class Complaint:
 
 
 def refuse(complaints: Sequence[Complaint], what: str, without: str) -> None:
-    """Raise TrainingError when there are complaints. `what` would fail; `without` tells how to go on all the same."""
+    """Raise TrainingError when there are complaints. `what` would fail; `without` tells how to skip the check."""
     if complaints:
         lines = [f"\n  {complaint}" for complaint in complaints[:_SHOWN]]
         more = f"\n  and {len(complaints) - _SHOWN} more" if len(complaints) > _SHOWN else ""
         raise TrainingError(
-            f"{what} would fail:{''.join(lines)}{more}", f"fix that; to go on without checks: {without}"
+            f"{what} would fail:{''.join(lines)}{more}", f"fix that; to continue without checks: {without}"
         )

@@ -94,7 +94,7 @@ def brought_by(requirements: Iterable[str]) -> set[str]:
 
 
 def parsed(text: str) -> Requirement | None:
-    """Return a requirement; None for a line that is none."""
+    """Return a requirement; None for a line that is not one."""
     try:
         return Requirement(text)
     except InvalidRequirement:

@@ -8,7 +8,7 @@ from edge_tasks.tools import dvc, git
 
 
 def compare(root: Path, base: str) -> str:
-    """Return the metrics and parameters of the working tree beside those of the branch `base`.
+    """Return the metrics and parameters of the working tree next to those of the branch `base`.
 
     A clone that does not have the branch fetches its last commit. Where there is no such branch at all, as in the
     first pipeline of a repository, the metrics stand alone.

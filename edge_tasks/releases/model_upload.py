@@ -1,4 +1,4 @@
-"""One version in the model registry for each run, whoever puts it there, and however often that is cut off.
+"""One version in the model registry for each run, no matter who uploads it and how often that is cut off.
 
 An upload is an operation that runs on at Google when our command dies. Its name lies in the bucket, in the folder of
 the run: who comes next waits for that upload. When it has ended, the version is found by its run's label; when there

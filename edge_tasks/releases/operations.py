@@ -1,7 +1,7 @@
 """Releases: which version of a model an endpoint serves, changed safely and reversibly.
 
 Every change reads the world first and makes a plan of steps, which `--dry-run` shows. It is carried out under the
-state's lock, each step recorded when it has happened, so that an interrupted release goes on from what is there.
+state's lock, each step recorded when it has happened, so that an interrupted release continues from what is there.
 A version gets traffic only after it has answered the model's test_payload.json.
 """
 
@@ -47,7 +47,7 @@ def deploy(release: Release, traffic: int = 100) -> Outcome:
     """Serve the trained model with `traffic` percent of the requests; with 100 it replaces what serves.
 
     A model that was trained in process, or against another target, is uploaded first. Made again after an interruption,
-    it goes on from what is there. Raises ReleaseError when the new version does not answer the model's payload; what
+    it continues from what is there. Raises ReleaseError when the new version does not answer the model's payload; what
     served before then keeps all the traffic.
     """
     name = release.name
@@ -63,7 +63,7 @@ def deploy(release: Release, traffic: int = 100) -> Outcome:
     preflight.check_region(release.cloud, f"models.{name}.serving_machine_type", release.settings.serving_machine_type)
     with _rollout(release) as rollout:
         if traffic < 100 and rollout.state.deployed is None:
-            raise ReleaseError(f"nothing serves beside which `{name}` could get {traffic} %", "invoke model.deploy")
+            raise ReleaseError(f"nothing serves yet, so `{name}` cannot get {traffic} %", "invoke model.deploy")
         rollout.model = _find_registered(release, trained, chosen)
         rollout.origin = _origin(trained)
         if traffic < 100 and rollout.model and rollout.deployed_under(rollout.model) == rollout.serving_id:
@@ -82,7 +82,7 @@ def deploy(release: Release, traffic: int = 100) -> Outcome:
 
 
 def promote(release: Release) -> Outcome:
-    """Give the version that has a part of the traffic all of it, and take off what served beside it."""
+    """Give the version that has a part of the traffic all of it, and take off what served with it."""
     with _rollout(release) as rollout:
         candidate = rollout.state.candidate
         if candidate is None:

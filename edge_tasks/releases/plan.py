@@ -35,7 +35,7 @@ class ReleaseError(EdgeError):
 class Options:
     """How a release is made. `lock_timeout` is the number of seconds to wait for somebody else's lock.
 
-    With `to_the_end` false, a release ends when it has started what takes Google minutes; made again, it goes on.
+    With `to_the_end` false, a release ends when it has started what takes Google minutes; made again, it continues.
     """
 
     dry_run: bool = False
@@ -94,7 +94,7 @@ class Step:
 
 
 class _StillRunningError(Exception):
-    """A step has started what goes on at Google, and is not to wait for it."""
+    """A step has started what is still running at Google, and is not to wait for it."""
 
 
 @dataclass
@@ -216,7 +216,7 @@ class Rollout:
         return resources.differences(endpoints.Resources.wanted(self.release.settings))
 
     def _plan_to_tidy_up(self) -> None:
-        """Plan to end what an interrupted release left, unless this one goes on with it."""
+        """Plan to end what an interrupted release left, unless this one resumes it."""
         operation, trial = self.state.operation, self.state.trial_endpoint
         if operation and not self._resumes(trial) and not self._resumes(self.state.endpoint):
             self.plan(f"end the deployment of {version_of(operation.model)} that was started", self.end_operation)
@@ -241,7 +241,7 @@ class Rollout:
         aside = self.endpoint is not None and any(self.endpoint.traffic.values())
         resumes = self._resumes(self.state.endpoint)
         if self._is_tested() and aside and not resumes:
-            self.plan(f"try {self.version} on an endpoint of its own: it must answer {PAYLOAD_FILE}", self._try_aside)
+            self.plan(f"try {self.version} on its own endpoint: it must answer {PAYLOAD_FILE}", self._try_aside)
         machine = self.release.settings.serving_machine_type
         if resumes:
             self.plan(f"wait for the deployment of {self.version} that was started", lambda: self._deploy(percent))
@@ -271,8 +271,8 @@ class Rollout:
 
     def _split(self, deployed_model_id: str, percent: int) -> dict[str, int]:
         """Return the traffic when `deployed_model_id` gets `percent`, and what serves the rest."""
-        beside = {self.serving_id: 100 - percent} if percent < 100 and self.serving_id else {}
-        return {deployed_model_id: percent, **beside}
+        others = {self.serving_id: 100 - percent} if percent < 100 and self.serving_id else {}
+        return {deployed_model_id: percent, **others}
 
     def _deploy_on(self, endpoint: endpoints.Endpoint, traffic: Mapping[str, int]) -> str:
         """Deploy the model on any endpoint, or continue a deployment that was started; return the deployed model id."""
@@ -345,7 +345,7 @@ class Rollout:
         try:
             self.ask(self._deploy_aside())
         finally:
-            # A deployment that goes on is continued by the next release.
+            # A deployment that is still running is taken over by the next release.
             if self.state.operation is None:
                 self.remove_trial()
 
@@ -438,7 +438,7 @@ def end_operation(cloud: Cloud, operation: Operation) -> None:
 
 
 def take_all_off(cloud: Cloud, name: str) -> None:
-    """Undeploy everything on an endpoint; it is no error when there is none."""
+    """Undeploy everything on an endpoint; it is not an error when there is none."""
     endpoint = endpoints.get_endpoint(cloud, name)
     if endpoint is None:
         return
@@ -451,7 +451,7 @@ def take_all_off(cloud: Cloud, name: str) -> None:
 
 
 def delete_endpoint(cloud: Cloud, name: str) -> None:
-    """Delete an endpoint with everything on it; it is no error when there is none."""
+    """Delete an endpoint with everything on it; it is not an error when there is none."""
     take_all_off(cloud, name)
     endpoints.delete_endpoint(cloud, name)
 

@@ -19,7 +19,7 @@ from edge_tasks.errors import TrainingError
 from edge_tasks.repo.trained_model import ARTIFACT_FOLDER, TrainedModel
 
 # How messages call them.
-NAMES = {PREBUILT: "Google's prebuilt image", PREDICTOR: "the predictor", "container": "a container of its own"}
+NAMES = {PREBUILT: "Google's prebuilt image", PREDICTOR: "the predictor", "container": "its own container"}
 
 
 def of_folder(artifact: Path, environment: Mapping[str, str]) -> ArtifactFacts:

@@ -33,7 +33,7 @@ def contents(artifact: ArtifactFacts) -> dict[str, bytes]:
     if artifact.requirements is None:
         raise TrainingError(
             f"the artifact has no {REQUIREMENTS_FILE}, so its libraries are not known",
-            f"save it with save_results, or put a {REQUIREMENTS_FILE} with all versions beside it",
+            f"save it with save_results, or put a {REQUIREMENTS_FILE} with all versions next to it",
         )
     package = Path(edge_tasks.__file__).parent
     files = {

@@ -1,4 +1,4 @@
-"""Files and folders that are either whole or not there: written beside their place, then renamed into it."""
+"""Files and folders that are either whole or not there: written next to their place, then renamed into it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a training leaves behind: first in a folder of its own, then, on success only, in the model's folder.
+"""What a training leaves behind: first in its own folder, then, on success only, in the model's folder.
 
 The layout is the same in a job's output folder in the bucket: `model/`, `metrics.json`, `plots/`, `environment.json`.
 """

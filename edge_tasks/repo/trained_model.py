@@ -1,4 +1,4 @@
-"""trained_model.json: what a training left behind, beside the artifact. Written last, and only on success."""
+"""trained_model.json: what a training left behind, next to the artifact. Written last, and only on success."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from edge_tasks.errors import TrainingError
 from edge_tasks.repo.files import write_atomically
 
 FILE_NAME = "trained_model.json"
-# The folder beside it that holds the artifact's files.
+# The folder next to it that holds the artifact's files.
 ARTIFACT_FOLDER = "model"
 FORMAT_VERSION = 1
 

@@ -1,4 +1,4 @@
-"""tune.yaml beside a model's params.yaml, read and checked; see `edge_tasks.domain.search_space` for what it holds."""
+"""tune.yaml next to a model's params.yaml, read and checked; see `edge_tasks.domain.search_space` for what it holds."""
 
 from __future__ import annotations
 

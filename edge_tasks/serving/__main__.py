@@ -66,7 +66,7 @@ def load(uri: str, folder: Path) -> Any:
     predictor.load(str(artifacts))
     signature = getattr(predictor, "signature", None)
     if signature is not None and signature.example is not None:
-        # Whether it answers is the release's question; a predictor of one's own may take other instances.
+        # Whether it answers is the release's question; one's own predictor may take other instances.
         try:
             answer(predictor, {"instances": [signature.example]})
         except Exception as error:

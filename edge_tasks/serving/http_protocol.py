@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import httptools
 
-# Bytes of a body; Vertex AI takes 1.5 MB, on endpoints of their own 10 MB.
+# Bytes of a body; Vertex AI takes 1.5 MB, on their own endpoints 10 MB.
 LARGEST_BODY = 64 << 20
 # Requests of one connection that wait for their answers; more are left in the socket.
 MOST_WAITING = 64

@@ -41,7 +41,7 @@ def _pickle(path: Path) -> Any:
     import pickle
 
     with path.open("rb") as file:
-        return pickle.load(file)  # noqa: S301  that is what a model is: code, in a process of its own
+        return pickle.load(file)  # noqa: S301  that is what a model is: code, in its own process
 
 
 class _Booster:

@@ -96,7 +96,7 @@ def answer(predictor: Any, request: Any) -> Any:
 
 
 def read_signature(folder: Path) -> Signature | None:
-    """Return the signature beside an artifact; None when there is none."""
+    """Return the signature next to an artifact; None when there is none."""
     path = folder / FILE_NAME
     return Signature.from_json(path.read_bytes()) if path.is_file() else None
 
@@ -123,7 +123,7 @@ def with_classes(model: Any, method: str, values: Any) -> list[dict[str, Any]]:
     """Return probabilities or decision values with the names of their classes, and the class that wins."""
     classes = getattr(model, "classes_", None)
     name = {"predict_proba": "probabilities", "predict_log_proba": "log_probabilities"}.get(method, "decision")
-    if isinstance(values, list):  # of several outputs, each has classes of its own
+    if isinstance(values, list):  # of several outputs, each has its own classes
         each = [with_classes(_Classes(one), method, value) for one, value in zip(classes or [], values, strict=True)]
         return [{"prediction": [part["prediction"] for part in row], name: [part[name] for part in row]}
                 for row in zip(*each, strict=True)]  # fmt: skip

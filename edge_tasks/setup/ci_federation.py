@@ -86,7 +86,7 @@ def circleci(organization: str | None, project: str | None) -> Provider:
         if value is None or not _UUID.fullmatch(value):
             raise SetUpError(
                 f"CircleCI knows the {what} by an id like 00000000-0000-0000-0000-000000000000"
-                + (f", and `{value}` is none" if value else ", and it is not given"),
+                + (f", and `{value}` is not one" if value else ", and it is not given"),
                 f"add `{flag} ID`: on CircleCI, {what.capitalize()} Settings > Overview",
             )
     return Provider(

@@ -70,7 +70,7 @@ def _billing(project_id: str) -> Finding:
     try:
         enabled = gcloud.billing_enabled(project_id)
     except ForbiddenError:
-        return Finding("this account may not look at it", advice="ask whoever owns the project whether billing is on")
+        return Finding("this account may not look at it", advice="ask the project's owner whether billing is on")
     if not enabled:
         raise CloudError(
             f"billing is off in the project `{project_id}`",

@@ -1,7 +1,7 @@
 """Setting a repository up for its target: edge.yaml, Google Cloud, the bucket, DVC's remote and the shared state.
 
 The world is read first, which gives a list of repairs; they are told, or carried out one after the other. So it can be
-run again at any time, and goes on where it failed.
+run again at any time, and continues where it failed.
 """
 
 from __future__ import annotations

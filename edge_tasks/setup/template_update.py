@@ -200,7 +200,7 @@ class _Renderer:
         return self._found(str(target / _WHEEL_FOLDER))
 
     def _render(self, source: Path) -> Path:
-        """Return a repository of its own, with one commit, that the template made of the answers."""
+        """Return a new repository, with one commit, that the template made of the answers."""
         output = Path(tempfile.mkdtemp(dir=self.folder))
         config = output / "cookiecutter.yaml"
         config.write_text(json.dumps({"replay_dir": str(output / "replay"), "cookiecutters_dir": str(output)}))

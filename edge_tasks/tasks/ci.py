@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @task(help={"base": "the branch to compare with", "output": "write to this file instead of stdout"})
 def compare(_context: Any, base: str = "main", output: str | None = None) -> None:
-    """Print metrics and parameters beside those of another branch, as Markdown."""
+    """Print metrics and parameters next to those of another branch, as Markdown."""
     from edge_tasks.console import print_result
     from edge_tasks.releases import branch_comparison
     from edge_tasks.repo.files import write_atomically
@@ -176,7 +176,7 @@ def setup(
             print_result("\n".join(ci_federation.script(here.config, found)))
         else:
             if not yes and not confirm(f"make an account and give it roles in the project `{project_id}`?"):
-                raise EdgeError("nothing was changed", "add `--yes` to go on without being asked, or `--dry-run`")
+                raise EdgeError("nothing was changed", "add `--yes` to continue without being asked, or `--dry-run`")
             ci_federation.carry_out(here.config, here.root, found, console)
             if provider.ci == "circleci" and not ci_federation.switch_on(here.root):
                 console.step("set the default of the parameter `release` in .circleci/config.yml to true")

@@ -121,7 +121,7 @@ def show(_context: Any, run_id: str, output: bool = False, file: str | None = No
 
 @task(help={"first": _ID_HELP, "others": _IDS_HELP, "json": "print whole values and curves as JSON"})
 def compare(_context: Any, first: str, others: str, json: bool = False) -> None:
-    """Print runs beside each other: how they ended, and the parameters, metrics and curves that differ."""
+    """Print runs side by side: how they ended, and the parameters, metrics and curves that differ."""
     from edge_tasks.console import print_json, print_table
     from edge_tasks.domain.runs import utc_now
     from edge_tasks.errors import EdgeError
@@ -142,7 +142,7 @@ def compare(_context: Any, first: str, others: str, json: bool = False) -> None:
 
 @task(help={"run_id": _ID_HELP})
 def reproduce(_context: Any, run_id: str) -> None:
-    """Train again with a run's commit, data and parameters in a git worktree, and print its metrics beside the new."""
+    """Train again with a run's commit, data and parameters in a git worktree, and print its metrics next to the new."""
     from edge_tasks.console import Console, print_table
     from edge_tasks.experiments.listing import load_record
     from edge_tasks.jobs.reproduce import reproduce
@@ -194,7 +194,7 @@ def remove(_context: Any, run_ids: str, yes: bool = False) -> None:
 def _runs(here: Repository, newest: int | None = None) -> tuple[list[RunSummary], int]:
     """Return every recorded run, or the newest ones, and how many there are.
 
-    What lies among the records and is none is named on stderr.
+    Other objects among the records are named on stderr.
     """
     from edge_tasks.console import print_warning
     from edge_tasks.experiments.listing import list_runs
@@ -204,7 +204,7 @@ def _runs(here: Repository, newest: int | None = None) -> tuple[list[RunSummary]
     for uri, reason in list(listing.unreadable.items())[:_MOST_UNREADABLE]:
         print_warning(f"skipped {uri}: {reason}")
     if len(listing.unreadable) > _MOST_UNREADABLE:
-        print_warning(f"skipped {len(listing.unreadable) - _MOST_UNREADABLE} more objects that are no records of runs")
+        print_warning(f"skipped {len(listing.unreadable) - _MOST_UNREADABLE} more objects that are not records of runs")
     return listing.runs, listing.total
 
 

@@ -80,7 +80,7 @@ _DRY_RUN = {**_NAME_AND_WAIT, "dry_run": "only say what would be done"}
 _RELEASE = {
     **_DRY_RUN,
     "smoke_test": "do not ask the new version for predictions before it gets traffic",
-    "async_": "only start what takes long on Google Cloud; the same command goes on with it",
+    "async_": "only start what takes long on Google Cloud; the same command resumes it",
 }
 
 
@@ -105,7 +105,8 @@ def _tell(release: Release, console: Console, outcome: Outcome, traffic: int = 1
     if release.options.dry_run:
         return
     if not outcome.finished:
-        console.step(f"Google Cloud is at work; go on with it: invoke model.{command} --name {name}, as before")
+        again = f"invoke model.{command} --name {name}"
+        console.step(f"still deploying on Google Cloud; run the same command again to resume: {again}")
         return
     serves = "serves" if outcome.changed else "serves already"
     part = "all the requests" if traffic == 100 else f"{traffic} % of the requests"
@@ -113,7 +114,7 @@ def _tell(release: Release, console: Console, outcome: Outcome, traffic: int = 1
     if traffic < 100:
         console.step("now give it all: invoke model.promote" + (f" --name {name}" if several else ""))
     elif command == "deploy":
-        console.step("now ask it: ./test_endpoint.sh" + (f" {name}" if several else ""))
+        console.step("try it: ./test_endpoint.sh" + (f" {name}" if several else ""))
 
 
 @task(
@@ -156,7 +157,7 @@ def promote(
     async_: bool = False,
     dry_run: bool = False,
 ) -> None:
-    """Give the version that has a part of the traffic all of it; what served beside it goes."""
+    """Give the version that has a part of the traffic all of it; what served with it goes."""
     from edge_tasks.releases import operations
 
     with _release(name, dry_run=dry_run, smoke_test=smoke_test, lock_timeout=lock_timeout, to_the_end=not async_) as (

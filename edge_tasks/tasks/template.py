@@ -17,7 +17,7 @@ from edge_tasks.tasks._task import task
     }
 )
 def update(_context: Any, to: str | None = None, base: str | None = None) -> None:
-    """Merge what changed in the template since it made this repository, on a branch of its own."""
+    """Merge what changed in the template since it made this repository, on its own branch."""
     from edge_tasks.console import Console
     from edge_tasks.setup import template_update
 

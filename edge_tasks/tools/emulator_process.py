@@ -1,6 +1,6 @@
 """The servers of target `local`: starting, finding and ending the emulator that belongs to one repository.
 
-The emulator is a program of its own (`python -m edge_tasks.emulator`); this module only runs it as a process. Its data
+The emulator is a separate program (`python -m edge_tasks.emulator`); this module only runs it as a process. Its data
 lie in the repository's `.edge/emulator/`, and it leaves a card there, servers.json, that says where it answers.
 """
 
@@ -100,7 +100,7 @@ def require_extra() -> None:
 
 def _spawn(root: Path, port: int, storage_port: int, log: IO[bytes]) -> subprocess.Popen[bytes]:
     command = [*_command(root), "--port", str(port), "--storage-port", str(storage_port)]
-    # A session of its own: Ctrl-C in the user's terminal is meant for the command, not for the servers.
+    # Its own session: Ctrl-C in the user's terminal is meant for the command, not for the servers.
     return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=root, start_new_session=True)
 
 
@@ -177,10 +177,10 @@ def environment(servers: Servers, project: str, region: str) -> dict[str, str]:
     """Return the variables that lead any Google client to `servers`, for `local.env`.
 
     The Vertex AI SDK has no variable for its address, so a start-up hook on PYTHONPATH presets it; see
-    `edge_tasks/emulator/client_hook`.
+    `edge_tasks/emulator/sdk_patch`.
     """
     host = servers.vertex_url.removeprefix("http://")
-    hook = Path(edge_tasks.__file__).parent / "emulator" / "client_hook"
+    hook = Path(edge_tasks.__file__).parent / "emulator" / "sdk_patch"
     return {
         "STORAGE_EMULATOR_HOST": servers.storage_url,
         "VERTEX_EMULATOR_URL": servers.vertex_url,

@@ -1,6 +1,6 @@
 """git: what it knows of the repository, and the few things that we have it do.
 
-A repository without git, or a machine without it, is no error where only a question is asked.
+A repository without git, or a machine without it, is not an error where only a question is asked.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def fetch_tip(root: Path, branch: str, reference: str) -> None:
 
 
 def add_worktree(root: Path, sha: str, folder: Path) -> Path:
-    """Check out the commit into `folder`, beside what is checked out at `root`; return the repository's part of it.
+    """Check out the commit into `folder`, next to what is checked out at `root`; return the repository's part of it.
 
     What lies there is removed. Raises GitError with git's own words.
     """

@@ -84,7 +84,7 @@ class EventLog:
             self._put({"log": series})
 
     def keep_recorded(self) -> None:
-        """Start another recorder if the last one was killed, so that the run goes on showing signs of life."""
+        """Start another recorder if the last one was killed, so that the run continues showing signs of life."""
         if os.getpid() == self._process_id and self._recorder.poll() and self._restarts < _MOST_RESTARTS:
             self._restarts += 1
             # What it cannot do now is done at the end.
@@ -123,7 +123,7 @@ class EventLog:
         self._recorder = self._started()
 
     def _started(self) -> subprocess.Popen[bytes]:
-        # In a session of its own: Ctrl-C is meant for the training, whose last words are still to be written.
+        # In its own session: Ctrl-C is meant for the training, whose last words are still to be written.
         return subprocess.Popen(
             [sys.executable, "-m", "edge_tasks.tracking.uploader_process", str(self._folder), str(os.getpid())],
             stdin=subprocess.PIPE,

@@ -38,7 +38,7 @@ def output_into(file: Path) -> Iterator[None]:
 @contextlib.contextmanager
 def _teed(descriptor: int, file: Path) -> Iterator[subprocess.Popen[bytes]]:
     """Let `tee` take what is written to `descriptor`; afterwards everything is as before."""
-    # A session of its own: Ctrl-C is meant for the training, whose last words are still to be written.
+    # Its own session: Ctrl-C is meant for the training, whose last words are still to be written.
     tee = subprocess.Popen(["tee", "-a", str(file)], stdin=subprocess.PIPE, stdout=descriptor, start_new_session=True)
     assert tee.stdin is not None
     before = os.dup(descriptor)

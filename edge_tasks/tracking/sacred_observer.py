@@ -105,7 +105,7 @@ _warn_if_unobserved = Run.warn_if_unobserved
 
 
 def silence_sacred(main: Callable[..., Any]) -> None:
-    """Keep Sacred from warning that nobody observes the runs of `main`: their observer comes when they have begun.
+    """Suppress Sacred's "no observers" warning for `main`: the observer is attached after the run has started.
 
     Only a script asks for that; a train.py that is imported leaves Sacred as it is.
     """

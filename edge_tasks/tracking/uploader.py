@@ -1,4 +1,4 @@
-"""Writing one run's record into the bucket while the training goes on, from a thread of its own.
+"""Writing one run's record into the bucket while the training is running, from its own thread.
 
 What happened is taken at once; the end waits for the bucket, for a limited time. What was lost is told, once. A bucket
 that does not answer is tried again with every sign of life. What it has not taken in the end is kept on this machine,

@@ -1,6 +1,6 @@
 """The process that records one training: `python -m edge_tasks.tracking.uploader_process FOLDER PID_OF_THE_TRAINING`.
 
-It is a process of its own so that loading Google's client and writing take nothing from the training's interpreter, and
+It is a separate process so that loading Google's client and writing take nothing from the training's interpreter, and
 so that somebody is left to say that a training was killed. The training appends lines of JSON to FOLDER/events.jsonl
 (see `edge_tasks.tracking.event_log`), which are read here every second. Whichever of the two is killed, the log is
 there. What a full disk did not take of it comes through stdin, as does the word that the training is over.
@@ -44,7 +44,7 @@ _KILLED = "the process of the training ended without a word: killed, or out of m
 def main() -> None:
     """Record the training whose event log is in the folder that the arguments name."""
     folder, training = Path(sys.argv[1]), int(sys.argv[2])
-    # Whoever ends the training with all its processes still wants to know what became of it.
+    # A person who ends the training with all its processes still wants to know what became of it.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
     lines = _Events(folder / EVENTS_FILE).lines(training)
@@ -82,7 +82,7 @@ def tell(text: str) -> None:
 
 
 class _Events:
-    """What the training writes: lines in a file, and perhaps the last of them, and END, through stdin."""
+    """What the training writes: lines in a file, the last of them, and END, possibly through stdin."""
 
     def __init__(self, path: Path):
         self._file = path.open("rb")

@@ -46,7 +46,7 @@ def _pickled(model: Any, folder: Path) -> ModelFormat:
     except (pickle.PicklingError, TypeError, AttributeError) as error:
         raise TrainingError(
             f"a {type(model).__name__} cannot be saved as a pickle: {error}",
-            "save what can be: lambdas and open files cannot, functions of a module beside train.py can",
+            "save what can be: lambdas and open files cannot, functions of a module next to train.py can",
         ) from error
     return form
 

@@ -81,7 +81,7 @@ def _on_laptop(name: str) -> Path:
         try:
             dvc.push(root, [version])
         except DataError as error:
-            # A remote that is away is no reason not to train here; as a job it would be.
+            # A remote that is away is not a reason not to train here; as a job it would be.
             from edge_tasks.console import Console
 
             Console().step(f"{error.problem}; later: dvc push {name}")

@@ -42,7 +42,7 @@ def is_script(module: str) -> bool:
 
 
 def show_errors_plainly(module: str) -> None:
-    """Let an EdgeError that ends the script `module` be two lines; do nothing when it is none."""
+    """Let an EdgeError that ends the script `module` be two lines; do nothing for other errors."""
     if is_script(module):
         sys.excepthook = show_plainly
 

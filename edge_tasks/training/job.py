@@ -72,7 +72,7 @@ def lay_out(folder: Path, arguments: Sequence[str]) -> TrainingSpec:
 
 
 def _spec_of_trial(spec: TrainingSpec, search: TuningTarget, arguments: Sequence[str]) -> TrainingSpec:
-    """Return the spec of one trial: with its parameters, and with an id and an output folder of its own."""
+    """Return the spec of one trial: with its parameters, and with an id and its own output folder."""
     trial = os.environ.get(TRIAL_VARIABLE, "0")
     return spec.model_copy(
         update={

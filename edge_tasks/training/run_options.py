@@ -1,4 +1,4 @@
-"""What somebody wants of one call of train.py, beside the model's parameters: `with force=True`.
+"""What somebody wants of one call of train.py, in addition to the model's parameters: `with force=True`.
 
 No train.py declares these; the wrapper adds them to its arguments, so that Sacred knows them. Where a command line is
 fixed, as that of a DVC stage is, environment variables say the same.
@@ -37,7 +37,7 @@ class RunOptions:
 
 
 def with_options(signature: inspect.Signature) -> inspect.Signature:
-    """Return `signature` with an argument for each option that it does not have for a purpose of its own."""
+    """Return `signature` with an argument for each option that it does not have for its own purpose."""
     added = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None)
         for name in _NAMES
@@ -49,7 +49,7 @@ def with_options(signature: inspect.Signature) -> inspect.Signature:
 def take_options(
     arguments: dict[str, Any], signature: inspect.Signature, environ: Mapping[str, str] = os.environ
 ) -> RunOptions:
-    """Take the options out of `arguments`, but for those that `signature` has for a purpose of its own."""
+    """Take the options out of `arguments`, but for those that `signature` has for its own purpose."""
     given = {name: arguments.pop(name, None) for name in _NAMES if name not in signature.parameters}
     return RunOptions(
         force=_flag(given.get("force"), FORCE_VARIABLE, environ),
@@ -60,7 +60,7 @@ def take_options(
 
 
 def without_options(parameters: Mapping[str, Any], signature: inspect.Signature) -> dict[str, Any]:
-    """Return `parameters` without the options, which are no parameters of the model."""
+    """Return `parameters` without the options, which are not parameters of the model."""
     return {name: value for name, value in parameters.items() if name not in _NAMES or name in signature.parameters}
 
 

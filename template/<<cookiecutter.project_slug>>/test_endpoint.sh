@@ -4,7 +4,7 @@
 #
 # Usage: ./test_endpoint.sh [MODEL_NAME]
 #
-# Without MODEL_NAME it takes the only model and the test_payload.json beside this script.
+# Without MODEL_NAME it takes the only model and the test_payload.json next to this script.
 
 set -euo pipefail
 

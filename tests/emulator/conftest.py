@@ -1,4 +1,4 @@
-"""Fixtures: a real emulator as a process of its own, one for each test worker, and the SDK connected to it."""
+"""Fixtures: a real emulator as a separate process, one for each test worker, and the SDK connected to it."""
 
 from __future__ import annotations
 

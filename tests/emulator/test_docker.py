@@ -1,4 +1,4 @@
-"""Jobs and models with images of their own, by a stand-in for `docker` that runs what it is asked for as processes."""
+"""Jobs and models with their own images, by a stand-in for `docker` that runs what it is asked for as processes."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_any_image_runs_in_a_container_with_vertex_variables_and_none_of_the_use
     assert (variables["MINE"], "y" in lines) == ("gs://b/out/model/x", True)
     assert variables["STORAGE_EMULATOR_HOST"] == running.storage_url
     assert variables["CLOUD_ML_JOB_ID"] == job["name"].rpartition("/")[2]
-    assert variables["PYTHONPATH"].endswith("/client_hook:/of/the/image")
+    assert variables["PYTHONPATH"].endswith("/sdk_patch:/of/the/image")
     assert not {"HOME", "DOCKER_CONFIG", "PYTEST_CURRENT_TEST"} & set(variables)
     assert [call[-1] for call in engine.calls("pull")] == [IMAGE]
     (call,) = engine.calls("run")

@@ -1,4 +1,4 @@
-"""Jobs and models with images of their own, in containers of a real Docker engine."""
+"""Jobs and models with their own images, in containers of a real Docker engine."""
 
 from __future__ import annotations
 

@@ -61,8 +61,8 @@ def test_a_fault_happens_at_its_rate_as_often_as_asked_and_after_its_delay(unhap
     ("fault", "text"),
     [
         ({}, "needs an error, a delay, or both"),
-        ({"rpc": "Nope", "error": "INTERNAL"}, "no RPC"),
-        ({"error": "NOPE"}, "no code"),
+        ({"rpc": "Nope", "error": "INTERNAL"}, "not an RPC"),
+        ({"error": "NOPE"}, "not a code"),
         ({"error": "INTERNAL", "rate": 2}, "rate must be"),
         ({"error": "INTERNAL", "rate": True}, "rate must be"),
         ({"delay": "soon"}, "delay must be"),

@@ -82,7 +82,7 @@ def test_estimators_with_threads_predict_in_forked_servers(emulator: Emulator, n
 
 
 def test_training_with_threads_works_in_a_forked_server(emulator: Emulator) -> None:
-    """What a model does when it predicts is its own affair: also fitting, in worker processes."""
+    """What a model does when it predicts is a separate affair: also fitting, in worker processes."""
     source = (
         "lambda rows: __import__('sklearn.model_selection').model_selection.cross_val_score("
         "__import__('sklearn.ensemble').ensemble.HistGradientBoostingClassifier(max_iter=5),"

@@ -21,7 +21,7 @@ PYTORCH_IMAGE = "us-docker.pkg.dev/vertex-ai/prediction/pytorch-cpu.2-4:latest"
 needs_tensorflow = pytest.mark.skipif(not importlib.util.find_spec("tensorflow"), reason="TensorFlow is not installed")
 needs_torch = pytest.mark.skipif(not importlib.util.find_spec("torch"), reason="PyTorch is not installed")
 
-# Made by programs of their own: what these libraries do to a process is their business.
+# Made by their own programs: what these libraries do to a process is their business.
 ONE_INPUT = """
 import sys, tensorflow as tf
 class Model(tf.Module):
@@ -60,11 +60,11 @@ class Handler:
         return self.model(torch.tensor(data)).tolist()
 """
 FUNCTION_HANDLER = """
-import beside
+import neighbour
 
 def handle(data, context):
     if data is not None:
-        return [{"seen": row["data"].decode() if isinstance(row["data"], bytes) else row["data"], "by": beside.NAME}
+        return [{"seen": row["data"].decode() if isinstance(row["data"], bytes) else row["data"], "by": neighbour.NAME}
                 for row in data]
 """
 
@@ -128,7 +128,7 @@ def test_an_archive_is_served_by_its_handler_class(emulator: Emulator, tmp_path:
 
 @needs_torch
 def test_an_archive_is_served_by_its_handler_function(emulator: Emulator) -> None:
-    endpoint = deployed(emulator, PYTORCH_IMAGE, archive(FUNCTION_HANDLER, beside_py="NAME = 'neighbour'"))
+    endpoint = deployed(emulator, PYTORCH_IMAGE, archive(FUNCTION_HANDLER, neighbour_py="NAME = 'neighbour'"))
     predictions = emulator.predict(endpoint, [{"data": "a"}, {"data": {"b64": "Yg=="}}]).body["predictions"]
     assert predictions == [{"seen": "a", "by": "neighbour"}, {"seen": "b", "by": "neighbour"}]
 

@@ -1,4 +1,4 @@
-"""The HTTP surface: what is no part of it, what is not implemented, and what a web page may not do."""
+"""The HTTP surface: what is not part of it, what is not implemented, and what a web page may not do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is waited for with a limit: too long is an error, and whoever is cancelled stops."""
+"""What is waited for with a limit: too long is an error, and a cancelled task stops."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from edge_tasks.emulator.time_limit import time_limit
 async def limited(seconds: float, event: asyncio.Future[None]) -> str:
     async with time_limit(seconds):
         await event
-    return "went on"
+    return "continued"
 
 
 def test_what_takes_too_long_is_an_error() -> None:

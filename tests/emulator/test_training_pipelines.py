@@ -163,7 +163,7 @@ def test_a_submitted_container_is_cancelled_with_its_job(emulator: Emulator, aip
     pipeline = ended(emulator, emulator.get(job.resource_name))
     assert (pipeline["state"], pipeline["error"]["code"]) == ("PIPELINE_STATE_CANCELLED", 1)
     assert emulator.get(custom_job).body["state"] == "JOB_STATE_CANCELLED"
-    # Killed already; whoever adopted the child has to notice.
+    # Killed already; its new parent has to notice.
     eventually(lambda: not any(psutil.pid_exists(int(pid)) for pid in pids), "its processes are gone")
 
 

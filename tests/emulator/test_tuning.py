@@ -131,7 +131,7 @@ def tuned(emulator: Emulator, answer: Answer) -> Any:
 
 
 def test_failed_trials_are_infeasible_and_too_many_fail_the_job(emulator: Emulator) -> None:
-    """With a limit of two the third trial is not started, and what runs beside is stopped."""
+    """With a limit of two the third trial is not started, and what runs at the same time is stopped."""
     script = "import os, time, sys; os.environ['CLOUD_ML_TRIAL_ID'] == '1' and time.sleep(1000); sys.exit('bad luck')"
     command = ["python", "-c", script]
     job = tuned(emulator, create(emulator, command, maxTrialCount=10, maxFailedTrialCount=2))

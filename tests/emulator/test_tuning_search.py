@@ -100,8 +100,8 @@ def test_the_grid_is_complete_without_doubles(space: tuple[Parameter, ...]) -> N
 
 
 def size(parameter: Parameter) -> int:
-    """How many points a parameter and those beside it have, counted another way than the grid does."""
-    return sum(math.prod(size(child) for child in parameter.beside(value)) for value in parameter.domain.values())
+    """How many points a parameter and its conditional parameters have, counted another way than the grid does."""
+    return sum(math.prod(size(child) for child in parameter.children(value)) for value in parameter.domain.values())
 
 
 def test_a_grid_of_all_integers_is_not_built_at_once() -> None:
@@ -266,7 +266,7 @@ def test_a_wrong_space_is_refused_with_the_reason(parameters: list[dict[str, Any
         read(parameters)
 
 
-def test_the_same_name_may_stand_beside_other_values() -> None:
+def test_the_same_name_may_stand_under_other_values() -> None:
     children = [{**CHILD, "parentIntValues": {"values": [value]}} for value in ("1", "3")]
     space = read([{"parameterId": "a", **INTEGER, "conditionalParameterSpecs": children}])
     grid = algorithm("GRID_SEARCH", space, Random(0))

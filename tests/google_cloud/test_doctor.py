@@ -72,7 +72,7 @@ TRAINING = "us-docker.pkg.dev/vertex-ai/training"
     ("old", "new", "check", "state", "fact", "fix"),
     [
         ("target: local", "targt: local", "edge.yaml", "broken", "`edge.yaml`: the key `targt` is unknown", "did you"),
-        ("n1-standard-4", "n1-standrd-4", "machines", "broken", "which is no machine type", "did you mean"),
+        ("n1-standard-4", "n1-standrd-4", "machines", "broken", "which is not a machine type", "did you mean"),
         ("sklearn-cpu.1-6", "sklearn-cpu.1-5", "serving image", "broken", "holds 1.5", "pip install"),
         (PYTHON_IMAGE, f"{TRAINING}/sklearn-cpu.1-6:latest", "training image", "warning",
          "cannot be used since 2026-07-11", "choose a newer one: https://"),

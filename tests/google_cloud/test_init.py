@@ -159,7 +159,7 @@ def test_billing_that_may_not_be_looked_at_stops_nobody(google: Google) -> None:
         billing=None, services=["aiplatform.googleapis.com", "logging.googleapis.com", "storage.googleapis.com"]
     )
     output = google.init().stderr
-    assert "billing: this account may not look at it; ask whoever owns the project whether billing is on" in output
+    assert "billing: this account may not look at it; ask the project's owner whether billing is on" in output
     assert "target: gcp" in edge_yaml(google)
 
 

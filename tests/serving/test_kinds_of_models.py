@@ -99,7 +99,7 @@ method = "transform"
 answers = model.transform(inputs[:3])
 """,
     "own-class": NUMBERS + """
-from beside import Mean
+from neighbour import Mean
 model = Mean()
 answers = model.predict(inputs[:3])
 """,
@@ -164,7 +164,7 @@ model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, activation="s
 answers = model.predict_on_batch(inputs[:3])
 """,
 }  # fmt: skip
-BESIDE = """
+NEIGHBOUR = """
 import numpy as np
 from deeper.scale import FACTOR
 class Mean:
@@ -194,7 +194,7 @@ def run(libraries: Path | None, *arguments: str, folder: Path, stdin: str = "") 
 def trained(kind: str, folder: Path, libraries: Path | None = None) -> list[Any]:
     """Train a model of this kind in `folder`, as models/NAME; return what it answers itself to the first inputs."""
     (folder / "train.py").write_text(KINDS[kind] + END)
-    (folder / "beside.py").write_text(BESIDE)
+    (folder / "neighbour.py").write_text(NEIGHBOUR)
     (folder / "deeper").mkdir()
     (folder / "deeper" / "__init__.py").write_text("")
     (folder / "deeper" / "scale.py").write_text("FACTOR = 10\n")
@@ -271,7 +271,7 @@ CONFIG = EdgeConfig.model_validate(
         ("texts", "prebuilt", "it answers the same as the model itself"),
         ("pipeline", "predictor", "without the names of their columns"),
         ("decision", "predictor", "asked by `decision_function`"),
-        ("own-class", "predictor", "the model needs its own code (`beside`, `deeper`)"),
+        ("own-class", "predictor", "the model needs its own code (`deeper`, `neighbour`)"),
     ],
 )
 def test_what_serves_a_model_follows_from_it(kind: str, chosen: str, why: str, tmp_path: Path) -> None:
@@ -294,7 +294,7 @@ def test_the_libraries_that_an_artifact_needs_are_recorded_and_no_others(tmp_pat
 
 PREDICTOR = """
 from edge_tasks.serving import Predictor, RequestError
-from beside import Mean
+from neighbour import Mean
 
 class Celsius(Predictor):
     def preprocess(self, prediction_input):

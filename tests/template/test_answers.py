@@ -105,7 +105,7 @@ def defaults(repository: Path, **answers: str) -> dict[str, str]:
         ({"bucket_name": "goog-data"}, "it starts with `goog`", "3 to 63"),
         ({"bucket_name": "my-g00gle"}, "it contains `google` or a look-alike", "without `google`"),
         ({"bucket_name": "10.0.0.1"}, "it looks like an IP address", "3 to 63"),
-        ({"bucket_name": "a..b"}, "it has a dot beside another dot", "3 to 63"),
+        ({"bucket_name": "a..b"}, "it has a dot next to another dot", "3 to 63"),
     ],
 )
 def test_a_bad_answer_is_refused_with_the_reason_and_leaves_nothing(
@@ -146,7 +146,7 @@ def test_an_unknown_choice_is_refused_with_the_choices(
     )
     question, _, given = answer.partition("=")
     assert done.returncode == 1
-    assert done.stderr == f"error: `{given}` is no answer to the question `{question}`\n\nhint: {hint}\n"
+    assert done.stderr == f"error: `{given}` is not an answer to the question `{question}`\n\nhint: {hint}\n"
     assert list(tmp_path.iterdir()) == []
 
 

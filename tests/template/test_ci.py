@@ -1,6 +1,6 @@
 """CI of a generated repository: its files are valid, and their steps, run one after the other, do what they say.
 
-A step is run as CI would run it: by bash, in a clone of its own, with an empty home and nothing on the PATH but the
+A step is run as CI would run it: by bash, in its own clone, with an empty home and nothing on the PATH but the
 system's programs and the Python environment. What is not as in CI: `pip install` may ask no registry (all that it wants
 is installed, which it checks), and what would go to Google Cloud goes to the emulator, by EDGE_TARGET.
 """
@@ -30,7 +30,7 @@ BIN = Path(sys.executable).parent
 GITHUB = tuple(f".github/workflows/{name}.yml" for name in ("check", "release", "rollback", "monitor", "retrain"))
 CIRCLECI = (".circleci/config.yml",)
 
-# Steps that are no commands: what the CI itself does, and what stands for it in these tests.
+# Steps that are not commands: what the CI itself does, and what stands for it in these tests.
 NOT_RUN = {
     "checkout": "the job's folder is a clone",
     "restore_cache": "there is no cache",
@@ -397,7 +397,7 @@ def test_main_is_trained_recorded_released_in_two_steps_and_taken_back(pipeline:
     assert "version 1 serves all the requests" in back["Go back"]
     assert '"predictions"' in back["Ask for predictions"]
 
-    # What a failed trial runs. There is nothing to take off any more, which is no error.
+    # What a failed trial runs. There is nothing to take off any more, which is not an error.
     (cancel,) = [step for step in jobs["deploy"].steps if step.on_failure]
     done = subprocess.run(
         ["bash", "-c", cancel.command], cwd=cloud, env={**os.environ, **local}, capture_output=True, text=True

@@ -239,7 +239,7 @@ def test_a_squashed_history_needs_the_older_template_and_takes_it(
 
 @pytest.fixture
 def wheel(newer: Template, tmp_path: Path) -> Path:
-    """A wheel of version 0.9.0, with nothing but the template, in a folder of its own."""
+    """A wheel of version 0.9.0, with nothing but the template, in its own folder."""
     newer.edit("test_endpoint.sh", "# Usage:", "# How to use it:")
     (tmp_path / "wheels").mkdir()
     wheel = tmp_path / "wheels" / "vertex_edge-0.9.0-py3-none-any.whl"

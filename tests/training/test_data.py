@@ -32,7 +32,7 @@ def run_dvc(root: Path, *arguments: str) -> None:
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A repository with a file and a folder that DVC tracks, and a folder beside it as DVC's remote."""
+    """A repository with a file and a folder that DVC tracks, and a folder next to it as DVC's remote."""
     folder = tmp_path_factory.mktemp("prepared") / "repository"
     (folder / "data" / "images" / "deep").mkdir(parents=True)
     (folder / "edge.yaml").write_text(EDGE_YAML)

@@ -1,4 +1,4 @@
-"""The record of a job: one, whoever writes to it, and closed by the laptop when the job cannot."""
+"""The record of a job: one, with any number of writers, and closed by the laptop when the job cannot."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A training records itself, whatever becomes of it; and whatever becomes of the record, the training goes on."""
+"""A training records itself, whatever becomes of it; and whatever becomes of the record, the training continues."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def split(table: Table, config: Message, rpc: str) -> Shares:
         groups.setdefault(value, []).append(row)
     shares: Shares = [[], [], []]
     for group in groups.values() or [rows]:
-        random.Random(SEED).shuffle(group)  # noqa: S311  (which row is where is no secret)
+        random.Random(SEED).shuffle(group)  # noqa: S311  (which row is where is not secret)
         for share, part in zip(shares, _cut(group, fractions), strict=True):
             share += part
     return [sorted(share) for share in shares]

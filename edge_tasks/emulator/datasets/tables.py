@@ -56,7 +56,7 @@ def read_csv(storage: Storage, uris: Sequence[str]) -> Table:
         try:
             lines = list(csv.reader(io.StringIO(content.decode("utf-8-sig"), newline="")))
         except (UnicodeDecodeError, csv.Error) as error:
-            raise precondition(f"{name} is no CSV file: {error}.") from None
+            raise precondition(f"{name} is not a CSV file: {error}.") from None
         if not lines:
             continue
         if header and lines[0] != header:

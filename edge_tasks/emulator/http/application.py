@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from edge_tasks.emulator.schema.surface import Message, Surface
 
 Handler: TypeAlias = Callable[["Message"], Awaitable["Message"]]
-Door: TypeAlias = Callable[[Request], Awaitable[Reply | StreamedReply]]
+RawHandler: TypeAlias = Callable[[Request], Awaitable[Reply | StreamedReply]]
 
 LARGEST_BODY = 32 * 1024 * 1024
 # Google's front end sends these with every answer.
@@ -45,8 +45,8 @@ class Application:
     """Answers every request.
 
     `handlers` answer RPCs message by message; `direct` ones, by the same names, get the request as it came
-    (predictions do not pass through messages, which would cost a hundred times the work). `doors` are the
-    paths that are no part of Vertex AI.
+    (predictions do not pass through messages, which would cost a hundred times the work). `raw_routes` are the
+    paths that are not part of Vertex AI.
     """
 
     def __init__(
@@ -54,8 +54,8 @@ class Application:
         surface: Surface,
         transcoder: Transcoder,
         handlers: Mapping[str, Handler],
-        direct: Mapping[str, Door],
-        doors: Mapping[tuple[str, str], Door],
+        direct: Mapping[str, RawHandler],
+        raw_routes: Mapping[tuple[str, str], RawHandler],
     ) -> None:
         self.faults = faults = Faults({name.rpartition(".")[2] for name in (*handlers, *direct)})
         self._router = Router(surface.rpcs.values())
@@ -63,7 +63,7 @@ class Application:
         self._handlers = handlers
         self._direct = direct
         self._doors = {
-            **doors,
+            **raw_routes,
             ("POST", FAULTS): faults.add,
             ("GET", FAULTS): faults.list,
             ("DELETE", FAULTS): faults.clear,

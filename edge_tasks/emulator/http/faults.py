@@ -73,7 +73,7 @@ class Faults:
     def __init__(self, names: set[str]) -> None:
         self._names = names
         self._faults: list[Fault] = []
-        self._random = random.Random()  # noqa: S311  (which request fails is no secret)
+        self._random = random.Random()  # noqa: S311  (which request fails is not secret)
 
     async def meet(self, rpc: str, resource: str) -> None:
         """Let a request to an RPC have what was asked for: ApiError when that is an error."""
@@ -110,10 +110,10 @@ def _read(body: Mapping[str, Any], names: set[str]) -> Fault:
         raise invalid(f"A fault has no {unknown[0]!r}; it has {', '.join(sorted(FIELDS))}.")
     rpc = body.get("rpc", ANY)
     if rpc != ANY and rpc not in names:
-        raise invalid(f"{rpc!r} is no RPC of Vertex AI that is emulated, such as DeployModel or Predict.")
+        raise invalid(f"{rpc!r} is not an RPC of Vertex AI that is emulated, such as DeployModel or Predict.")
     name = body.get("error") or ""
     if name and name not in Code.__members__:
-        raise invalid(f"{name!r} is no code of an error: {', '.join(Code.__members__)}.")
+        raise invalid(f"{name!r} is not a code of an error: {', '.join(Code.__members__)}.")
     rate, delay = body.get("rate", 1.0), _seconds(body.get("delay", 0))
     if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not 0 < rate <= 1:
         raise invalid("rate must be a number above 0, at most 1: the share of requests that it happens to.")

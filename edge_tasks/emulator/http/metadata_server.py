@@ -14,7 +14,7 @@ from edge_tasks.emulator.projects import ACCOUNT, project_number
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from edge_tasks.emulator.http.application import Door
+    from edge_tasks.emulator.http.application import RawHandler
     from edge_tasks.emulator.http.exchange import Request
 
 FLAVOR = {"Metadata-Flavor": "Google"}
@@ -22,11 +22,11 @@ SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 NO_PROJECT = "vertex-ai-emulator"
 
 
-def doors(project: Callable[[], str]) -> dict[tuple[str, str], Door]:
-    """Return the paths of the stub. `project` tells which project is in use; an empty one is none."""
+def raw_routes(project: Callable[[], str]) -> dict[tuple[str, str], RawHandler]:
+    """Return the paths of the stub. `project` tells which project is in use; empty when there is none."""
     token = {"access_token": "emulator", "expires_in": 3600, "token_type": "Bearer"}
     account = {"aliases": ["default"], "email": ACCOUNT, "scopes": [SCOPE]}
-    found: dict[tuple[str, str], Door] = {("GET", "/"): _answer("computeMetadata/\n")}
+    found: dict[tuple[str, str], RawHandler] = {("GET", "/"): _answer("computeMetadata/\n")}
     base = "/computeMetadata/v1"
     accounts = f"{base}/instance/service-accounts"
     for path in ("/", f"{base}", f"{base}/", f"{base}/instance", f"{base}/instance/"):
@@ -45,7 +45,7 @@ def doors(project: Callable[[], str]) -> dict[tuple[str, str], Door]:
     return found
 
 
-def _answer(value: str | Callable[[], str] | Mapping[str, object]) -> Door:
+def _answer(value: str | Callable[[], str] | Mapping[str, object]) -> RawHandler:
     async def door(_: Request) -> Reply:
         now = value() if callable(value) else value
         reply = Reply(now.encode(), 200, "text/plain") if isinstance(now, str) else json_reply(now)

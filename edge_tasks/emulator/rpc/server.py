@@ -1,4 +1,4 @@
-"""A gRPC server on a port of its own, in plain text: generic handlers over the frozen messages.
+"""A gRPC server on its own port, in plain text: generic handlers over the frozen messages.
 
 https://grpc.github.io/grpc/python/grpc_asyncio.html. Importing grpc takes longer than the rest of a start, so the
 server comes up right after the first answer by REST has been possible.
@@ -21,7 +21,7 @@ from edge_tasks.emulator.rpc.values import from_value, into_value
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
-    from edge_tasks.emulator.http.application import Door, Handler
+    from edge_tasks.emulator.http.application import Handler, RawHandler
     from edge_tasks.emulator.http.faults import Faults
     from edge_tasks.emulator.schema.surface import Message, Rpc, Surface
 
@@ -56,7 +56,7 @@ class GrpcServer:
     """Answers by gRPC what the application answers by REST."""
 
     def __init__(
-        self, surface: Surface, handlers: Mapping[str, Handler], direct: Mapping[str, Door], faults: Faults
+        self, surface: Surface, handlers: Mapping[str, Handler], direct: Mapping[str, RawHandler], faults: Faults
     ) -> None:
         self._surface = surface
         self._handlers = handlers
@@ -127,7 +127,7 @@ class GrpcServer:
         try:
             request = self._surface.message_class(rpc.request_type).FromString(data)
         except Exception:
-            raise invalid("Error parsing the request: it is no message of this method.") from None
+            raise invalid("Error parsing the request: it is not a message of this method.") from None
         _refuse_unknown(request, rpc.name)
         return request
 

@@ -1,1 +1,1 @@
-"""Everything that runs beside the HTTP server: jobs, Cloud Storage, and what they need."""
+"""Everything that runs in addition to the HTTP server: jobs, Cloud Storage, and what they need."""

@@ -42,7 +42,7 @@ def parse_uri(uri: str, field: str) -> Location:
 
 def dated_folder(destination: Location, name: str, moment: datetime) -> Location:
     """Return the folder `NAME-TIME` below a destination, which Vertex AI makes for what it writes."""
-    # A slash would make a folder of its own, and no object's name holds control characters.
+    # A slash would make its own folder, and no object's name holds control characters.
     name = re.sub(r"[/\x00-\x1f\x7f]", "_", name)
     time = moment.replace(tzinfo=None).isoformat(timespec="milliseconds")
     return Location(destination.bucket, f"{destination.path.rstrip('/')}/{name}-{time}Z".lstrip("/"))

@@ -102,7 +102,7 @@ class Docker:
         )
 
     async def remove(self, *names: str) -> None:
-        """End containers at once; those that are gone are no error."""
+        """End containers at once; those that are gone are not an error."""
         with contextlib.suppress(DockerError):
             await self._ask("rm", "--force", "--volumes", *names)
 
@@ -119,7 +119,7 @@ class Docker:
                 await self.remove(*left)
 
     async def check(self) -> None:
-        """Refuse to go on without an engine that answers, with DockerError."""
+        """Refuse to continue without an engine that answers, with DockerError."""
         if not is_installed():
             raise DockerError(NO_DOCKER)
         try:

@@ -1,6 +1,6 @@
 """What a job sees below /gcs, where Vertex AI mounts the buckets with Cloud Storage FUSE.
 
-A process of this machine gets a mount of its own (`gcs_mount`), where the machine allows that: Linux, FUSE and a mount
+A process of this machine gets its own mount (`gcs_mount`), where the machine allows that: Linux, FUSE and a mount
 namespace. Elsewhere, and in containers, there is a folder: what the job's command and variables name below /gcs is
 copied into it before the job starts, what a job's Python asks for is fetched by `gcs_hook`, and what the job has
 written there is uploaded when it ends.

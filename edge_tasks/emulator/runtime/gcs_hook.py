@@ -4,7 +4,7 @@ Whatever opens, lists, makes or removes files by Python's own functions gets the
 for, and the emulator uploads what has changed when the job ends. Other programs, and libraries that open files by
 themselves, cannot be led: they find no /gcs, and a program that is started with such a path is refused with the reason.
 
-`client_hook` loads this by its path in every Python of the job, so it stands alone.
+`sdk_patch` loads this by its path in every Python of the job, so it stands alone.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
     python gcs_mount.py STORAGE_URL FOLDER PROGRAM [ARGUMENT ...]
 
 The program sees it, and all that it starts, and nobody else: this needs Linux, FUSE, and the right to a mount namespace
-(root's, or one of a user namespace). A machine whose root has no /gcs keeps none: the program gets a root of its own,
+(root's, or one of a user namespace). A machine whose root has no /gcs keeps none: the program gets its own root,
 made of the machine's. Without a program it is only tried whether that is allowed here.
 
 A file is fetched when it is opened and uploaded when it is closed, before `close` returns, as with Cloud Storage FUSE
@@ -423,7 +423,7 @@ class FileSystem:
     def _create(self, node: int, data: bytes) -> bytes:
         path = self._child(node, data[16:])
         if "/" not in path:
-            raise StorageError(errno.EACCES, "there are no files beside the buckets")
+            raise StorageError(errno.EACCES, "there are no files at the level of the buckets")
         created = self._node(path)
         opened = self._opened(created, truncate=True)
         opened.users += 1
@@ -539,7 +539,7 @@ def _mount(source: str, target: str, kind: str | None, flags: int, options: str 
 
 
 def enter(folder: str) -> int:
-    """Give this process a /gcs of its own, and return the device by which it is served; OSError where that may not be.
+    """Give this process its own /gcs, and return the device by which it is served; OSError where that may not be.
 
     `folder` is an empty one, which becomes the place of the new root.
     """
@@ -584,7 +584,7 @@ def _new_root(folder: str) -> Path:
 
 
 def _serve(device: int, url: str) -> None:
-    """Answer in a process that is no child of the program's, and ends with its group."""
+    """Answer in a process that is not a child of the program's, and ends with its group."""
     if os.fork():
         os.wait()
         return

@@ -25,7 +25,7 @@ class Framework(NamedTuple):
     files: tuple[str, ...]
     module: str
     package: str
-    # Whether a process that has imported it can be forked: TensorFlow and PyTorch have threads of their own by then.
+    # Whether a process that has imported it can be forked: TensorFlow and PyTorch have their own threads by then.
     forks: bool = True
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 SUPPORT = Path(__file__).parent / "job_support"
-CLIENT_HOOK = Path(__file__).parents[1] / "client_hook"
+CLIENT_HOOK = Path(__file__).parents[1] / "sdk_patch"
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Servers:
 
 @dataclass(frozen=True)
 class JobFolder:
-    """The folders of one job; they vanish when it ends, what lies beside them stays."""
+    """The folders of one job; they vanish when it ends, what lies next to them stays."""
 
     path: Path
 

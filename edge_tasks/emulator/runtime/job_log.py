@@ -1,6 +1,6 @@
 """What a job printed: one file, a line for each log entry, in the order it was read.
 
-Times strictly increase within a file, and an entry's place is its byte offset. So a page goes on at an offset,
+Times strictly increase within a file, and an entry's place is its byte offset. So a page continues at an offset,
 and a start time is found by bisection: reading the news costs the same however long the log is.
 """
 
@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-# The limit of Cloud Logging for one entry; a longer line goes on in the next entry.
+# The limit of Cloud Logging for one entry; a longer line continues in the next entry.
 LONGEST_LINE = 256 * 1024
 # Bytes: what keeps the places of entries of several logs apart.
 LARGEST_LOG = 10**9

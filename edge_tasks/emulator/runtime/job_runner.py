@@ -27,7 +27,7 @@ LAST_MOMENT = 1.0
 SECONDS_TO_READ = 2.0
 # The task under which Vertex AI logs what it says itself of a job.
 SERVICE = "service"
-# Vertex AI's own words, which go on with a link to Cloud Logging: here the log is a file.
+# Vertex AI's own words, which continue with a link to Cloud Logging: here the log is a file.
 WHERE_TO_LOOK = "\n\nTo find out more about why your job exited please check the logs: {log}"
 LARGEST_READ = 256 * 1024
 

@@ -1,7 +1,7 @@
-"""Python packages of a job: put into a folder of its own, never installed.
+"""Python packages of a job: put into its own folder, never installed.
 
 Vertex AI runs `pip install` in a container that is thrown away. Here the environment belongs to the user, so
-archives are unpacked beside the job (built first, when they must be), and what they require is compared with what is
+archives are unpacked next to the job (built first, when they must be), and what they require is compared with what is
 installed.
 """
 
@@ -22,7 +22,7 @@ from packaging.utils import canonicalize_name
 
 from edge_tasks.emulator.runtime import source_builds
 
-# Beside the packages in a source distribution, and no code of them.
+# Files of a source distribution that are not code of its packages.
 NOT_PACKAGES = frozenset({"build", "dist", "docs", "tests", "test", "examples"})
 NOT_MODULES = frozenset({"setup.py", "conftest.py", "noxfile.py"})
 # What every job finds without being installed here: see job_support.
@@ -62,7 +62,7 @@ def check(requirements: tuple[str, ...], wanted_by: str, site: Path) -> None:
         try:
             requirement = Requirement(text)
         except InvalidRequirement as error:
-            raise PackageError(f"{wanted_by} asks for {text!r}, which is no requirement: {error}") from None
+            raise PackageError(f"{wanted_by} asks for {text!r}, which is not a requirement: {error}") from None
         if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
             continue
         found = installed_version(requirement.name, site)
@@ -101,7 +101,7 @@ def _unpack_wheel(archive: Path, site: Path) -> Distribution:
         wheel.extractall(site)  # noqa: S202  (members were checked)
         metadata = next(n for n in [*wheel.namelist(), ""] if n.endswith(".dist-info/METADATA") or not n)
     if not metadata:
-        raise PackageError(f"The package {archive.name} is no wheel: it has no METADATA.")
+        raise PackageError(f"The package {archive.name} is not a wheel: it has no METADATA.")
     data = site / metadata.replace(".dist-info/METADATA", ".data")
     for part in ("purelib", "platlib"):
         if (data / part).is_dir():
@@ -157,7 +157,7 @@ def _build(archive: Path, folder: Path, site: Path) -> Distribution:
     except source_builds.BuildError as error:
         raise PackageError(f"The package {archive.name} cannot be installed: {error}") from error
     metadata = next(built.glob("*.dist-info/METADATA")).read_text(encoding="utf-8")
-    # Beside what other archives have brought: they may share a namespace.
+    # Next to what other archives have brought: they may share a namespace.
     shutil.copytree(built, site, dirs_exist_ok=True)
     return _read_metadata(metadata, archive)
 

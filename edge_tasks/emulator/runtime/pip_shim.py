@@ -1,6 +1,6 @@
 """`pip` inside a job: local archives are unpacked or built for the job, names are checked, nothing is downloaded.
 
-Run as a program of its own (`-I`, thus with the emulator's copy of this package, whatever the job brings).
+Run as a separate program (`-I`, thus with the emulator's copy of this package, whatever the job brings).
 """
 
 from __future__ import annotations

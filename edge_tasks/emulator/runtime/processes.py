@@ -1,6 +1,6 @@
 """Child processes that never outlive the emulator.
 
-Each child leads a session of its own, so that its whole tree can be signalled. A shell watches a pipe that
+Each child leads its own session, so that its whole tree can be signalled. A shell watches a pipe that
 the emulator holds: when the emulator is killed, the pipe ends and the shell kills the group. (PR_SET_PDEATHSIG
 would follow the thread that made the child, and exists on Linux only.) Should even the watcher be lost, pid
 and start time are in the store, and the next start ends what is left.
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from edge_tasks.emulator.store.database import Database
 
 # exec keeps the pid, so the child is the very process that was started.
-WATCHED = 'exec 3<&0; (read -r _ <&3; kill -9 -$$) >/dev/null 2>&1 & exec 3<&-; exec "$@" </dev/null'
+SUPERVISED_COMMAND = 'exec 3<&0; (read -r _ <&3; kill -9 -$$) >/dev/null 2>&1 & exec 3<&-; exec "$@" </dev/null'
 
 # The same for a process that was forked and execs nothing; the pipe is its input.
 WATCHER = 'read -r _; kill -9 -"$1" >/dev/null 2>&1'
@@ -122,7 +122,7 @@ class Child:
             self._mark = ""
 
     def _descendants(self) -> list[psutil.Process]:
-        """Return the tree by parentage: a descendant may have made a group of its own."""
+        """Return the tree by parentage: a descendant may have made its own group."""
         if not self.running:
             return []
         with contextlib.suppress(psutil.NoSuchProcess):
@@ -158,7 +158,7 @@ async def start(
         process = await asyncio.create_subprocess_exec(
             "/bin/sh",
             "-c",
-            WATCHED,
+            SUPERVISED_COMMAND,
             "sh",
             *arguments,
             env={**environment, MARK: mark},

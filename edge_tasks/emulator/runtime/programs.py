@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 PLAIN_PATH = re.compile(r"[\w@%+=:,./-]+")
 # Where a container sees what it is given, and where cloudml-hypertune writes by itself.
-HOOK_IN_CONTAINER = "/usr/lib/vertex-emulator/client_hook"
+HOOK_IN_CONTAINER = "/usr/lib/vertex-emulator/sdk_patch"
 METRICS_IN_CONTAINER = "/var/hypertune/output.metrics"
 
 

@@ -28,7 +28,7 @@ from edge_tasks.emulator.schema.surface import DESCRIPTORS_FILE, ROUTES_FILE
 
 SERVICES_PACKAGE = "google.cloud.aiplatform_v1.services"
 
-# Every service repeats these RPCs of other APIs; they are kept once, under the name of their own service.
+# Every service repeats these RPCs of other APIs; they are kept once, under their service's name.
 MIXINS = {
     "GetLocation": "google.cloud.location.Locations",
     "ListLocations": "google.cloud.location.Locations",

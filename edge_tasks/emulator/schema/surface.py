@@ -49,7 +49,7 @@ class Rpc:
 class Surface:
     """Message classes by full name, and every RPC.
 
-    The descriptors live in a pool of their own: the same types may also be registered by the SDK in
+    The descriptors live in their own pool: the same types may also be registered by the SDK in
     protobuf's default pool, when a test imports both.
     """
 
@@ -78,7 +78,7 @@ class Surface:
 
 
 def load() -> Surface:
-    """Read the frozen files that lie beside this module."""
+    """Read the frozen files that lie next to this module."""
     folder = Path(__file__).parent
     descriptors = lzma.decompress((folder / DESCRIPTORS_FILE).read_bytes())
     return Surface(descriptors, (folder / ROUTES_FILE).read_text())

@@ -2,7 +2,7 @@
 
 https://cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations.batchPredictionJobs
 
-A job has a model server of its own, which ends with it. Each input file gives one file of results and one of errors.
+A job has its own model server, which ends with it. Each input file gives one file of results and one of errors.
 """
 
 from __future__ import annotations

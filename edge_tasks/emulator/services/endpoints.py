@@ -216,7 +216,7 @@ class Endpoints:
     def _shown(self, endpoint: Message) -> Message:
         """Fill in where a dedicated endpoint answers: here, where another start may have another port.
 
-        The SDK goes there by HTTPS, which `client_hook` makes HTTP; without it the connection fails on this machine.
+        The SDK goes there by HTTPS, which `sdk_patch` makes HTTP; without it the connection fails on this machine.
         """
         endpoint.ClearField("dedicated_endpoint_dns")
         if endpoint.dedicated_endpoint_enabled:
@@ -233,7 +233,7 @@ class Endpoints:
 
 
 def check_split(split: Mapping[str, int], ids: Iterable[str]) -> None:
-    """Refuse a traffic split that names unknown models or does not add up; an empty one is no split."""
+    """Refuse a traffic split that names unknown models or does not add up; an empty one is not a split."""
     known = set(ids)
     unknown = ", ".join(deployed_model_id for deployed_model_id in split if deployed_model_id not in known)
     if unknown:

@@ -55,7 +55,7 @@ class Logging:
             entries, following = job_log.read(paths[0], offset=offset, since=wanted.since, limit=size)
             entries = [entry for entry in entries if wanted.passes(entry)]
         else:
-            # Backwards, or of several files, a page goes on after so many entries.
+            # Backwards, or of several files, a page continues after so many entries.
             found = [entry for entry in job_log.read_all(paths, wanted.since) if wanted.passes(entry)]
             found.sort(key=lambda entry: (entry.microseconds, entry.offset), reverse=ORDERS[order])
             entries = found[offset : offset + size]

@@ -1,6 +1,6 @@
 """ModelService: https://cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations.models.
 
-Each version is a resource of its own; a model is the set of its versions, of which exactly one holds the
+Each version is a separate resource; a model is the set of its versions, of which exactly one holds the
 alias `default`.
 """
 

@@ -45,7 +45,7 @@ class ModelName(NamedTuple):
 
 
 def check_parent(parent: str) -> None:
-    """Refuse a parent that is no `projects/P/locations/L`."""
+    """Refuse a parent that is not a `projects/P/locations/L`."""
     if not PARENT.fullmatch(parent):
         raise invalid(f"Invalid parent {parent!r}: it must be projects/PROJECT/locations/LOCATION.")
 

@@ -146,7 +146,7 @@ class Operations:
         return self._context.surface.new("google.protobuf.Empty")
 
     async def delete_operation(self, request: Message) -> Message:
-        """Forget an operation; its work goes on."""
+        """Forget an operation; its work continues."""
         self._get(request.name)
         self._context.database.delete(_key(request.name))
         return self._context.surface.new("google.protobuf.Empty")

@@ -23,7 +23,7 @@ from edge_tasks.emulator.serving.model_server import SECONDS_TO_PREDICT
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from edge_tasks.emulator.http.application import Door
+    from edge_tasks.emulator.http.application import RawHandler
     from edge_tasks.emulator.http.exchange import Request
     from edge_tasks.emulator.schema.surface import Message
     from edge_tasks.emulator.services.context import Context
@@ -46,10 +46,10 @@ class Predictions:
         self._context = context
         self._deployments = deployments
         self._logs = logs
-        self._random = random.Random()  # noqa: S311  (which model answers is no secret)
+        self._random = random.Random()  # noqa: S311  (which model answers is not secret)
         self._targets: dict[str, _Targets] = {}
 
-    def direct(self) -> dict[str, Door]:
+    def direct(self) -> dict[str, RawHandler]:
         """Return the handlers, by the names of their RPCs."""
         return {
             f"{SERVICE}.Predict": self.predict,
@@ -179,7 +179,7 @@ def _check(request: Request, largest: int = LARGEST_REQUEST) -> None:
 
 
 def read_answer(answer: Answer) -> dict[str, Any]:
-    """Return what a model server answered to a prediction; ApiError when it is none."""
+    """Return what a model server answered to a prediction; ApiError when it is not an answer."""
     if answer.status != 200:
         raise _failure(answer)
     try:
@@ -235,7 +235,7 @@ async def _bodies(chunks: AsyncGenerator[bytes, None], content_type: str) -> Asy
 
 
 def _unwrap(body: bytes) -> tuple[bytes, str] | None:
-    """Return what an HttpBody holds, or None if the body is none."""
+    """Return what an HttpBody holds, or None for another body."""
     if not body.lstrip().startswith(b"{") or b'"httpBody"' not in body:
         return None
     try:

@@ -165,14 +165,14 @@ class Studies:
         return trial
 
     async def stop_trial(self, request: Message) -> Message:
-        """Mark a trial as one that is to be stopped; whoever runs it ends it."""
+        """Mark a trial as one that is to be stopped; its client ends it."""
         trial = self._open(request.name)
         trial.state = self._state("STOPPING")
         self._context.database.update(trial.name, trial)
         return trial
 
     async def check_trial_early_stopping_state(self, request: Message) -> Message:
-        """Say that a trial goes on, but for one that is to be stopped."""
+        """Say that a trial continues, but for one that is to be stopped."""
         trial = self._context.database.get(TRIAL, request.trial_name)
 
         async def work() -> Message:
@@ -200,7 +200,7 @@ class Studies:
         trials = self._trials(study)
         search = search_of(study.study_spec)
         if isinstance(search, Grid):
-            # It goes on where it was: each trial took one of its points.
+            # It continues where it was: each trial took one of its points.
             for _ in trials:
                 search.suggest([])
         return search.suggest([Attempt(_point(trial), self._gains(trial, goals)) for trial in trials])

@@ -232,7 +232,7 @@ class _Study:
 def search_of(spec: Message) -> Search:
     """Return the algorithm that a study asks for, over its parameters."""
     name = _enum_name(spec, "algorithm")
-    # Which points are tried is no secret.
+    # Which points are tried is not secret.
     return algorithm(name, read_parameters(spec.parameters), Random())  # noqa: S311
 
 
@@ -252,7 +252,7 @@ def write_point(trial: Message, point: Point) -> None:
 
 
 def _trial_spec(spec: Message, trial_id: str, point: Point) -> Message:
-    """Return the spec of a trial's job: with its parameters as arguments, and folders of its own for output."""
+    """Return the spec of a trial's job: with its parameters as arguments, and its own folders for output."""
     trial_spec = type(spec)()
     trial_spec.CopyFrom(spec)
     for pool in trial_spec.worker_pool_specs:

@@ -1,6 +1,6 @@
 """A small HTTP/1.1 client, over Unix sockets or TCP: the way to a model server.
 
-Answers come whole, on connections that are kept open, or piece by piece, on a connection of their own.
+Answers come whole, on connections that are kept open, or piece by piece, on their own connection.
 """
 
 from __future__ import annotations

@@ -56,7 +56,7 @@ def main() -> None:
     # Servers leave alone what they share: a collection would write to every object, and so copy its page.
     gc.collect()
     gc.freeze()
-    # Nobody waits for the servers: the kernel buries them.
+    # SIGCHLD is ignored so that children are reaped automatically.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     order = _forked(path)
     _seed()
@@ -84,7 +84,7 @@ def _forked(path: str) -> Order:
 
 
 def _receive(connection: socket.socket) -> tuple[Order | None, list[int]]:
-    """Return an order and the descriptors that came with it; None when whoever gave it has gone."""
+    """Return an order and the descriptors that came with it; None when its sender has gone."""
     connection.settimeout(SECONDS_TO_ORDER)
     descriptors: list[int] = []
     try:
@@ -115,7 +115,7 @@ _kept: list[Any] = []
 
 
 def _seed() -> None:
-    """Let each server draw random numbers of its own; Python does this for its own module."""
+    """Let each server draw its own random numbers; Python does this for its own module."""
     import numpy as np
 
     np.random.seed()

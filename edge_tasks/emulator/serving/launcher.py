@@ -103,7 +103,7 @@ class Launcher:
         return child, port
 
     async def stop(self) -> None:
-        """End the fork servers; model servers are ended by whoever started them."""
+        """End the fork servers; each model server is ended by its starter."""
         await asyncio.gather(*(server.stop() for server in self._fork_servers.values()))
 
     def _fork_server(self, framework: str) -> ForkServer:
@@ -127,7 +127,7 @@ class ForkServer:
         running = self._child is not None and self._child.running
         if self._starting is None or (self._starting.done() and not running):
             self._starting = asyncio.ensure_future(self._start())
-            # Whoever waits has the exception; nobody may wait.
+            # The waiting task has the exception; there may be none.
             self._starting.add_done_callback(lambda task: task.cancelled() or task.exception())
         return self._starting
 

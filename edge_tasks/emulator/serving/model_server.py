@@ -53,7 +53,7 @@ class ModelServer:
 
     def _started(self, task: asyncio.Task[None]) -> None:
         self._starting = None
-        # Whoever waited has the exception; nobody may have waited.
+        # The waiting task has the exception; there may have been none.
         if not task.cancelled():
             task.exception()
 

@@ -22,7 +22,7 @@ class CustomContainer:
 
 @dataclass(frozen=True)
 class ServerPlan:
-    """How a model server is started: in a container of its own, or by a program that stands for a prebuilt image.
+    """How a model server is started: in its own container, or by a program that stands for a prebuilt image.
 
     Paths are relative to the data folder, which is our working directory: the path of a Unix socket may have
     107 bytes at most, and a data folder may lie anywhere.

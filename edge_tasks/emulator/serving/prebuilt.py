@@ -22,7 +22,7 @@ import orjson
 
 from edge_tasks.emulator.http.server import make_server
 
-# Of the instances and the parameters of a request; None are no parameters.
+# Of the instances and the parameters of a request; None are not parameters.
 Predict: TypeAlias = Callable[[Any, Any], Any]
 
 # The module that loads the artifacts of a framework.

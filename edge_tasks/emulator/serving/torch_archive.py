@@ -71,7 +71,7 @@ def load(artifacts: Path) -> Callable[[Any, Any], Any]:
     folder = _unpacked(artifacts)
     manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     context = Context(manifest, folder)
-    # The handler imports what lies beside it.
+    # The handler imports what lies next to it.
     sys.path.insert(0, str(folder))
     module_name, _, function_name = manifest["model"]["handler"].partition(":")
     module = _import(module_name, folder)
@@ -90,7 +90,7 @@ def load(artifacts: Path) -> Callable[[Any, Any], Any]:
 
 
 def _unpacked(artifacts: Path) -> Path:
-    """Return the folder with what the archive holds, beside the artifacts; all servers of a version share it."""
+    """Return the folder with what the archive holds, next to the artifacts; all servers of a version share it."""
     folder = artifacts.absolute().with_suffix(".unpacked")
     if not folder.is_dir():
         new = Path(tempfile.mkdtemp(dir=folder.parent, suffix=folder.suffix))

@@ -1,6 +1,6 @@
 """The bytes of objects: large ones as files that never change, small ones in the index.
 
-A file has a name of its own, which nobody outside sees. An object's name never becomes a path, so every legal name is
+A file has its own name, which nobody outside sees. An object's name never becomes a path, so every legal name is
 possible on every file system. A file is written once, brought to the disk, and only then does the index tell of it; two
 objects may share one. What no object needs is removed after the index has forgotten it; what a killed process has left
 is swept up at the next start.

@@ -1,6 +1,6 @@
 """The content of an object, or a range of it: https://cloud.google.com/storage/docs/json_api/v1/objects/get.
 
-An object that is stored with the content encoding gzip comes unzipped to whoever does not say that it takes gzip:
+An object that is stored with the content encoding gzip comes unzipped to a client that does not say that it takes gzip:
 https://cloud.google.com/storage/docs/transcoding.
 """
 
@@ -66,7 +66,7 @@ def download(
 
 
 def headers_of(row: Object) -> dict[str, str]:
-    """Return the headers that tell about an object beside its content."""
+    """Return the headers that tell about an object next to its content."""
     return dict(_headers(row))
 
 

@@ -34,7 +34,7 @@ class Index:
         self._path = path
         self._contents = contents
         try:
-            # A sweep reads in a thread of its own, one at a time.
+            # A sweep reads in its own thread, one at a time.
             self._reading = _open(path)
             self._writing = _open(path)
             _create_or_check(self._writing, path)

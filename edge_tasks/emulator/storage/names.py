@@ -63,7 +63,7 @@ def after_all_with(prefix: str) -> str | None:
         prefix = prefix[:-1]
         if last < 0x10FFFF:
             following = last + 1
-            # Surrogates are no characters.
+            # Surrogates are not characters.
             return prefix + chr(0xE000 if 0xD800 <= following <= 0xDFFF else following)
     return None
 

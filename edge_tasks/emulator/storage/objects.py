@@ -41,7 +41,7 @@ class Objects:
 
     @property
     def tables(self) -> Tables:
-        """What there is, for reading."""
+        """The index, for reading."""
         return self._index.tables
 
     async def get(self, call: Call) -> Answer:
@@ -55,7 +55,7 @@ class Objects:
         if key is not None:
             encryption.check(row, key)
         elif encryption.of(row) is not None:
-            # Whoever has no key learns nothing of the content.
+            # A client without the key learns nothing of the content.
             for name in ("crc32c", "md5Hash"):
                 answer.value.pop(name, None)
         return answer

@@ -34,7 +34,7 @@ def moment(time: datetime) -> str:
 
 
 def read_moment(text: object) -> datetime | None:
-    """Read a time of RFC 3339; None when it is none."""
+    """Read a time of RFC 3339; None for another text."""
     if not isinstance(text, str):
         return None
     try:

@@ -1,4 +1,4 @@
-"""What there is, as rows: buckets, objects, uploads under way.
+"""The index as rows: buckets, objects, uploads under way.
 
 A row's properties are what the API tells of it besides the columns, in the API's words.
 """
@@ -140,7 +140,7 @@ class Tables:
         self._connection.execute("INSERT OR REPLACE INTO buckets VALUES (?, ?, ?, ?)", values)
 
     def delete_bucket(self, name: str) -> None:
-        """Forget a bucket, and the uploads into it that go on."""
+        """Forget a bucket, and the uploads into it that continue."""
         for upload in self.uploads_into(name):
             self.delete_upload(upload.id)
         self._connection.execute("DELETE FROM buckets WHERE name = ?", (name,))
@@ -229,7 +229,7 @@ class Tables:
     # Uploads
 
     def upload(self, upload: str) -> Upload | None:
-        """Return an upload that goes on, or has ended not long ago."""
+        """Return an upload that continues, or has ended not long ago."""
         row = self._connection.execute("SELECT * FROM uploads WHERE id = ?", (upload,)).fetchone()
         return row and _upload(row)
 

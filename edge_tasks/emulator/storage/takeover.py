@@ -1,7 +1,7 @@
 """The folder of fake-gcs-server, which versions before 0.2 used: its buckets and objects are taken over at the start.
 
 An object was a file there, `storage/BUCKET/NAME`, with its metadata as JSON in the extended attribute `user.metadata`.
-The new folder is made beside it, as a whole or not at all, and the old one is removed when the new one is there. The
+The new folder is made next to it, as a whole or not at all, and the old one is removed when the new one is there. The
 files are linked where that is possible, so that it takes a moment and no room.
 """
 

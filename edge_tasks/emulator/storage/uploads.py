@@ -32,7 +32,7 @@ GRAIN = 256 * 1024
 SECONDS_TO_LIVE = 7 * 24 * 3600
 # So long a new request waits for what has come by the connection before; seconds.
 PATIENCE = 1.0
-# So many uploads that go on are kept open between their requests.
+# So many uploads that continue are kept open between their requests.
 MOST_OPEN = 64
 CONTENT_RANGE = re.compile(r"bytes (?:(\d+)-(\d+|\*)|\*)/(\d+|\*)")
 
@@ -188,7 +188,7 @@ class Uploads:
         if upload.created < time.time() - SECONDS_TO_LIVE:
             raise StorageError(410, "uploadExpired", "The resumable upload has expired: begin a new one.")
         for left in [known for known, session in self._sessions.items() if not session.busy][:-MOST_OPEN]:
-            # Clients that never come back would keep files open; whoever does comes back to what is in the file.
+            # Clients that never come back would keep files open; one that does finds what is in the file.
             self._sessions.pop(left).forget()
         return self._sessions.setdefault(upload_id, _Session(upload, self._contents))
 

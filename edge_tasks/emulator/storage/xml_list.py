@@ -53,7 +53,7 @@ def list_bucket(tables: Tables, call: Call) -> Answer:
 
 
 def _place_behind(name: str, prefix: str, delimiter: str) -> Place | None:
-    """Return where a list goes on behind a name, or behind a folder that was told in one line; None is the end."""
+    """Return where a list continues behind a name, or behind a folder that was told in one line; None is the end."""
     if name < prefix:
         return Place(prefix)
     at = name.find(delimiter, len(prefix)) if delimiter else -1

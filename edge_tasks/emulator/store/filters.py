@@ -56,7 +56,7 @@ def compile_filter(
 ) -> Predicate:
     """Return a function that tells whether a message of `descriptor`'s type passes the filter.
 
-    Some ids are filters of their own, such as `model=123` in a list of models: `ids` says what the name of
+    Some ids are separate filters, such as `model=123` in a list of models: `ids` says what the name of
     the resource begins with, here {"model": "projects/P/locations/L/models/"}. `functions` are what a message
     does not know of itself: `in_context("...")` or `child_contexts:"..."`.
     """
@@ -279,7 +279,7 @@ class _StructReader:
         try:
             return STRUCT_TYPES[self._type](wanted)
         except (ValueError, KeyError):
-            raise invalid(f"Invalid filter: {wanted!r} is no {self._type}.") from None
+            raise invalid(f"Invalid filter: {wanted!r} is not a {self._type}.") from None
 
 
 def _reader(parts: list[str], descriptor: Any) -> _FieldReader | _StructReader:

@@ -30,8 +30,8 @@ def page(
 ) -> tuple[list[Message], str]:
     """Return the messages of one page and the token of the next, as a list request asks.
 
-    Without an order the newest comes first and a page goes on below the last row it showed, so nothing is
-    skipped when rows vanish between two pages. With an order the page goes on at a position.
+    Without an order the newest comes first and a page continues below the last row it showed, so nothing is
+    skipped when rows vanish between two pages. With an order the page continues at a position.
     """
     size = min(request.page_size or DEFAULT_PAGE, LARGEST_PAGE)
     if size < 0:
@@ -62,7 +62,7 @@ def _masked(message: Message, request: Message) -> Message:
     result = type(message)()
     for path in mask.paths:
         if path.partition(".")[0] not in message.DESCRIPTOR.fields_by_name:
-            raise invalid(f"Invalid read_mask: {path!r} is no field of {message.DESCRIPTOR.name}.")
+            raise invalid(f"Invalid read_mask: {path!r} is not a field of {message.DESCRIPTOR.name}.")
     mask.MergeMessage(message, result)
     result.name = message.name
     return result
@@ -77,7 +77,7 @@ def _ordered(rows: list[Row], order: str, descriptor: Any) -> list[Row]:
         name = words[0]
         field = descriptor.fields_by_name.get(name) or descriptor.fields_by_camelcase_name.get(name)
         if field is None or field.is_repeated:
-            raise invalid(f"Invalid order_by {order!r}: {name!r} is no field to order by.")
+            raise invalid(f"Invalid order_by {order!r}: {name!r} is not a field to order by.")
         rows = sorted(
             rows,
             key=lambda row, field=field: _sort_key(getattr(row.message, field.name)),  # type: ignore[misc]

@@ -26,7 +26,7 @@ def apply_mask(target: Message, source: Message, paths: Iterable[str], mutable: 
         name, _, rest = path.partition(".")
         field = target.DESCRIPTOR.fields_by_name.get(name)
         if field is None:
-            raise invalid(f"Invalid update_mask: {path!r} is no field of {target.DESCRIPTOR.name}.")
+            raise invalid(f"Invalid update_mask: {path!r} is not a field of {target.DESCRIPTOR.name}.")
         if name not in mutable:
             raise invalid(f"Invalid update_mask: {path!r} cannot be updated; these can: {', '.join(sorted(mutable))}.")
         if rest and _is_map(field):

@@ -40,7 +40,7 @@ class Goal:
 
 
 def read_measurements(path: Path, goals: Sequence[Goal]) -> list[Measurement]:
-    """Return the measurements in the order they were reported; lines that are none are left out."""
+    """Return the measurements in the order they were reported; other lines are left out."""
     try:
         with path.open("rb") as file:
             lines = file.read(LARGEST_FILE).splitlines()

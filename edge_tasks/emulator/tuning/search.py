@@ -1,6 +1,6 @@
 """The search algorithms: https://cloud.google.com/vertex-ai/docs/reference/rest/v1/StudySpec#Algorithm.
 
-Vertex AI's default is Bayesian optimization by a service of its own, and so it is here, in its plainest form: after
+Vertex AI's default is Bayesian optimization by its own service, and so it is here, in its plainest form: after
 a random start, a Gaussian process learns from the trials that have ended, and of some hundred candidates the one
 with the largest expected improvement is tried.
 """
@@ -120,7 +120,7 @@ class BayesianSearch:
 
         def choose(parameter: Parameter) -> Value:
             domain, value = parameter.domain, origin.get(parameter.name)
-            # Beside another value of its parent, a parameter of the same name may have another domain.
+            # Under another value of its parent, a parameter of the same name may have another domain.
             if value is None or not domain.holds(value):
                 return domain.from_unit(self._random.random())
             if not domain.ordered:
@@ -174,13 +174,13 @@ def _expected_improvement(gain: float, deviation: float) -> float:
 
 
 def _walk(parameters: Sequence[Parameter], choose: Callable[[Parameter], Value]) -> Point:
-    """Choose a value for every parameter, and for those that exist beside it."""
+    """Choose a value for every parameter, and for its conditional parameters."""
     point: Point = {}
     remaining = list(reversed(parameters))
     while remaining:
         parameter = remaining.pop()
         point[parameter.name] = choose(parameter)
-        remaining += reversed(parameter.beside(point[parameter.name]))
+        remaining += reversed(parameter.children(point[parameter.name]))
     return point
 
 
@@ -191,11 +191,11 @@ def _grid(parameters: list[Parameter]) -> Iterator[Point]:
         return
     first, *others = parameters
     for value in first.domain.values():
-        for rest in _grid([*first.beside(value), *others]):
+        for rest in _grid([*first.children(value), *others]):
             yield {first.name: value, **rest}
 
 
 def _all(parameters: Sequence[Parameter]) -> Iterator[Parameter]:
     for parameter in parameters:
         yield parameter
-        yield from _all([child for _, child in parameter.children])
+        yield from _all([child for _, child in parameter.conditional])

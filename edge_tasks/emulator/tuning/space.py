@@ -77,7 +77,7 @@ class Interval:
             mirrored = max(low + (high - value), low)
             start, place, end = -math.log(high), -math.log(mirrored), -math.log(low)
         else:
-            # Halved, since the width of the largest interval is no float.
+            # Halved, since the width of the largest interval is not a float.
             start, place, end = low / 2, value / 2, high / 2
         # Rounding may leave no way between the edges.
         unit = (place - start) / (end - start) if end > start else 0.5
@@ -119,15 +119,15 @@ class Choices:
 
 @dataclass(frozen=True)
 class Parameter:
-    """A parameter, and those that exist only beside some of its values."""
+    """A parameter, and its conditional parameters, which exist for some of its values only."""
 
     name: str
     domain: Interval | Choices
-    children: tuple[tuple[tuple[Value, ...], Parameter], ...] = ()
+    conditional: tuple[tuple[tuple[Value, ...], Parameter], ...] = ()
 
-    def beside(self, value: Value) -> list[Parameter]:
-        """Return the parameters that exist beside a value of this one."""
-        return [child for values, child in self.children if value in values]
+    def children(self, value: Value) -> list[Parameter]:
+        """Return the conditional parameters that exist for a value of this one."""
+        return [child for values, child in self.conditional if value in values]
 
 
 def is_legal(point: Point, parameters: Sequence[Parameter]) -> bool:
@@ -139,7 +139,7 @@ def is_legal(point: Point, parameters: Sequence[Parameter]) -> bool:
         if parameter.name not in point or not parameter.domain.holds(point[parameter.name]):
             return False
         wanted[parameter.name] = parameter
-        remaining += parameter.beside(point[parameter.name])
+        remaining += parameter.children(point[parameter.name])
     return set(wanted) == set(point)
 
 
@@ -257,13 +257,13 @@ def _names(parameter: Parameter) -> set[str]:
     """Return every name that can occur at or below a parameter."""
     found = {parameter.name}
     taken: list[tuple[set[Value], set[str]]] = []
-    for values, child in parameter.children:
+    for values, child in parameter.conditional:
         names = _names(child)
         for others, theirs in taken:
-            # The same name may stand beside other values, with another domain.
+            # The same name may stand under other values, with another domain.
             if names & theirs and others & set(values):
                 raise invalid(
-                    f"The parameter_id {min(names & theirs)!r} is used twice beside a value of {parameter.name!r}."
+                    f"The parameter_id {min(names & theirs)!r} is used twice for a value of {parameter.name!r}."
                 )
         if parameter.name in names:
             raise invalid(f"The parameter_id {parameter.name!r} is used twice.")

@@ -60,7 +60,7 @@ class BucketRecords:
         self._reading = threading.Lock()
 
     def place(self) -> dict[str, Any]:
-        """Return the bucket, the models of edge.yaml, and what lies among the records and is none."""
+        """Return the bucket, the models of edge.yaml, and the unreadable objects among the records."""
         names = [self._model_name] if self._model_name else list(self._config.models)
         uri = f"gs://{self._cloud.bucket_name}/{self._config.experiments.directory}"
         return {"bucket": uri, "models": names, "warning": self._warning()}
@@ -100,7 +100,7 @@ class BucketRecords:
         self._whole_at = time.monotonic()
 
     def _read_youngest(self) -> None:
-        """Read what may be new or may have changed: of each model the oldest run that still goes on, and all after."""
+        """Read what may have changed: per model, the oldest unfinished run and all after it."""
         now = utc_now()
         for model in {*self.place()["models"], *(model for model, _ in self._known)}:
             runs = [run for run in self._known.values() if run.model_name == model]
@@ -128,7 +128,7 @@ class BucketRecords:
         return Details(record, self._runs.series(model, run_id), output_piece(output, begin))
 
     def file(self, model: str, run_id: str, name: str) -> str:
-        """Return the text of a source file; bytes that are none are shown as such."""
+        """Return the text of a source file; other bytes are shown as such."""
         _check_names(model, run_id)
         if name not in self._runs.read(model, run_id).record.sources:
             raise NotFoundError(f"the run has no file `{name}`")

@@ -25,7 +25,7 @@ from edge_tasks.experiments.dashboard.records import Records, Row, details_docum
 # What tells an export from a folder of somebody's files.
 _MARK = '<html lang="en" data-source="files">'
 
-# `file:` for pages that are opened from the disk, which have no origin of their own.
+# `file:` for pages that are opened from the disk, which have no origin.
 _POLICY = (
     "default-src 'none'; script-src 'self' file:; style-src 'self' file:; img-src 'self' file:; "
     "base-uri 'none'; form-action 'none'"
@@ -101,7 +101,7 @@ def _write_run(records: Records, made: Path, row: Row) -> str | None:
     except EdgeError as error:
         if isinstance(error, CloudError) and not isinstance(error, NotFoundError):
             raise
-        return f"the run {row.id} has no page of its own: {error.problem}"
+        return f"the run {row.id} has no page: {error.problem}"
     document = {**details_document(details), "file_texts": texts}
     _write_data(made, f"runs/{row.key}", to_json(document))
     return None

@@ -71,7 +71,7 @@ class Feed:
             return Update(head, tuple(self._runs[key] for key in changed))
 
     def read(self) -> None:
-        """Read the records now. A problem is kept for the pages, which go on with what was read before."""
+        """Read the records now. A problem is kept for the pages, which continue with what was read before."""
         begin = time.monotonic()
         try:
             rows = {row.key: row for row in self._records.rows()}

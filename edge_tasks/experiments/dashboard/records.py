@@ -61,7 +61,7 @@ class Output:
 
 @dataclass(frozen=True)
 class Details:
-    """What the page of one run shows beside its row: its curves, its output, and its record."""
+    """What the page of one run shows in addition to its row: its curves, its output, and its record."""
 
     record: RunRecord
     series: dict[str, Series]

@@ -1,1 +1,1 @@
-"""Where a run is told of beside the bucket: Vertex AI Experiments and MongoDB, behind one small interface."""
+"""Where a run is reported in addition to the bucket: Vertex AI Experiments and MongoDB, behind one small interface."""

@@ -1,4 +1,4 @@
-"""Telling a run elsewhere, too, from a thread of its own: what is slow or wrong there is no trouble of its record."""
+"""Telling a run elsewhere, too, from its own thread: what is slow or wrong there is no trouble of its record."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sacred's MongoObserver beside ours, for teams that look at their runs with Omniboard.
+"""Sacred's MongoObserver in addition to ours, for teams that look at their runs with Omniboard.
 
 The address is that of the variable EDGE_MONGO_URI, or of the secret that edge.yaml names. A database that is slow or
 away holds no training up, and fails none.
@@ -43,7 +43,7 @@ def _handed_on(event: str) -> Callable[..., None]:
 
 
 class MongoEvents(RunObserver):  # type: ignore[misc]
-    """Hands Sacred's events on to its MongoObserver, which is made, and works, in a thread of its own.
+    """Hands Sacred's events on to its MongoObserver, which is made, and works, in its own thread.
 
     `address` returns the database's and may raise EdgeError; `output` is the file with what the run has printed.
     """

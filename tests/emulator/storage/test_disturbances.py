@@ -207,7 +207,7 @@ def test_a_killed_server_keeps_what_it_confirmed_and_shows_no_half_object(
             time.sleep(chance.uniform(0, 0.15))
             running.process.kill()
             running.kill()
-            # At the same address: a client that was in the middle goes on.
+            # At the same address: a client that was in the middle continues.
             running = own_emulator()
         client.close()
         listed = requests.get(

@@ -1,4 +1,4 @@
-"""A full disk: an upload is refused with the reason, what was there stays, and all goes on when there is room."""
+"""A full disk: an upload is refused with the reason, what was there stays, and all continues when there is room."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def test_buckets_and_objects_are_taken_over_as_they_were(
     told: dict[str, Any] = requests.get(f"{emulator.storage_url}/storage/v1/b/my-bucket/o/a%2Fb%20c", timeout=10).json()
     assert (told["generation"], told["metadata"], told["contentType"]) == ("1795776332170258", {"run": "7"}, "text/csv")
     assert (told["md5Hash"], told["timeCreated"]) == (KNOWN["Md5Hash"], KNOWN["Created"])
-    # Whoever holds a generation can still compare with it.
+    # A client that holds a generation can still compare with it.
     upload = f"{emulator.storage_url}/upload/storage/v1/b/my-bucket/o"
     query = {"uploadType": "media", "name": "a/b c", "ifGenerationMatch": "1795776332170258"}
     assert requests.post(upload, params=query, data=b"new", timeout=10).status_code == 200

@@ -54,7 +54,7 @@ const app = (() => {
     if (silent && state.live) {
       const lines = [
         dom.make("strong", {}, "The dashboard\u2019s server does not answer. "),
-        `What you see is as of ${state.checked ? format.time(state.checked) : "no time yet"}; the page goes on by itself when the server is back: `,
+        `What you see is as of ${state.checked ? format.time(state.checked) : "no time yet"}; the page continues by itself when the server is back: `,
         dom.make("code", {}, "invoke experiments.dashboard"),
       ];
       if (banner.dataset.kind !== "silent") dom.fill(banner, lines);
@@ -62,7 +62,7 @@ const app = (() => {
     } else if (silent) {
       dom.fill(
         banner,
-        dom.make("strong", {}, "The file runs.js is missing beside this page. "),
+        dom.make("strong", {}, "The file runs.js is missing next to this page. "),
         "Export again: ",
         dom.make("code", {}, "invoke experiments.dashboard --export DIR"),
       );

@@ -13,7 +13,7 @@ const columns = (() => {
   try {
     chosen = JSON.parse(theme.kept.get("columns") ?? "null");
   } catch {
-    // a broken choice is no choice
+    // a broken choice is not a choice
   }
   if (!Array.isArray(chosen)) chosen = null;
 

@@ -28,7 +28,7 @@ const curves = (() => {
 
     const forgetTheme = theme.onChange(() => redraw());
 
-    // A single point is no curve: it is the metric itself, which stands in the table.
+    // A single point is not a curve: it is the metric itself, which stands in the table.
     function names() {
       /** @type {(series: Record<string, Series>) => string[]} */
       const drawn = (series) => Object.keys(series).filter((name) => series[name].values.length > 1);

@@ -1,6 +1,6 @@
 "use strict";
 
-// Several runs beside each other: curves laid over each other, parallel coordinates, and what differs.
+// Several runs side by side: curves laid over each other, parallel coordinates, and what differs.
 const pageCompare = (() => {
   // More curves than this cannot be told apart, and each is fetched by itself.
   const MOST_CURVES = 20;

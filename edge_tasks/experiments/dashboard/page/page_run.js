@@ -240,7 +240,7 @@ const pageRun = (() => {
     };
   }
 
-  // The output, which grows while the run goes on. Stays at its end as long as the user does not scroll up.
+  // The output, which grows until the run ends. Stays at its end as long as the user does not scroll up.
   function outputView() {
     const text = dom.make("pre", { class: "output", tabindex: 0, "aria-label": "Output" });
     const follow = dom.make("input", { type: "checkbox", checked: true });

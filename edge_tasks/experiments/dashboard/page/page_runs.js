@@ -147,7 +147,7 @@ const pageRuns = (() => {
       const model = source.state.place?.models?.[0] ?? "MODEL";
       return dom.empty(
         "No runs yet",
-        dom.make("p", {}, "Every training is recorded, and appears here while it goes on:"),
+        dom.make("p", {}, "Every training is recorded, and appears here while it is running:"),
         dom.command(`dvc repro models/${model}/dvc.yaml`),
         dom.command(`python models/${model}/train.py with is_vertex=False`),
       );

@@ -33,7 +33,7 @@ def idx(array):
 
 @pytest.fixture(scope="module")
 def files():
-    """Four files like those of Fashion-MNIST: each class is a bright bar at a height of its own."""
+    """Four files like those of Fashion-MNIST: each class is a bright bar at its own height."""
     noise = np.random.default_rng(0)
     contents = {}
     for part, count in PARTS.items():

@@ -2,7 +2,7 @@
 """Loaded by every Python with this folder on its PYTHONPATH: points an unmodified SDK at the emulator.
 
 That is every Python of a job, and of a shell that took `edge local.env`; the pytest plugin loads it by its path. It
-stands alone: a job has an `edge_tasks` of its own, which need not be this one.
+stands alone: a job has its own `edge_tasks`, which need not be this one.
 
 No environment variable sets the SDK's API endpoint. Values that are preset on its global configuration
 survive a later `aiplatform.init(project=..., location=...)`, so they are set as soon as the module is loaded.
@@ -16,7 +16,7 @@ The clients of google.cloud.aiplatform_v1 (and v1beta1) that a program makes its
 otherwise, and to the address that they are given. Here they go by REST, which needs no second connection. One that asks
 for gRPC by name, and the asynchronous ones, go to the emulator's port for gRPC, in plain text.
 
-Against Google the SDK speaks gRPC, whose errors are classes of their own: FailedPrecondition is a BadRequest over REST,
+Against Google the SDK speaks gRPC, whose errors are separate classes: FailedPrecondition is a BadRequest over REST,
 and Aborted a Conflict. Programs catch the former, and so does the SDK itself, which writes an experiment's run again
 when another has changed it meanwhile. So errors of the emulator become what they would be by gRPC.
 """
