@@ -157,7 +157,7 @@ def test_only_the_columns_of_edge_yaml_are_compared_and_by_its_thresholds() -> N
 
 def test_true_answers_are_joined_by_request_and_by_key(tmp_path: Path) -> None:
     file = tmp_path / "true.csv"
-    # Ids of 62 bits are no floating-point numbers.
+    # Ids of 62 bits do not fit floating-point numbers.
     file.write_text("request_id,instance,label\n4611686018427387903,0,yes\n4611686018427387903,1,no\n,0,yes\n")
     assert feedback.read_file(file, None, "label") == [
         {"request_id": "4611686018427387903", "instance": 0, "label": "yes"},

@@ -144,4 +144,4 @@ def schema_names(storage: Storage, uri: str) -> list[str]:
         properties = yaml.safe_load(content)["properties"]
         return [str(one) for one in properties]
     except (yaml.YAMLError, TypeError, KeyError):
-        raise invalid(f"{uri} is no schema: it has no `properties`.") from None
+        raise invalid(f"{uri} is not a schema: it has no `properties`.") from None

@@ -143,7 +143,7 @@ class MonitoringJobs:
         return self._context.surface.new("google.protobuf.Empty")
 
     async def resume_model_deployment_monitoring_job(self, request: Message) -> Message:
-        """Let a paused job go on; the windows of the pause are not looked at."""
+        """Let a paused job work again; the windows of the pause are not looked at."""
         job = await self._caught_up(request.name)
         if job.state != self._state("JOB_STATE_PAUSED"):
             raise precondition(f"{KIND} {job.name} is not paused.")
