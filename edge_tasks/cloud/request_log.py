@@ -6,16 +6,21 @@ table; in the emulator, which has no BigQuery, the table is a folder of JSON lin
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
-from typing import Any
+from typing import Any, NamedTuple
 
 from edge_tasks.cloud.bucket import CONNECTIONS
 from edge_tasks.cloud.client import Cloud, sdk_errors
 from edge_tasks.errors import CloudError, NotFoundError
+
+_loads: Callable[[str | bytes], Any] = json.loads
+with contextlib.suppress(ImportError):  # it comes with the emulator, and is three times as fast
+    from orjson import loads as _loads
 
 _SCHEME, _TABLE = "bq://", "request_response_logging"
 # Rows in one answer of BigQuery, which has at most 10 MB anyway.
@@ -34,8 +39,7 @@ class LogSetting:
     table: str = ""
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """One prediction that was kept: its instances and predictions, each a JSON value."""
 
     deployed_model_id: str
@@ -73,7 +77,7 @@ def read(cloud: Cloud, endpoint: str, table: str, since: datetime, until: dateti
         found = _from_files(cloud, *_folder(table), since, until)
     else:
         found = _from_bigquery(cloud, _table(table), since, until)
-    number = endpoint.rpartition("/")[2]
+    number = f"/{endpoint.rpartition('/')[2]}"
     for values in found:
         row = _row(values, number)
         if row is not None and since <= row.time < until:
@@ -114,22 +118,26 @@ def _folder(table: str) -> tuple[str, str]:
 
 def _row(values: Mapping[str, Any], endpoint: str) -> Row | None:
     try:
-        if str(values["endpoint"]).rpartition("/")[2] != endpoint:
+        if not values["endpoint"].endswith(endpoint):
             return None
-        asked, answered = (_values(values[column]) for column in ("request_payload", "response_payload"))
-        time, request_id = _moment(values["logging_time"]), str(values.get("request_id", ""))
-        return Row(str(values["deployed_model_id"]), time, asked, answered, request_id)
-    except (KeyError, TypeError, ValueError):
+        return Row(
+            values["deployed_model_id"],
+            _moment(values["logging_time"]),
+            [_value(text) for text in values["request_payload"]],
+            [_value(text) for text in values["response_payload"]],
+            str(values.get("request_id", "")),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError):
         return None
-
-
-def _values(payload: Iterable[str]) -> list[Any]:
-    return [_value(text) for text in payload]
 
 
 def _value(text: str) -> Any:
     try:
-        return json.loads(text)
+        return _loads(text)
+    except ValueError:
+        pass
+    try:
+        return json.loads(text)  # which knows NaN
     except ValueError:
         # A text stands there as it is.
         return text
@@ -159,7 +167,7 @@ def _from_files(
 
 def _line(line: bytes) -> Mapping[str, Any]:
     try:
-        found = json.loads(line)
+        found = _loads(line)
     except ValueError:
         return {}
     return found if isinstance(found, dict) else {}
@@ -243,4 +251,4 @@ def _moment(value: str) -> datetime:
     """Read a time: ISO 8601, or BigQuery's microseconds since 1970."""
     if value.lstrip("-").isdigit():
         return datetime.fromtimestamp(int(value) / 1e6, timezone.utc)
-    return datetime.fromisoformat(value.replace("Z", "+00:00"))
+    return datetime.fromisoformat(value)

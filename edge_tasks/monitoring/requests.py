@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import contextlib
+import gc
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
@@ -46,7 +48,21 @@ def endpoint_of(cloud: Cloud, model: str) -> str:
 def read(cloud: Cloud, model: str, since: datetime) -> list[Row]:
     """Return the rows of what a model was asked from `since` on."""
     endpoint = endpoint_of(cloud, model)
-    return list(request_log.read(cloud, endpoint, _table(cloud, model, endpoint), since))
+    table = _table(cloud, model, endpoint)
+    with _no_collection():
+        return list(request_log.read(cloud, endpoint, table, since))
+
+
+@contextlib.contextmanager
+def _no_collection() -> Iterator[None]:
+    """Let Python look for no garbage meanwhile: among millions of new values that takes as long as reading them."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def delete(cloud: Cloud, model: str, until: datetime) -> int:
@@ -62,6 +78,12 @@ def _table(cloud: Cloud, model: str, endpoint: str) -> str:
             f"the endpoint of `{model}` keeps nothing of what it is asked", f"invoke model.monitor --name {model} --on"
         )
     return table
+
+
+def of_serving(cloud: Cloud, model: str, rows: Iterable[Row]) -> list[Row]:
+    """Return the rows that the version which serves has answered, not those of the versions before."""
+    deployed = StateStore(cloud).load().model(model).deployed
+    return [row for row in rows if deployed is None or row.deployed_model_id == deployed.deployed_model_id]
 
 
 def columns(rows: Iterable[Row], names: Sequence[str] = ()) -> dict[str, list[Any]]:

@@ -68,7 +68,7 @@ def watch(
     """Compare what the endpoint was asked in the time `since` now.
 
     With a `baseline`; or (`before`) with the same length of time before; or with another `version` that answers, too;
-    else with the baseline that was trained with the version that serves.
+    else what the version that serves was asked, with the baseline of its training.
     """
     now = requests.now()
     start = now - since
@@ -83,6 +83,7 @@ def watch(
         baseline = make_baseline(requests.columns([row for row in rows if row.time < start]), "the time before")
     elif baseline is None:
         baseline = trained_baseline(cloud, model)
+        current = requests.of_serving(cloud, model, current)
     columns = requests.columns(current, names_in(baseline))
     if not baseline.rows:
         raise EdgeError(
