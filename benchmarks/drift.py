@@ -25,6 +25,8 @@ from edge_tasks.domain.config import Monitoring
 from edge_tasks.monitoring.watch import compared
 
 WINDOWS, COLUMNS, BEFORE, NOW = 40, 30, 2000, 500
+# Evidently 0.7 does not start with a newer pandas.
+PACKAGES = ("evidently", "pandas<3")
 # Evidently's defaults: a test for each column, chosen by its size and kind, at its own significance.
 SCRIPT = """
 import json, sys, time
@@ -118,10 +120,10 @@ def _evidently(folder: Path, reference: Any, windows: Any) -> Any:
     try:
         if shutil.which("uv"):
             run_peer("uv", "venv", "--quiet", str(folder / "venv"), "--python", sys.executable)
-            run_peer("uv", "pip", "install", "--quiet", "--python", str(python), "evidently")
+            run_peer("uv", "pip", "install", "--quiet", "--python", str(python), *PACKAGES)
         else:
             run_peer(sys.executable, "-m", "venv", str(folder / "venv"))
-            run_peer(str(python), "-m", "pip", "install", "--quiet", "evidently")
+            run_peer(str(python), "-m", "pip", "install", "--quiet", *PACKAGES)
         run_peer(str(python), "script.py", "in.json", "out.json", folder=folder)
     except (PeerError, subprocess.SubprocessError, OSError) as error:
         print(f"> Evidently is left out: {error}", file=sys.stderr, flush=True)
