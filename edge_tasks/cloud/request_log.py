@@ -251,4 +251,4 @@ def _moment(value: str) -> datetime:
     """Read a time: ISO 8601, or BigQuery's microseconds since 1970."""
     if value.lstrip("-").isdigit():
         return datetime.fromtimestamp(int(value) / 1e6, timezone.utc)
-    return datetime.fromisoformat(value)
+    return datetime.fromisoformat(value.replace("Z", "+00:00"))

@@ -12,7 +12,7 @@ from edge_tasks.cloud.state_store import StateStore
 from edge_tasks.domain.config import EdgeConfig, Monitoring
 from edge_tasks.domain.period import read_period
 from edge_tasks.domain.progress import Progress
-from edge_tasks.errors import NotFoundError
+from edge_tasks.errors import EdgeError, NotFoundError
 from edge_tasks.monitoring import drift_notes, feedback, page, requests, text, watch
 from edge_tasks.monitoring.drift_notes import Drift
 from edge_tasks.monitoring.watch import Watched
@@ -39,31 +39,53 @@ def look(
 ) -> list[str]:
     """Look at every model that keeps what it is asked; write reports into `folder`, and act on new drift.
 
-    Return the models with a new drift that asks for nothing but a report.
+    Return the models with a new drift that asks for nothing but a report. What fails for one model is raised after the
+    others were looked at.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    reported = []
+    reported, failed = [], []
     for name, model in config.models.items():
-        settings = model.monitoring
-        deployed = StateStore(cloud).load().model(name).deployed
-        if deployed is None or not requests.is_kept(cloud, name):
-            progress.step(f"`{name}` keeps nothing of what it is asked: invoke model.monitor --name {name} --on")
-            continue
         try:
-            found = watch.watch(cloud, name, read_period(settings.window), settings)
-        except NotFoundError as error:
-            progress.step(f"`{name}` cannot be compared: {error.problem}")
+            found, drift = _look(cloud, config, name, folder, service, environ, progress)
+        except EdgeError as error:
+            progress.step(f"`{name}`: {error.problem}")
+            failed.append(error)
             continue
-        _write(folder, found)
-        progress.step(f"`{name}`, {found.requests} requests: {found.verdict}")
-        _forget(cloud, config, name, settings, progress)
-        with drift_notes.noted(cloud, config, found, deployed.version) as drift:
-            if drift.new:
-                act(settings.on_drift, found, drift, service, environ, progress)
-                reported += [name] if settings.on_drift == REPORT else []
-            elif found.changed:
-                progress.step(f"`{name}`: that is known, nothing more is done about it")
+        if found and drift and drift.new and model.monitoring.on_drift == REPORT:
+            reported.append(name)
+    if failed:
+        raise failed[0]
     return reported
+
+
+def _look(
+    cloud: Cloud,
+    config: EdgeConfig,
+    name: str,
+    folder: Path,
+    service: Service,
+    environ: Mapping[str, str],
+    progress: Progress,
+) -> tuple[Watched | None, Drift | None]:
+    settings = config.models[name].monitoring
+    deployed = StateStore(cloud).load().model(name).deployed
+    if deployed is None or not requests.is_kept(cloud, name):
+        progress.step(f"`{name}` keeps nothing of what it is asked: invoke model.monitor --name {name} --on")
+        return None, None
+    try:
+        found = watch.watch(cloud, name, read_period(settings.window), settings)
+    except NotFoundError as error:
+        progress.step(f"`{name}` cannot be compared: {error.problem}")
+        return None, None
+    _write(folder, found)
+    progress.step(f"`{name}`, {found.requests} requests: {found.verdict}")
+    _forget(cloud, config, name, settings, progress)
+    with drift_notes.noted(cloud, config, found, deployed.version) as drift:
+        if drift.new:
+            act(settings.on_drift, found, drift, service, environ, progress)
+        elif found.changed:
+            progress.step(f"`{name}`: that is known, nothing more is done about it")
+    return found, drift
 
 
 def _write(folder: Path, found: Watched) -> None:

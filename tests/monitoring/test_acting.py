@@ -220,10 +220,19 @@ def test_people_are_told_in_one_issue_until_they_close_it(
     assert progress.steps[-1] == "`digits`: opened the issue 2"
 
 
-def act(cloud: Cloud, config: EdgeConfig, found: Watched, service: Service, progress: Progress) -> None:
+def test_a_training_is_started_once(cloud: Cloud, config: EdgeConfig, service: Service, progress: Progress) -> None:
+    for _ in range(3):
+        act(cloud, config, drifted("age"), service, progress, "train")
+    assert service.started == [{"ref": "main", "inputs": {"model": "digits"}}]
+    assert progress.steps[-1].startswith("`digits`: a training was started")
+
+
+def act(
+    cloud: Cloud, config: EdgeConfig, found: Watched, service: Service, progress: Progress, what: str = "issue"
+) -> None:
     with drift_notes.noted(cloud, config, found, "1") as drift:
         if drift.new:
-            rounds.act("issue", found, drift, ci_service, service.github, progress)
+            rounds.act(what, found, drift, ci_service, service.github, progress)
 
 
 class Progress:

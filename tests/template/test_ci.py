@@ -315,11 +315,11 @@ class Pipeline:
             printed[step.name] = done.stdout + done.stderr
         return printed
 
-    def jobs(self, rollback: str = "", rollback_to: str = "") -> dict[str, Job]:
+    def jobs(self, rollback: str = "", rollback_to: str = "", retrain: str = "") -> dict[str, Job]:
         checkout = self.folder / "reading"
         shutil.rmtree(checkout, ignore_errors=True)
         subprocess.run(["git", "clone", "--quiet", str(self.origin), str(checkout)], check=True)
-        return JOBS[self.ci](checkout, {"rollback": rollback, "rollback_to": rollback_to})
+        return JOBS[self.ci](checkout, {"rollback": rollback, "rollback_to": rollback_to, "retrain": retrain})
 
 
 @pytest.fixture
@@ -362,7 +362,7 @@ def test_a_pull_request_is_checked_in_a_shallow_clone_without_main(pipeline: Pip
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("pipeline", ["circleci"], indirect=True)  # GitHub's commands are the same, as shown above
 def test_main_is_trained_recorded_released_in_two_steps_and_taken_back(pipeline: Pipeline) -> None:
-    jobs = pipeline.jobs(rollback="hello-world", rollback_to="1")
+    jobs = pipeline.jobs(rollback="hello-world", rollback_to="1", retrain="hello-world")
     # One clone for all jobs: its emulator stands for Google Cloud, which is there for every job.
     cloud = pipeline.clone("cloud")
     local = {"EDGE_TARGET": "local"}
@@ -396,6 +396,18 @@ def test_main_is_trained_recorded_released_in_two_steps_and_taken_back(pipeline:
     back = pipeline.run(jobs["rollback"], cloud, **local)
     assert "version 1 serves all the requests" in back["Go back"]
     assert '"predictions"' in back["Ask for predictions"]
+
+    # What a drift leads to: another version of the same, which waits as a canary.
+    again = pipeline.run(jobs["retrain"], cloud, **local)
+    assert "trained `hello-world` again" in again["Train on Vertex AI with new data, and push data and models"]
+    assert "committed the results to `main`" in again["Commit dvc.lock and the metrics to main"]
+    canary = pipeline.run(jobs["canary"], cloud, **local)
+    assert "version 3 gets 10 % of the requests" in canary["Give the new version 10 % of the requests"]
+    promoted = pipeline.run(jobs["promote"], cloud, **local)
+    assert "version 3 serves all the requests" in promoted["Give it all the requests"]
+    # Nothing is kept of what is asked, so there is nothing to look at.
+    looked = pipeline.run(jobs["monitor"], cloud, **local)
+    assert "keeps nothing of what it is asked" in looked["Look at what the models are asked, and act on what has changed"]
 
     # What a failed trial runs. There is nothing to take off any more, which is not an error.
     (cancel,) = [step for step in jobs["deploy"].steps if step.on_failure]
