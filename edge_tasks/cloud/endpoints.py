@@ -69,6 +69,7 @@ class Endpoint:
     display_name: str
     deployed: Mapping[str, str]
     traffic: Mapping[str, int]
+    labels: Mapping[str, str] = field(default_factory=dict)
     resources: Mapping[str, Resources] = field(default_factory=dict)
 
 
@@ -266,6 +267,7 @@ def _endpoint(message: Any) -> Endpoint:
             for deployed in message.deployed_models
         },
         traffic=dict(message.traffic_split),
+        labels=dict(message.labels),
         resources={deployed.id: _resources(deployed) for deployed in message.deployed_models},
     )
 

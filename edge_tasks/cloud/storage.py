@@ -8,6 +8,7 @@ from pathlib import Path
 
 from edge_tasks.cloud.client import Cloud, sdk_errors
 from edge_tasks.errors import BucketTakenError, CloudError, NotFoundError
+from edge_tasks.repo.layout import by_terraform
 
 
 @dataclass(frozen=True)
@@ -17,6 +18,7 @@ class BucketSettings:
     location: str | None
     uniform_access: bool
     public_access_prevented: bool
+    by_terraform: bool = False
 
 
 def find_bucket(cloud: Cloud) -> BucketSettings | None:
@@ -38,6 +40,7 @@ def find_bucket(cloud: Cloud) -> BucketSettings | None:
         location=str(bucket.location).lower(),
         uniform_access=bool(settings.uniform_bucket_level_access_enabled),
         public_access_prevented=settings.public_access_prevention == "enforced",
+        by_terraform=by_terraform(bucket.labels),
     )
 
 

@@ -13,13 +13,13 @@ from edge_tasks.cloud.client import Cloud
 from edge_tasks.cloud.request_log import LogSetting, Row
 from edge_tasks.cloud.state_store import StateStore
 from edge_tasks.domain.baseline import columns_of
+from edge_tasks.domain.infrastructure import LogDataset
 from edge_tasks.errors import EdgeError, NotFoundError
 
 
 def table_of(cloud: Cloud, model: str) -> str:
     """Return the table for what a model's endpoint is asked."""
-    name = model.replace("-", "_")
-    return f"bq://{cloud.project}.edge_{name}.request_response_logging"
+    return f"bq://{cloud.project}.{LogDataset(model, cloud.region).dataset_id}.request_response_logging"
 
 
 def switch(cloud: Cloud, model: str, rate: float | None) -> LogSetting:

@@ -143,7 +143,9 @@ def remove(release: Release) -> None:
         _plan_to_end_what_was_begun(rollout)
         endpoint = rollout.state.endpoint
         if endpoint:
-            rollout.plan(f"delete the endpoint {endpoint}", lambda: delete_endpoint(cloud, endpoint))
+            kept = rollout.endpoint is not None and layout.by_terraform(rollout.endpoint.labels)
+            what = "take everything off the endpoint {}, which Terraform keeps" if kept else "delete the endpoint {}"
+            rollout.plan(what.format(endpoint), lambda: delete_endpoint(cloud, endpoint))
         model = registered_model(release)
         rollout.plan(f"delete the registered versions of `{name}`", lambda: model_registry.delete_model(cloud, model))
         if name in rollout.locked.state.models:

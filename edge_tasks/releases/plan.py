@@ -451,9 +451,14 @@ def take_all_off(cloud: Cloud, name: str) -> None:
 
 
 def delete_endpoint(cloud: Cloud, name: str) -> None:
-    """Delete an endpoint with everything on it; it is not an error when there is none."""
+    """Delete an endpoint with everything on it; it is not an error when there is none.
+
+    One that Terraform manages stays, with nothing on it.
+    """
     take_all_off(cloud, name)
-    endpoints.delete_endpoint(cloud, name)
+    endpoint = endpoints.get_endpoint(cloud, name)
+    if endpoint is not None and not layout.by_terraform(endpoint.labels):
+        endpoints.delete_endpoint(cloud, name)
 
 
 def _listed(differences: Mapping[str, str]) -> str:

@@ -11,10 +11,12 @@ from edge_tasks.domain.config import EdgeConfig
 from edge_tasks.domain.progress import Progress
 from edge_tasks.domain.state import EdgeState
 from edge_tasks.releases.plan import ReleaseError, delete_endpoint, end_operation
+from edge_tasks.repo import layout
 from edge_tasks.repo.layout import registry_model_id
 
 REGISTERED_MODEL = "registered model"
 BUCKET = "bucket, with all data, models and state in it:"
+_KEPT = "everything on the endpoint that Terraform keeps:"
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,12 @@ def _find(cloud: Cloud, config: EdgeConfig, state: EdgeState, bucket: bool) -> l
         resource = f"{cloud.parent}/models/{registry_model_id(cloud.bucket_name, name)}"
         if model_registry.model_exists(cloud, resource):
             things.append(Thing(REGISTERED_MODEL, resource))
-    if bucket and storage.bucket_exists(cloud):
+    if bucket and (settings := storage.find_bucket(cloud)) is not None:
+        if settings.by_terraform:
+            raise ReleaseError(
+                f"Terraform manages the bucket gs://{cloud.bucket_name}",
+                "invoke teardown, then terraform -chdir=infra destroy (README.md there says what it keeps)",
+            )
         things.append(Thing(BUCKET, f"gs://{cloud.bucket_name}"))
     return things
 
@@ -53,7 +60,10 @@ def _endpoints(cloud: Cloud, state: EdgeState) -> list[Thing]:
             endpoint = endpoints.get_endpoint(cloud, resource) if resource else None
             if endpoint is not None:
                 serving = ", ".join(_share(endpoint, deployed_id) for deployed_id in endpoint.deployed)
-                things.append(Thing(f"endpoint with {serving or 'nothing on it'}:", endpoint.name))
+                if not layout.by_terraform(endpoint.labels):
+                    things.append(Thing(f"endpoint with {serving or 'nothing on it'}:", endpoint.name))
+                elif serving:
+                    things.append(Thing(_KEPT, endpoint.name))
     return things
 
 

@@ -85,6 +85,8 @@ FETCHED_DATA = "edge-data"
 # --- the bucket ---
 
 STATE_OBJECT = ".edge_state/edge_state.yaml"
+# Where Terraform keeps its own state.
+TERRAFORM_STATE = ".edge_state/terraform"
 LOCK_OBJECT = ".edge_state/lock"
 
 
@@ -197,6 +199,15 @@ def run_labels(
         "edge-parameters": parameters_version(chosen),
     }
     return {key: label_value(value) for key, value in values.items() if value}
+
+
+# The label by which a resource says that Terraform manages it; `init`, `doctor` and `teardown` leave it alone then.
+MANAGED_LABEL, TERRAFORM = "edge-managed-by", "terraform"
+
+
+def by_terraform(labels: Mapping[str, str]) -> bool:
+    """Say whether Terraform manages the resource with these labels."""
+    return labels.get(MANAGED_LABEL) == TERRAFORM
 
 
 def endpoint_labels(model_name: str, bucket_name: str) -> dict[str, str]:

@@ -28,6 +28,7 @@ from edge_tasks.repo import edge_yaml, layout
 from edge_tasks.repo.trained_model import ARTIFACT_FOLDER, find_trained_model
 from edge_tasks.setup import google_cloud, initialise
 from edge_tasks.setup.checks import Check, Finding, Result, examine
+from edge_tasks.setup.terraform import is_managed
 from edge_tasks.tools import dvc, emulator_process, git
 
 _SERVERS = "local servers"
@@ -60,7 +61,7 @@ def _place_checks(root: Path, config: EdgeConfig) -> list[Check]:
     reach = cache(lambda: connect(config, root))
     state = Check("state", lambda: _state(reach()), after=(google_cloud.BUCKET,))
     if on_google_cloud(config):
-        return [*google_cloud.checks(config, reach), state]
+        return [*google_cloud.checks(config, reach, by_terraform=is_managed(root)), state]
     servers = Check(_SERVERS, lambda: _servers(root))
     if emulator_process.running(root) is None:
         return [servers]

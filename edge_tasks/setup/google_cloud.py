@@ -7,21 +7,25 @@ from collections.abc import Callable
 from edge_tasks.cloud import gcloud, storage
 from edge_tasks.cloud.client import Cloud, default_credentials
 from edge_tasks.domain.config import EdgeConfig
+from edge_tasks.domain.infrastructure import SERVICES
 from edge_tasks.errors import CloudError, ForbiddenError
 from edge_tasks.setup.checks import Check, Finding, Repair
 
-# https://cloud.google.com/vertex-ai/docs/start/cloud-environment; the log of a job is read from Cloud Logging.
-SERVICES = ("aiplatform.googleapis.com", "logging.googleapis.com", "storage.googleapis.com")
-
 CREDENTIALS = "credentials"
 BUCKET = "bucket"
+
+# What brings about what the repository's Terraform describes.
+_APPLY = "terraform -chdir=infra apply"
 
 # What a multi-region bucket covers. https://cloud.google.com/storage/docs/locations
 _MULTI_REGIONS = {"us": "us", "eu": "europe", "asia": "asia"}
 
 
-def checks(config: EdgeConfig, connect: Callable[[], Cloud]) -> list[Check]:
-    """Return what to look at, in order; `connect` is called once there are credentials."""
+def checks(config: EdgeConfig, connect: Callable[[], Cloud], *, by_terraform: bool = False) -> list[Check]:
+    """Return what to look at, in order; `connect` is called once there are credentials.
+
+    With `by_terraform` APIs are for Terraform to enable.
+    """
     project_id = config.google_cloud_project.project_id
     return [
         Check("gcloud", lambda: Finding(f"gcloud {gcloud.version()}")),
@@ -29,7 +33,7 @@ def checks(config: EdgeConfig, connect: Callable[[], Cloud]) -> list[Check]:
         Check(CREDENTIALS, lambda: _credentials(project_id)),
         Check("project", lambda: _project(project_id), after=("account",)),
         Check("billing", lambda: _billing(project_id), after=("project",)),
-        Check("APIs", lambda: _services(project_id), after=("project",)),
+        Check("APIs", lambda: _services(project_id, by_terraform), after=("project",)),
         Check(BUCKET, lambda: _bucket(config, connect()), after=(CREDENTIALS,)),
     ]
 
@@ -80,12 +84,14 @@ def _billing(project_id: str) -> Finding:
     return Finding("billing is on")
 
 
-def _services(project_id: str) -> Finding:
+def _services(project_id: str, by_terraform: bool) -> Finding:
     enabled = gcloud.enabled_services(project_id)
     missing = [name for name in SERVICES if name not in enabled]
     if not missing:
         return Finding(", ".join(name.partition(".")[0] for name in SERVICES))
     names = ", ".join(missing)
+    if by_terraform:
+        return Finding(f"not enabled: {names}", advice=_APPLY)
     repair = Repair(f"enable {names} in {project_id}", lambda: gcloud.enable_services(project_id, missing), asks=True)
     return Finding(f"not enabled: {names}", (repair,))
 
@@ -106,7 +112,8 @@ def _bucket(config: EdgeConfig, cloud: Cloud) -> Finding:
     if not (bucket.uniform_access and bucket.public_access_prevented):
         return Finding(
             f"gs://{name} allows access by object or to everybody",
-            advice=f"gcloud storage buckets update gs://{name} "
-            "--uniform-bucket-level-access --public-access-prevention",
+            advice=_APPLY
+            if bucket.by_terraform
+            else f"gcloud storage buckets update gs://{name} --uniform-bucket-level-access --public-access-prevention",
         )
     return Finding(f"gs://{name} in {bucket.location}, with uniform access and no public access")

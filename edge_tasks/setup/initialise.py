@@ -19,6 +19,7 @@ from edge_tasks.domain.progress import Progress
 from edge_tasks.repo import edge_yaml, layout
 from edge_tasks.setup import google_cloud, template
 from edge_tasks.setup.checks import Check, Finding, Repair
+from edge_tasks.setup.terraform import is_managed
 from edge_tasks.tools import dvc
 
 REMOTE = "store"
@@ -83,7 +84,7 @@ def suggestions(before: EdgeConfig, now: EdgeConfig) -> dict[str, str]:
 def _checks(root: Path, config: EdgeConfig, settings: Mapping[str, str]) -> list[Check]:
     reach = cache(lambda: connect(config, root))
     if on_google_cloud(config):
-        place = google_cloud.checks(config, reach)
+        place = google_cloud.checks(config, reach, by_terraform=is_managed(root))
     else:
         place = [Check(google_cloud.BUCKET, lambda: check_bucket(reach()))]
     return [

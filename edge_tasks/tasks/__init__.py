@@ -14,6 +14,7 @@ from edge_tasks.tasks import (
     doctor,
     dvc,
     experiments,
+    infra,
     init,
     local,
     model,
@@ -27,5 +28,5 @@ namespace = Collection()
 namespace.add_task(init.init)
 namespace.add_task(doctor.doctor)
 namespace.add_task(teardown.teardown)
-for _module in (ci, config, dvc, experiments, local, model, service, state, template):
+for _module in (ci, config, dvc, experiments, infra, local, model, service, state, template):
     namespace.add_collection(_module.collection)

