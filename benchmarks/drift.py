@@ -24,7 +24,7 @@ from edge_tasks.domain.baseline import make_baseline
 from edge_tasks.domain.config import Monitoring
 from edge_tasks.monitoring.watch import compared
 
-WINDOWS, COLUMNS, BEFORE, NOW = 40, 30, 2000, 500
+WINDOWS, COLUMNS, BEFORE, NOW = 12, 30, 2000, 500
 # Evidently 0.7 does not start with a newer pandas.
 PACKAGES = ("evidently", "pandas<3")
 # Evidently's defaults: a test for each column, chosen by its size and kind, at its own significance.

@@ -132,6 +132,8 @@ def _megabytes(process: psutil.Process) -> float:
 def _write_rows(cloud: Cloud, endpoint: str) -> None:
     """Write the rows of a day as the emulator does, with six features each."""
     bucket = f"{cloud.project}-bigquery-tables"
+    if cloud.storage.lookup_bucket(bucket) is None:
+        cloud.storage.create_bucket(bucket)
     objects = cloud.objects_in(bucket)
     lines: list[bytes] = []
     size = number = 0

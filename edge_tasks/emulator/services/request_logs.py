@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import re
 import secrets
 import time
@@ -99,6 +100,7 @@ class RequestLogs:
     def __init__(self, storage: Storage, clock: Clock) -> None:
         self._storage = storage
         self._clock = clock
+        self._random = random.Random()  # noqa: S311  (an id is not a secret, and need not cost a system call)
         self._tables: dict[tuple[str, str], _Table] = {}
         self._writing: asyncio.Task[None] | None = None
         self._closing = asyncio.Event()
@@ -118,7 +120,7 @@ class RequestLogs:
                 "endpoint": endpoint,
                 "deployed_model_id": deployed_model_id,
                 "logging_time": self._clock.now().isoformat(timespec="microseconds"),
-                "request_id": str(secrets.randbits(62)),
+                "request_id": str(self._random.getrandbits(62)),
                 "request_payload": [_text(value) for value in asked],
                 "response_payload": [_text(value) for value in answered],
             }
