@@ -161,8 +161,7 @@ def _from_files(
         return
     with sdk_errors("read the request log"), ThreadPoolExecutor(CONNECTIONS) as pool:
         for content in pool.map(objects.read, names):
-            for line in content.splitlines():
-                yield _line(line)
+            yield from map(_line, content.splitlines())
 
 
 def _line(line: bytes) -> Mapping[str, Any]:
@@ -249,6 +248,6 @@ def _cell(value: Any) -> Any:
 
 def _moment(value: str) -> datetime:
     """Read a time: ISO 8601, or BigQuery's microseconds since 1970."""
-    if value.lstrip("-").isdigit():
-        return datetime.fromtimestamp(int(value) / 1e6, timezone.utc)
-    return datetime.fromisoformat(value.replace("Z", "+00:00"))
+    if "T" in value:
+        return datetime.fromisoformat(value.replace("Z", "+00:00"))
+    return datetime.fromtimestamp(int(value) / 1e6, timezone.utc)
