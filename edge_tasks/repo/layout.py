@@ -73,6 +73,11 @@ def emulator_log(root: Path) -> Path:
     return machine_folder(root) / "emulator.log"
 
 
+def price_list(root: Path) -> Path:
+    """Return the file with the list prices that were fetched last."""
+    return machine_folder(root) / "prices.json"
+
+
 def emulator_start_lock(root: Path) -> Path:
     """Return the file by which one process alone starts the emulator."""
     return machine_folder(root) / "start.lock"

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from edge_tasks.cloud import gcloud
+from edge_tasks.cloud import gcloud, storage
+from edge_tasks.cloud.client import Cloud
 from edge_tasks.domain import infrastructure
 from edge_tasks.domain.config import EdgeConfig
 from edge_tasks.domain.infrastructure import (
@@ -156,8 +157,8 @@ def variables(config: EdgeConfig, trust: Trust | None) -> list[Variable]:
     return found
 
 
-def terraform_files(config: EdgeConfig, wanted: Wanted, existing: Sequence[str], folder: str) -> dict[str, str]:
-    """Return the files of the export. `existing` are the ids by which Terraform imports what is there."""
+def terraform_files(config: EdgeConfig, wanted: Wanted, import_ids: Sequence[str], folder: str) -> dict[str, str]:
+    """Return the files of the export. `import_ids` are those of what exists."""
     wanted.check()
     known = {variable.name: variable for variable in variables(config, wanted.trust)}
     place = Place(*(known[name].reference for name in ("project_id", "region", "bucket_name")))
@@ -165,7 +166,7 @@ def terraform_files(config: EdgeConfig, wanted: Wanted, existing: Sequence[str],
     # The same plan with the values: its resources come in the same order.
     real = make_plan(config, wanted)
     there = {import_id: resource for resource, import_id in importable(real, place_of(config))}
-    imports = [Existing(plan[real.index(there[one])], one) for one in existing if one in there]
+    imports = [Existing(plan[real.index(there[one])], one) for one in import_ids if one in there]
     found = terraform.files(plan, list(known.values()), place_of(config).bucket_name, imports)
     found["README.md"] = README.format(
         ci=" and `invoke ci.setup`" if wanted.trust else "",
@@ -235,15 +236,16 @@ def _pool(project: str, pool_id: str) -> str:
     return f"projects/{project}/locations/global/workloadIdentityPools/{pool_id}"
 
 
-def look(plan: Sequence[Resource], place: Place, bucket_exists: Callable[[], bool]) -> list[str]:
+def existing(config: EdgeConfig, wanted: Wanted, cloud: Cloud) -> list[str]:
     """Return the import ids of what exists in the project, by gcloud."""
+    place, plan = place_of(config), make_plan(config, wanted)
     enabled = gcloud.enabled_services(place.project_id)
     found = []
     for resource, import_id in importable(plan, place):
         if isinstance(resource, Service):
             there = resource.name in enabled
         elif isinstance(resource, Bucket):
-            there = bucket_exists()
+            there = storage.bucket_exists(cloud)
         else:
             command = _describe(resource, place)
             there = gcloud.attempt(command, doing=f"look at {import_id}").returncode == 0

@@ -11,6 +11,7 @@ from invoke.collection import Collection
 from edge_tasks.tasks import (
     ci,
     config,
+    cost,
     doctor,
     dvc,
     experiments,
@@ -28,5 +29,5 @@ namespace = Collection()
 namespace.add_task(init.init)
 namespace.add_task(doctor.doctor)
 namespace.add_task(teardown.teardown)
-for _module in (ci, config, dvc, experiments, infra, local, model, service, state, template):
+for _module in (ci, config, cost, dvc, experiments, infra, local, model, service, state, template):
     namespace.add_collection(_module.collection)

@@ -117,15 +117,12 @@ def _trust(
 
 def _existing(here: Repository, wanted: Wanted) -> list[str] | None:
     """Return the import ids of what exists; None with target local."""
-    from edge_tasks.cloud import storage
     from edge_tasks.cloud.client import on_google_cloud
     from edge_tasks.setup import infrastructure
-    from edge_tasks.setup.ci_federation import place_of
 
     if not on_google_cloud(here.config):
         return None
-    plan = infrastructure.make_plan(here.config, wanted)
-    return infrastructure.look(plan, place_of(here.config), lambda: storage.bucket_exists(here.cloud))
+    return infrastructure.existing(here.config, wanted, here.cloud)
 
 
 def _outputs(root: Path, file: str | None) -> str:

@@ -103,6 +103,11 @@ def _tell(release: Release, console: Console, outcome: Outcome, traffic: int = 1
     name, version = release.name, outcome.version
     several = len(release.config.models) > 1
     if release.options.dry_run:
+        if outcome.changed and command == "deploy":
+            from edge_tasks.models import costs
+
+            machine = costs.serving(release.settings)
+            console.step(costs.sentence(machine, costs.load(release.config, release.root)))
         return
     if not outcome.finished:
         again = f"invoke model.{command} --name {name}"

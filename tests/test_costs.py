@@ -1,0 +1,199 @@
+"""What serving costs: list prices from a catalog that speaks as Google's, added up, and never guessed."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from edge_tasks.cloud import price_catalog
+from edge_tasks.cloud.client import Cloud
+from edge_tasks.cloud.state_store import StateStore
+from edge_tasks.domain.config import EdgeConfig
+from edge_tasks.domain.prices import PREDICTION, TRAINING, Machine, PriceList, hourly
+from edge_tasks.errors import CloudError
+from edge_tasks.models import costs
+
+REGION = "us-central1"
+
+
+def sku(description: str, nanos: int, units: str = "0", unit: str = "h", regions: tuple[str, ...] = (REGION,)) -> Any:
+    """An entry as the API documents it: https://cloud.google.com/billing/docs/reference/rest/v1/services.skus/list"""
+    return {
+        "name": "services/C7E2-9256-1C43/skus/AAAA-BBBB-CCCC",
+        "skuId": "AAAA-BBBB-CCCC",
+        "description": description,
+        "category": {
+            "serviceDisplayName": "Vertex AI",
+            "resourceFamily": "ApplicationServices",
+            "usageType": "OnDemand",
+        },
+        "serviceRegions": list(regions),
+        "pricingInfo": [
+            {
+                "effectiveTime": "2026-11-01T00:00:00Z",
+                "pricingExpression": {
+                    "usageUnit": unit,
+                    "tieredRates": [
+                        {"startUsageAmount": 0, "unitPrice": {"currencyCode": "USD", "units": units, "nanos": nanos}}
+                    ],
+                },
+            }
+        ],
+        "serviceProviderName": "Google",
+    }
+
+
+CATALOG = [
+    sku("Vertex AI: Online/Batch Prediction N1 Predefined Instance Core running in Iowa", 36_000_000),
+    sku("Vertex AI: Online/Batch Prediction N1 Predefined Instance Ram running in Iowa", 5_000_000, unit="GiBy.h"),
+    sku(
+        "Vertex AI: Online/Batch Prediction N1 Predefined Instance Core running in Zurich", 1, regions=("europe-west6",)
+    ),
+    sku("Vertex AI: Online/Batch Prediction management fee on N1 Instance Core in Iowa", 1),
+    sku("Vertex AI: Online/Batch Prediction Nvidia Tesla T4 GPU running in Iowa", 400_000_000),
+    sku("Vertex AI: Online/Batch Prediction Nvidia H100 80gb GPU running in Iowa", 266_033_200, "11"),
+    sku("Vertex AI: Online/Batch Prediction A3 Predefined Instance Core running in Iowa", 29_322_700),
+    sku("Vertex AI: Online/Batch Prediction A3 Predefined Instance Ram running in Iowa", 2_553_400, unit="GiBy.h"),
+    sku("Vertex AI: Online/Batch Prediction E2 Instance Core running in Iowa", 1),
+    sku("Vertex AI: Online/Batch Prediction E2 Instance Core running in Council Bluffs", 2),
+    sku("Vertex AI: Online/Batch Prediction E2 Instance Ram running in Iowa", 1, unit="GiBy.h"),
+    sku("Vertex AI: Training/Pipelines on N1 Predefined Instance Core running in Iowa", 30_000_000),
+    sku("Vertex AI: Training/Pipelines on N1 Predefined Instance Ram running in Iowa", 4_000_000, unit="GiBy.h"),
+    sku("Vertex AI: Training/Pipelines Management fee on N1 Instance Core in Iowa", 3_000_000),
+    sku("Vertex AI: Training/Pipelines Management fee on N1 Instance RAM in Iowa", 400_000, unit="GiBy.h"),
+    sku("Gemini 2.5 Pro Text Input", 1, unit="count"),
+]
+
+
+class Catalog(ThreadingHTTPServer):
+    """Answers as the Cloud Billing Catalog API, a few entries a page."""
+
+    answer: tuple[int, bytes] | None = None
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.asked: list[tuple[str, dict[str, list[str]], str | None]] = []
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Catalog
+
+    def do_GET(self) -> None:
+        address = urlsplit(self.path)
+        query = parse_qs(address.query)
+        self.server.asked.append((address.path, query, self.headers.get("Authorization")))
+        first = int(query.get("pageToken", ["0"])[0])
+        page: dict[str, Any] = {"skus": CATALOG[first : first + 6], "nextPageToken": ""}
+        if first + 6 < len(CATALOG):
+            page["nextPageToken"] = str(first + 6)
+        status, body = self.server.answer or (200, json.dumps(page).encode())
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *words: Any) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def catalog(monkeypatch: pytest.MonkeyPatch) -> Iterator[Catalog]:
+    with Catalog() as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv(price_catalog.URL_VARIABLE, f"http://127.0.0.1:{server.server_port}/")
+        yield server
+        server.shutdown()
+
+
+def test_all_pages_are_read_and_other_addresses_get_no_token(catalog: Catalog) -> None:
+    prices = price_catalog.fetch(REGION, "EUR")
+    assert len(prices.prices) == len(CATALOG) - 2
+    assert {path for path, _, _ in catalog.asked} == {"/v1/services/C7E2-9256-1C43/skus"}
+    assert [query.get("pageToken", [""])[0] for _, query, _ in catalog.asked] == ["", "6", "12"]
+    assert {query["currencyCode"][0] for _, query, _ in catalog.asked} == {"EUR"}
+    assert {token for _, _, token in catalog.asked} == {None}
+
+
+@pytest.mark.parametrize(
+    ("machine", "amount"),
+    [
+        (Machine(PREDICTION, "n1-standard-2"), 2 * 0.036 + 7.5 * 0.005),
+        (Machine(PREDICTION, "n1-highmem-4", count=3), 3 * (4 * 0.036 + 26 * 0.005)),
+        (Machine(PREDICTION, "n1-standard-4", "NVIDIA_TESLA_T4", 2), 4 * 0.036 + 15 * 0.005 + 2 * 0.4),
+        # What a bill showed for such a machine: 12.625919 USD an hour.
+        (Machine(PREDICTION, "a3-highgpu-1g", "NVIDIA_H100_80GB"), 12.625919),
+        (Machine(TRAINING, "n1-standard-4"), 4 * 0.033 + 15 * 0.0044),
+        # Two entries for one core, none for these, and machines whose memory is not known: no price at all.
+        (Machine(PREDICTION, "e2-standard-2"), None),
+        (Machine(TRAINING, "e2-standard-2"), None),
+        (Machine(PREDICTION, "n1-standard-4", "NVIDIA_TESLA_V100"), None),
+        (Machine(PREDICTION, "n2-standard-4"), None),
+        (Machine(PREDICTION, "x9-future-4"), None),
+    ],
+    ids=str,
+)
+def test_a_machine_costs_the_sum_of_its_parts_or_has_no_price(
+    machine: Machine, amount: float | None, catalog: Catalog
+) -> None:
+    found = hourly(price_catalog.fetch(REGION), machine)
+    assert found == (None if amount is None else pytest.approx(amount, abs=1e-5))
+
+
+@pytest.mark.parametrize(
+    ("answer", "problem"),
+    [
+        ((403, b'{"error": {"message": "API not enabled"}}'), "cannot read the price catalog: API not enabled"),
+        ((500, b"<html>"), "cannot read the price catalog: status 500"),
+        ((200, b"<html>"), "the answer is not JSON"),
+        ((200, b"[1]"), "the answer is not JSON"),
+        ((200, b'{"skus": [{}]}'), "an entry of the price catalog cannot be read"),
+        ((200, b'{"skus": []}'), f"the price catalog has nothing for Vertex AI in {REGION}"),
+    ],
+)
+def test_what_is_not_a_catalog_is_an_error_with_advice(
+    answer: tuple[int, bytes], problem: str, catalog: Catalog
+) -> None:
+    catalog.answer = answer
+    with pytest.raises(CloudError, match=problem) as caught:
+        price_catalog.fetch(REGION)
+    assert caught.value.hint
+
+
+def test_saved_prices_are_used_for_their_region_only(catalog: Catalog, config: EdgeConfig, tmp_path: Path) -> None:
+    machine = Machine(PREDICTION, "n1-standard-2")
+    assert costs.load(config, tmp_path) is None
+    assert costs.sentence(machine, None).startswith("1 n1-standard-2 would run 24 hours a day, asked or not")
+    prices = price_catalog.fetch(REGION)
+    costs.save(tmp_path, prices)
+    assert costs.load(config, tmp_path) == prices
+    a_day = 24 * (2 * 0.036 + 7.5 * 0.005)
+    assert f"about {a_day:.2f} USD a day, asked or not (list price of {prices.fetched}" in costs.sentence(
+        machine, prices
+    )
+    elsewhere = prices.model_copy(update={"region": "europe-west1"})
+    costs.save(tmp_path, elsewhere)
+    assert costs.load(config, tmp_path) is None
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"format_version": 99}', "\x00"])
+def test_a_broken_price_file_is_no_prices(text: str, config: EdgeConfig, tmp_path: Path) -> None:
+    (tmp_path / ".edge").mkdir()
+    (tmp_path / ".edge/prices.json").write_text(text)
+    assert costs.load(config, tmp_path) is None
+
+
+def test_prices_survive_being_saved(catalog: Catalog) -> None:
+    prices = price_catalog.fetch(REGION)
+    assert PriceList.from_json(prices.model_dump_json()) == prices
+
+
+def test_nothing_deployed_costs_nothing(cloud: Cloud) -> None:
+    StateStore(cloud).create()
+    assert costs.rows(list(costs.served(cloud)), None) == []
