@@ -12,7 +12,8 @@ TESTS = $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 # Bytecode is written and used, whatever the machine's setting: it makes every command several times faster.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo demo-monitoring test test-fast test-long test-wheel coverage check format lint types javascript schema parity reference \
+.PHONY: demo demo-monitoring test test-fast test-long test-wheel coverage check format lint types javascript schema parity \
+	reference site \
 	snapshot benchmark clean help
 
 help:
@@ -72,6 +73,10 @@ parity: $(INSTALLED) ## write docs/parity.md again: what of the API is emulated
 reference: $(INSTALLED) ## write docs/reference.md again, from the tasks and edge.yaml's schema
 	$(BIN)/python scripts/reference.py > docs/reference.md.new
 	@mv docs/reference.md.new docs/reference.md
+
+site: $(INSTALLED) ## the pages of docs/ as a site with search, in build/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "build/site/index.html; with search: $(BIN)/python -m http.server --directory build/site"
 
 snapshot: $(INSTALLED) ## keep what this release makes, for the test that updates it
 	@PATH="$(abspath $(BIN)):$$PATH" scripts/snapshot

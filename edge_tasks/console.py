@@ -11,10 +11,12 @@ import shutil
 import sys
 import textwrap
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from edge_tasks.domain.progress import duration
 from edge_tasks.errors import EdgeError
+from edge_tasks.explanations import with_code
 
 if TYPE_CHECKING:
     from rich.console import Console as RichConsole
@@ -83,26 +85,41 @@ def print_result(text: str) -> None:
     sys.stdout.write(f"{text}\n")
 
 
-def print_table(columns: list[str], rows: list[list[str]]) -> None:
+def print_table(columns: list[str], rows: list[list[str]], spare: Sequence[str] = ()) -> None:
     """Print a table to stdout: for people aligned, without empty columns, and no wider than their terminal.
 
-    It is tab-separated and whole when it is piped into a program.
+    Where it cannot be made so narrow, the columns of `spare` are left out, the first one first, then the last ones; a
+    note names them. It is tab-separated and whole when it is piped into a program.
     """
     if not sys.stdout.isatty():
         sys.stdout.write("".join("\t".join(row) + "\n" for row in [columns, *rows]))
         return
     filled = [i for i in range(len(columns)) if not rows or any(row[i] for row in rows)]
-    table = [[row[i] for i in filled] for row in [columns, *rows]]
-    widths = _widths(table, shutil.get_terminal_size().columns)
+    width = shutil.get_terminal_size().columns
+    missing: list[str] = []
+    while True:
+        table = [[row[i] for i in filled] for row in [columns, *rows]]
+        widths = _widths(table, width)
+        if _total(widths) <= width or len(filled) <= _FEWEST_COLUMNS:
+            break
+        names = [columns[i] for i in filled]
+        name = next((name for name in spare if name in names), names[-1])
+        missing.append(name)
+        del filled[names.index(name)]
     for row in table:
         cells = [textwrap.wrap(cell, width, break_on_hyphens=False) for cell, width in zip(row, widths, strict=True)]
         for line in itertools.zip_longest(*cells, fillvalue=""):
             padded = (part.ljust(width) for part, width in zip(line, widths, strict=True))
             sys.stdout.write("  ".join(padded).rstrip() + "\n")
+    if missing:
+        sys.stdout.flush()
+        print_note(f"left out for want of room (--json shows all): {', '.join(missing)}")
 
 
 # Characters. Shorter words are not cut for a narrow terminal: names, numbers, dates.
 _LONG_WORD = 26
+# A table with fewer columns says nothing.
+_FEWEST_COLUMNS = 2
 
 
 def _widths(table: list[list[str]], limit: int) -> list[int]:
@@ -113,7 +130,7 @@ def _widths(table: list[list[str]], limit: int) -> list[int]:
         min(width, max(1, *(min(len(word), _LONG_WORD) for cell in column for word in cell.split() or [""])))
         for width, column in zip(widths, columns, strict=True)
     ]
-    while sum(widths) + 2 * (len(widths) - 1) > limit:
+    while _total(widths) > limit:
         spare = [i for i in range(len(widths)) if widths[i] > least[i]]
         if not spare:
             break
@@ -121,11 +138,26 @@ def _widths(table: list[list[str]], limit: int) -> list[int]:
     return widths
 
 
+def _total(widths: list[int]) -> int:
+    return sum(widths) + 2 * (len(widths) - 1)
+
+
 def print_json(value: Any) -> None:
     """Print a result as JSON to stdout."""
     import json
 
     sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def print_document(value: Any, *, json: bool) -> None:
+    """Print what is not a table to stdout: as YAML for people, or as JSON."""
+    if json:
+        print_json(value)
+        return
+    import yaml
+
+    text = yaml.safe_dump(value, sort_keys=False, allow_unicode=True)
+    sys.stdout.write(text.removesuffix("...\n").rstrip() + "\n")
 
 
 def print_csv(columns: list[str], rows: list[list[Any]]) -> None:
@@ -158,9 +190,14 @@ def print_error(error: EdgeError) -> None:
     from rich.markup import escape
 
     console: Any = RichConsole(stderr=True, highlight=False, soft_wrap=True)
-    console.print(f"[bold red]error:[/] {escape(error.problem)}")
+    console.print(f"[bold red]error:[/] {escape(with_code(error.problem))}")
     if error.hint:
         console.print(f"\n[bold cyan]hint:[/] {escape(error.hint)}")
+
+
+def told(error: EdgeError) -> str:
+    """Return an error as other programs print it: its fact with its code, and its hint."""
+    return str(EdgeError(with_code(error.problem), error.hint))
 
 
 def confirm(question: str) -> bool:

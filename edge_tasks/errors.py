@@ -1,6 +1,7 @@
 """Every error that a user can cause, as one family.
 
     EdgeError                 a fact, and the command that helps
+    ├── UsageError            the command line is not understood
     ├── ConfigError           edge.yaml is missing, broken or says something impossible
     ├── StateError            the shared state cannot be read or changed
     │   └── StateLockedError  somebody else is changing it
@@ -41,6 +42,10 @@ class EdgeError(Exception):
     def __str__(self) -> str:
         """Return both lines as the user sees them."""
         return f"{self.problem}\n\nhint: {self.hint}" if self.hint else self.problem
+
+
+class UsageError(EdgeError):
+    """The command line is not understood."""
 
 
 class ConfigError(EdgeError):

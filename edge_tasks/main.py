@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from invoke.program import Program
-
 from edge_tasks import __version__
 from edge_tasks.tasks import namespace
+from edge_tasks.tasks.program import EdgeProgram
 
-program = Program(name="edge", binary="edge", version=__version__, namespace=namespace)
+program = EdgeProgram(name="edge", binary="edge", version=__version__, namespace=namespace)

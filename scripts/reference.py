@@ -61,7 +61,7 @@ def tasks() -> Iterator[str]:
     for context in sorted(namespace.to_contexts(), key=lambda context: str(context.name)):
         task = namespace[str(context.name)]
         yield f"\n### {context.name}\n"
-        yield f"{str(task.__doc__).strip().splitlines()[0]}\n"
+        yield f"{' '.join(str(inspect.getdoc(task)).split())}\n"
         rows = list(options(context))
         if rows:
             yield "| option | default | what it is |\n|---|---|---|"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -61,14 +62,17 @@ class Repository:
         )  # fmt: skip
 
     def fails(self, *command: str, **changes: str) -> tuple[str, str]:
-        """Run a command that must fail as users see it: two lines on stderr, status 1. Returns problem and hint."""
+        """Run a command that must fail as users see it: two lines on stderr, status 1. Returns problem and hint.
+
+        The code of the error is left out.
+        """
         result = self.run(*command, check=False, **changes)
         assert result.returncode == 1, result.stderr
         assert "Traceback" not in result.stderr
         assert result.stdout == ""
         _, _, message = result.stderr.rpartition("error: ")
         problem, _, hint = message.partition("\n\nhint: ")
-        return problem.strip(), hint.strip()
+        return re.sub(r" \[E\d{3}\]$", "", problem.strip(), count=1, flags=re.MULTILINE), hint.strip()
 
     def set_parameter(self, model: str, key: str, value: str) -> None:
         """Change one line of a model's params.yaml."""

@@ -62,7 +62,7 @@ def test_the_variable_overrides_the_target(root: Path) -> None:
         ("project_id: my-project", "project_id: My_Project", "`My_Project` is not a Google Cloud project id", None),
         ("bucket_name: my-bucket", "bucket_name: goog-data", "cannot start with `goog`", None),
         ("bucket_name: my-bucket", "bucket_name: 192.168.5.4", "looks like an IP address", None),
-        ("bucket_name: my-bucket", "bucket_nam: my-bucket", "`edge.yaml`: the key `storage_bucket.bucket_name` is missing (and 1 more)", None),
+        ("bucket_name: my-bucket", "bucket_nam: my-bucket", "`edge.yaml`: the key `storage_bucket.bucket_nam` is unknown (and 1 more)", "did you mean `bucket_name`?"),
         ("target: local", "targte: local", "`edge.yaml`: the key `targte` is unknown", "did you mean `target`?"),
         ("endpoint_name: digits-endpoint", "endpoint_nmae: x\n    endpoint_name: y", "the key `models.digits.endpoint_nmae` is unknown", "did you mean `endpoint_name`?"),
         ("  digits:", "  Digits!:", "`Digits!` cannot be a model's name", None),

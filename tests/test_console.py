@@ -70,8 +70,8 @@ def test_a_table_is_no_wider_than_the_terminal(
     assert capsys.readouterr().out.splitlines() == lines
 
 
-@given(st.lists(st.lists(st.text(max_size=60), min_size=3, max_size=3), max_size=4), st.integers(1, 200))
-def test_a_table_of_anything_loses_no_letter(rows: list[list[str]], columns: int) -> None:
+@given(st.lists(st.lists(st.text(max_size=60), min_size=3, max_size=3), max_size=4), st.integers(82, 200))
+def test_a_table_of_anything_loses_no_letter_where_its_columns_have_room(rows: list[list[str]], columns: int) -> None:
     out = io.StringIO()
     out.isatty = lambda: True  # type: ignore[method-assign]
     with pytest.MonkeyPatch.context() as monkeypatch:
@@ -80,3 +80,16 @@ def test_a_table_of_anything_loses_no_letter(rows: list[list[str]], columns: int
         print_table(["a", "b", "c"], rows)
     shown = Counter("".join(out.getvalue().split()))
     assert shown >= Counter("".join("".join(cell.split()) for row in rows for cell in row))
+
+
+def test_a_table_too_wide_for_the_terminal_leaves_columns_out_and_says_so(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_terminal(monkeypatch, 40)
+    print_table(["run", "user", "accuracy", "recall"], [["20261123-054020-3849239d", "ada", "0.99", "0.98"]], ["user"])
+    said = capsys.readouterr()
+    assert said.out.splitlines() == [
+        "run                       accuracy",
+        "20261123-054020-3849239d  0.99",
+    ]
+    assert said.err == "note: left out for want of room (--json shows all): user, recall\n"

@@ -95,7 +95,7 @@ class TestDigits:
 
     def test_list_and_describe_say_what_serves(self, digits: Repository) -> None:
         rows = [line.split("\t") for line in digits.run("invoke", "model.list").stdout.splitlines()]
-        assert dict(zip(*rows, strict=True))["deployed"] == "version 1"
+        assert dict(zip(*rows, strict=True))["serves"] == "1 (100 %)"
         description = yaml.safe_load(digits.run("invoke", "model.describe").stdout)
         assert description["endpoint"]["traffic"] == {description["deployed"]["deployed_model_id"]: 100}
         assert description["deployed"]["run_id"] == trained(digits, "digits")["run_id"]

@@ -27,7 +27,17 @@ QUICK_TESTS = ("tests/test_values.py", "tests/test_config.py", "tests/test_templ
 
 IN_SDIST = {
     *("CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "Makefile", "PKG-INFO", "README.md", "benchmarks"),
-    *("cookiecutter.json", "docs", "edge_tasks", "hooks", "pyproject.toml", "scripts", "template", "tests"),
+    *(
+        "cookiecutter.json",
+        "docs",
+        "edge_tasks",
+        "hooks",
+        "mkdocs.yml",
+        "pyproject.toml",
+        "scripts",
+        "template",
+        "tests",
+    ),
 }
 
 
@@ -92,7 +102,7 @@ def test_the_wheel_holds_the_package_and_the_template_and_nothing_else(wheel: Pa
         for name in tracked()
         if name.startswith(("template/", "hooks/")) or name == "cookiecutter.json"
     }
-    assert names == package | template
+    assert names == package | template | {"edge_tasks/_docs/troubleshooting.md"}
     assert "edge_tasks/_template/<<cookiecutter.project_slug>>/.circleci/config.yml" in names
 
 
@@ -220,6 +230,7 @@ def test_alone_it_lists_its_tasks_and_reads_a_repository(light: Installation, ba
     assert light.edge("--version").stdout == f"edge {edge_tasks.__version__}\n"
     assert "Usage: edge" in light.edge("--help").stdout
     assert "model.deploy" in light.edge("--list").stdout
+    assert light.edge("explain", "E101").stdout.startswith("E101: no `edge.yaml` in")
     shown = light.edge("config.get", "target", cwd=baked["digits"])
     assert shown.stdout == "local\n", shown.stderr
 

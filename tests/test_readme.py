@@ -150,7 +150,7 @@ def test_every_flag_in_the_table_exists() -> None:
 
 
 def test_every_task_that_needs_a_name_takes_the_flag_for_several_models() -> None:
-    assert "With several models, add `--name NAME`" in TEXT
+    assert "With several models, name one: `invoke model.deploy NAME`, or with `--name NAME`" in TEXT
     for task in ("describe", "deploy", "predict", "get-endpoint", "undeploy", "remove"):
         assert "--name" in flags(f"model.{task}")
 

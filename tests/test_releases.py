@@ -341,7 +341,7 @@ def test_the_tasks_say_what_they_do(team: Team) -> None:
     assert "10 % of the requests" in run("invoke", "model.deploy", "--traffic", "10").stderr
     rows = [line.split("\t") for line in run("invoke", "model.list").stdout.splitlines()]
     now, new = (item.version for item in (team.state.deployed, team.state.candidate) if item)
-    assert dict(zip(*rows, strict=True))["deployed"] == f"version {now} (and {new})"
+    assert dict(zip(*rows, strict=True))["serves"] == f"{now} (90 %), {new} (10 %)"
     description = yaml.safe_load(run("invoke", "model.describe").stdout)
     assert sorted(description["endpoint"]["traffic"].values()) == [10, 90]
     assert f"version {new} serves all the requests" in run("invoke", "model.promote").stderr

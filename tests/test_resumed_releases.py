@@ -61,7 +61,7 @@ def test_what_is_not_waited_for_goes_on_with_the_next_release(team: Team, mark: 
     assert team.deploy(to_the_end=False).finished is False
     assert operation(team) == first
     rows = [line.split("\t") for line in team.repository.run("invoke", "model.list").stdout.splitlines()]
-    assert dict(zip(*rows, strict=True))["deployed"] == f"no (version {begun.version} is being deployed)"
+    assert dict(zip(*rows, strict=True))["serves"] == f"{begun.version} is being deployed"
     mark.unlink()
     done = team.deploy()
     assert (done.finished, done.version) == (True, begun.version)

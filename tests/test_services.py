@@ -280,6 +280,9 @@ class TestInABrowser:
         page.get_by_role("button", name="Ask about the drawing").click()
         page.locator(".answer").wait_for()
         assert " %" in page.locator(".answer").inner_text()
+        # The drawing is shown again, to continue it.
+        grey = "() => document.querySelector('canvas').getContext('2d').getImageData(140, 60, 1, 1).data[0] < 128"
+        page.wait_for_function(grey)
 
     def test_a_cleared_drawing_is_told_to_be_empty(self, page: Page) -> None:
         page.locator("canvas").click()

@@ -24,7 +24,8 @@ from typing_extensions import Self
 from edge_tasks.cloud import jobs
 from edge_tasks.cloud.client import Cloud, connect
 from edge_tasks.domain.progress import Silence
-from edge_tasks.errors import CloudError
+from edge_tasks.errors import CloudError, ConfigError, NotFoundError
+from edge_tasks.jobs.listing import find_job, list_jobs
 from edge_tasks.jobs.waiter import PATIENCE, JobSession, JobWaiter
 from edge_tasks.repo.edge_yaml import load_config
 from edge_tasks.tools.signals import CANCEL
@@ -192,7 +193,9 @@ class TestInterrupting:
         else:
             process = repository.start(*TRAIN, "on_interrupt=leave")
         wait_for(reached(gate).exists)
-        assert "is still running; train again to follow it" in self.interrupt(process)
+        said = self.interrupt(process)
+        assert "is still running; train again to follow it" in said
+        assert "interrupted: the job is still running; nothing was changed here\n" in said
         gate.touch()
         repository.run(*TRAIN)
         assert len(jobs_of(repository)) == 1
@@ -479,3 +482,31 @@ class TestAKilledTraining:
             output, _ = training.communicate(timeout=LIMIT)
             assert training.returncode == 0, output
         assert folders() == set()
+
+
+@pytest.mark.slow
+class TestJobsAsCommands:
+    def test_a_job_is_listed_read_while_it_runs_and_cancelled(self, repository: Repository, gate: Path) -> None:
+        training = repository.start(*TRAIN)
+        wait_for(reached(gate).exists)
+        (job,) = json.loads(repository.run("invoke", "jobs.list", "--json").stdout)
+        assert (job["kind"], job["model"], job["state"]) == ("training", "hello-world", "running")
+        following = repository.start("edge", "jobs.logs", job["run"], "--follow")
+        read_until(following, "Started")
+        said = repository.run("invoke", "jobs.cancel", job["job"][:6]).stderr
+        assert said == f"> training job {job['job']} of `hello-world`: cancelled\n"
+        rest, _ = following.communicate(timeout=LIMIT)
+        assert following.returncode == 1
+        assert rest.endswith(f"> training job {job['job']}: cancelled\n")
+        assert "ended as CANCELLED" in training.communicate(timeout=LIMIT)[0]
+        assert repository.fails("invoke", "jobs.cancel", job["job"]) == (
+            f"the training job {job['job']} has ended already, as cancelled",
+            "invoke jobs.list --state running",
+        )
+        listed = json.loads(repository.run("invoke", "jobs.list", "--state", "cancelled", "--json").stdout)
+        assert [one["job"] for one in listed] == [job["job"]]
+        with pytest.raises(NotFoundError, match="there is no job `none`"):
+            find_job(cloud_of(repository), load_config(repository.root), "none")
+        with pytest.raises(ConfigError, match="`canceled` is not a state") as caught:
+            list_jobs(cloud_of(repository), load_config(repository.root), state="canceled")
+        assert caught.value.hint == "did you mean `cancelled`?"

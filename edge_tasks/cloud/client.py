@@ -9,7 +9,9 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
+import json
 import os
+import re
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -254,6 +256,8 @@ def sdk_errors(doing: str) -> Iterator[None]:
     except EdgeError:
         raise
     except api.NotFound as error:
+        if _NO_BUCKET in str(error):
+            raise NotFoundError(f"cannot {doing}: the bucket does not exist", "invoke init") from error
         raise NotFoundError(f"cannot {doing}: {_words(error)}", "invoke model.list shows what exists") from error
     except (api.Conflict, api.PreconditionFailed) as error:
         raise ConflictError(f"cannot {doing}: {_words(error)}", "look at what exists, then try again") from error
@@ -276,6 +280,9 @@ def sdk_errors(doing: str) -> Iterator[None]:
         raise NoAnswerError(f"cannot {doing}: no answer from {_host(error)}", _NETWORK_HINT) from error
 
 
+# Cloud Storage's words.
+_NO_BUCKET = "The specified bucket does not exist"
+
 _NETWORK_HINT = "check the network (target gcp) or `invoke local.status` (target local), then try again"
 
 
@@ -284,6 +291,8 @@ def _words(error: Exception) -> str:
     text = str(getattr(error, "message", None) or error).strip()
     if ": " in text and text.split(": ", 1)[0].split(" ", 1)[0] in ("GET", "POST", "PATCH", "DELETE", "PUT"):
         text = text.split(": ", 1)[1]
+    if answer := re.match(r'\{"error": ?\{.*?"message": ?"((?:[^"\\]|\\.)*)"', text):  # the whole of an answer
+        text = json.loads(f'"{answer[1]}"')
     return text.splitlines()[0] if text else type(error).__name__
 
 

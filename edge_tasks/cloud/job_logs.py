@@ -1,4 +1,4 @@
-"""What a custom job prints, read from Cloud Logging while it runs.
+"""What a job or a deployed model prints, read from Cloud Logging while it runs.
 
 https://cloud.google.com/logging/docs/reference/v2/rest/v2/entries/list
 """
@@ -17,17 +17,18 @@ _PAGE_SIZE = 1000
 
 @dataclass(frozen=True)
 class LogLine:
-    """One line that a job printed. `severity` is Cloud Logging's: INFO, ERROR, ..."""
+    """One line that was printed. `severity` is Cloud Logging's: INFO, ERROR, ..."""
 
     text: str
     severity: str
+    time: str = ""
 
 
-class JobLog:
-    """The log of one job, read on from where the last look ended."""
+class Log:
+    """The log of one resource, read on from where the last look ended. `conditions` say which resource it is."""
 
-    def __init__(self, job_id: str):
-        self._job_id = job_id
+    def __init__(self, *conditions: str):
+        self._conditions = conditions
         self._since = ""
         self._seen: set[str] = set()
 
@@ -53,10 +54,10 @@ class JobLog:
         self._seen.add(insert_id)
         payload = entry.get("jsonPayload") or {}
         text = entry.get("textPayload") or payload.get("message") or ""
-        yield LogLine(str(text).rstrip("\n"), entry.get("severity", "DEFAULT"))
+        yield LogLine(str(text).rstrip("\n"), entry.get("severity", "DEFAULT"), timestamp)
 
     def _request(self, project: str) -> dict[str, Any]:
-        conditions = ['resource.type="ml_job"', f'resource.labels.job_id="{self._job_id}"']
+        conditions = [*self._conditions]
         if self._since:
             conditions.append(f'timestamp>="{self._since}"')
         return {
@@ -67,8 +68,25 @@ class JobLog:
         }
 
 
+def job_log(job_id: str) -> Log:
+    """Return the log of a custom job, or that of all trials of a tuning job."""
+    return Log('resource.type="ml_job"', f'resource.labels.job_id="{job_id}"')
+
+
+def endpoint_log(endpoint: str, since: str = "") -> Log:
+    """Return the log of the models on an endpoint, from the time `since` (ISO 8601) on.
+
+    https://cloud.google.com/vertex-ai/docs/predictions/online-prediction-logging
+    """
+    endpoint_id = endpoint.rpartition("/")[2]
+    later = [f'timestamp>="{since}"'] if since else []
+    return Log(
+        'resource.type="aiplatform.googleapis.com/Endpoint"', f'resource.labels.endpoint_id="{endpoint_id}"', *later
+    )
+
+
 def _page(cloud: Cloud, request: dict[str, Any]) -> dict[str, Any]:
-    with sdk_errors("read the job's log"):
+    with sdk_errors("read the log"):
         response = cloud.session.post(f"{cloud.logging_url}/v2/entries:list", json=request, timeout=30)
     if not response.ok:
         raise CloudError(f"Cloud Logging answered {response.status_code}", "check the role roles/logging.viewer")

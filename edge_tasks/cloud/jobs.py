@@ -14,6 +14,7 @@ from typing import Any, Generic, TypeVar
 
 from edge_tasks.cloud.client import Cloud, sdk_errors
 from edge_tasks.domain.machines import machine_spec
+from edge_tasks.repo import layout
 
 _Job = TypeVar("_Job", bound="Job")
 
@@ -72,6 +73,10 @@ class JobApi(Generic[_Job]):
         with sdk_errors(f"look for earlier {self.noun}s"):
             found = [self.convert(message) for message in self._call(cloud, f"list_{self.kind}s", request=request)]
         return sorted(found, key=lambda job: job.created, reverse=True)
+
+    def of_model(self, cloud: Cloud, model_name: str) -> list[_Job]:
+        """Return all jobs of a model, newest first."""
+        return self.find(cloud, layout.MODEL_LABEL, layout.label_value(model_name))
 
     def cancel(self, cloud: Cloud, name: str) -> None:
         """Ask for the end of the job `name`, which comes some time later."""

@@ -98,7 +98,7 @@ class Emulator:
         raw_routes: dict[tuple[str, str], RawHandler] = {
             **metadata_server.raw_routes(lambda: names.project_of(database.latest_name())),
             ("GET", "/_emulator/health"): _health(data),
-            ("POST", "/v2/entries:list"): Logging(self.jobs).list_entries,
+            ("POST", "/v2/entries:list"): Logging(self.jobs, self.model_servers).list_entries,
             ("GET", CLOCK): clock.show,
             ("POST", CLOCK): clock.move,
         }

@@ -1,6 +1,6 @@
 """What of the Vertex AI API is emulated: every RPC of the SDK's own route table, and what is missing of some.
 
-    python -m edge_tasks.emulator.parity [--markdown]
+    python -m edge_tasks.emulator.parity [--markdown | --json]
 
 Whether an RPC is emulated is read from the emulator itself, so only what is missing of one has to be written down.
 """
@@ -8,10 +8,11 @@ Whether an RPC is emulated is read from the emulator itself, so only what is mis
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import tempfile
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from edge_tasks.emulator.emulator import Emulator
@@ -115,8 +116,12 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(prog="python -m edge_tasks.emulator.parity", description=__doc__.splitlines()[0])
     parser.add_argument("--markdown", action="store_true", help="as the page in docs/")
-    table = rows()
-    sys.stdout.write(markdown(table) if parser.parse_args().markdown else text(table) + "\n")
+    parser.add_argument("--json", action="store_true", help="as a list, for programs")
+    arguments, table = parser.parse_args(), rows()
+    if arguments.json:
+        sys.stdout.write(json.dumps([asdict(row) for row in table], indent=2) + "\n")
+    else:
+        sys.stdout.write(markdown(table) if arguments.markdown else text(table) + "\n")
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from edge_tasks.domain.provenance import new_run_id
 from edge_tasks.domain.signature import FILE_NAME as SIGNATURE_FILE
 from edge_tasks.domain.signature import TABLE, Signature
 from edge_tasks.errors import CloudError, DataError, NotFoundError
-from edge_tasks.jobs.csv_instances import as_json_lines
+from edge_tasks.jobs.csv_instances import as_json_lines, check_words_are_quoted
 from edge_tasks.jobs.once import SameJob
 from edge_tasks.jobs.waiter import JobSession, JobWaiter, ReconnectingCloud
 from edge_tasks.repo import layout
@@ -68,6 +68,8 @@ def predict_batch(
     prediction = _Prediction(session, config, name, model, source, count, _signature(session.cloud, model))
     if prediction.by_column and prediction.signature is not None:
         as_json_lines(source, prediction.signature)  # what is wrong with it is said before anything is sent
+    elif _format_of(source) == "csv":
+        check_words_are_quoted(source)
     job = prediction.found_or_submitted(force=force)
     job = JobWaiter(session=session, api=BATCH_JOBS, timeout=_TIMEOUT, later="predict again to follow it").follow(job)
     if job.state not in ("SUCCEEDED", "PARTIALLY_SUCCEEDED"):

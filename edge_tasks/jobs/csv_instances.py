@@ -32,6 +32,29 @@ def as_json_lines(path: Path, signature: Signature) -> bytes:
         return b"".join(json.dumps(row, ensure_ascii=False).encode() + b"\n" for row in _rows(path, reader, signature))
 
 
+def check_words_are_quoted(path: Path) -> None:
+    """Raise DataError for the first word without quotation marks, which Vertex AI would take for a number.
+
+    https://cloud.google.com/vertex-ai/docs/predictions/get-batch-predictions#csv
+    """
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        next(csv.reader(file), None)
+        reader = csv.reader(file, quoting=csv.QUOTE_NONNUMERIC)
+        while True:
+            try:
+                if next(reader, None) is None:
+                    return
+            except ValueError as error:  # noqa: PERF203  each line has its number
+                word = str(error).partition(": ")[2].strip("'")
+                if word:
+                    raise DataError(
+                        f"`{path}`, line {reader.line_num + 1}: `{word}` is a word without quotation marks, "
+                        "and this model has no signature that says what its columns are",
+                        "write it with DataFrame.to_csv(..., quoting=csv.QUOTE_NONNUMERIC), or train with "
+                        "save_results(..., inputs=X_train)",
+                    ) from None
+
+
 def _rows(path: Path, reader: csv.DictReader[str], signature: Signature) -> Iterator[dict[str, Any]]:
     columns = {column.name: column for column in signature.columns}
     for cells in reader:

@@ -12,7 +12,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -60,6 +60,10 @@ class Reproduction:
             before, after = self.recorded.get(name), self.reproduced.get(name)
             rows.append([name, _shown(before), _shown(after), "same" if _same(before, after) else "differs"])
         return rows
+
+    def document(self) -> dict[str, Any]:
+        """Return the same as plain JSON."""
+        return {**asdict(self), "folder": str(self.folder), "same": self.same}
 
 
 def reproduce(root: Path, cloud: Cloud, config: EdgeConfig, record: RunRecord, progress: Progress) -> Reproduction:

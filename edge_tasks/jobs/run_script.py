@@ -15,6 +15,9 @@ from edge_tasks.tools.signals import TerminatedError
 
 SCRIPT = "train.py"
 
+# The exit status after Ctrl-C, as shells have it.
+INTERRUPTED = 130
+
 
 def run_script(
     root: Path,
@@ -44,11 +47,18 @@ def run_script(
 
 
 def _wait(process: subprocess.Popen[bytes]) -> int:
-    """Wait for the child, which receives Ctrl-C itself; SIGTERM is forwarded to it."""
+    """Wait for the child, which receives Ctrl-C itself; SIGTERM is forwarded to it.
+
+    Returns its exit status, which is INTERRUPTED when one of the two ended it.
+    """
+    interrupted = False
     while True:
         try:
-            return process.wait()
+            status = process.wait()
         except TerminatedError:  # noqa: PERF203  the loop is there for it
+            interrupted = True
             process.terminate()
         except KeyboardInterrupt:
-            continue
+            interrupted = True
+        else:
+            return INTERRUPTED if interrupted and status else status

@@ -13,7 +13,7 @@ from typing import Any
 from edge_tasks import console
 from edge_tasks.cloud import jobs, storage
 from edge_tasks.cloud.client import Cloud, connect
-from edge_tasks.cloud.job_logs import JobLog
+from edge_tasks.cloud.job_logs import job_log
 from edge_tasks.cloud.jobs import CUSTOM_JOBS, Job, JobPlan
 from edge_tasks.cloud.model_registry import ModelVersion
 from edge_tasks.domain.config import EdgeConfig
@@ -284,7 +284,7 @@ class _Log:
 
     def __init__(self, session: JobSession, job: Job):
         self._session = session
-        self._log = JobLog(job.job_id)
+        self._log = job_log(job.job_id)
         self._last: deque[str] = deque(maxlen=_LAST_LINES)
         self._complained = False
 

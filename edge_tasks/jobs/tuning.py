@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,10 @@ class Tuning:
             row = [trial.trial_id, trial.state.lower(), "" if metric is None else f"{metric:.6g}"]
             rows.append([*row, *(_short(values.get(name, "")) for name in names)])
         return columns, rows
+
+    def documents(self, trials: Sequence[Trial]) -> list[dict[str, Any]]:
+        """Return everything that is known of `trials` as plain JSON."""
+        return [{**asdict(trial), "parameters": self._ranges.restored(trial.parameters)} for trial in trials]
 
     def _fixed(self) -> dict[str, Any]:
         """Return the parameters that the trials have in common."""

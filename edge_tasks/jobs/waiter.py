@@ -12,7 +12,7 @@ from edge_tasks.cloud.client import Cloud
 from edge_tasks.cloud.jobs import Job, JobApi
 from edge_tasks.domain.progress import Progress, duration
 from edge_tasks.errors import CloudError, EdgeError, NoAnswerError
-from edge_tasks.tools.signals import ASK, CANCEL, LEAVE, TerminatedError
+from edge_tasks.tools.signals import ASK, CANCEL, LEAVE, LeftRunningError, TerminatedError
 
 # Seconds between two looks at a job: short while something happens, longer while nothing does.
 _SHORT_PAUSE, _LONG_PAUSE = 0.1, 5.0
@@ -108,7 +108,8 @@ class JobWaiter(Generic[_Job]):
         try:
             return self._wait(job)
         except KeyboardInterrupt as interrupt:
-            self._interrupted(job, interrupt)
+            if self._interrupted(job, interrupt) == LEAVE:
+                raise LeftRunningError from interrupt
             raise
         except NoAnswerError as error:
             raise NoAnswerError(error.problem, f"{self._name(job)} is still running; {self.later}") from error
@@ -144,18 +145,20 @@ class JobWaiter(Generic[_Job]):
             self.session.connection.ask(lambda cloud: self.api.cancel(cloud, job.name))
             raise CloudError(f"{self._name(job)} did not end within {duration(limit)} and was cancelled")
 
-    def _interrupted(self, job: _Job, interrupt: KeyboardInterrupt) -> None:
+    def _interrupted(self, job: _Job, interrupt: KeyboardInterrupt) -> str:
+        """Leave or cancel `job`; return which of the two was done."""
         decision = self.session.on_interrupt
         if decision == ASK:
             decision = CANCEL if isinstance(interrupt, TerminatedError) else self._ask(job)
         if decision == LEAVE:
             self.session.progress.step(f"{self._name(job)} is still running; {self.later}")
-            return
+            return LEAVE
         self.session.progress.step(f"cancelling {self._name(job)}")
         try:
             self._cancel(job)
         except EdgeError as error:
             self.session.progress.step(f"{error.problem}; {self._name(job)} may still be running")
+        return CANCEL
 
     def _ask(self, job: _Job) -> str:
         """Ask what is to become of `job`. Without a terminal it is cancelled, and so it is by a second Ctrl-C."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -14,31 +16,74 @@ from edge_tasks.domain.serving_choice import choose
 from edge_tasks.domain.state import Deployment, ModelState
 from edge_tasks.errors import NotFoundError
 from edge_tasks.releases import serving
-from edge_tasks.releases.plan import version_of
 from edge_tasks.repo import layout
 from edge_tasks.repo.trained_model import TrainedModel, find_trained_model
 
-COLUMNS = ["model", "trained", "metrics", "registered", "deployed", "since"]
+COLUMNS = ["model", "trained (UTC)", "metrics", "version", "serves", "since (UTC)"]
 
 
-def list_models(root: Path, config: EdgeConfig, cloud: Cloud) -> list[list[str]]:
-    """Return one row of COLUMNS for each model of the config."""
+@dataclass(frozen=True)
+class Serving:
+    """A version on an endpoint: its part of the requests in per cent, and since when it is there."""
+
+    version: str
+    traffic: int
+    since: datetime
+    run_id: str | None
+
+
+@dataclass(frozen=True)
+class Overview:
+    """What there is of a model: its last training, its version in the registry, and what serves."""
+
+    model: str
+    trained_at: datetime | None
+    run_id: str | None
+    metrics: Mapping[str, Any]
+    registered: str | None
+    serves: tuple[Serving, ...]
+    coming: str | None  # the version that is being deployed
+
+    def row(self) -> list[str]:
+        """Return the model's row of COLUMNS."""
+        shown = [f"{one.version} ({one.traffic} %)" for one in self.serves]
+        shown += [f"{self.coming} is being deployed"] if self.coming else []
+        return [
+            self.model,
+            _time(self.trained_at) if self.trained_at else "not yet",
+            _first(self.metrics),
+            self.registered or "no",
+            ", ".join(shown) or "nothing",
+            _time(self.serves[0].since) if self.serves else "",
+        ]
+
+    def document(self) -> dict[str, Any]:
+        """Return the same as plain JSON."""
+        values = asdict(self)
+        values["trained_at"] = self.trained_at.isoformat() if self.trained_at else None
+        values["serves"] = [{**asdict(one), "since": one.since.isoformat()} for one in self.serves]
+        return values
+
+
+def list_models(root: Path, config: EdgeConfig, cloud: Cloud) -> list[Overview]:
+    """Return what there is of each model of the config."""
     state = StateStore(cloud).load()
-    rows = []
+    found = []
     for name in config.models:
         trained = find_trained_model(layout.model_folder(root, name), name)
-        deployed = state.model(name).deployed
-        rows.append(
-            [
-                name,
-                _time(trained.trained_at) if trained else "not yet",
-                ", ".join(f"{key} {value:.4g}" for key, value in trained.metrics.items()) if trained else "",
-                _registered(trained, state.model(name)),
-                _serving(state.model(name)),
-                _time(deployed.deployed_at) if deployed else "",
-            ]
+        model = state.model(name)
+        found.append(
+            Overview(
+                model=name,
+                trained_at=trained.trained_at if trained else None,
+                run_id=trained.run_id if trained else None,
+                metrics=trained.metrics if trained else {},
+                registered=_registered(trained, model),
+                serves=_serving(cloud, model),
+                coming=model.operation.model.rpartition("@")[2] if model.operation else None,
+            )
         )
-    return rows
+    return found
 
 
 def describe(root: Path, config: EdgeConfig, cloud: Cloud, name: str) -> dict[str, Any]:
@@ -96,24 +141,35 @@ def _explained(deployment: Deployment) -> dict[str, Any]:
     return {"version": deployment.version, **values}
 
 
-def _registered(trained: TrainedModel | None, state: ModelState) -> str:
+def _registered(trained: TrainedModel | None, state: ModelState) -> str | None:
     """Return the version in the registry, which a deploy made when the training did not."""
     if trained is None:
-        return "no"
+        return None
     deployed = [
         item.model for item in (*state.history, *filter(None, [state.candidate])) if item.run_id == trained.run_id
     ]
     model = trained.model or next(iter(deployed), None)
-    return version_of(model) if model else "no"
+    return model.rpartition("@")[2] if model else None
 
 
-def _serving(state: ModelState) -> str:
-    coming = f" ({version_of(state.operation.model)} is being deployed)" if state.operation else ""
-    if state.deployed is None:
-        return f"no{coming}"
-    canary = f" (and {state.candidate.version})" if state.candidate else ""
-    return f"version {state.deployed.version}{canary}{coming}"
+def _serving(cloud: Cloud, state: ModelState) -> tuple[Serving, ...]:
+    """Return the versions on the endpoint, which is only asked for their parts when there are two."""
+    there = [item for item in (state.deployed, state.candidate) if item]
+    if len(there) < 2:
+        traffic = {item.deployed_model_id: 100 for item in there}
+    else:
+        endpoint = endpoints.get_endpoint(cloud, state.endpoint) if state.endpoint else None
+        traffic = dict(endpoint.traffic) if endpoint else {}
+    return tuple(
+        Serving(item.version, traffic.get(item.deployed_model_id, 0), item.deployed_at, item.run_id) for item in there
+    )
+
+
+def _first(metrics: Mapping[str, Any]) -> str:
+    """Return the first metric, and how many more there are."""
+    shown = [f"{name} {value:.4g}" for name, value in metrics.items()]
+    return f"{shown[0]} (+{len(shown) - 1})" if len(shown) > 1 else "".join(shown)
 
 
 def _time(moment: datetime) -> str:
-    return f"{moment:%Y-%m-%d %H:%M} UTC"
+    return f"{moment.astimezone(timezone.utc):%Y-%m-%d %H:%M}"

@@ -62,7 +62,7 @@ def prepare(root: Path, config: EdgeConfig, cloud: Cloud, name: str | None, mode
 
 
 def _folder(root: Path, name: str | None) -> Path:
-    names = sorted(path.parent.name for path in layout.services_folder(root).glob("*/app.py"))
+    names = layout.service_names(root)
     known = ", ".join(f"`{name}`" for name in names)
     if not names:
         raise ConfigError(

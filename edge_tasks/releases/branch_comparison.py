@@ -19,10 +19,12 @@ def compare(root: Path, base: str) -> str:
         return _section("Metrics", f"There is no branch `{base}` to compare with.\n\n{metrics}")
     metrics = dvc.run(root, "metrics", "diff", "--all", "--md", revision, doing="compare the metrics")
     parameters = dvc.run(root, "params", "diff", "--md", revision, doing="compare the parameters")
+    # DVC names a column by the reference that it was given.
+    metrics, parameters = (text.replace(revision, base).strip() for text in (metrics, parameters))
     return (
-        _section(f"Metrics, against {base}", metrics.strip() or "There are none.")
+        _section(f"Metrics, against {base}", metrics or "There are none.")
         + "\n"
-        + _section(f"Parameters, against {base}", parameters.strip() or "None changed.")
+        + _section(f"Parameters, against {base}", parameters or "None changed.")
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import io
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from pydantic import BaseModel, ValidationError
 
 from edge_tasks.domain.config import FILE_NAME, TARGETS, EdgeConfig, ModelConfig, check_model
 from edge_tasks.errors import ConfigError
+from edge_tasks.repo.glance import find
 
 if TYPE_CHECKING:
     from ruamel.yaml import YAML
@@ -25,12 +26,11 @@ TARGET_VARIABLE = "EDGE_TARGET"
 
 def find_root(start: Path | None = None) -> Path:
     """Return the nearest folder at or above `start` (default: the working directory) that holds edge.yaml."""
-    start = (start or Path.cwd()).resolve()
-    for folder in (start, *start.parents):
-        if (folder / FILE_NAME).is_file():
-            return folder
+    start = start or Path.cwd()
+    if found := find(start):
+        return found
     raise ConfigError(
-        f"no `{FILE_NAME}` in `{start}` or in a folder above it",
+        f"no `{FILE_NAME}` in `{start.resolve()}` or in a folder above it",
         "go into your repository, or make one: cookiecutter gh:fuzzylabs/vertex-edge",
     )
 
@@ -116,7 +116,7 @@ def _one_line(error: Exception) -> str:
 def _explain(error: ValidationError) -> tuple[str, str]:
     """Turn pydantic's first complaint into a fact and a hint; several complaints are counted."""
     complaints = error.errors(include_url=False)
-    first = complaints[0]
+    first = _misspelt(complaints) or complaints[0]
     key = ".".join(str(part) for part in first["loc"])
     more = f" (and {len(complaints) - 1} more)" if len(complaints) > 1 else ""
     kind = first["type"]
@@ -130,6 +130,8 @@ def _explain(error: ValidationError) -> tuple[str, str]:
             f"did you mean `{near[0]}`?" if near else f"known keys here: {', '.join(known)}",
         )
     value = first.get("input")
+    if value is None and kind.endswith("_type"):
+        return f"`{FILE_NAME}`: the key `{key}` has no value{more}", f"write one behind `{first['loc'][-1]}:`"
     is_plain = isinstance(value, str | int | float | bool) and "secret" not in key
     shown = f"`{value}`" if is_plain else "its value"
     if kind == "value_error":
@@ -144,6 +146,18 @@ def _explain(error: ValidationError) -> tuple[str, str]:
         )
     complaint = first["msg"][0].lower() + first["msg"][1:]
     return f"`{FILE_NAME}`: {key} is {shown}: {complaint}{more}", f"fix `{key}` in `{FILE_NAME}`"
+
+
+def _misspelt(complaints: Sequence[Any]) -> Any | None:
+    """Return the complaint about an unknown key that is meant for one that is missing, if there is one."""
+    missing = {complaint["loc"] for complaint in complaints if complaint["type"] == "missing"}
+    for complaint in complaints:
+        if complaint["type"] == "extra_forbidden":
+            *place, word = complaint["loc"]
+            near = difflib.get_close_matches(str(word), _known_keys(tuple(place)), n=1)
+            if near and (*place, near[0]) in missing:
+                return complaint
+    return None
 
 
 def _known_keys(location: tuple[int | str, ...]) -> list[str]:

@@ -43,6 +43,11 @@ def services_folder(root: Path) -> Path:
     return root / _SERVICES
 
 
+def service_names(root: Path) -> list[str]:
+    """Return the names of the web services that there are: folders with an app.py."""
+    return sorted(path.parent.name for path in services_folder(root).glob("*/app.py"))
+
+
 def machine_folder(root: Path) -> Path:
     """Return the folder for what belongs to this machine and is not committed."""
     return root / _OWN

@@ -23,15 +23,16 @@ def read_ranges(model_folder: Path, parameters: Mapping[str, Any]) -> Ranges:
     import yaml
 
     where = f"models/{model_folder.name}/{FILE_NAME}"
-    example = next((name for name, value in parameters.items() if is_number(value)), "C")
+    example = next(
+        (_example(name, value) for name, value in parameters.items() if is_number(value)), _example("C", 1.0)
+    )
     try:
         document = yaml.safe_load((model_folder / FILE_NAME).read_text(encoding="utf-8"))
         file = SearchSpace.model_validate(document)
     except FileNotFoundError:
         raise ConfigError(
             f"there is no `{where}`, which says what to try",
-            f"write it, with lines such as\n\nmetric: accuracy\ngoal: maximize\nparameters:\n"
-            f"  {example}: {{min: 0.1, max: 100, scale: log}}",
+            f"write it, with lines such as\n\nmetric: accuracy\ngoal: maximize\nparameters:\n  {example}",
         ) from None
     except yaml.YAMLError as error:
         raise ConfigError(f"`{where}` is not valid YAML: {' '.join(str(error).split())}", f"fix `{where}`") from None
@@ -49,3 +50,13 @@ def read_ranges(model_folder: Path, parameters: Mapping[str, Any]) -> Ranges:
             )
     types = {name: parameter.kind(parameters[name]) for name, parameter in file.parameters.items()}
     return Ranges(file.metric, file.goal == "maximize", file.parameters, types)
+
+
+def _example(name: str, value: float) -> str:
+    """Return a line with a range around the value that a parameter has, of its type."""
+    if isinstance(value, int):
+        least, greatest = sorted((value // 2, value * 2)) if value else (0, 10)
+        return f"{name}: {{min: {least}, max: {greatest}}}"
+    if value <= 0:
+        return f"{name}: {{min: {value - 1:g}, max: {value + 1:g}}}"
+    return f"{name}: {{min: {value / 10:g}, max: {value * 10:g}, scale: log}}"

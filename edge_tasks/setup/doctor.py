@@ -18,7 +18,7 @@ from edge_tasks.domain import images
 from edge_tasks.domain.config import EdgeConfig
 from edge_tasks.domain.machines import check_machine
 from edge_tasks.domain.serving_choice import choose
-from edge_tasks.errors import ConfigError, DataError, EdgeError, ServerError, StateError
+from edge_tasks.errors import ConfigError, DataError, EdgeError, GitError, ServerError, StateError
 from edge_tasks.jobs.run_script import SCRIPT
 from edge_tasks.jobs.submit import Submission
 from edge_tasks.readiness import artifact
@@ -26,7 +26,7 @@ from edge_tasks.readiness.complaints import refuse
 from edge_tasks.releases import preflight, serving
 from edge_tasks.repo import edge_yaml, layout
 from edge_tasks.repo.trained_model import ARTIFACT_FOLDER, find_trained_model
-from edge_tasks.setup import google_cloud, initialise
+from edge_tasks.setup import google_cloud, initialise, requirements
 from edge_tasks.setup.checks import Check, Finding, Result, examine
 from edge_tasks.setup.terraform import is_managed
 from edge_tasks.tools import dvc, emulator_process, git
@@ -47,13 +47,18 @@ _SOON = 90
 
 def examine_repository(root: Path) -> list[Result]:
     """Look at everything about the repository at `root`."""
-    machine = [Check("Python", _python), Check("git", lambda: _git(root)), Check("edge.yaml", lambda: _edge_yaml(root))]
+    machine = [
+        Check("Python", _python),
+        Check("packages", _packages),
+        Check("git", lambda: _git(root)),
+        Check("edge.yaml", lambda: _edge_yaml(root)),
+    ]
     try:
         config = edge_yaml.load_config(root)
     except ConfigError:
         return examine(machine)
     checks = [*machine, Check("DVC", lambda: initialise.check_dvc(root, config))]
-    checks += [Check("data", lambda: _data(root, config), after=("DVC",)), *_model_checks(root, config)]
+    checks += [Check("data", lambda: _data(root, config), after=("git", "DVC")), *_model_checks(root, config)]
     return examine([*checks, *_place_checks(root, config)])
 
 
@@ -75,9 +80,27 @@ def _python() -> Finding:
     return Finding(f"Python {version}")
 
 
+def _packages() -> Finding:
+    """Look whether what vertex:edge needs is installed as it needs it: pip lets other packages change that."""
+    wrong = requirements.unfulfilled()
+    if not wrong:
+        return Finding("vertex-edge has what it needs")
+    first, *others = wrong
+    more = f" (and {len(others)} more)" if others else ""
+    raise EdgeError(
+        f"{first.package} {first.installed} is installed, vertex-edge needs {first.needed}"
+        + (f"; {', '.join(first.wanted_by)} asked for it" if first.wanted_by else "")
+        + more,
+        f"pip install '{first.package}{first.needed}'"
+        + (f", and {first.wanted_by[0]} in an environment by itself" if first.wanted_by else ""),
+    )
+
+
 def _git(root: Path) -> Finding:
     if shutil.which("git") is None:
         raise EdgeError("git is not installed", "install git: models are labelled with the commit they come from")
+    if not git.is_repository(root):
+        raise GitError("this folder is in no git repository", "git init && git add . && git commit -m Start")
     commit = git.head(root)
     if commit is None:
         return Finding("no commit yet", advice="git init && git add . && git commit: models are labelled with it")

@@ -15,8 +15,10 @@ from edge_tasks.tasks import (
     doctor,
     dvc,
     experiments,
+    explain,
     infra,
     init,
+    jobs,
     local,
     model,
     service,
@@ -28,6 +30,7 @@ from edge_tasks.tasks import (
 namespace = Collection()
 namespace.add_task(init.init)
 namespace.add_task(doctor.doctor)
+namespace.add_task(explain.explain)
 namespace.add_task(teardown.teardown)
-for _module in (ci, config, cost, dvc, experiments, infra, local, model, service, state, template):
+for _module in (ci, config, cost, dvc, experiments, infra, jobs, local, model, service, state, template):
     namespace.add_collection(_module.collection)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from invoke.exceptions import Exit
 
 from edge_tasks.tasks._repository import Repository, repository
-from edge_tasks.tasks._task import NAME_HELP, task
+from edge_tasks.tasks._task import AS_JSON, NAME_HELP, task
 
 if TYPE_CHECKING:
     from edge_tasks.console import Console
@@ -38,7 +38,10 @@ def train(
     checks: bool = True,
     on_interrupt: str | None = None,
 ) -> None:
-    """Train a model now with its params.yaml; `dvc repro` does so when something has changed, and records it."""
+    """Train a model now, with its params.yaml.
+
+    `dvc repro` does so when something has changed, and records it.
+    """
     from edge_tasks.console import print_result
     from edge_tasks.jobs.run_script import run_script
     from edge_tasks.repo.layout import model_folder
@@ -66,6 +69,7 @@ def train(
         "write": "put the best parameters into params.yaml",
         "force": "search again, also when the same search runs or has ended",
         "checks": "send code, too, that would fail in a job as far as can be seen",
+        **AS_JSON,
         **_INTERRUPT,
     }
 )
@@ -77,10 +81,14 @@ def tune(
     write: bool = False,
     force: bool = False,
     checks: bool = True,
+    json: bool = False,
     on_interrupt: str | None = None,
 ) -> None:
-    """Search the ranges in the model's tune.yaml for better parameters, and print the trials, best first."""
-    from edge_tasks.console import Console, print_table
+    """Search for better parameters.
+
+    Searches the ranges in the model's tune.yaml, and prints the trials, best first.
+    """
+    from edge_tasks.console import Console, print_json, print_table
     from edge_tasks.jobs.tuning import Tuning, shown
 
     here = repository()
@@ -88,8 +96,10 @@ def tune(
     tuning = Tuning(here.config, here.root, name, trials=trials, parallel=parallel)
     with Console() as console:
         found = tuning.run(_session(here, console, on_interrupt), force=force, checks=checks)
-        columns, rows = tuning.table(found)
-        print_table(columns, rows)
+        if json:
+            print_json(tuning.documents(found))
+        else:
+            print_table(*tuning.table(found))
         if write:
             console.step(f"wrote to models/{name}/params.yaml: {shown(tuning.write_best(found))}")
             console.step(f"now train with them: dvc repro models/{name}/dvc.yaml")
@@ -115,7 +125,10 @@ def predict_batch(
     force: bool = False,
     on_interrupt: str | None = None,
 ) -> None:
-    """Predict every instance of a file with a batch prediction job; no endpoint is needed."""
+    """Predict every instance of a file.
+
+    It is a batch prediction job; no endpoint is needed.
+    """
     from pathlib import Path
 
     from edge_tasks.console import Console, print_result

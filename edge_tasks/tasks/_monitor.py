@@ -1,4 +1,4 @@
-"""The tasks model.monitor and model.feedback."""
+"""The tasks about what serves: model.monitor, model.feedback and model.logs."""
 
 from __future__ import annotations
 
@@ -9,6 +9,25 @@ from edge_tasks.tasks._task import NAME_HELP, task
 
 if TYPE_CHECKING:
     from edge_tasks.tasks._repository import Repository
+
+
+@task(
+    help={
+        "name": NAME_HELP,
+        "follow": "print what it prints from now on, too, until Ctrl-C",
+        "since": "how far to look back: 30m, 12h, 7d (default 1d)",
+        "json": "print each line as a JSON object, with its time and severity",
+    }
+)
+def logs(_context: Any, name: str | None = None, follow: bool = False, since: str = "1d", json: bool = False) -> None:
+    """Print what serves the model has printed."""
+    from edge_tasks.domain.period import read_period
+    from edge_tasks.models import served_log
+    from edge_tasks.tasks.jobs import print_lines
+
+    here = repository()
+    name, _ = here.config.model(name)
+    print_lines(served_log.printed(here.cloud, name, read_period(since), follow=follow), json=json)
 
 
 @task(
@@ -61,7 +80,10 @@ def monitor(
     older_than: str | None = None,
     yes: bool = False,
 ) -> None:
-    """Say whether what the endpoint is asked has changed since the training; exit status 1 if so."""
+    """Say whether what the endpoint is asked has changed.
+
+    It is compared with the training; exit status 1 if it has changed.
+    """
     from pathlib import Path
 
     from invoke.exceptions import Exit
@@ -212,7 +234,10 @@ def feedback(
     since: str = "30d",
     json: bool = False,
 ) -> None:
-    """Join true answers to what was asked; print how often the model was wrong on each day."""
+    """Join true answers to what was asked.
+
+    Print how often the model was wrong on each day.
+    """
     from pathlib import Path
 
     from edge_tasks.console import Console, print_json, print_table

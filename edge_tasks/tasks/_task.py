@@ -22,6 +22,7 @@ LOCK_TIMEOUT_HELP = "seconds to wait while somebody else changes the shared stat
 # Flags that had another name before 0.2, until when the old one is understood, too.
 _OLD_NAMES = {"lock_timeout": "wait", "async_": "no_wait"}
 
+AS_JSON = {"json": "print it as JSON"}
 NAME_HELP = "the model; not needed when there is only one"
 
 
@@ -45,7 +46,7 @@ def task(
                 result = body(*args, **_with_new_names(kwargs))
                 sys.stdout.flush()
             except EdgeError as error:
-                raise _told(error) from None
+                raise told(error) from None
             except KeyboardInterrupt:
                 sys.stderr.write("interrupted\n")
                 raise Exit(code=130) from None
@@ -55,7 +56,7 @@ def task(
             except OSError as error:
                 if (problem := full_disk(error)) is None:
                     raise
-                raise _told(problem) from None
+                raise told(problem) from None
             return result
 
         return invoke_task(klass=_Task, name=name, help=help or {}, iterable=iterable)(cast("_Body", guarded))
@@ -94,7 +95,7 @@ class _Argument(Argument):
             super().set_value(value, cast)
         except ValueError:
             name = self.names[0]
-            raise _told(EdgeError(f"`{value}` is not a number", f"such as --{name} 10")) from None
+            raise told(EdgeError(f"`{value}` is not a number", f"such as --{name} 10")) from None
 
 
 def _with_new_names(given: dict[str, Any]) -> dict[str, Any]:
@@ -114,7 +115,7 @@ def _flag(parameter: str) -> str:
     return f"--{parameter.strip('_').replace('_', '-')}"
 
 
-def _told(error: EdgeError) -> Exit:
+def told(error: EdgeError) -> Exit:
     """Print `error`; return what ends invoke."""
     from edge_tasks.console import print_error
 

@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 @task(help={"base": "the branch to compare with", "output": "write to this file instead of stdout"})
 def compare(_context: Any, base: str = "main", output: str | None = None) -> None:
-    """Print metrics and parameters next to those of another branch, as Markdown."""
+    """Print metrics next to those of another branch.
+
+    Metrics and parameters, as Markdown.
+    """
     from edge_tasks.console import print_result
     from edge_tasks.releases import branch_comparison
     from edge_tasks.repo.files import write_atomically
@@ -32,7 +35,10 @@ def compare(_context: Any, base: str = "main", output: str | None = None) -> Non
 
 @task(help={"again": "train this model alone, though nothing changed: each of its stages, so that it gets new data"})
 def train(_context: Any, again: str | None = None) -> None:
-    """Train every model that changed or was last trained for another target; push data and models."""
+    """Train every model that changed; push data and models.
+
+    A model that was last trained for another target is trained, too.
+    """
     from edge_tasks.console import Console
     from edge_tasks.releases import ci_pipeline
     from edge_tasks.setup import initialise
@@ -49,7 +55,10 @@ def train(_context: Any, again: str | None = None) -> None:
 
 @task(help={"branch": "of the remote `origin`"})
 def record(_context: Any, branch: str = "main") -> None:
-    """Commit what training wrote (dvc.lock, metrics) and push it; the commit starts no pipeline."""
+    """Commit what training wrote and push it.
+
+    That is dvc.lock and metrics; the commit starts no pipeline.
+    """
     from edge_tasks.console import Console
     from edge_tasks.releases import ci_pipeline
 
@@ -71,7 +80,10 @@ def _releases(lock_timeout: int) -> Iterator[list[Release]]:
 
 @task(help={"traffic": "per cent of the requests for new versions (default: all)", "lock_timeout": LOCK_TIMEOUT_HELP})
 def deploy(_context: Any, traffic: int = 100, lock_timeout: int = 0) -> None:
-    """Deploy every newly trained model, with a part of the requests if something serves already."""
+    """Deploy every newly trained model.
+
+    It gets a part of the requests if something serves already.
+    """
     from edge_tasks.releases import ci_pipeline
 
     with _releases(lock_timeout) as releases:
@@ -80,7 +92,10 @@ def deploy(_context: Any, traffic: int = 100, lock_timeout: int = 0) -> None:
 
 @task(name="smoke-test", help={"requests": "for each model"})
 def smoke_test(_context: Any, requests: int = 1) -> None:
-    """Post every deployed model its test_payload.json; fail unless each request is answered with predictions."""
+    """Ask every deployed model with its test_payload.json.
+
+    Fails unless each request is answered with predictions.
+    """
     from edge_tasks.console import Console
     from edge_tasks.releases import ci_pipeline
 
@@ -91,7 +106,10 @@ def smoke_test(_context: Any, requests: int = 1) -> None:
 
 @task(help={"lock_timeout": LOCK_TIMEOUT_HELP})
 def promote(_context: Any, lock_timeout: int = 0) -> None:
-    """Give every new version that has a part of the requests all of them."""
+    """Give every new version all the requests.
+
+    That is, those versions that have a part of the requests.
+    """
     from edge_tasks.releases import ci_pipeline
 
     with _releases(lock_timeout) as releases:
@@ -100,7 +118,10 @@ def promote(_context: Any, lock_timeout: int = 0) -> None:
 
 @task(help={"lock_timeout": LOCK_TIMEOUT_HELP})
 def cancel(_context: Any, lock_timeout: int = 0) -> None:
-    """Take every new version off that has a part of the requests; what served before has them all again."""
+    """Take every new version off again.
+
+    That is, those that have a part of the requests; what served before has them all again.
+    """
     from edge_tasks.releases import ci_pipeline
 
     with _releases(lock_timeout) as releases:
@@ -109,8 +130,9 @@ def cancel(_context: Any, lock_timeout: int = 0) -> None:
 
 @task(help={"output": "folder of the reports (default monitoring)"})
 def monitor(_context: Any, output: str = "monitoring") -> None:
-    """Look at what every model is asked, and act on what has changed as `monitoring.on_drift` says; never twice.
+    """Look at what every model is asked, and act on a change.
 
+    `monitoring.on_drift` in edge.yaml says how; nothing is done twice for the same drift.
     With `report` the exit status is 1 the first time, so that the CI tells people.
     """
     from invoke.exceptions import Exit
@@ -129,7 +151,10 @@ def monitor(_context: Any, output: str = "monitoring") -> None:
 
 @task()
 def token(_context: Any) -> None:
-    """Print who this CI job is, for Google's client, which runs this by itself."""
+    """Print who this CI job is.
+
+    Google's client runs this by itself.
+    """
     import json
 
     from edge_tasks.console import print_result
@@ -157,7 +182,10 @@ def setup(
     dry_run: bool = False,
     yes: bool = False,
 ) -> None:
-    """Let this repository's CI into its Google Cloud project, with no stored key, by gcloud."""
+    """Let CI into the Google Cloud project, without a key.
+
+    It makes an account and gives it roles, by gcloud and workload identity federation.
+    """
     from edge_tasks.console import Console, confirm, print_result
     from edge_tasks.errors import EdgeError
     from edge_tasks.setup import ci_federation

@@ -7,42 +7,37 @@ from typing import Any
 from invoke.collection import Collection
 
 from edge_tasks.tasks._repository import repository
-from edge_tasks.tasks._task import task
+from edge_tasks.tasks._task import AS_JSON, task
 
 
-@task()
-def show(_context: Any) -> None:
-    """Print the config as YAML, with every default filled in."""
-    import yaml
+@task(help=AS_JSON)
+def show(_context: Any, json: bool = False) -> None:
+    """Print edge.yaml with every default filled in."""
+    from edge_tasks.console import print_document
 
-    from edge_tasks.console import print_result
-
-    print_result(yaml.safe_dump(repository().config.model_dump(mode="json"), sort_keys=False).rstrip())
+    print_document(repository().config.model_dump(mode="json"), json=json)
 
 
-@task(help={"key": "such as target, google_cloud_project.region or models.NAME.endpoint_name"})
-def get(_context: Any, key: str) -> None:
+@task(help={"key": "such as target, google_cloud_project.region or models.NAME.endpoint_name", **AS_JSON})
+def get(_context: Any, key: str, json: bool = False) -> None:
     """Print one value of the config."""
-    import yaml
-
-    from edge_tasks.console import print_result
+    from edge_tasks.console import print_document, print_result
     from edge_tasks.domain.config import lookup
 
     value = lookup(repository().config, key)
-    print_result(
-        value if isinstance(value, str) else yaml.safe_dump(value, sort_keys=False).removesuffix("...\n").rstrip()
-    )
+    if isinstance(value, str) and not json:
+        print_result(value)
+    else:
+        print_document(value, json=json)
 
 
 @task()
 def schema(_context: Any) -> None:
     """Print the JSON Schema of edge.yaml, for editors."""
-    import json
-
-    from edge_tasks.console import print_result
+    from edge_tasks.console import print_json
     from edge_tasks.domain.config import json_schema
 
-    print_result(json.dumps(json_schema(), indent=2))
+    print_json(json_schema())
 
 
 collection = Collection("config", show, get, schema)

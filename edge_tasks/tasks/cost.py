@@ -12,7 +12,10 @@ from edge_tasks.tasks._task import task
 
 @task(help={"currency": "such as EUR (default: USD)"})
 def update(_context: Any, currency: str = "USD") -> None:
-    """Fetch Google's list prices for edge.yaml's region; they are kept on this machine, with their date."""
+    """Fetch Google's list prices for edge.yaml's region.
+
+    They are kept on this machine, with their date.
+    """
     from edge_tasks.console import Console
     from edge_tasks.models import costs
 
@@ -26,7 +29,10 @@ def update(_context: Any, currency: str = "USD") -> None:
 
 @task(help={"json": "as JSON"})
 def status(_context: Any, json: bool = False) -> None:
-    """List what is deployed, since when, and what it costs a day and has cost."""
+    """List what is deployed, and what it costs.
+
+    Since when it is, what it costs a day, and what it has cost.
+    """
     from json import dumps
 
     from edge_tasks.cloud.client import on_google_cloud

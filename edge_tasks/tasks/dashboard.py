@@ -17,7 +17,10 @@ from edge_tasks.tasks._task import task
     }
 )
 def dashboard(_context: Any, model: str = "", port: int = 8765, export: str = "", browser: bool = True) -> None:
-    """Show all recorded runs as a web page on this machine; with --export DIR write it as static files."""
+    """Show all recorded runs as a web page.
+
+    It is served on this machine; --export DIR writes it as static files.
+    """
     import sys
     from pathlib import Path
 

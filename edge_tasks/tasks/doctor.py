@@ -9,7 +9,10 @@ from edge_tasks.tasks._task import task
 
 @task(help={"json": "print a JSON list instead of a table"})
 def doctor(_context: Any, json: bool = False) -> None:
-    """Look at everything the repository needs; exit status 1 when something is broken. Changes nothing."""
+    """Say what is missing or broken, and how to fix it.
+
+    Looks at everything the repository needs and changes nothing; exit status 1 when something is broken.
+    """
     from dataclasses import asdict
     from json import dumps
 

@@ -12,7 +12,10 @@ from edge_tasks.tasks._task import task
 
 @task(name="init")
 def init_(_context: Any) -> None:
-    """Initialise DVC if need be and point its remote at the bucket (on this machine with target local)."""
+    """Point DVC's remote at the bucket.
+
+    Initialises DVC if need be; with target local the remote is a folder of this machine.
+    """
     from edge_tasks.console import Console
     from edge_tasks.setup import initialise
 

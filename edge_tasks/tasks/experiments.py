@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from invoke.collection import Collection
 
 from edge_tasks.tasks._repository import Repository, repository
-from edge_tasks.tasks._task import task
+from edge_tasks.tasks._task import AS_JSON, task
 from edge_tasks.tasks.dashboard import dashboard
 
 if TYPE_CHECKING:
@@ -52,7 +52,10 @@ def list_(
     json: bool = False,
     csv: bool = False,
 ) -> None:
-    """Print the recorded runs, newest first: what they are, their metrics, and the parameters that differ."""
+    """List the recorded runs of everybody, newest first.
+
+    What they are, their metrics, and the parameters that differ.
+    """
     from edge_tasks.console import Console, print_csv, print_json, print_table
     from edge_tasks.domain.run_query import Comparison, Query, check_names, checked_status, ordered
     from edge_tasks.domain.runs import utc_now
@@ -79,7 +82,7 @@ def list_(
     elif csv:
         print_csv(*csv_table(shown, now))
     elif shown:
-        print_table(*table(shown, now))
+        print_table(*table(shown, now), spare=("user", "commit", "took"))
     with Console() as console:
         if not recorded:
             console.step("no run is recorded yet; a training records itself: invoke model.train")
@@ -98,7 +101,10 @@ def list_(
     }
 )
 def show(_context: Any, run_id: str, output: bool = False, file: str | None = None, json: bool = False) -> None:
-    """Print one run in full: parameters, metrics, curves, where it comes from, and its last output."""
+    """Print one run in full.
+
+    Parameters, metrics, curves, where it comes from, and its last output.
+    """
     from edge_tasks.console import print_bytes, print_json, print_result
     from edge_tasks.domain.runs import utc_now
     from edge_tasks.experiments.listing import load_output, load_run, load_source
@@ -121,7 +127,10 @@ def show(_context: Any, run_id: str, output: bool = False, file: str | None = No
 
 @task(help={"first": _ID_HELP, "others": _IDS_HELP, "json": "print whole values and curves as JSON"})
 def compare(_context: Any, first: str, others: str, json: bool = False) -> None:
-    """Print runs side by side: how they ended, and the parameters, metrics and curves that differ."""
+    """Print what differs between runs.
+
+    How they ended, and the parameters, metrics and curves that differ.
+    """
     from edge_tasks.console import print_json, print_table
     from edge_tasks.domain.runs import utc_now
     from edge_tasks.errors import EdgeError
@@ -140,10 +149,13 @@ def compare(_context: Any, first: str, others: str, json: bool = False) -> None:
         print_table(*comparison(records, series, utc_now()))
 
 
-@task(help={"run_id": _ID_HELP})
-def reproduce(_context: Any, run_id: str) -> None:
-    """Train again with a run's commit, data and parameters in a git worktree, and print its metrics next to the new."""
-    from edge_tasks.console import Console, print_table
+@task(help={"run_id": _ID_HELP, **AS_JSON})
+def reproduce(_context: Any, run_id: str, json: bool = False) -> None:
+    """Train again with a run's commit, data, parameters.
+
+    It does so in a git worktree, and prints the run's metrics next to the new ones.
+    """
+    from edge_tasks.console import Console, print_json, print_table
     from edge_tasks.experiments.listing import load_record
     from edge_tasks.jobs.reproduce import reproduce
 
@@ -151,14 +163,20 @@ def reproduce(_context: Any, run_id: str) -> None:
     found = _found(here, run_id)
     with Console() as console:
         made = reproduce(here.root, here.cloud, here.config, load_record(here.cloud, here.config, found), console)
-        print_table(["metric", "recorded", "reproduced", ""], made.rows())
+        if json:
+            print_json(made.document())
+        else:
+            print_table(["metric", "recorded", "reproduced", ""], made.rows())
         console.step("the metrics are the same" if made.same else "the metrics differ")
         console.step(f"the new run is {made.run_id}, in {made.folder.relative_to(here.root)}")
 
 
 @task(help={"run_id": _ID_HELP, "tags": "tags, with commas between them", "remove": "take the tags away instead"})
 def tag(_context: Any, run_id: str, tags: str, remove: bool = False) -> None:
-    """Give a run tags, to find it again: experiments.list --tag TAG."""
+    """Give a run tags, to find it again.
+
+    experiments.list --tag TAG lists the runs that have one.
+    """
     from edge_tasks.console import Console
     from edge_tasks.errors import EdgeError
     from edge_tasks.experiments.listing import change_tags
@@ -175,7 +193,10 @@ def tag(_context: Any, run_id: str, tags: str, remove: bool = False) -> None:
 
 @task(help={"run_ids": _IDS_HELP, "yes": "do not ask"})
 def remove(_context: Any, run_ids: str, yes: bool = False) -> None:
-    """Remove the records of runs, with output and source files; their models and artifacts stay."""
+    """Remove the records of runs.
+
+    Their output and source files go, too; their models and artifacts stay.
+    """
     from edge_tasks.console import Console, confirm
     from edge_tasks.errors import EdgeError
     from edge_tasks.experiments.listing import remove_run

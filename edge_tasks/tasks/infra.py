@@ -48,7 +48,10 @@ def export(
     budget: int = 0,
     billing_account: str = "",
 ) -> None:
-    """Write what init and ci.setup make on Google Cloud as Terraform, with imports of what exists."""
+    """Write what init and ci.setup make as Terraform.
+
+    What they make on Google Cloud, with imports of what exists there.
+    """
     import json
 
     from edge_tasks.console import Console, print_result
@@ -81,7 +84,10 @@ def export(
 
 @task(help={"file": "what `terraform output -json` printed; - is stdin (default: terraform is run in infra/)"})
 def adopt(_context: Any, file: str | None = None) -> None:
-    """Write the accounts that Terraform made into edge.yaml, where no other is named."""
+    """Write the accounts that Terraform made into edge.yaml.
+
+    Only where no other is named.
+    """
     from edge_tasks.console import Console
     from edge_tasks.setup import infrastructure
 

@@ -47,9 +47,9 @@ def init(
     yes: bool = False,
     dry_run: bool = False,
 ) -> None:
-    """Set the repository up for its target: Google Cloud, bucket, edge.yaml, DVC's remote, shared state.
+    """Set the repository up for its target.
 
-    Can be run again at any time, also after a failure.
+    Google Cloud, bucket, edge.yaml, DVC's remote, shared state. Can be run again at any time, also after a failure.
     """
     from edge_tasks.console import Console, can_ask, confirm
     from edge_tasks.errors import EdgeError

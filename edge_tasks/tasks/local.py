@@ -7,7 +7,7 @@ from typing import Any
 from invoke.collection import Collection
 
 from edge_tasks.tasks._repository import repository
-from edge_tasks.tasks._task import task
+from edge_tasks.tasks._task import AS_JSON, task
 
 
 @task(
@@ -17,7 +17,10 @@ from edge_tasks.tasks._task import task
     }
 )
 def start(_context: Any, port: int = 0, storage_port: int = 0) -> None:
-    """Start the servers (other commands do it by themselves when they need them)."""
+    """Start the servers.
+
+    Other commands do it by themselves when they need them.
+    """
     from edge_tasks.console import Console
     from edge_tasks.tools import emulator_process
 
@@ -28,7 +31,10 @@ def start(_context: Any, port: int = 0, storage_port: int = 0) -> None:
 
 @task()
 def stop(_context: Any) -> None:
-    """End the servers, with the jobs and the models that they run; nothing that was stored is lost."""
+    """End the servers; what they stored is kept.
+
+    The jobs and the models that they run end with them.
+    """
     from edge_tasks.console import Console
     from edge_tasks.tools import emulator_process
 
@@ -38,16 +44,24 @@ def stop(_context: Any) -> None:
         )
 
 
-@task()
-def status(_context: Any) -> None:
-    """Print where the servers answer; exit status 1 when they do not run."""
-    from edge_tasks.console import print_table
+@task(help=AS_JSON)
+def status(_context: Any, json: bool = False) -> None:
+    """Print where the servers answer.
+
+    Exit status 1 when they do not run.
+    """
+    from dataclasses import asdict
+
+    from edge_tasks.console import print_json, print_table
     from edge_tasks.errors import ServerError
     from edge_tasks.tools import emulator_process
 
     servers = emulator_process.running(repository().root)
     if servers is None:
         raise ServerError("the local servers do not run", "invoke local.start")
+    if json:
+        print_json(asdict(servers))
+        return
     print_table(
         ["server", "address", "process"],
         [
@@ -72,7 +86,10 @@ def logs(_context: Any) -> None:
 
 @task(help={"yes": "do not ask"})
 def reset(_context: Any, yes: bool = False) -> None:
-    """Stop the servers and remove all that they stored: buckets, jobs, models, endpoints."""
+    """Stop the servers and remove all that they stored.
+
+    Buckets, jobs, models, endpoints.
+    """
     from edge_tasks.console import Console, confirm
     from edge_tasks.errors import EdgeError
     from edge_tasks.tools import emulator_process
@@ -87,7 +104,10 @@ def reset(_context: Any, yes: bool = False) -> None:
 
 @task()
 def env(_context: Any) -> None:
-    """Print `export` lines that lead any Google client to the servers: eval "$(invoke local.env)"."""
+    """Print what leads any Google client to the servers.
+
+    In a shell: eval "$(invoke local.env)"
+    """
     import shlex
 
     from edge_tasks.console import print_result
@@ -111,6 +131,7 @@ def env(_context: Any) -> None:
         "rate": "share of the requests, above 0 and at most 1 (default: 1)",
         "delay": "before the answer, such as 20s",
         "off": "remove all faults",
+        **AS_JSON,
     }
 )
 def chaos(
@@ -121,9 +142,13 @@ def chaos(
     rate: float = 1.0,
     delay: str = "",
     off: bool = False,
+    json: bool = False,
 ) -> None:
-    """Let RPCs of the emulator fail or be slow, to see how a program bears it; without arguments, list what is set."""
-    from edge_tasks.console import Console, print_table
+    """Let the emulator's RPCs fail or be slow, on demand.
+
+    To see how a program bears it; without arguments, it lists what is set.
+    """
+    from edge_tasks.console import Console, print_json, print_table
     from edge_tasks.tools import emulator_process
 
     servers = emulator_process.ensure_running(repository().root)
@@ -137,13 +162,23 @@ def chaos(
         found = emulator_process.faults(servers, "POST", fault)
     else:
         found = emulator_process.faults(servers, "GET")
+    if json:
+        print_json(found)
+        return
+    if not found:
+        with Console() as console:
+            console.step("no fault is set; such as: invoke local.chaos --rpc DeployModel --error UNAVAILABLE")
+        return
     rows = [[each["rpc"], each["error"], f"{each['rate']:g}", f"{each['delay']:g} s"] for each in found]
     print_table(["RPC", "error", "rate", "delay"], rows)
 
 
 @task(help={"forward": "how far: 30m, 2h, 7d; without it the clock is only shown"})
 def clock(_context: Any, forward: str | None = None) -> None:
-    """Show the emulator's clock, or move it forward: monitoring jobs look at what has passed, logs get later times."""
+    """Show the emulator's clock, or move it forward.
+
+    Monitoring jobs look at what has passed, and logs get later times.
+    """
     from edge_tasks.console import print_result
     from edge_tasks.domain.period import read_period
     from edge_tasks.tools import emulator_process
@@ -152,13 +187,16 @@ def clock(_context: Any, forward: str | None = None) -> None:
     print_result(emulator_process.move_clock(emulator_process.ensure_running(repository().root), seconds))
 
 
-@task()
-def parity(_context: Any) -> None:
-    """Print every RPC of the Vertex AI API: emulated, emulated in part (and what is missing), or absent."""
+@task(help=AS_JSON)
+def parity(_context: Any, json: bool = False) -> None:
+    """Print which RPCs of Vertex AI are emulated.
+
+    Each is emulated, emulated in part (and what is missing), or absent.
+    """
     from edge_tasks.console import print_result
     from edge_tasks.tools import emulator_process
 
-    print_result(emulator_process.parity())
+    print_result(emulator_process.parity(json=json))
 
 
 collection = Collection("local", start, stop, status, logs, reset, env, chaos, clock, parity)

@@ -10,7 +10,7 @@ from invoke.collection import Collection
 
 from edge_tasks.tasks import _jobs, _monitor
 from edge_tasks.tasks._repository import repository
-from edge_tasks.tasks._task import LOCK_TIMEOUT_HELP, NAME_HELP, task
+from edge_tasks.tasks._task import AS_JSON, LOCK_TIMEOUT_HELP, NAME_HELP, task
 
 if TYPE_CHECKING:
     from edge_tasks.console import Console
@@ -27,7 +27,10 @@ _NAME_AND_WAIT = {"name": NAME_HELP, "lock_timeout": LOCK_TIMEOUT_HELP}
     },
 )
 def init_(_context: Any, name: str, example: str = "tabular") -> None:
-    """Add a model: its folder from the template, edge.yaml, and the root's dvc.yaml."""
+    """Add a model from the template.
+
+    Its folder, and what edge.yaml and the root's dvc.yaml say of it.
+    """
     from edge_tasks.console import Console
     from edge_tasks.setup.new_model import init_model
 
@@ -38,42 +41,46 @@ def init_(_context: Any, name: str, example: str = "tabular") -> None:
         console.step(f"now train it: dvc repro {folder.relative_to(here.root)}/dvc.yaml")
 
 
-@task(name="list")
-def list_(_context: Any) -> None:
+@task(name="list", help=AS_JSON)
+def list_(_context: Any, json: bool = False) -> None:
     """List the models: trained when, and what serves."""
-    from edge_tasks.console import print_table
+    from edge_tasks.console import print_json, print_table
     from edge_tasks.models import overview
 
     here = repository()
-    rows = overview.list_models(here.root, here.config, here.cloud)
-    print_table(overview.COLUMNS, rows)
+    models = overview.list_models(here.root, here.config, here.cloud)
+    if json:
+        print_json([model.document() for model in models])
+    else:
+        print_table(overview.COLUMNS, [model.row() for model in models], spare=("since (UTC)",))
 
 
-@task(help={"name": NAME_HELP})
-def describe(_context: Any, name: str | None = None) -> None:
-    """Print all that is known of a model as YAML: config, training, deployment and its history."""
-    import yaml
+@task(help={"name": NAME_HELP, **AS_JSON})
+def describe(_context: Any, name: str | None = None, json: bool = False) -> None:
+    """Print all that is known of a model.
 
-    from edge_tasks.console import print_result
-    from edge_tasks.models import overview
-
-    here = repository()
-    name, _ = here.config.model(name)
-    description = overview.describe(here.root, here.config, here.cloud, name)
-    print_result(yaml.safe_dump(description, sort_keys=False, allow_unicode=True).rstrip())
-
-
-@task(help={"name": NAME_HELP})
-def why(_context: Any, name: str | None = None) -> None:
-    """Print why the endpoint answers as it does: each version's code, data, parameters, metrics, who and when."""
-    import yaml
-
-    from edge_tasks.console import print_result
+    Config, training, deployment and its history, as YAML.
+    """
+    from edge_tasks.console import print_document
     from edge_tasks.models import overview
 
     here = repository()
     name, _ = here.config.model(name)
-    print_result(yaml.safe_dump(overview.why(here.cloud, name), sort_keys=False, allow_unicode=True).rstrip())
+    print_document(overview.describe(here.root, here.config, here.cloud, name), json=json)
+
+
+@task(help={"name": NAME_HELP, **AS_JSON})
+def why(_context: Any, name: str | None = None, json: bool = False) -> None:
+    """Print where what serves comes from.
+
+    Each version's code, data, parameters, metrics, who and when, as YAML.
+    """
+    from edge_tasks.console import print_document
+    from edge_tasks.models import overview
+
+    here = repository()
+    name, _ = here.config.model(name)
+    print_document(overview.why(here.cloud, name), json=json)
 
 
 _DRY_RUN = {**_NAME_AND_WAIT, "dry_run": "only say what would be done"}
@@ -139,7 +146,10 @@ def deploy(
     async_: bool = False,
     dry_run: bool = False,
 ) -> None:
-    """Serve the trained model on its endpoint; the version before goes when the new one serves."""
+    """Serve the trained model on its endpoint.
+
+    The version before goes when the new one serves.
+    """
     from edge_tasks.releases import operations
 
     options = {
@@ -162,7 +172,10 @@ def promote(
     async_: bool = False,
     dry_run: bool = False,
 ) -> None:
-    """Give the version that has a part of the traffic all of it; what served with it goes."""
+    """Give the new version all the requests.
+
+    It is the version that has a part of them; what served with it goes.
+    """
     from edge_tasks.releases import operations
 
     with _release(name, dry_run=dry_run, smoke_test=smoke_test, lock_timeout=lock_timeout, to_the_end=not async_) as (
@@ -182,7 +195,10 @@ def rollback(
     async_: bool = False,
     dry_run: bool = False,
 ) -> None:
-    """Go back to the version that served before; a version with a part of the traffic is taken off."""
+    """Go back to the version that served before.
+
+    A version that has a part of the traffic is taken off.
+    """
     from edge_tasks.releases import operations
 
     with _release(name, dry_run=dry_run, smoke_test=smoke_test, lock_timeout=lock_timeout, to_the_end=not async_) as (
@@ -194,7 +210,10 @@ def rollback(
 
 @task(help=_DRY_RUN)
 def undeploy(_context: Any, name: str | None = None, lock_timeout: int = 0, dry_run: bool = False) -> None:
-    """Take the model off its endpoint, which stays with its id (and costs nothing)."""
+    """Take the model off its endpoint.
+
+    The endpoint stays with its id, and costs nothing.
+    """
     from edge_tasks.releases import operations
 
     with _release(name, dry_run=dry_run, lock_timeout=lock_timeout) as (release, console):
@@ -207,7 +226,10 @@ def undeploy(_context: Any, name: str | None = None, lock_timeout: int = 0, dry_
 def remove(
     _context: Any, name: str | None = None, lock_timeout: int = 0, yes: bool = False, dry_run: bool = False
 ) -> None:
-    """Delete a model's endpoint and all its registered versions; the folder and edge.yaml stay."""
+    """Delete a model's endpoint and registered versions.
+
+    The model's folder and edge.yaml stay.
+    """
     from edge_tasks.console import confirm
     from edge_tasks.errors import EdgeError
     from edge_tasks.releases import operations
@@ -225,7 +247,7 @@ def remove(
 
 @task(name="get-endpoint", help={"name": NAME_HELP, "url": "print the address for predict requests instead"})
 def get_endpoint(_context: Any, name: str | None = None, url: bool = False) -> None:
-    """Print the endpoint's resource name, alone, for scripts."""
+    """Print the endpoint's resource name, for scripts."""
     from edge_tasks.console import print_result
     from edge_tasks.models import predictions
 
@@ -241,7 +263,10 @@ def get_endpoint(_context: Any, name: str | None = None, url: bool = False) -> N
     }
 )
 def predict(_context: Any, name: str | None = None, file: str | None = None) -> None:
-    """Ask the endpoint for predictions and print its answer as JSON."""
+    """Ask the endpoint for predictions.
+
+    Prints its answer as JSON.
+    """
     import json
 
     from edge_tasks.console import print_result
@@ -262,7 +287,10 @@ def predict(_context: Any, name: str | None = None, file: str | None = None) -> 
     },
 )
 def import_(_context: Any, artifact: str, name: str | None = None) -> None:
-    """Take in a model that was trained elsewhere, as if it had been trained here; then deploy it."""
+    """Take in a model that was trained elsewhere.
+
+    Then it can be deployed as if it had been trained here.
+    """
     from edge_tasks.console import Console
     from edge_tasks.models.model_import import import_model
 
@@ -276,7 +304,10 @@ def import_(_context: Any, artifact: str, name: str | None = None) -> None:
 
 @task(help={"name": NAME_HELP, "output": "a folder to write the Dockerfile and all that it needs to"})
 def image(_context: Any, name: str | None = None, output: str | None = None) -> None:
-    """Print the Dockerfile of the image that serves a model where no prebuilt image can; --output writes its folder."""
+    """Print the Dockerfile of what serves a model.
+
+    It is for a model that no prebuilt image can serve; --output writes the folder to build.
+    """
     from pathlib import Path
 
     from edge_tasks.console import Console, print_result
@@ -299,7 +330,10 @@ def image(_context: Any, name: str | None = None, output: str | None = None) -> 
 
 @task(help={"output": "write to this file instead of stdout"})
 def report(_context: Any, output: str | None = None) -> None:
-    """Print a Markdown report on every model's last training."""
+    """Print a report on every model's last training.
+
+    It is Markdown.
+    """
     from pathlib import Path
 
     from edge_tasks.console import print_result
@@ -331,5 +365,5 @@ collection = Collection(
     import_,
     report,
 )
-for _task in (_jobs.train, _jobs.tune, _jobs.predict_batch, _monitor.monitor, _monitor.feedback):
+for _task in (_jobs.train, _jobs.tune, _jobs.predict_batch, _monitor.monitor, _monitor.feedback, _monitor.logs):
     collection.add_task(_task)

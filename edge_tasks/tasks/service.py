@@ -18,7 +18,10 @@ from edge_tasks.tasks._task import task
     }
 )
 def run(_context: Any, name: str | None = None, port: int = 8000, model: str | None = None) -> None:
-    """Run a web service of this repository, which asks the deployed model, on 127.0.0.1."""
+    """Run a web service of this repository.
+
+    It asks the deployed model, and listens on 127.0.0.1.
+    """
     from edge_tasks.console import Console
     from edge_tasks.models import web_services
 

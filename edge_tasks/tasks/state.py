@@ -7,19 +7,22 @@ from typing import Any
 from invoke.collection import Collection
 
 from edge_tasks.tasks._repository import repository
-from edge_tasks.tasks._task import task
+from edge_tasks.tasks._task import AS_JSON, task
 
 
-@task(help={"history": "print the last changes instead: when, who, with which command, what"})
-def show(_context: Any, history: bool = False) -> None:
-    """Print the shared state as YAML; who holds its lock goes to stderr."""
+@task(help={"history": "print the last changes instead: when, who, with which command, what", **AS_JSON})
+def show(_context: Any, history: bool = False, json: bool = False) -> None:
+    """Print the shared state; stderr says who holds its lock."""
     from edge_tasks.cloud.state_store import StateStore
-    from edge_tasks.console import Console, print_result, print_table
+    from edge_tasks.console import Console, print_json, print_result, print_table
     from edge_tasks.domain.state import dump_state
 
     store = StateStore(repository().cloud)
     state = store.load()
-    if history:
+    if json:
+        changes = [change.model_dump(mode="json") for change in state.changes]
+        print_json(changes if history else state.model_dump(mode="json", exclude={"changes"}))
+    elif history:
         rows = [
             [f"{change.at:%Y-%m-%d %H:%M:%S} UTC", change.by, change.command, "; ".join(change.what)]
             for change in state.changes
@@ -36,7 +39,10 @@ def show(_context: Any, history: bool = False) -> None:
 
 @task(help={"yes": "do not ask"})
 def unlock(_context: Any, yes: bool = False) -> None:
-    """Remove the lock of the shared state, when its holder no longer lives."""
+    """Remove the lock of the shared state.
+
+    Do so when its holder no longer lives.
+    """
     from edge_tasks.cloud.state_store import StateStore
     from edge_tasks.console import Console, confirm
     from edge_tasks.errors import EdgeError

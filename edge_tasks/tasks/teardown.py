@@ -19,7 +19,10 @@ from edge_tasks.tasks._task import LOCK_TIMEOUT_HELP, task
 def teardown(
     _context: Any, bucket: bool = False, yes: bool = False, dry_run: bool = False, lock_timeout: int = 0
 ) -> None:
-    """Remove all that this repository made in the cloud, after printing the list; nothing else is touched."""
+    """Remove all that this repository made in the cloud.
+
+    The list is printed first; nothing else is touched.
+    """
     from edge_tasks.console import Console, confirm
     from edge_tasks.errors import EdgeError
     from edge_tasks.releases import teardown as work

@@ -17,7 +17,10 @@ from edge_tasks.tasks._task import task
     }
 )
 def update(_context: Any, to: str | None = None, base: str | None = None) -> None:
-    """Merge what changed in the template since it made this repository, on its own branch."""
+    """Merge what has changed in the template.
+
+    That is since it made this repository, on a branch made for it.
+    """
     from edge_tasks.console import Console
     from edge_tasks.setup import template_update
 

@@ -6,6 +6,7 @@ DVC's command line does what changes something; its Python API answers questions
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import shlex
 import subprocess
@@ -16,9 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from edge_tasks.domain.provenance import hash_of
-from edge_tasks.errors import DataError
+from edge_tasks.errors import DataError, GitError
 from edge_tasks.repo import layout
+from edge_tasks.tools import git
 
+_BARS = ("dvc.progress", "dvc_data.callbacks")
 _QUIET = {"DVC_NO_ANALYTICS": "true", "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false"}
 
 
@@ -146,10 +149,16 @@ def _repository(root: Path) -> Iterator[Any]:
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
+    for module in _BARS:  # a bar would stay in what a command prints; DVC asks for its logger's level
+        logging.getLogger(module).setLevel(logging.CRITICAL)
     try:
         with Repo(str(root)) as repo:
             yield repo
     except DvcException as error:
+        if not git.is_repository(root):
+            raise GitError(
+                f"`{root}` is not in a git repository, which DVC needs", "git init && git add . && git commit -m Start"
+            ) from None
         raise DataError(f"DVC cannot read its files: {error}", "dvc status") from None
 
 

@@ -225,10 +225,10 @@ def _ask(servers: Servers, method: str, what: str, body: dict[str, Any] | None) 
     return told
 
 
-def parity() -> str:
-    """Return the table of what the emulator answers of the Vertex AI API, as the emulator itself tells it."""
+def parity(*, json: bool = False) -> str:
+    """Return what the emulator answers of the Vertex AI API, as the emulator itself tells it: a table, or JSON."""
     require_extra()
-    command = [sys.executable, "-m", "edge_tasks.emulator.parity"]
+    command = [sys.executable, "-m", "edge_tasks.emulator.parity", *(["--json"] if json else [])]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     if result.returncode:
         raise ServerError(f"the emulator cannot tell what it answers: {result.stderr.strip().splitlines()[-1]}")

@@ -42,6 +42,11 @@ def resolve(root: Path, revision: str) -> str | None:
     return sha.strip() if sha else None
 
 
+def is_repository(root: Path) -> bool:
+    """Say whether `root` is in a git repository, as far as git is there to tell."""
+    return _ask(root, "rev-parse", "--git-dir") is not None
+
+
 def remote_url(root: Path) -> str | None:
     """Return the address of the remote `origin`, or None when there is none."""
     url = _ask(root, "remote", "get-url", "origin")

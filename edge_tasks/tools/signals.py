@@ -24,6 +24,10 @@ class TerminatedError(KeyboardInterrupt):
     """SIGTERM: like Ctrl-C, but nobody sits there to be asked."""
 
 
+class LeftRunningError(KeyboardInterrupt):
+    """Ctrl-C, after which a job is still running."""
+
+
 def take_sigterm_like_ctrl_c() -> None:
     """Let SIGTERM raise KeyboardInterrupt. Python allows it in the main thread only; elsewhere nothing changes."""
     if threading.current_thread() is threading.main_thread():

@@ -10,16 +10,20 @@ from __future__ import annotations
 import sys
 from types import TracebackType
 
-from sacred.utils import SacredError, SacredInterrupt
+from sacred.utils import ConfigAddedError, SacredError, SacredInterrupt
 
+from edge_tasks.domain.names import nearest
 from edge_tasks.errors import EdgeError
+
+# What Sacred's config holds in addition to the model's parameters.
+_NO_PARAMETERS = ("seed", "model_name")
 
 
 class TrainingFailedError(SacredError):  # type: ignore[misc]
     """An EdgeError on its way out through Sacred; the run is recorded as FAILED."""
 
     def __init__(self, error: EdgeError):
-        super().__init__(str(error), print_traceback=False)
+        super().__init__(_told(error), print_traceback=False)
         self.error = error
 
 
@@ -36,20 +40,43 @@ for _class, _word in ((TrainingFailedError, "error"), (TrainingInterruptedError,
     _class.__module__, _class.__qualname__ = "builtins", _word
 
 
+def _told(error: EdgeError) -> str:
+    """Return an error with its code; in a job, where nothing that prints for people travels, without."""
+    try:
+        from edge_tasks.console import told
+    except ImportError:
+        return str(error)
+    return told(error)
+
+
 def is_script(module: str) -> bool:
     """Say whether the module of that name is a program that was started, not one that others import, nor a notebook."""
     return module == "__main__" and hasattr(sys.modules["__main__"], "__file__")
 
 
 def show_errors_plainly(module: str) -> None:
-    """Let an EdgeError that ends the script `module` be two lines; do nothing for other errors."""
+    """Let an EdgeError that ends the script `module` be two lines, and so a misspelt parameter.
+
+    Do nothing when it is not a script.
+    """
     if is_script(module):
         sys.excepthook = show_plainly
+        ConfigAddedError.__module__, ConfigAddedError.__qualname__ = "builtins", "error"
+        ConfigAddedError.__str__ = _unknown_parameter
+
+
+def _unknown_parameter(error: ConfigAddedError) -> str:
+    """Return what is said of a parameter that train.py does not have."""
+    unknown = str(next(iter(error.__conflicting_configs__), ""))
+    known = sorted({*(error.__config__ or {})} - {unknown, *_NO_PARAMETERS})
+    near = nearest(unknown, known)
+    problem = f"train.py has no parameter `{unknown}`; it has {', '.join(f'`{name}`' for name in known) or 'none'}"
+    return _told(EdgeError(problem, f"did you mean `{near}`?" if near else "add it to @ex.config, or leave it out"))
 
 
 def show_plainly(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """Be the `sys.excepthook` of a training: an EdgeError that Sacred did not see is two lines, too."""
     if isinstance(error, EdgeError):
-        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.write(f"error: {_told(error)}\n")
     else:
         sys.__excepthook__(kind, error, trace)

@@ -13,7 +13,7 @@ from edge_tasks.domain.config import EdgeConfig
 from edge_tasks.domain.job_spec import TrainingSpec
 from edge_tasks.errors import EdgeError, TrainingError, full_disk
 from edge_tasks.repo.edge_yaml import find_root
-from edge_tasks.tools.signals import take_sigterm_like_ctrl_c
+from edge_tasks.tools.signals import LeftRunningError, take_sigterm_like_ctrl_c
 from edge_tasks.tracking.backend import TrackingBackend
 from edge_tasks.tracking.sacred_observer import recorded, silence_sacred
 from edge_tasks.training.context import TrainingState, current_spec, read_config_and_state
@@ -74,6 +74,8 @@ def _decorator(get_config: Callable[[], EdgeConfig]) -> Callable[[_Function], _F
                 if (problem := full_disk(error)) is None:
                     raise
                 raise TrainingFailedError(problem) from error
+            except LeftRunningError:
+                raise TrainingInterruptedError("the job is still running; nothing was changed here") from None
             except KeyboardInterrupt:
                 raise TrainingInterruptedError("the training was ended; nothing was changed") from None
 

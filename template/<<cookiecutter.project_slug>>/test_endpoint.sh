@@ -24,6 +24,8 @@ case "${1-}" in
     echo "Usage: ./test_endpoint.sh [MODEL_NAME]"
     exit 0
     ;;
+  -n | --name) shift ;; # as the tasks have it
+  --name=*) set -- "${1#--name=}" "${@:2}" ;;
   -*) fail "\`$1\` is not an option" "Run \`./test_endpoint.sh [MODEL_NAME]\`" ;;
 esac
 if [ "$#" -gt 1 ]; then

@@ -11,6 +11,7 @@ from typing import Any
 
 import psutil
 import pytest
+import requests
 
 from edge_tasks.emulator.http.server import bind
 from tests.emulator.harness import PARENT, Answer, Code, Emulator
@@ -189,3 +190,15 @@ def test_a_body_that_could_not_be_read_again_is_refused(emulator: Emulator) -> N
         assert upload(levels).error == (400, "INVALID_ARGUMENT")
     emulator.response(upload(20))
     assert len(emulator.get(f"{PARENT.replace('test-project', 'deep')}/models").body["models"]) == 1
+
+
+def test_an_offer_of_http_2_is_ignored_and_the_body_is_read(emulator: Emulator) -> None:
+    """As Java's own client makes it, with its first request."""
+    offer = {"Connection": "Upgrade, HTTP2-Settings", "Upgrade": "h2c", "HTTP2-Settings": "AAEAAEAAAAIAAAABAAMAAABk"}
+    for url, body, field in (
+        (f"{emulator.storage_url}/storage/v1/b?project=test-project", {"name": "offered-bucket"}, "name"),
+        (f"{emulator.url}/v1/{PARENT}/datasets", {"displayName": "x" * 200}, "error"),
+    ):
+        answer = requests.post(url, json=body, headers=offer, timeout=30)
+        assert field in answer.json()
+        assert "None" not in answer.text

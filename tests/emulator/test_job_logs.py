@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.emulator.harness import Emulator
+from tests.emulator.harness import Emulator, model_of
 
 
 def test_lines_become_entries_with_severity_and_resource(emulator: Emulator) -> None:
@@ -84,6 +84,7 @@ def test_another_project_does_not_see_the_log(emulator: Emulator) -> None:
         {"filter": 'resource.type="ml_job" AND NOT resource.labels.job_id="1"'},
         {"filter": 'resource.type="ml_job" AND resource.labels.job_id="1" AND textPayload="x"'},
         {"filter": 'resource.type="ml_job" AND resource.labels.job_id="1" AND timestamp>"yesterday"'},
+        {"filter": 'resource.type="ml_job" AND resource.labels.endpoint_id="1"'},
         {"filter": "(" * 100},
         {"pageToken": "nonsense"},
         {"pageSize": "many"},
@@ -98,3 +99,28 @@ def test_what_is_not_emulated_is_refused_with_a_message(emulator: Emulator, chan
     }
     answer = emulator.post("/v2/entries:list", body)
     assert answer.error == (400, "INVALID_ARGUMENT")
+
+
+def test_what_a_deployed_model_prints_is_the_log_of_its_endpoint(emulator: Emulator) -> None:
+    """By Google's own log and labels; what was printed once keeps its time, and only the news come later."""
+    endpoint = emulator.create_endpoint()
+    model = emulator.upload(model_of("lambda rows: [print('asked for', rows[0], flush=True)] and list(rows)"))
+    deployed = emulator.deployed(endpoint, model)
+    of_endpoint = (
+        'resource.type="aiplatform.googleapis.com/Endpoint"'
+        f' AND resource.labels.endpoint_id="{endpoint.rpartition("/")[2]}"'
+    )
+    emulator.predict(endpoint, [7])
+    (first,) = emulator.log(endpoint, filter=of_endpoint)
+    assert first["textPayload"] == "asked for 7"
+    assert first["logName"] == "projects/test-project/logs/aiplatform.googleapis.com%2Fprediction_container"
+    assert first["labels"] == {"deployed_model_id": deployed}
+    emulator.predict(endpoint, [8])
+    emulator.predict(endpoint, [9])
+    entries = emulator.log(endpoint, filter=of_endpoint, pageSize=1)
+    assert [entry["textPayload"] for entry in entries] == ["asked for 7", "asked for 8", "asked for 9"]
+    assert entries[0] == first
+    assert len({entry["timestamp"] for entry in entries}) == 3
+    later = f'{of_endpoint} AND timestamp>"{first["timestamp"]}"'
+    assert emulator.log(endpoint, filter=later) == entries[1:]
+    assert emulator.log(endpoint, filter=of_endpoint, resourceNames=["projects/other"]) == []

@@ -37,7 +37,7 @@ def test_a_laptop_in_order(laptop: Repository) -> None:
     assert rows[0] == ["check", "state", "found", "fix"]
     assert {row[1] for row in rows[1:]} == {"ok"}
     assert [row[0] for row in rows[1:]] == [
-        *("Python", "git", "edge.yaml", "DVC", "data"),
+        *("Python", "packages", "git", "edge.yaml", "DVC", "data"),
         *("hello-world: machines", "hello-world: serving image", "hello-world: training image"),
         *("hello-world: training code", "hello-world: artifact"),
         *("local servers", "bucket", "state"),

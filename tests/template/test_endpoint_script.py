@@ -105,12 +105,15 @@ def test_it_posts_the_payload_without_a_token_and_prints_the_answer(
     assert (programs / "invoke.arguments").read_text() == "model.get-endpoint --url\n"
 
 
-def test_a_model_s_name_chooses_endpoint_and_payload(bake: Bake, programs: Path, endpoint: Endpoint) -> None:
+@pytest.mark.parametrize("words", [("second",), ("--name", "second"), ("--name=second",)])
+def test_a_model_s_name_chooses_endpoint_and_payload(
+    bake: Bake, programs: Path, endpoint: Endpoint, words: tuple[str, ...]
+) -> None:
     baked = bake()
     shutil.copytree(baked / "models/hello-world", baked / "models/second")
     (baked / "models/second/test_payload.json").write_text('{"instances": [[7]]}')
     put(programs, "invoke", f'echo "$@" > "$0.arguments"; echo {endpoint.url}')
-    assert ask(baked, programs, "second").returncode == 0
+    assert ask(baked, programs, *words).returncode == 0
     assert endpoint.requests[0][2] == {"instances": [[7]]}
     assert (programs / "invoke.arguments").read_text() == "model.get-endpoint --name second --url\n"
 
@@ -151,7 +154,7 @@ def test_what_invoke_says_is_all_that_is_said_when_there_is_no_endpoint(baked: P
         ((), "curl", "`curl` is not on the PATH", "invoke model.predict"),
         ((), "gcloud", "`gcloud` is not on the PATH", "https://cloud.google.com/sdk"),
         (("nothing",), "", "There is no model `nothing`", "`invoke model.list`"),
-        (("--name",), "", "`--name` is not an option", "./test_endpoint.sh [MODEL_NAME]"),
+        (("--nam",), "", "`--nam` is not an option", "./test_endpoint.sh [MODEL_NAME]"),
         (("a", "b"), "", "there are 2 arguments", "./test_endpoint.sh [MODEL_NAME]"),
     ],
 )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
 HOST = "127.0.0.1"
 # How long a stop waits for requests that are being answered.
 GRACE = 2
+_OFFER = re.compile(rb"(?i)\r\nUpgrade:[ \t]*h2c(?=\r\n|$)")
 
 
 def bind(port: int) -> socket.socket:
@@ -41,12 +44,27 @@ class Server(uvicorn.Server):
         yield
 
 
+class _Protocol(HttpToolsProtocol):
+    """uvicorn's, but for the offer of HTTP/2, which a server may ignore.
+
+    Java's own client makes it with its first request; httptools would take the body for another protocol's.
+    """
+
+    def data_received(self, data: bytes) -> None:
+        """Take what has come; without that offer, if it is the beginning of a request."""
+        if self.cycle is None or self.cycle.response_complete:
+            head, end, rest = data.partition(b"\r\n\r\n")
+            if end and b"h2c" in head:
+                data = _OFFER.sub(b"", head) + end + rest
+        super().data_received(data)
+
+
 def make_server(application: Any) -> Server:
     """Return a server for an ASGI application."""
     return Server(
         uvicorn.Config(
             application,
-            http="httptools",
+            http=_Protocol,
             ws="none",
             interface="asgi3",
             lifespan="off",

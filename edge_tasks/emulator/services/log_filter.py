@@ -1,4 +1,4 @@
-"""The part of Cloud Logging's query language that asks for the log of a job.
+"""The part of Cloud Logging's query language that asks for the log of a job, or of what an endpoint serves.
 
 https://cloud.google.com/logging/docs/view/logging-query-language: comparisons of the fields below, joined by AND, OR,
 NOT and parentheses. What else it knows is refused by name, never ignored.
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from edge_tasks.emulator.runtime.job_log import Entry
 
 SUPPORTED = (
-    'resource.type="ml_job" AND resource.labels.job_id="ID", and of its entries timestamp, insertId, severity and'
+    'resource.type="ml_job" AND resource.labels.job_id="ID", or resource.type="aiplatform.googleapis.com/Endpoint" AND'
+    ' resource.labels.endpoint_id="ID", and of their entries timestamp, insertId, severity and'
     " resource.labels.task_name"
 )
 TOKEN = re.compile(r'\s*(?:(?P<text>"(?:[^"\\]|\\.)*")|(?P<sign><=|>=|!=|=|<|>)|(?P<mark>[()])|(?P<word>[\w.-]+))')
@@ -33,7 +34,10 @@ SIGNS: Mapping[str, Callable[[Any, Any], bool]] = {
 SEVERITIES = ("DEFAULT", "DEBUG", "INFO", "NOTICE", "WARNING", "ERROR", "CRITICAL", "ALERT", "EMERGENCY")
 TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:?\d\d)")
 EPOCH = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
-JOB_ID = re.compile(r"[0-9]{1,20}")
+# The types of resources that have a log, and the label that says which one is meant.
+JOB, ENDPOINT = "ml_job", "aiplatform.googleapis.com/Endpoint"
+LABELS = {JOB: "resource.labels.job_id", ENDPOINT: "resource.labels.endpoint_id"}
+ID = re.compile(r"[0-9]{1,20}")
 LONGEST, DEEPEST = 20_000, 50
 
 
@@ -46,23 +50,26 @@ class Term(NamedTuple):
 
 
 class LogFilter(NamedTuple):
-    """Which job's log is asked for, and which of its entries."""
+    """Which resource's log is asked for, and which of its entries."""
 
-    job_id: str
+    kind: str
+    resource_id: str
     since: int
     passes: Callable[[Entry], bool]
 
 
 def parse(text: Any) -> LogFilter:
-    """Read a filter; it must name one job."""
+    """Read a filter; it must name one job or one endpoint."""
     if not isinstance(text, str) or len(text) > LONGEST:
         raise invalid(f"A log filter must be a text of at most {LONGEST} characters.")
     term = _Parser(text).parse()
     facts = dict(term.facts)
-    job_id = facts.get("resource.labels.job_id", "")
-    if len(facts) != len(term.facts) or facts.get("resource.type") != "ml_job" or not JOB_ID.fullmatch(job_id):
+    kind = facts.get("resource.type", "")
+    label = LABELS.get(kind, "")
+    resource_id = facts.get(label, "")
+    if len(term.facts) != 2 or set(facts) != {"resource.type", label} or not ID.fullmatch(resource_id):
         _refuse(text)
-    return LogFilter(job_id, term.since, term.passes)
+    return LogFilter(kind, resource_id, term.since, term.passes)
 
 
 class _Parser:
@@ -135,7 +142,7 @@ class _Parser:
         if kind == "text":
             value = re.sub(r"\\(.)", r"\1", value[1:-1])
         compare = SIGNS[sign]
-        if field in {"resource.type", "resource.labels.job_id"} and sign == "=":
+        if field in {"resource.type", *LABELS.values()} and sign == "=":
             return Term(lambda _: True, facts=frozenset({(field, value)}))
         if field == "timestamp":
             time = microseconds(value)

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, TypeVar
 
 from edge_tasks.emulator.errors import ApiError, Code, precondition, stopping
 from edge_tasks.emulator.runtime import images
+from edge_tasks.emulator.runtime.job_log import LARGEST_LOG, Entry
 from edge_tasks.emulator.serving.connection import Answer, Pool, ServerGoneError, Stream
 from edge_tasks.emulator.serving.launcher import Launcher
+from edge_tasks.emulator.serving.server_log import ServerLogs
 from edge_tasks.emulator.time_limit import time_limit
 
 if TYPE_CHECKING:
@@ -160,6 +162,7 @@ class ModelServers:
     def __init__(self, database: Database, engine: Docker) -> None:
         self._launcher = Launcher(database, engine)
         self._servers: dict[tuple[str, str], ModelServer] = {}
+        self._logs = ServerLogs()
         self._closed = False
 
     def add(self, endpoint: str, deployed_model_id: str, plan: ServerPlan) -> ModelServer:
@@ -179,6 +182,16 @@ class ModelServers:
     def find(self, endpoint: str, deployed_model_id: str) -> ModelServer | None:
         """Return the server of a deployed model, if it was added since the emulator started."""
         return self._servers.get((endpoint, deployed_model_id))
+
+    def printed(self, project: str, endpoint_id: str) -> list[Entry]:
+        """Return what the servers of an endpoint of a project have printed since each was started, by time."""
+        found: list[Entry] = []
+        for (endpoint, deployed_model_id), server in sorted(self._servers.items()):
+            if endpoint.startswith(f"projects/{project}/") and endpoint.endswith(f"/endpoints/{endpoint_id}"):
+                start = len(found) and LARGEST_LOG * (1 + found[-1].offset // LARGEST_LOG)
+                entries = self._logs.entries(server.plan.log, deployed_model_id)
+                found += [entry._replace(offset=start + entry.offset) for entry in entries]
+        return sorted(found, key=lambda entry: (entry.microseconds, entry.offset))
 
     async def remove(self, endpoint: str, deployed_model_id: str) -> None:
         """End a server and forget it."""

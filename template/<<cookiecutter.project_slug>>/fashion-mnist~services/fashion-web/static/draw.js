@@ -11,6 +11,17 @@ function clear() {
   pen.fillRect(0, 0, canvas.width, canvas.height);
 }
 
+// The answer is another page, which shows the same drawing again, to continue it.
+const kept = "drawing";
+
+function restore() {
+  const drawing = sessionStorage.getItem(kept);
+  if (!drawing) return;
+  const image = new Image();
+  image.onload = () => pen.drawImage(image, 0, 0);
+  image.src = drawing;
+}
+
 // The canvas may be shown smaller than it is.
 function place(event) {
   const box = canvas.getBoundingClientRect();
@@ -39,10 +50,14 @@ canvas.addEventListener("pointermove", (event) => {
   if (canvas.hasPointerCapture(event.pointerId)) draw(event);
 });
 
-form.addEventListener("reset", clear);
+form.addEventListener("reset", () => {
+  sessionStorage.removeItem(kept);
+  clear();
+});
 
 form.addEventListener("submit", (event) => {
   event.preventDefault();
+  sessionStorage.setItem(kept, canvas.toDataURL());
   canvas.toBlob((blob) => {
     const files = new DataTransfer();
     files.items.add(new File([blob], "drawing.png", { type: "image/png" }));
@@ -52,4 +67,5 @@ form.addEventListener("submit", (event) => {
 });
 
 clear();
+restore();
 form.hidden = false;

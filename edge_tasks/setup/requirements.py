@@ -1,0 +1,62 @@
+"""What vertex:edge itself needs, compared with what is installed, which another package may have changed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from importlib import metadata
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
+
+_OURS = "vertex-edge"
+
+
+@dataclass(frozen=True)
+class Unfulfilled:
+    """A package that is installed in a version which vertex:edge cannot use, and the packages that want it so."""
+
+    package: str
+    installed: str
+    needed: str
+    wanted_by: tuple[str, ...]
+
+
+def unfulfilled() -> list[Unfulfilled]:
+    """Return what of vertex:edge's requirements is installed in another version than it needs, or not at all."""
+    found = []
+    for needed in _requirements(metadata.requires(_OURS) or ()):
+        installed = _version(needed.name)
+        if installed is None or not needed.specifier.contains(installed, prereleases=True):
+            wanted_by = tuple(_wanting(needed)) if installed else ()
+            found.append(Unfulfilled(needed.name, installed or "not", str(needed.specifier), wanted_by))
+    return found
+
+
+def _wanting(needed: Requirement) -> Iterator[str]:
+    """Yield the packages that cannot live with the oldest version which is needed."""
+    oldest = next((one.version for one in needed.specifier if one.operator == ">="), None)
+    for distribution in metadata.distributions():
+        name = distribution.metadata["Name"]
+        for wish in _requirements(distribution.requires or ()):
+            same = canonicalize_name(wish.name) == canonicalize_name(needed.name)
+            if same and name != _OURS and oldest and not wish.specifier.contains(oldest, prereleases=True):
+                yield f"{name} {distribution.version}"
+
+
+def _requirements(texts: Iterable[str]) -> Iterator[Requirement]:
+    """Yield those that hold here, without those of extras."""
+    for text in texts:
+        try:
+            requirement = Requirement(text)
+        except InvalidRequirement:
+            continue
+        if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+            yield requirement
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,188 @@
+"""Messages that once led nowhere: each names the slip, and its hint is the command that helps."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from google.api_core import exceptions as api
+
+from edge_tasks.cloud.client import sdk_errors
+from edge_tasks.errors import ConfigError, DataError, EdgeError, GitError, NotFoundError
+from edge_tasks.jobs import run_script
+from edge_tasks.jobs.csv_instances import check_words_are_quoted
+from edge_tasks.releases import branch_comparison
+from edge_tasks.repo.edge_yaml import load_config
+from edge_tasks.repo.tune_yaml import read_ranges
+from edge_tasks.setup import doctor
+from edge_tasks.setup.requirements import unfulfilled
+from edge_tasks.tools import dvc
+from tests.repositories import Repository, copy
+
+EDGE_YAML = """
+google_cloud_project: {project_id: my-project, region: europe-west1}
+storage_bucket: {bucket_name: my-bucket}
+"""
+
+
+@pytest.fixture(scope="module")
+def repository(baked: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Repository]:
+    """One initialised repository with nothing trained; tests leave it as they found it."""
+    repository = copy(baked["hello-world"], tmp_path_factory.mktemp("messages"))
+    repository.run("invoke", "init")
+    yield repository
+    repository.run("invoke", "local.stop", check=False)
+
+
+def problem_of(folder: Path, text: str) -> tuple[str, str | None]:
+    (folder / "edge.yaml").write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load_config(folder, {})
+    return caught.value.problem, caught.value.hint
+
+
+# --- edge.yaml, tune.yaml, parameters -------------------------------------------------------------------------------
+
+
+def test_a_misspelt_key_is_named_before_the_one_that_is_missing_for_it(tmp_path: Path) -> None:
+    assert problem_of(tmp_path, EDGE_YAML.replace("project_id", "projectid")) == (
+        "`edge.yaml`: the key `google_cloud_project.projectid` is unknown (and 1 more)",
+        "did you mean `project_id`?",
+    )
+
+
+def test_a_key_without_a_value_is_told_as_that(tmp_path: Path) -> None:
+    assert problem_of(tmp_path, EDGE_YAML.replace("my-bucket", "")) == (
+        "`edge.yaml`: the key `storage_bucket.bucket_name` has no value",
+        "write one behind `bucket_name:`",
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "line"),
+    [
+        (100, "n: {min: 50, max: 200}"),
+        (0, "n: {min: 0, max: 10}"),
+        (-3, "n: {min: -6, max: -2}"),
+        (0.5, "n: {min: 0.05, max: 5, scale: log}"),
+        (-0.5, "n: {min: -1.5, max: 0.5}"),
+    ],
+)
+def test_the_range_that_is_suggested_is_of_the_parameter_s_type(tmp_path: Path, value: float, line: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read_ranges(tmp_path, {"is_vertex": True, "n": value})
+    assert str(caught.value.hint).endswith(f"parameters:\n  {line}")
+    (tmp_path / "tune.yaml").write_text(str(caught.value.hint).partition("\n\n")[2])
+    read_ranges(tmp_path, {"n": value})
+
+
+@pytest.mark.slow
+def test_an_unknown_parameter_is_named_with_those_that_there_are(repository: Repository) -> None:
+    train = ("python", "models/hello-world/train.py", "with", "is_vertex=False")
+    expected = (
+        "train.py has no parameter `stratgey`; it has `is_vertex`, `strategy`",
+        "did you mean `strategy`?",
+    )
+    assert repository.fails(*train, "stratgey=uniform") == expected
+    assert repository.fails("invoke", "model.train", "--local", "--set", "stratgey=uniform") == expected
+    assert repository.fails(*train, "foo=3")[1] == "add it to @ex.config, or leave it out"
+
+
+# --- git and DVC ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def without_git(tmp_path: Path) -> Path:
+    (tmp_path / ".dvc").mkdir()
+    (tmp_path / "edge.yaml").write_text(EDGE_YAML)
+    return tmp_path
+
+
+def test_where_git_is_missing_dvc_says_so_and_how_to_begin(without_git: Path) -> None:
+    with pytest.raises(GitError) as caught:
+        dvc.tracked_paths(without_git)
+    assert caught.value.problem == f"`{without_git}` is not in a git repository, which DVC needs"
+    assert caught.value.hint == "git init && git add . && git commit -m Start"
+
+
+def test_for_the_doctor_a_folder_without_git_is_broken(without_git: Path) -> None:
+    found = {result.check: result for result in doctor.examine_repository(without_git)}
+    assert found["git"].state.value == "broken"
+    assert found["git"].fix == "git init && git add . && git commit -m Start"
+
+
+@pytest.mark.slow
+def test_the_branch_that_is_compared_with_is_called_by_its_name(repository: Repository) -> None:
+    git = ("git", "-C", str(repository.root))
+    branch = subprocess.run([*git, "branch", "--show-current"], capture_output=True, text=True, check=True).stdout
+    (repository.root / "models/hello-world/metrics.json").write_text('{"score": 0.5}')
+    try:
+        text = branch_comparison.compare(repository.root, branch.strip())
+    finally:
+        (repository.root / "models/hello-world/metrics.json").unlink()
+    assert "score" in text
+    assert "refs/" not in text
+
+
+# --- what is installed ----------------------------------------------------------------------------------------------
+
+
+def test_a_package_that_had_the_sdk_downgraded_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert unfulfilled() == []
+    for name, version, wants in (
+        ("google-cloud-aiplatform", "1.71.0", ""),
+        ("google-cloud-pipeline-components", "2.20.0", "Requires-Dist: google-cloud-aiplatform<2,>=1.14"),
+    ):
+        folder = tmp_path / f"{name.replace('-', '_')}-{version}.dist-info"
+        folder.mkdir()
+        (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{wants}\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "edge.yaml").write_text(EDGE_YAML)
+    found = {result.check: result for result in doctor.examine_repository(tmp_path)}["packages"]
+    assert found.state.value == "broken"
+    assert found.fact == (
+        "google-cloud-aiplatform 1.71.0 is installed, vertex-edge needs <3,>=2.7; "
+        "google-cloud-pipeline-components 2.20.0 asked for it"
+    )
+    assert found.fix == (
+        "pip install 'google-cloud-aiplatform<3,>=2.7', "
+        "and google-cloud-pipeline-components 2.20.0 in an environment by itself"
+    )
+
+
+# --- Google's answers -----------------------------------------------------------------------------------------------
+
+
+def test_a_bucket_that_went_away_leads_to_init_and_no_json_is_shown() -> None:
+    answer = '{"error":{"code":404,"message":"The specified bucket does not exist.","errors":[]}}: (...)'
+    with pytest.raises(NotFoundError) as caught, sdk_errors("lock the shared state"):
+        raise api.NotFound(answer)
+    assert (caught.value.problem, caught.value.hint) == (
+        "cannot lock the shared state: the bucket does not exist",
+        "invoke init",
+    )
+    with pytest.raises(EdgeError) as other, sdk_errors("read it"):
+        raise api.BadRequest('{"error":{"code":400,"message":"Say \\"please\\".","errors":[]}}: (...)')
+    assert other.value.problem == 'cannot read it: Say "please".'
+
+
+# --- data, jobs -----------------------------------------------------------------------------------------------------
+
+
+def test_a_word_without_quotation_marks_is_found_before_a_job_is_paid_for(tmp_path: Path) -> None:
+    path = tmp_path / "many.csv"
+    path.write_text('age,region\n31,"north"\n32,west\n')
+    with pytest.raises(DataError) as caught:
+        check_words_are_quoted(path)
+    assert caught.value.problem.startswith(f"`{path}`, line 3: `west` is a word without quotation marks")
+    assert "csv.QUOTE_NONNUMERIC" in str(caught.value.hint)
+    path.write_text('age,region\n31,"north"\n,"west"\n1e3,"a\nb"\n')
+    check_words_are_quoted(path)
+
+
+def test_the_exit_status_after_ctrl_c_is_130() -> None:
+    child = subprocess.Popen(["sh", "-c", "sleep 0.3; kill -INT $PPID; sleep 0.1; exit 1"])
+    assert run_script._wait(child) == 130
+    assert run_script._wait(subprocess.Popen(["sh", "-c", "exit 3"])) == 3
