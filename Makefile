@@ -12,7 +12,8 @@ TESTS = $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 # Bytecode is written and used, whatever the machine's setting: it makes every command several times faster.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-fast test-long test-wheel coverage check format lint types javascript schema parity reference site \
+.PHONY: demo demo-monitoring test test-fast test-long test-wheel coverage check format lint types javascript schema parity \
+	reference site \
 	snapshot benchmark clean help
 
 help:
@@ -29,6 +30,9 @@ $(RUNS): pyproject.toml scripts/environment
 
 demo: $(RUNS) ## the whole loop on this machine: data, training job, registry, endpoint, predictions
 	@PATH="$(abspath $(BIN)):$$PATH" scripts/demo
+
+demo-monitoring: $(RUNS) ## a change of what a model is asked: found, trained for, tried as a canary, promoted
+	@PATH="$(abspath $(BIN)):$$PATH" scripts/demo-monitoring
 
 test: $(INSTALLED) ## all tests
 	$(TESTS)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from benchmarks import (
     deployment,
+    drift,
     environments,
     experiments,
     jobs,
@@ -21,6 +22,7 @@ from benchmarks import (
     storage,
     table,
     training,
+    watching,
 )
 from benchmarks.laboratory import CommandError, Laboratory, laboratory
 from benchmarks.row import Row
@@ -37,6 +39,8 @@ BENCHMARKS: dict[str, Callable[[Laboratory], Iterator[Row]]] = {
     "serve": serving.measure,
     "experiments": experiments.measure,
     "storage": storage.measure,
+    "watch": watching.measure,
+    "drift": drift.measure,
 }
 
 

@@ -23,7 +23,7 @@ REQUIREMENT: str = json.loads(
 # The files of each choice of the question `ci`.
 CI_FILES = {
     "circleci": [".circleci/config.yml"],
-    "github": [f".github/workflows/{name}.yml" for name in ("check", "release", "rollback")],
+    "github": [f".github/workflows/{name}.yml" for name in ("check", "monitor", "release", "retrain", "rollback")],
 }
 
 # For the first commit of somebody who has not told git a name yet. Their own commits need their own name.

@@ -92,7 +92,9 @@ def settings() -> Iterator[str]:
     definitions = schema["$defs"]
     named = {name: reference(part) for name, part in schema["properties"].items()}
     sections = {"": schema, **{name: definitions[definition] for name, definition in named.items() if definition}}
-    sections["models.NAME"] = definitions["ModelConfig"]
+    sections["models.NAME"] = model = definitions["ModelConfig"]
+    inner = {name: reference(part) for name, part in model["properties"].items()}
+    sections |= {f"models.NAME.{name}": definitions[definition] for name, definition in inner.items() if definition}
     for name, section in sections.items():
         yield f"\n### {name or 'At the top'}\n"
         if section.get("description") and name:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.repositories import ROOT
+from tests.repositories import ROOT, clean_environment
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -94,3 +94,26 @@ def test_a_folder_that_no_demo_made_is_left_alone(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "was not made by make demo\n\nhint: make demo DEMO_DIR=some/other/folder" in done.stderr
     assert (tmp_path / "mine").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_the_demo_of_monitoring_goes_through_the_whole_circle(tmp_path: Path) -> None:
+    """Deployed, no alarm, an alarm that names the column, trained again, a canary, promoted, no alarm."""
+    (tmp_path / "home").mkdir()
+    environment = {
+        **clean_environment(tmp_path / "home"),
+        "DEMO_DIR": str(tmp_path / "demo"),
+        "DEMO_REQUESTS": "300",
+        **{f"GIT_{who}_NAME": "Ada" for who in ("AUTHOR", "COMMITTER")},
+        **{f"GIT_{who}_EMAIL": "ada@example.org" for who in ("AUTHOR", "COMMITTER")},
+    }
+    script = ROOT / "scripts" / "demo-monitoring"
+    done = subprocess.run([str(script)], env=environment, capture_output=True, text=True, timeout=580)
+    assert done.returncode == 0, done.stderr
+    told = done.stderr
+    calm, alarm = told.index("no column has changed against its training"), told.index("`age` has changed")
+    after = told.rindex("no column has changed against its training")
+    assert calm < alarm < told.index("`churn` version 2 serves all the requests") < after
+    again = subprocess.run([str(script)], env=environment, capture_output=True, text=True)
+    assert (again.returncode, "is there already" in again.stderr) == (1, True)

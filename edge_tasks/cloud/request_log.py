@@ -6,23 +6,28 @@ table; in the emulator, which has no BigQuery, the table is a folder of JSON lin
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
-from typing import Any
+from typing import Any, NamedTuple
 
 from edge_tasks.cloud.bucket import CONNECTIONS
 from edge_tasks.cloud.client import Cloud, sdk_errors
 from edge_tasks.errors import CloudError, NotFoundError
+
+_loads: Callable[[str | bytes], Any] = json.loads
+with contextlib.suppress(ImportError):  # it comes with the emulator, and is three times as fast
+    from orjson import loads as _loads
 
 _SCHEME, _TABLE = "bq://", "request_response_logging"
 # Rows in one answer of BigQuery, which has at most 10 MB anyway.
 _ROWS = 10_000
 # BigQuery answers after so many milliseconds even if it has not finished; then it is asked again.
 _PATIENCE = 10_000
-_COLUMNS = ("deployed_model_id", "logging_time", "request_payload", "response_payload")
+_COLUMNS = ("deployed_model_id", "logging_time", "request_id", "request_payload", "response_payload")
 
 
 @dataclass(frozen=True)
@@ -34,14 +39,14 @@ class LogSetting:
     table: str = ""
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """One prediction that was kept: its instances and predictions, each a JSON value."""
 
     deployed_model_id: str
     time: datetime
     asked: list[Any]
     answered: list[Any]
+    request_id: str = ""
 
 
 def setting(cloud: Cloud, endpoint: str) -> LogSetting:
@@ -68,36 +73,71 @@ def keep(cloud: Cloud, endpoint: str, wanted: LogSetting) -> None:
 def read(cloud: Cloud, endpoint: str, table: str, since: datetime, until: datetime | None = None) -> Iterator[Row]:
     """Yield the rows of an endpoint from `since` to `until` (exclusive), in no order; damaged ones are left out."""
     until = until or datetime.now(timezone.utc) + timedelta(minutes=1)
-    project, dataset, name = [*table.removeprefix(_SCHEME).split("."), "", ""][:3]
-    name = name or _TABLE
     if cloud.bigquery_url is None:
-        found = _from_files(cloud, f"{project.replace(':', '-')}-bigquery-tables", f"{dataset}/{name}", since, until)
+        found = _from_files(cloud, *_folder(table), since, until)
     else:
-        found = _from_bigquery(cloud, f"{project}.{dataset}.{name}", since, until)
-    number = endpoint.rpartition("/")[2]
+        found = _from_bigquery(cloud, _table(table), since, until)
+    number = f"/{endpoint.rpartition('/')[2]}"
     for values in found:
         row = _row(values, number)
         if row is not None and since <= row.time < until:
             yield row
 
 
+def delete(cloud: Cloud, table: str, until: datetime) -> int:
+    """Delete the rows before `until`, in files whole days of them; return how many files or rows that were."""
+    if cloud.bigquery_url is not None:
+        return _delete_from_bigquery(cloud, _table(table), until)
+    bucket, folder = _folder(table)
+    objects = cloud.objects_in(bucket)
+    try:
+        with sdk_errors("look at the request log"):
+            names = [name for name in objects.names(f"{folder}/") if _day_of(name, folder) < f"{until:%Y-%m-%d}"]
+    except NotFoundError:
+        return 0
+    with sdk_errors("delete rows of the request log"), ThreadPoolExecutor(CONNECTIONS) as pool:
+        list(pool.map(objects.delete, names))
+    return len(names)
+
+
+def _day_of(name: str, folder: str) -> str:
+    return name.removeprefix(f"{folder}/").partition("/")[0]
+
+
+def _table(table: str) -> str:
+    """Return a table's name in a query."""
+    project, dataset, name = [*table.removeprefix(_SCHEME).split("."), "", ""][:3]
+    return f"{project}.{dataset}.{name or _TABLE}"
+
+
+def _folder(table: str) -> tuple[str, str]:
+    """Return the bucket and the folder that are the emulator's table."""
+    project, dataset, name = _table(table).split(".")
+    return f"{project.replace(':', '-')}-bigquery-tables", f"{dataset}/{name}"
+
+
 def _row(values: Mapping[str, Any], endpoint: str) -> Row | None:
     try:
-        if str(values["endpoint"]).rpartition("/")[2] != endpoint:
+        if not values["endpoint"].endswith(endpoint):
             return None
-        asked, answered = (_values(values[column]) for column in ("request_payload", "response_payload"))
-        return Row(str(values["deployed_model_id"]), _moment(values["logging_time"]), asked, answered)
-    except (KeyError, TypeError, ValueError):
+        return Row(
+            values["deployed_model_id"],
+            _moment(values["logging_time"]),
+            [_value(text) for text in values["request_payload"]],
+            [_value(text) for text in values["response_payload"]],
+            str(values.get("request_id", "")),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError):
         return None
-
-
-def _values(payload: Iterable[str]) -> list[Any]:
-    return [_value(text) for text in payload]
 
 
 def _value(text: str) -> Any:
     try:
-        return json.loads(text)
+        return _loads(text)
+    except ValueError:
+        pass
+    try:
+        return json.loads(text)  # which knows NaN
     except ValueError:
         # A text stands there as it is.
         return text
@@ -121,13 +161,12 @@ def _from_files(
         return
     with sdk_errors("read the request log"), ThreadPoolExecutor(CONNECTIONS) as pool:
         for content in pool.map(objects.read, names):
-            for line in content.splitlines():
-                yield _line(line)
+            yield from map(_line, content.splitlines())
 
 
 def _line(line: bytes) -> Mapping[str, Any]:
     try:
-        found = json.loads(line)
+        found = _loads(line)
     except ValueError:
         return {}
     return found if isinstance(found, dict) else {}
@@ -141,9 +180,25 @@ def _from_bigquery(cloud: Cloud, table: str, since: datetime, until: datetime) -
         f"SELECT endpoint, {', '.join(_COLUMNS)} FROM `{table}` "  # noqa: S608  (its parts were checked when it was set)
         "WHERE logging_time >= @since AND logging_time < @until"
     )
+    for answer in _query(cloud, table, query, {"since": since, "until": until}):
+        names = [column["name"] for column in answer.get("schema", {}).get("fields", [])]
+        for row in answer.get("rows", []):
+            yield {name: _cell(cell["v"]) for name, cell in zip(names, row["f"], strict=True)}
+
+
+def _delete_from_bigquery(cloud: Cloud, table: str, until: datetime) -> int:
+    query = f"DELETE FROM `{table}` WHERE logging_time < @until"  # noqa: S608  (its parts were checked when it was set)
+    try:
+        return sum(int(answer.get("numDmlAffectedRows", 0)) for answer in _query(cloud, table, query, {"until": until}))
+    except NotFoundError:
+        return 0
+
+
+def _query(cloud: Cloud, table: str, query: str, times: Mapping[str, datetime]) -> Iterator[Mapping[str, Any]]:
+    """Run a query with `times` as its parameters; yield the pages of the answer when it has ended."""
     parameters = [
         {"name": name, "parameterType": {"type": "TIMESTAMP"}, "parameterValue": {"value": moment.isoformat()}}
-        for name, moment in (("since", since), ("until", until))
+        for name, moment in times.items()
     ]
     body = {
         "query": query,
@@ -158,9 +213,7 @@ def _from_bigquery(cloud: Cloud, table: str, since: datetime, until: datetime) -
     job = answer.get("jobReference", {})
     while True:
         if answer.get("jobComplete"):
-            names = [column["name"] for column in answer.get("schema", {}).get("fields", [])]
-            for row in answer.get("rows", []):
-                yield {name: _cell(cell["v"]) for name, cell in zip(names, row["f"], strict=True)}
+            yield answer
             if not answer.get("pageToken"):
                 return
         following = {
@@ -195,6 +248,6 @@ def _cell(value: Any) -> Any:
 
 def _moment(value: str) -> datetime:
     """Read a time: ISO 8601, or BigQuery's microseconds since 1970."""
-    if value.lstrip("-").isdigit():
-        return datetime.fromtimestamp(int(value) / 1e6, timezone.utc)
-    return datetime.fromisoformat(value.replace("Z", "+00:00"))
+    if "T" in value:
+        return datetime.fromisoformat(value.replace("Z", "+00:00"))
+    return datetime.fromtimestamp(int(value) / 1e6, timezone.utc)

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from edge_tasks.domain.distributions import Distribution, describe
+from edge_tasks.domain.groups import Grouping, Outcome, answer_of
 from edge_tasks.errors import EdgeError
 
 FILE_NAME = "baseline.json"
@@ -20,20 +21,31 @@ FORMAT_VERSION = 1
 PREDICTION = "prediction"
 # Of a longer list, such as an image's pixels, nobody looks at the parts.
 MOST_PARTS = 200
+# So many columns have groups, which keeps baseline.json small.
+MOST_GROUPED = 50
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """The columns of a sample of `rows` rows, and where it comes from, in words."""
+    """The columns of a sample of `rows` rows, and where it comes from, in words.
+
+    `groups` holds, by column and group, what was answered there.
+    """
 
     rows: int
     columns: Mapping[str, Distribution] = field(default_factory=dict)
     source: str = ""
+    groups: Mapping[str, Mapping[str, Outcome]] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """Return the content of baseline.json."""
         columns = {name: column.to_dict() for name, column in self.columns.items()}
         values = {"format_version": FORMAT_VERSION, "rows": self.rows, "source": self.source, "columns": columns}
+        if self.groups:
+            values["groups"] = {
+                column: {name: outcome.to_dict() for name, outcome in groups.items()}
+                for column, groups in self.groups.items()
+            }
         return json.dumps(values, indent=2, ensure_ascii=False) + "\n"
 
     @classmethod
@@ -43,7 +55,11 @@ class Baseline:
             values = json.loads(text)
             version = values["format_version"]
             columns = {str(name): Distribution.from_dict(value) for name, value in values["columns"].items()}
-            found = cls(int(values["rows"]), columns, str(values.get("source", "")))
+            groups = {
+                str(column): {str(name): Outcome.from_dict(outcome) for name, outcome in found.items()}
+                for column, found in values.get("groups", {}).items()
+            }
+            found = cls(int(values["rows"]), columns, str(values.get("source", "")), groups)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise EdgeError(f"it is not a baseline: {error}") from None
         if version != FORMAT_VERSION:
@@ -51,15 +67,40 @@ class Baseline:
             raise EdgeError(f"it has format {version}, this version of vertex-edge knows {FORMAT_VERSION}", hint)
         return found
 
+    def only(self, columns: Sequence[str]) -> Baseline:
+        """Return the baseline of these columns and of the predictions alone; of all when none is named."""
+        if not columns:
+            return self
+        kept = {name: one for name, one in self.columns.items() if name in columns or is_prediction(name)}
+        return replace(self, columns=kept, groups={name: one for name, one in self.groups.items() if name in columns})
+
     def like(self, columns: Mapping[str, Sequence[Any]]) -> dict[str, Distribution]:
         """Count other values in this baseline's bins; columns that it does not know are left out."""
         return {name: self.columns[name].like(values) for name, values in columns.items() if name in self.columns}
+
+
+def is_prediction(column: str) -> bool:
+    """Whether a column holds predictions, not inputs."""
+    return column == PREDICTION or column.startswith(f"{PREDICTION}.")
 
 
 def make_baseline(columns: Mapping[str, Sequence[Any]], source: str = "") -> Baseline:
     """Describe the columns of a sample."""
     rows = max((len(values) for values in columns.values()), default=0)
     return Baseline(rows, {name: describe(values) for name, values in columns.items()}, source)
+
+
+def grouped(
+    inputs: Mapping[str, Sequence[Any]],
+    distributions: Mapping[str, Distribution],
+    predictions: Sequence[Any],
+    labels: Sequence[Any],
+) -> dict[str, dict[str, Outcome]]:
+    """Return, for each column that has groups, what these were answered."""
+    answers = [answer_of(prediction) for prediction in predictions]
+    possible = {name: Grouping(distributions[name]) for name in inputs if name in distributions}
+    found = [name for name, grouping in possible.items() if grouping.is_possible][:MOST_GROUPED]
+    return {name: possible[name].split(inputs[name], answers, labels) for name in found}
 
 
 def columns_of(

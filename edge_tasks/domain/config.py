@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from edge_tasks.domain.period import checked_period
 from edge_tasks.errors import ConfigError
 from edge_tasks.redaction import holds_login
 
@@ -222,6 +223,32 @@ class ServingContainer(_Section):
     health_route: Route | None = Field(default=None, description="path of health checks")
 
 
+Period = Annotated[str, AfterValidator(checked_period)]
+
+
+class Monitoring(_Section):
+    """What of a model's requests is watched, and what a change leads to."""
+
+    columns: list[str] = Field(
+        default_factory=list, description="the only columns that are looked at and reported, besides the predictions"
+    )
+    thresholds: dict[str, Annotated[float, Field(gt=0, le=1)]] = Field(
+        default_factory=dict,
+        description="distances by column from which on it has changed, in place of the computed ones",
+    )
+    window: Period = Field(default="1d", description="how far back requests are looked at: 30m, 12h, 7d, 2w")
+    fewest_requests: int = Field(default=200, ge=1, description="there is no verdict on fewer requests")
+    on_drift: Literal["report", "issue", "train"] = Field(
+        default="report", description="what `ci.monitor` does when a column has changed"
+    )
+    emails: list[str] = Field(
+        default_factory=list, description="whom Vertex AI's own monitoring (`model.monitor --managed`) writes to"
+    )
+    keep: Period | None = Field(
+        default=None, description="`ci.monitor` deletes kept requests that are older; without it none"
+    )
+
+
 class ModelConfig(_Section):
     """How one model is trained and served. Machine types are Compute Engine's names, accelerators Vertex AI's."""
 
@@ -263,6 +290,10 @@ class ModelConfig(_Section):
     serving_service_account: ServiceAccount | None = Field(default=None, description="as whom the model's server runs")
     min_replica_count: int = Field(default=1, ge=1)
     max_replica_count: int = Field(default=1, ge=1)
+
+    monitoring: Monitoring = Field(
+        default_factory=Monitoring, description="what is watched, and what a change leads to"
+    )
 
 
 class EdgeConfig(_Section):

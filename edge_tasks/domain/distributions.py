@@ -44,18 +44,31 @@ class Distribution:
     def like(self, values: Iterable[Any]) -> Distribution:
         """Count other values in the same bins, or by the same names."""
         if self.kind == CATEGORY:
-            counted = Counter(map(_name, values))
+            counted = Counter(map(text_of, values))
             missing = counted.pop(MISSING, 0)
             return Distribution(CATEGORY, categories=_folded(counted, self.categories), missing=missing)
         counts, missing = [0] * (len(self.edges) + 1), 0
         edges = self.edges
         for value in values:
-            number = _number(value)
+            number = number_of(value)
             if number is None:
                 missing += 1
             else:
                 counts[bisect_right(edges, number)] += 1
         return Distribution(NUMBER, edges, tuple(counts), missing=missing)
+
+    def representatives(self) -> Iterable[tuple[Any, int]]:
+        """Yield a value of each bin, or each category, and how many values it stands for; None is a missing one."""
+        yield from self.categories.items()
+        for place, count in enumerate(self.counts):
+            if not self.edges:
+                yield 0.0, count
+            elif place == 0:
+                yield math.nextafter(self.edges[0], -math.inf), count
+            else:
+                yield self.edges[place - 1], count
+        if self.missing:
+            yield None, self.missing
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain values; what is empty is left out."""
@@ -78,9 +91,9 @@ class Distribution:
 
 def describe(values: Sequence[Any]) -> Distribution:
     """Count the values of a sample; they are numbers when all that are not missing are."""
-    numbers = [_number(value) for value in values]
+    numbers = [number_of(value) for value in values]
     if any(number is None and not _is_missing(value) for number, value in zip(numbers, values, strict=True)):
-        counted = Counter(map(_name, values))
+        counted = Counter(map(text_of, values))
         missing = counted.pop(MISSING, 0)
         kept = dict(counted.most_common(CATEGORIES))
         return Distribution(CATEGORY, categories=_folded(counted, kept), missing=missing)
@@ -99,7 +112,7 @@ def _edges(ordered: Sequence[float]) -> tuple[float, ...]:
     return tuple(sorted({*different, *(math.nextafter(value, math.inf) for value in different)}))
 
 
-def _number(value: Any) -> float | None:
+def number_of(value: Any) -> float | None:
     """Return a number; None for what is missing, and for what is not a number."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
@@ -114,7 +127,8 @@ def _is_missing(value: Any) -> bool:
     return value is None or (isinstance(value, float) and math.isnan(value))
 
 
-def _name(value: Any) -> str:
+def text_of(value: Any) -> str:
+    """Return the name of a category."""
     if _is_missing(value):
         return MISSING
     return str(value).lower() if isinstance(value, bool) else str(value)

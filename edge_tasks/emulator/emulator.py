@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 
+from edge_tasks.emulator.clock import Clock
 from edge_tasks.emulator.errors import StartError
 from edge_tasks.emulator.http import metadata_server, resource_manager
 from edge_tasks.emulator.http.application import Application
@@ -45,6 +46,7 @@ from edge_tasks.emulator.services.metadata_stores import MetadataStores
 from edge_tasks.emulator.services.model_copies import ModelCopies
 from edge_tasks.emulator.services.model_evaluations import ModelEvaluations
 from edge_tasks.emulator.services.models import Models
+from edge_tasks.emulator.services.monitoring_jobs import MonitoringJobs
 from edge_tasks.emulator.services.operations import Operations
 from edge_tasks.emulator.services.predictions import Predictions
 from edge_tasks.emulator.services.private_endpoints import PrivateEndpoints
@@ -65,6 +67,8 @@ if TYPE_CHECKING:
     from edge_tasks.emulator.data_folder import DataFolder
     from edge_tasks.emulator.http.application import RawHandler
 
+CLOCK = "/_emulator/clock"
+
 
 class Emulator:
     """One emulator over one data folder."""
@@ -84,7 +88,8 @@ class Emulator:
         transcoder = Transcoder(surface)
         self.engine = Docker(data, database)
         self.model_servers = ModelServers(database, self.engine, environments)
-        parts = (servers, storage, self.model_servers, self.engine, environments)
+        clock = Clock()
+        parts = (servers, storage, self.model_servers, self.engine, environments, clock)
         context = Context(surface, transcoder, database, data, *parts)
         self.operations = Operations(context)
         runner = JobRunner(Programs(servers, storage, database, self.engine, environments))
@@ -102,12 +107,15 @@ class Emulator:
         services += [ModelCopies(context, self.operations, models), ModelEvaluations(context, models)]
         services += [MetadataStores(context, self.operations), MetadataNodes(context, self.operations)]
         services += [MetadataLineage(context), Tensorboards(context, self.operations), TensorboardData(context)]
-        self.request_logs = RequestLogs(storage)
+        services += [MonitoringJobs(context, self.operations)]
+        self.request_logs = RequestLogs(storage, clock)
         raw_routes: dict[tuple[str, str], RawHandler] = {
             **metadata_server.raw_routes(lambda: names.project_of(database.latest_name())),
             **environment_routes.raw_routes(environments, lambda: announce(environments.kind)),
             ("GET", "/_emulator/health"): _health(data),
             ("POST", "/v2/entries:list"): Logging(self.jobs, deployments).list_entries,
+            ("GET", CLOCK): clock.show,
+            ("POST", CLOCK): clock.move,
         }
         raw_prefixes: dict[str, RawHandler] = {
             resource_manager.PREFIX: resource_manager.get_project,

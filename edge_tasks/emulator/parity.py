@@ -42,7 +42,10 @@ LIMITS = {
     "IAMPolicy.SetIamPolicy": "of models and endpoints; kept, but nothing is forbidden to anyone",
     "IAMPolicy.GetIamPolicy": "of models and endpoints",
     "IAMPolicy.TestIamPermissions": "of models and endpoints; everything is permitted",
+    "JobService.CreateModelDeploymentMonitoringJob": "raw features, training data in csv, jsonl and the emulator's "
+    "tables; no attributions, no mail, no alert in a log",
     "PredictionService.Explain": "sampled Shapley only, of models that predict numbers",
+    "PredictionService.Predict": "requests are logged as files, since there is no BigQuery",
 }
 
 

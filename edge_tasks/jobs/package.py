@@ -46,8 +46,8 @@ _VERTEX_REQUIREMENT, _MONGO_REQUIREMENT = "google-cloud-aiplatform>=2.7,<3", "py
 # fingerprint, so that a change of it is another training. `tests/test_architecture.py` holds the list to the imports.
 _TRAVELS = {
     "": "errors redaction",
-    "domain": "baseline config distributions imports job_spec json_values model_formats names provenance run_query "
-    "runs signature state",
+    "domain": "baseline config distributions groups imports job_spec json_values model_formats names period provenance "
+    "run_query runs signature state",
     "repo": "edge_yaml files glance layout payloads results trained_model",
     "serving": "inputs model_files own_code pickle_scan predictor trial",
     "tools": "process signals user",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +15,17 @@ from edge_tasks.errors import EdgeError
 _SHIFT = re.compile(r"\s*([^=]+?)\s*=\s*([+*-])\s*(\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)\s*")
 
 
-def read_columns(path: Path) -> dict[str, list[Any]]:
-    """Return the columns of a file. Raises EdgeError that names the line which cannot be read."""
+def read_columns(path: Path, texts: Container[str] = ()) -> dict[str, list[Any]]:
+    """Return the columns of a file, those of `texts` as they stand there.
+
+    Raises EdgeError that names the line which cannot be read.
+    """
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise _unreadable(path, error) from None
     if path.suffix == ".csv":
-        return _csv_columns(text, path)
+        return _csv_columns(text, path, texts)
     rows = []
     for number, line in enumerate(text.splitlines(), 1):
         if line.strip():
@@ -70,7 +73,7 @@ def shifted(columns: Mapping[str, Sequence[Any]], shifts: Sequence[str]) -> dict
     return found
 
 
-def _csv_columns(text: str, path: Path) -> dict[str, list[Any]]:
+def _csv_columns(text: str, path: Path, texts: Container[str]) -> dict[str, list[Any]]:
     rows = list(csv.reader(text.splitlines()))
     if not rows:
         raise EdgeError(f"`{path}` is empty", "its first line names the columns")
@@ -78,7 +81,11 @@ def _csv_columns(text: str, path: Path) -> dict[str, list[Any]]:
     for number, row in enumerate(rest, 2):
         if row and len(row) != len(names):
             raise EdgeError(f"`{path}`, line {number} has {len(row)} values; there are {len(names)} columns")
-    return {name: _typed([row[place] for row in rest if row]) for place, name in enumerate(names)}
+    columns = {name: [row[place] for row in rest if row] for place, name in enumerate(names)}
+    return {
+        name: [value or None for value in values] if name in texts else _typed(values)
+        for name, values in columns.items()
+    }
 
 
 def _typed(values: Sequence[str]) -> list[Any]:

@@ -3,29 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta, timezone
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from typing import Any
 
-from edge_tasks.cloud import endpoints, model_registry, request_log, storage
+from edge_tasks.cloud import endpoints, model_registry, storage
 from edge_tasks.cloud.client import Cloud
-from edge_tasks.cloud.request_log import LogSetting, Row
 from edge_tasks.cloud.state_store import StateStore
-from edge_tasks.domain.baseline import FILE_NAME, PREDICTION, Baseline, columns_of, make_baseline
+from edge_tasks.domain.baseline import FILE_NAME, Baseline, is_prediction, make_baseline
+from edge_tasks.domain.config import Monitoring
 from edge_tasks.domain.drift import CHANGED, FEWEST_REQUESTS, TOO_FEW, Comparison, compare
-from edge_tasks.domain.infrastructure import LogDataset
 from edge_tasks.errors import EdgeError, NotFoundError
+from edge_tasks.monitoring import requests
 
 
 @dataclass(frozen=True)
 class Watched:
-    """What was found: `requests` of now, compared column by column with `against`, in words."""
+    """What was found: `requests` of now, compared column by column with `against`, in words.
+
+    `unknown` are columns that the settings name and the baseline does not have.
+    """
 
     model: str
     against: str
     requests: int
     comparisons: list[Comparison] = field(default_factory=list)
     fewest: int = FEWEST_REQUESTS
+    since: datetime | None = None
+    until: datetime | None = None
+    unknown: Sequence[str] = ()
 
     @property
     def changed(self) -> list[Comparison]:
@@ -33,11 +39,15 @@ class Watched:
         return [one for one in self.comparisons if one.verdict == CHANGED]
 
     @property
+    def is_enough(self) -> bool:
+        """Whether there are enough requests for a verdict."""
+        few = self.comparisons and all(one.verdict == TOO_FEW for one in self.comparisons)
+        return self.requests >= self.fewest and not few
+
+    @property
     def verdict(self) -> str:
         """One line for people."""
-        if self.requests < self.fewest or (
-            self.comparisons and all(one.verdict == TOO_FEW for one in self.comparisons)
-        ):
+        if not self.is_enough:
             return f"not enough requests to say: {self.requests} of {self.fewest}"
         if self.changed:
             names = ", ".join(f"`{one.column}`" for one in self.changed)
@@ -45,98 +55,61 @@ class Watched:
         return f"no column has changed against {self.against}"
 
 
-def table_of(cloud: Cloud, model: str) -> str:
-    """Return the table for what a model's endpoint is asked."""
-    return f"bq://{cloud.project}.{LogDataset(model, cloud.region).dataset_id}.request_response_logging"
-
-
-def switch(cloud: Cloud, model: str, rate: float | None) -> LogSetting:
-    """Keep this share of what the model's endpoint is asked; None keeps nothing more. Return the setting."""
-    if rate is not None and not 0 < rate <= 1:
-        raise EdgeError(f"the sample {rate:g} is not a share", "use a number above 0 and up to 1, such as 0.2")
-    endpoint = _endpoint(cloud, model)
-    wanted = LogSetting(rate is not None, rate or 0.0, table_of(cloud, model))
-    request_log.keep(cloud, endpoint, wanted)
-    return wanted
-
-
 def watch(
     cloud: Cloud,
     model: str,
     since: timedelta,
+    settings: Monitoring,
     *,
     baseline: Baseline | None = None,
     before: bool = False,
     version: str | None = None,
-    thresholds: Mapping[str, float] | None = None,
-    fewest: int = FEWEST_REQUESTS,
 ) -> Watched:
     """Compare what the endpoint was asked in the time `since` now.
 
     With a `baseline`; or (`before`) with the same length of time before; or with another `version` that answers, too;
-    else with the baseline that was trained with the version that serves.
+    else what the version that serves was asked, with the baseline of its training.
     """
-    endpoint = _endpoint(cloud, model)
-    setting = request_log.setting(cloud, endpoint)
-    if not setting.table:
-        raise EdgeError(
-            f"the endpoint of `{model}` keeps nothing of what it is asked", f"invoke model.monitor --name {model} --on"
-        )
-    now = datetime.now(timezone.utc)
+    now = requests.now()
     start = now - since
-    rows = list(request_log.read(cloud, endpoint, setting.table, start - since if before else start))
+    rows = requests.read(cloud, model, start - since if before else start)
     current = [row for row in rows if row.time >= start]
     if version is not None:
-        deployed = _deployed_as(cloud, endpoint, version)
+        deployed = _deployed_as(cloud, requests.endpoint_of(cloud, model), version)
         others = [row for row in current if row.deployed_model_id == deployed]
         current = [row for row in current if row.deployed_model_id != deployed]
-        baseline = make_baseline(_columns(others), f"version {version}")
+        baseline = make_baseline(requests.columns(others), f"version {version}")
     elif before:
-        baseline = make_baseline(_columns([row for row in rows if row.time < start]), "the time before")
+        baseline = make_baseline(requests.columns([row for row in rows if row.time < start]), "the time before")
     elif baseline is None:
         baseline = trained_baseline(cloud, model)
-    columns = _columns(current, [name for name in baseline.columns if not name.startswith(PREDICTION)])
-    requests = max((len(values) for values in columns.values()), default=0)
+        current = requests.of_serving(cloud, model, current)
+    columns = requests.columns(current, names_in(baseline))
     if not baseline.rows:
         raise EdgeError(
             f"there is nothing to compare with: {baseline.source} has no requests", "look back with --since 7d"
         )
-    if requests and not baseline.columns.keys() & columns.keys():
+    if columns and not baseline.columns.keys() & columns.keys():
         raise EdgeError(
             f"what `{model}` was asked has no column of {baseline.source or 'the baseline'}",
             f"the requests have {_listed(columns)}; the baseline has {_listed(baseline.columns)}",
         )
-    return compared(model, baseline, columns, thresholds, fewest)
+    return replace(compared(model, baseline, columns, settings), since=start, until=now)
 
 
-def compared(
-    model: str,
-    baseline: Baseline,
-    columns: Mapping[str, Sequence[Any]],
-    thresholds: Mapping[str, float] | None = None,
-    fewest: int = FEWEST_REQUESTS,
-) -> Watched:
+def names_in(baseline: Baseline) -> list[str]:
+    """Return the names of the inputs, in order: a model that is asked with lists has no others."""
+    return [name for name in baseline.columns if not is_prediction(name)]
+
+
+def compared(model: str, baseline: Baseline, columns: Mapping[str, Sequence[Any]], settings: Monitoring) -> Watched:
     """Compare columns with a baseline."""
+    looked_at = baseline.only(settings.columns)
     requests = max((len(values) for values in columns.values()), default=0)
-    comparisons = compare(baseline.columns, baseline.like(columns), thresholds, fewest)
-    return Watched(model, baseline.source or "the baseline", requests, comparisons, fewest)
-
-
-def _columns(rows: Iterable[Row], names: Sequence[str] = ()) -> dict[str, list[Any]]:
-    asked: list[Any] = []
-    answered: list[Any] = []
-    for row in rows:
-        asked += row.asked
-        # A batch that was answered otherwise than instance by instance says nothing of each.
-        answered += row.answered if len(row.answered) == len(row.asked) else [None] * len(row.asked)
-    return columns_of(asked, answered, names)
-
-
-def _endpoint(cloud: Cloud, model: str) -> str:
-    found = StateStore(cloud).load().model(model).endpoint
-    if found is None:
-        raise NotFoundError(f"the model `{model}` has no endpoint", f"invoke model.deploy --name {model}")
-    return found
+    fewest = settings.fewest_requests
+    comparisons = compare(looked_at.columns, looked_at.like(columns), settings.thresholds, fewest)
+    unknown = [name for name in (*settings.columns, *settings.thresholds) if name not in baseline.columns]
+    return Watched(model, baseline.source or "the baseline", requests, comparisons, fewest, unknown=unknown)
 
 
 def _deployed_as(cloud: Cloud, endpoint: str, version: str) -> str:
@@ -166,7 +139,7 @@ def trained_baseline(cloud: Cloud, model: str) -> Baseline:
         found = Baseline.from_json(content)
     except EdgeError as error:
         raise EdgeError(f"{uri}: {error.problem}", error.hint) from None
-    return Baseline(found.rows, found.columns, found.source or "its training")
+    return replace(found, source=found.source or "its training")
 
 
 def _listed(names: Iterable[str]) -> str:

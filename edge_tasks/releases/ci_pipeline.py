@@ -48,6 +48,14 @@ def train(root: Path, config: EdgeConfig, progress: Progress) -> None:
     progress.step("trained what changed, and pushed data and models")
 
 
+def train_again(root: Path, name: str, progress: Progress) -> None:
+    """Train a model though nothing changed, with every stage of its pipeline: the one that gets data gets new ones."""
+    pipeline = layout.model_folder(root, name).relative_to(root) / "dvc.yaml"
+    dvc.stream(root, "repro", "--pull", "--force", str(pipeline), doing="train", EDGE_FORCE="1")
+    dvc.stream(root, "push", doing="push data and models")
+    progress.step(f"trained `{name}` again, and pushed data and models")
+
+
 @contextlib.contextmanager
 def _missing(files: dict[Path, bytes]) -> Iterator[None]:
     """Take `files` away, which is DVC's own reason to run the stages that write them; put them back if that fails."""

@@ -175,9 +175,9 @@ def _misspelt(complaints: Sequence[Any]) -> Any | None:
 
 def _known_keys(location: tuple[int | str, ...]) -> list[str]:
     """Return the keys that edge.yaml may have at `location` (the path of keys above them)."""
-    if location[:1] == ("models",):
-        return list(ModelConfig.model_fields)
     section: type[BaseModel] = EdgeConfig
+    if location[:1] == ("models",):
+        section, location = ModelConfig, location[2:]
     for part in location:
         annotation = section.model_fields[str(part)].annotation
         if not isinstance(annotation, type) or not issubclass(annotation, BaseModel):

@@ -159,6 +159,16 @@ def upload_note(config: EdgeConfig, model_name: str, run_id: str) -> str:
     return f"{_model_objects(config, model_name)}/{run_id}/upload"
 
 
+def feedback(config: EdgeConfig, model_name: str) -> str:
+    """Return the folder of the true answers to what a model was asked."""
+    return f"{_model_objects(config, model_name)}/feedback"
+
+
+def drift_note(config: EdgeConfig, model_name: str, drift: str) -> str:
+    """Return the object that says what a drift has led to."""
+    return f"{_model_objects(config, model_name)}/drifts/{drift}.json"
+
+
 def image_source(config: EdgeConfig, tag: str) -> str:
     """Return the object with what an image is built from."""
     return f"{config.storage_bucket.vertex_jobs_directory}/images/{tag}.tar.gz"

@@ -120,7 +120,8 @@ def by_hand(trust: Trust) -> list[str]:
         key = "CI pushes dvc.lock and the metrics to main: let it, by Project Settings > SSH Keys > Add user key"
         rollback = "to roll back, use Trigger Pipeline with the parameter `rollback`: the model's name"
         forks = "leave Project Settings > Advanced > Pass secrets to builds from forked pull requests off"
-        return [commit, key, forks, rollback]
+        watch = "to watch the models each day, add a schedule trigger with the parameter `monitor`: true"
+        return [commit, key, forks, rollback, watch]
     approval = "name the people who approve: Settings > Environments > production > Required reviewers"
     start = "start releasing: gh variable set EDGE_RELEASE --body true"
     push = "CI pushes dvc.lock and the metrics to main: if main is protected, let GitHub Actions do it"

@@ -1,25 +1,14 @@
-"""The tasks about what serves: model.monitor and model.logs."""
+"""The tasks about what serves: model.monitor, model.feedback and model.logs."""
 
 from __future__ import annotations
 
-import re
-from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edge_tasks.tasks._repository import repository
 from edge_tasks.tasks._task import NAME_HELP, task
 
-_UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-
-
-def _period(text: str) -> timedelta:
-    """Return a length of time such as 30m, 12h, 7d or 2w."""
-    from edge_tasks.errors import EdgeError
-
-    match = re.fullmatch(r"(\d{1,5})([mhdw])", text)
-    if match is None or not int(match[1]):
-        raise EdgeError(f"`{text}` is not a length of time", "write a number and m, h, d or w, such as 7d")
-    return timedelta(**{_UNITS[match[2]]: int(match[1])})
+if TYPE_CHECKING:
+    from edge_tasks.tasks._repository import Repository
 
 
 @task(
@@ -32,12 +21,13 @@ def _period(text: str) -> timedelta:
 )
 def logs(_context: Any, name: str | None = None, follow: bool = False, since: str = "1d", json: bool = False) -> None:
     """Print what serves the model has printed."""
+    from edge_tasks.domain.period import read_period
     from edge_tasks.models import served_log
     from edge_tasks.tasks.jobs import print_lines
 
     here = repository()
     name, _ = here.config.model(name)
-    print_lines(served_log.printed(here.cloud, name, _period(since), follow=follow), json=json)
+    print_lines(served_log.printed(here.cloud, name, read_period(since), follow=follow), json=json)
 
 
 @task(
@@ -46,15 +36,23 @@ def logs(_context: Any, name: str | None = None, follow: bool = False, since: st
         "on": "keep what the endpoint is asked and answers from now on",
         "sample": "the share of it to keep, with --on (default 1)",
         "off": "keep nothing from now on",
-        "since": "how far to look back: 30m, 12h, 7d (default 1d)",
+        "since": "how far to look back: 30m, 12h, 7d (default: monitoring.window, 1d)",
         "baseline": "compare with this baseline.json, or with the rows of this .csv or .jsonl file",
         "before": "compare with the same length of time before",
         "against": "compare with what this version was asked, which serves, too",
-        "fewest": "give no verdict on fewer requests (default 200)",
+        "by": "compare what the groups of this column are answered, and how often that is wrong",
+        "html": "write a report with histograms into this file",
+        "fewest": "give no verdict on fewer requests (default: monitoring.fewest_requests, 200)",
         "replay": "compare the rows of this file instead of requests, to see an alarm before it is needed",
         "shift": "change a column of the replayed rows: age=+2, age=*1.5; may be given several times",
         "all": "print a line for every column",
         "json": "print everything as JSON",
+        "managed": "set up Vertex AI's own monitoring job from the same settings, print what it found; --off ends it",
+        "training": "with --managed: the training data, gs://.../FILE.csv, to look for skew, too",
+        "target": "with --training: its column of true answers",
+        "delete": "delete what was kept, true answers too; with --older-than 30d only that",
+        "older_than": "with --delete: only what is older, in whole days (UTC)",
+        "yes": "do not ask, with --delete",
     },
     iterable=["shift"],
 )
@@ -64,15 +62,23 @@ def monitor(
     on: bool = False,
     sample: float = 1.0,
     off: bool = False,
-    since: str = "1d",
+    since: str | None = None,
     baseline: str | None = None,
     before: bool = False,
     against: str | None = None,
+    by: str | None = None,
+    html: str | None = None,
     fewest: int = 0,
     replay: str | None = None,
     shift: list[str] | None = None,
     all: bool = False,  # noqa: A002
     json: bool = False,
+    managed: bool = False,
+    training: str | None = None,
+    target: str = "",
+    delete: bool = False,
+    older_than: str | None = None,
+    yes: bool = False,
 ) -> None:
     """Say whether what the endpoint is asked has changed.
 
@@ -82,49 +88,180 @@ def monitor(
 
     from invoke.exceptions import Exit
 
-    from edge_tasks.console import Console, print_json, print_table
-    from edge_tasks.domain.drift import FEWEST_REQUESTS
+    from edge_tasks.console import Console, print_json, print_table, print_warning
+    from edge_tasks.domain.period import read_period
     from edge_tasks.errors import EdgeError
-    from edge_tasks.monitoring import samples, text, watch
+    from edge_tasks.monitoring import bias, feedback, page, requests, samples, text, watch
+    from edge_tasks.repo.files import write_atomically
 
     here = repository()
-    name, _ = here.config.model(name)
-    if on and off:
-        raise EdgeError("--on and --off contradict each other", "give one of them")
-    if sum((baseline is not None, before, against is not None)) > 1:
-        raise EdgeError("--baseline, --before and --against exclude each other", "give one of them")
-    if on or off:
-        setting = watch.switch(here.cloud, name, sample if on else None)
-        with Console() as console:
-            if off:
-                console.step(
-                    f"the endpoint of `{name}` keeps nothing from now on; what it kept stays in {setting.table}"
-                )
-                return
-            console.step(f"from now on {setting.sampling_rate:.0%} of what `{name}` is asked and answers is kept")
-            console.step(f"whole instances are stored in {setting.table}, personal data too, if they hold any")
-            console.step(f"look at it with: invoke model.monitor --name {name}")
+    name, model = here.config.model(name)
+    slips = {
+        ("--on, --off and --delete contradict each other", "give one of them"): on + off + delete > 1,
+        ("--baseline, --before and --against exclude each other", "give one of them"): (
+            sum((baseline is not None, before, against is not None)) > 1
+        ),
+        ("--by compares requests with a training or a file", "leave out --replay, --before and --against"): (
+            by is not None and (replay is not None or before or against is not None)
+        ),
+        ("--older-than says what --delete leaves", "add --delete"): older_than is not None and not delete,
+        ("--training and --target belong to --managed", "add --managed"): bool(training or target) and not managed,
+        ("--managed sets up a job of Vertex AI's", "leave out --on, --delete, --by, --html and what to compare with"): (
+            managed and bool(on or delete or by or html or replay or baseline or before or against)
+        ),
+        ("--shift changes the rows of --replay", "add --replay FILE"): bool(shift) and replay is None,
+    }
+    for (problem, hint), is_there in slips.items():
+        if is_there:
+            raise EdgeError(problem, hint)
+    if managed:
+        _managed(here, name, off, sample, training, target)
         return
+    if on or off or delete:
+        _delete(here, name, older_than, yes) if delete else _switch(here, name, sample if on else None)
+        return
+    settings = model.monitoring.model_copy(update={"fewest_requests": fewest} if fewest else {})
+    period = read_period(since or settings.window)
     known = samples.read_baseline(Path(baseline)) if baseline is not None else None
-    fewest = fewest or FEWEST_REQUESTS
+    groups = None
     if replay is not None:
         if known is None:
             known = watch.trained_baseline(here.cloud, name)
         columns = samples.shifted(samples.read_columns(Path(replay)), shift or [])
-        found = watch.compared(name, known, columns, fewest=fewest)
+        found = watch.compared(name, known, columns, settings)
     else:
-        if shift:
-            raise EdgeError("--shift changes the rows of --replay", "add --replay FILE")
-        found = watch.watch(
-            here.cloud, name, _period(since), baseline=known, before=before, version=against, fewest=fewest
-        )
+        found = watch.watch(here.cloud, name, period, settings, baseline=known, before=before, version=against)
+    if by is not None:
+        rows = requests.read(here.cloud, name, requests.now() - period)
+        if known is None:
+            rows = requests.of_serving(here.cloud, name, rows)
+        labels = feedback.load(here.cloud, here.config, name)
+        groups = bias.groups(rows, known or watch.trained_baseline(here.cloud, name), labels, by, settings)
+    if html is not None:
+        write_atomically(Path(html), page.page(found, groups).encode())
     if json:
-        print_json(text.document(found))
+        print_json(text.document(found) | ({"groups": text.groups_document(groups)} if groups else {}))
+    elif groups is not None:
+        print_table(*text.group_table(groups))
     elif found.comparisons:
         print_table(*text.table(found, everything=all))
+    for column in found.unknown:
+        print_warning(
+            f"`monitoring` of `{name}` in edge.yaml names the column `{column}`, which {found.against} has not"
+        )
     with Console() as console:
-        if not (json or all) and len(found.comparisons) > max(text.LINES, len(found.changed)):
+        if groups is not None:
+            console.step(text.CAUTION)
+        elif not (json or all) and len(found.comparisons) > max(text.LINES, len(found.changed)):
             console.step(f"there are {len(found.comparisons)} columns; all of them: --all")
         console.step(f"{found.requests} requests: {found.verdict}")
+        if html is not None:
+            console.step(f"wrote the report {html}")
     if found.changed:
         raise Exit(code=1)
+
+
+def _switch(here: Repository, name: str, sample: float | None) -> None:
+    from edge_tasks.console import Console
+    from edge_tasks.monitoring import requests
+
+    setting = requests.switch(here.cloud, name, sample)
+    with Console() as console:
+        if sample is None:
+            console.step(f"the endpoint of `{name}` keeps nothing from now on; what it kept stays in {setting.table}")
+            console.step(f"delete it with: invoke model.monitor --name {name} --delete")
+            return
+        console.step(f"from now on {setting.sampling_rate:.0%} of what `{name}` is asked and answers is kept")
+        console.step(f"whole instances are stored in {setting.table}, personal data too, if they hold any")
+        console.step(f"look at it with: invoke model.monitor --name {name}")
+
+
+def _managed(here: Repository, name: str, off: bool, sample: float, training: str | None, target: str) -> None:
+    from invoke.exceptions import Exit
+
+    from edge_tasks.console import Console, print_table
+    from edge_tasks.monitoring import managed
+
+    with Console() as console:
+        if off:
+            console.step(f"deleted the monitoring job {managed.remove(here.cloud, name)}")
+            return
+        settings = here.config.models[name].monitoring
+        job, hours = managed.ensure(here.cloud, name, settings, sample, training, target)
+        state, found = managed.findings(here.cloud, job)
+        if found:
+            print_table(managed.COLUMNS, [managed.row(one) for one in found])
+        console.step(f"the monitoring job {job} looks every {hours} h at {sample:.0%} of the requests; it is {state}")
+    if any(one.distance > one.threshold for one in found):
+        raise Exit(code=1)
+
+
+def _delete(here: Repository, name: str, older_than: str | None, yes: bool) -> None:
+    from datetime import timedelta
+
+    from edge_tasks.console import Console, confirm
+    from edge_tasks.domain.period import read_period
+    from edge_tasks.errors import EdgeError
+    from edge_tasks.monitoring import feedback, requests
+
+    # Files are deleted by whole days: all of them are before tomorrow.
+    until = requests.now() - (read_period(older_than) if older_than else timedelta(days=-1))
+    what = f"what `{name}` was asked before {until:%Y-%m-%d}" if older_than else f"all that `{name}` was asked"
+    if not yes and not confirm(f"delete {what}, and the true answers to it? It cannot be undone."):
+        raise EdgeError("nothing was deleted", "add `--yes` to delete without being asked")
+    deleted = requests.delete(here.cloud, name, until)
+    labels = feedback.delete(here.cloud, here.config, name, until)
+    with Console() as console:
+        console.step(f"deleted {what}: {deleted} rows or files of rows, {labels} files of true answers")
+
+
+@task(
+    help={
+        "name": NAME_HELP,
+        "file": "true answers that have come: a .csv (with a header) or .jsonl file",
+        "key": "the column by which they are joined to requests (default: request_id, and instance)",
+        "label": "the column of the true answers (default label)",
+        "since": "how far to look back (default 30d)",
+        "json": "print everything as JSON",
+    }
+)
+def feedback(
+    _context: Any,
+    name: str | None = None,
+    file: str | None = None,
+    key: str | None = None,
+    label: str = "label",
+    since: str = "30d",
+    json: bool = False,
+) -> None:
+    """Join true answers to what was asked.
+
+    Print how often the model was wrong on each day.
+    """
+    from pathlib import Path
+
+    from edge_tasks.console import Console, print_json, print_table
+    from edge_tasks.domain.period import read_period
+    from edge_tasks.errors import EdgeError
+    from edge_tasks.monitoring import feedback, requests, text
+
+    here = repository()
+    name, _ = here.config.model(name)
+    if key is not None and file is None:
+        raise EdgeError("--key says how to join --file", "add --file FILE")
+    start = requests.now() - read_period(since)
+    with Console() as console:
+        if file is not None:
+            rows = feedback.read_file(Path(file), key, label)
+            feedback.store(here.cloud, here.config, name, rows)
+            console.step(f"kept {len(rows)} true answers of {file}")
+        labels = feedback.load(here.cloud, here.config, name)
+        asked = requests.read(here.cloud, name, start)
+        days = feedback.by_day(asked, labels)
+        if json:
+            print_json({day: text.outcome_document(outcome) for day, outcome in days.items()})
+        elif days:
+            print_table(*text.day_table(days))
+        known = sum(outcome.errors.count for outcome in days.values())
+        total = sum(outcome.rows for outcome in days.values())
+        console.step(f"the true answer is known to {known} of the {total} requests of the last {since}")

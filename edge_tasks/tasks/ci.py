@@ -33,8 +33,8 @@ def compare(_context: Any, base: str = "main", output: str | None = None) -> Non
     print_result(text.rstrip())
 
 
-@task()
-def train(_context: Any) -> None:
+@task(help={"again": "train this model alone, though nothing changed: each of its stages, so that it gets new data"})
+def train(_context: Any, again: str | None = None) -> None:
     """Train every model that changed; push data and models.
 
     A model that was last trained for another target is trained, too.
@@ -47,7 +47,10 @@ def train(_context: Any) -> None:
     with Console() as console:
         # EDGE_TARGET leads a release to another target than edge.yaml's.
         initialise.set_up_dvc(here.root, here.config, console)
-        ci_pipeline.train(here.root, here.config, console)
+        if again is not None:
+            ci_pipeline.train_again(here.root, here.config.model(again)[0], console)
+        else:
+            ci_pipeline.train(here.root, here.config, console)
 
 
 @task(help={"branch": "of the remote `origin`"})
@@ -131,6 +134,27 @@ def cancel(_context: Any, lock_timeout: int = 0) -> None:
         ci_pipeline.cancel(releases)
 
 
+@task(help={"output": "folder of the reports (default monitoring)"})
+def monitor(_context: Any, output: str = "monitoring") -> None:
+    """Look at what every model is asked, and act on a change.
+
+    `monitoring.on_drift` in edge.yaml says how; nothing is done twice for the same drift.
+    With `report` the exit status is 1 the first time, so that the CI tells people.
+    """
+    from invoke.exceptions import Exit
+
+    from edge_tasks.console import Console
+    from edge_tasks.monitoring import rounds
+    from edge_tasks.tools import ci_service
+
+    here = repository()
+    with Console() as console:
+        reported = rounds.look(here.cloud, here.config, Path(output), ci_service, os.environ, console)
+        console.step(f"the reports are in {output}")
+    if reported:
+        raise Exit(code=1)
+
+
 @task()
 def token(_context: Any) -> None:
     """Print who this CI job is.
@@ -194,4 +218,4 @@ def setup(
             console.step(f"then {line}")
 
 
-collection = Collection("ci", compare, train, record, deploy, smoke_test, promote, cancel, token, setup)
+collection = Collection("ci", compare, train, record, deploy, smoke_test, promote, cancel, monitor, token, setup)

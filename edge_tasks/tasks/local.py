@@ -255,6 +255,20 @@ def replay(_context: Any, file: str, set: list[str] | None = None) -> None:  # n
         raise Exit(code=1)
 
 
+@task(help={"forward": "how far: 30m, 2h, 7d; without it the clock is only shown"})
+def clock(_context: Any, forward: str | None = None) -> None:
+    """Show the emulator's clock, or move it forward.
+
+    Monitoring jobs look at what has passed, and logs get later times.
+    """
+    from edge_tasks.console import print_result
+    from edge_tasks.domain.period import read_period
+    from edge_tasks.tools import emulator_process
+
+    seconds = read_period(forward).total_seconds() if forward is not None else 0.0
+    print_result(emulator_process.move_clock(emulator_process.ensure_running(repository().root), seconds))
+
+
 @task(help=AS_JSON)
 def parity(_context: Any, json: bool = False) -> None:
     """Print which RPCs of Vertex AI are emulated.
@@ -267,4 +281,6 @@ def parity(_context: Any, json: bool = False) -> None:
     print_result(emulator_process.parity(json=json))
 
 
-collection = Collection("local", start, stop, status, logs, reset, save, load, env, chaos, record, replay, parity)
+collection = Collection(
+    "local", start, stop, status, logs, reset, save, load, env, chaos, record, replay, clock, parity
+)

@@ -424,5 +424,5 @@ collection = Collection(
     import_,
     report,
 )
-for _task in (_jobs.train, _jobs.tune, _jobs.predict_batch, _monitor.monitor, _monitor.logs):
+for _task in (_jobs.train, _jobs.tune, _jobs.predict_batch, _monitor.monitor, _monitor.feedback, _monitor.logs):
     collection.add_task(_task)

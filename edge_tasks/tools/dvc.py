@@ -308,13 +308,19 @@ def run(root: Path, *arguments: str, doing: str) -> str:
     return result.stdout
 
 
-def stream(root: Path, *arguments: str, doing: str) -> None:
+def stream(root: Path, *arguments: str, doing: str, **variables: str) -> None:
     """Run `dvc ARGUMENTS` in `root`, and let people follow what it says. Raises DataError when it fails.
+
+    `variables` are added to the environment.
 
     All of it goes to stderr: it is not a task's result.
     """
     result = subprocess.run(
-        [sys.executable, "-m", "dvc", *arguments], cwd=root, env={**_QUIET, **os.environ}, stdout=2, check=False
+        [sys.executable, "-m", "dvc", *arguments],
+        cwd=root,
+        env={**_QUIET, **os.environ, **variables},
+        stdout=2,
+        check=False,
     )
     if result.returncode != 0:
         raise DataError(

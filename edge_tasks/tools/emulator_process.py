@@ -284,19 +284,28 @@ def environment(servers: Servers, project: str, region: str) -> dict[str, str]:
 
 def faults(servers: Servers, method: str, fault: dict[str, Any] | None = None) -> list[dict[str, Any]]:
     """Add a fault (POST), list them (GET) or remove them (DELETE); return those that are left."""
+    found: list[dict[str, Any]] = _ask(servers, method, "faults", fault)["faults"]
+    return found
+
+
+def move_clock(servers: Servers, seconds: float) -> str:
+    """Move the emulator's clock forward; return the time that it shows."""
+    return str(_ask(servers, "POST", "clock", {"forward": seconds})["now"])
+
+
+def _ask(servers: Servers, method: str, what: str, body: dict[str, Any] | None) -> dict[str, Any]:
     import requests
 
     session = requests.Session()
     session.trust_env = False  # a proxy of the user's is not for this machine
     try:
-        answer = session.request(method, f"{servers.vertex_url}/_emulator/faults", json=fault, timeout=10)
+        answer = session.request(method, f"{servers.vertex_url}/_emulator/{what}", json=body, timeout=10)
     except requests.RequestException as error:
         raise ServerError(f"the local servers do not answer: {error}", "invoke local.stop") from None
-    told = answer.json()
+    told: dict[str, Any] = answer.json()
     if answer.status_code != 200:
         raise ServerError(told["error"]["message"], "invoke local.parity")
-    found: list[dict[str, Any]] = told["faults"]
-    return found
+    return told
 
 
 def record(output: Path, address: str, port: int = 0) -> int:

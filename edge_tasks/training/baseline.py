@@ -5,24 +5,37 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
-from edge_tasks.domain.baseline import MOST_PARTS, Baseline, columns_of, make_baseline
+from edge_tasks.domain.baseline import MOST_PARTS, Baseline, columns_of, grouped, make_baseline
 from edge_tasks.domain.signature import ARRAY, TABLE, Signature
 
 # Rows that are looked at: more make no better histogram of ten bins.
 _MOST_ROWS = 10_000
 
 
-def baseline_of(model: Any, inputs: Any, signature: Signature) -> Baseline | None:
-    """Return the baseline of a table, or of an array of few columns; None for texts, images, and what is nested."""
+def baseline_of(model: Any, inputs: Any, signature: Signature, labels: Any = None) -> Baseline | None:
+    """Return the baseline of a table, or of an array of few columns; None for texts, images, and what is nested.
+
+    With `labels`, the true answers to the inputs, it tells of groups how often the model is wrong there.
+    """
     columns = len(signature.columns) if signature.form == TABLE else signature.shape[0] if signature.shape else 1
     if signature.form not in {TABLE, ARRAY} or len(signature.shape) > 1 or columns > MOST_PARTS:
         return None
     # Every k-th row, since data are often sorted.
     step = -(-len(inputs) // _MOST_ROWS)
     sample = inputs.iloc[::step] if hasattr(inputs, "iloc") else inputs[::step]
-    return make_baseline(columns_of(_instances(sample), _predictions(model, sample, signature)), "its training")
+    instances, predictions = _instances(sample), _predictions(model, sample, signature)
+    found = make_baseline(columns_of(instances, predictions), "its training")
+    if len(predictions) != len(instances):
+        return found
+    known = [None] * len(instances) if labels is None else _instances(_every(labels, step))
+    return replace(found, groups=grouped(columns_of(instances), found.columns, predictions, known))
+
+
+def _every(labels: Any, step: int) -> Any:
+    return labels.iloc[::step] if hasattr(labels, "iloc") else labels[::step]
 
 
 def _instances(sample: Any) -> list[Any]:

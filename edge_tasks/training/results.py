@@ -26,6 +26,7 @@ def save_results(
     *,
     inputs: Any = None,
     method: str = "predict",
+    labels: Any = None,
 ) -> None:
     """Save a fitted `model` and its `metrics` into `model_output_dir`, where DVC and Vertex AI look for them.
 
@@ -33,7 +34,8 @@ def save_results(
     pickles. `inputs` is a sample of what it is asked, such as X_train (a DataFrame, an array, a list of texts, bytes,
     rows or objects): from it comes the signature, by which requests are checked and it is decided what serves the
     model. Its first rows are kept as an example, and become test_payload.json when the model has none. `method` is what
-    of the model answers: `predict`, `predict_proba`, `decision_function`, `transform`.
+    of the model answers: `predict`, `predict_proba`, `decision_function`, `transform`. `labels` are the true answers to
+    `inputs`, row by row: with them baseline.json tells how often the model is wrong in each group of a column.
 
     Writes `model/` (the artifact, signature.json, baseline.json, requirements.txt, and the code that it needs),
     `metrics.json`, `environment.json`, and each of `plots` (file name to rows, all with the same keys) as CSV under
@@ -50,6 +52,8 @@ def save_results(
     instances: list[Any] = []
     if inputs is not None:
         signature, instances = describe(model, inputs, method)
+    elif labels is not None:
+        raise TrainingError("`labels` are the answers to `inputs`", "inputs=X_train, labels=y_train")
     elif method != "predict":
         raise TrainingError(f'method="{method}" stands in signature.json, which takes `inputs`', "inputs=X_train")
     output = Path(model_output_dir)
@@ -57,7 +61,11 @@ def save_results(
     form = write_artifact(model, artifact, None if inputs is None else inputs[:2])
     if signature is not None:
         (artifact / SIGNATURE_FILE).write_text(signature.to_json(), encoding="utf-8")
-        baseline = baseline_of(model, inputs, signature)
+        if labels is not None and len(labels) != len(inputs):
+            raise TrainingError(
+                f"there are {len(labels)} labels for {len(inputs)} inputs", "inputs=X_train, labels=y_train"
+            )
+        baseline = baseline_of(model, inputs, signature, labels)
         if baseline is not None:
             (artifact / BASELINE_FILE).write_text(baseline.to_json(), encoding="utf-8")
         payload = json.dumps({"instances": instances}, indent=2, ensure_ascii=False)

@@ -13,7 +13,7 @@ import pytest
 
 from edge_tasks.emulator.runtime.job_environment import Servers, variables
 from edge_tasks.tools import emulator_process
-from tests.emulator.harness import ECHO, NUMBERED, PYTHON_IMAGE, Emulator
+from tests.emulator.harness import ECHO, NUMBERED, PYTHON_IMAGE, Emulator, eventually
 
 pytestmark = pytest.mark.needs("gcloud")
 REGION = "--region=us-central1"
@@ -120,3 +120,27 @@ def test_local_env_and_jobs_lead_gcloud_by_the_same_variables() -> None:
     of_gcloud = {name: value for name, value in job.items() if name.startswith("CLOUDSDK_")}
     assert len(of_gcloud) == 5
     assert {name: value for name, value in shell.items() if name.startswith("CLOUDSDK_")} == of_gcloud
+
+
+def test_a_monitoring_job_is_made_changed_paused_and_deleted(emulator: Emulator, gcloud: Callable[..., str]) -> None:
+    endpoint = emulator.create_endpoint()
+    emulator.deployed(endpoint, emulator.upload(ECHO))
+    gcloud(
+        "ai", "model-monitoring-jobs", "create", REGION, "--display-name=by-gcloud", "--emails=ada@example.org",
+        f"--endpoint={endpoint.rpartition('/')[2]}", "--prediction-sampling-rate=1.0", "--monitoring-frequency=1",
+        "--feature-thresholds=age=0.1",
+    )  # fmt: skip
+    job = _only(gcloud, "model-monitoring-jobs")
+    described = json.loads(gcloud("ai", "model-monitoring-jobs", "describe", job, REGION, "--format=json"))
+    assert (described["displayName"], described["state"]) == ("by-gcloud", "JOB_STATE_PENDING")
+    (objective,) = described["modelDeploymentMonitoringObjectiveConfigs"]
+    drift = objective["objectiveConfig"]["predictionDriftDetectionConfig"]
+    assert drift["driftThresholds"] == {"age": {"value": 0.1}}
+    assert emulator.predict(endpoint, [{"age": 3}]).status == 200
+    eventually(lambda: emulator.get(described["name"]).body["state"] == "JOB_STATE_RUNNING", "it runs")
+    gcloud("ai", "model-monitoring-jobs", "update", job, REGION, "--feature-thresholds=age=0.2")
+    gcloud("ai", "model-monitoring-jobs", "pause", job, REGION)
+    assert emulator.get(described["name"]).body["state"] == "JOB_STATE_PAUSED"
+    gcloud("ai", "model-monitoring-jobs", "resume", job, REGION)
+    gcloud("ai", "model-monitoring-jobs", "delete", job, REGION)
+    assert emulator.get(described["name"]).error == (404, "NOT_FOUND")

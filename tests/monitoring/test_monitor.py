@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from edge_tasks.cloud import endpoints
+from edge_tasks.cloud import endpoints, model_registry
 from edge_tasks.cloud.client import connect
+from edge_tasks.cloud.request_log import Row
 from edge_tasks.cloud.state_store import StateStore
 from edge_tasks.domain.baseline import make_baseline
+from edge_tasks.main import program
+from edge_tasks.monitoring import requests
 from edge_tasks.repo.edge_yaml import load_config
 from tests.repositories import Repository, copy
 
@@ -53,6 +57,11 @@ def ask(repository: Repository, instances: list[Any]) -> None:
     endpoints.predict(cloud, endpoint, json.dumps({"instances": instances}).encode())
 
 
+def kept(repository: Repository) -> list[Row]:
+    cloud = connect(load_config(repository.root), repository.root)
+    return requests.read(cloud, "hello-world", requests.now() - timedelta(days=1))
+
+
 def monitored(repository: Repository, *flags: str, status: int = 0) -> dict[str, Any]:
     result = repository.run("invoke", "model.monitor", "--json", *flags, check=False)
     assert result.returncode == status, result.stderr
@@ -62,6 +71,7 @@ def monitored(repository: Repository, *flags: str, status: int = 0) -> dict[str,
 
 
 def test_a_shift_of_what_is_asked_is_found_against_a_file_of_rows(repository: Repository) -> None:
+    repository.run("invoke", "model.monitor", "--delete", "--yes")
     table = repository.root / "training.csv"
     lines = [",".join(map(str, row)) for row in rows(3000)]
     table.write_text("\n".join([",".join(COLUMNS), *lines]) + "\n")
@@ -112,25 +122,110 @@ def test_an_alarm_can_be_tried_before_it_is_needed(repository: Repository) -> No
 @pytest.mark.parametrize(
     ("flags", "problem"),
     [
-        (("--on", "--off"), "--on and --off contradict each other"),
+        (("--on", "--off"), "--on, --off and --delete contradict each other"),
         (("--on", "--sample", "2"), "the sample 2 is not a share"),
         (("--since", "yesterday"), "`yesterday` is not a length of time"),
         (("--before", "--against", "1"), "--baseline, --before and --against exclude each other"),
         (("--shift", "a=+1"), "--shift changes the rows of --replay"),
+        (("--by", "age", "--before"), "--by compares requests with a training or a file"),
+        (("--older-than", "1d"), "--older-than says what --delete leaves"),
+        (("--training", "gs://a/b.csv"), "--training and --target belong to --managed"),
+        (("--managed", "--by", "age"), "--managed sets up a job of Vertex AI's"),
         (("--baseline", "nowhere.csv"), "`nowhere.csv` cannot be read"),
         (("--baseline", "edge.yaml"), "`edge.yaml`, line 1 is not JSON"),
         (("--against", "99"), "the version 99 does not serve"),
         ((), "the version of `hello-world` that serves has no baseline.json"),
     ],
 )
-def test_each_slip_is_told_in_two_lines(repository: Repository, flags: tuple[str, ...], problem: str) -> None:
-    told, hint = repository.fails("invoke", "model.monitor", *flags)
+def test_each_slip_is_told_in_two_lines(
+    repository: Repository,
+    flags: tuple[str, ...],
+    problem: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """In this process: there are many, and starting an interpreter for each takes a second."""
+    monkeypatch.chdir(repository.root)
+    monkeypatch.setenv("COLUMNS", "200")
+    program.run(["edge", "model.monitor", *flags], exit=False)
+    out, err = capsys.readouterr()
+    assert out == ""
+    told, _, hint = err.rpartition("error: ")[2].partition("\n\nhint: ")
     assert told.startswith(problem)
-    assert hint
+    assert hint.strip()
+
+
+def test_ci_fails_once_for_a_drift_that_nobody_was_told_of(repository: Repository) -> None:
+    """With all of it: the version's own baseline, its report as files, groups and true answers."""
+    repository.run("invoke", "model.monitor", "--delete", "--yes")
+    assert "cannot be compared" in repository.run("invoke", "ci.monitor").stderr
+    cloud = connect(load_config(repository.root), repository.root)
+    deployed = StateStore(cloud).load().model("hello-world").deployed
+    assert deployed is not None
+    columns = {name: [row[place] for row in rows(3000)] for place, name in enumerate(COLUMNS)}
+    artifact = model_registry.get_model(cloud, deployed.model).artifact_uri.rstrip("/")
+    bucket, _, folder = artifact.removeprefix("gs://").partition("/")
+    objects, baseline = cloud.objects_in(bucket), f"{folder}/baseline.json"
+    objects.write(baseline, make_baseline(columns, "its training").to_json())
+    try:
+        before = len(kept(repository))
+        ask(repository, rows(1200, shift=10, seed=9))
+        while len(kept(repository)) == before:
+            pass
+        first = repository.run("invoke", "ci.monitor", check=False)
+        assert (first.returncode, "`age` has changed against its training" in first.stderr) == (1, True)
+        again = repository.run("invoke", "ci.monitor")
+        assert "`hello-world`: that is known, nothing more is done about it" in again.stderr
+        folder_of_reports = repository.root / "monitoring"
+        assert {path.name for path in folder_of_reports.iterdir()} == {
+            f"hello-world.{kind}" for kind in ("html", "md", "json")
+        }
+        assert json.loads((folder_of_reports / "hello-world.json").read_text())["changed"] == ["age"]
+
+        told = repository.run("invoke", "model.monitor", "--by", "region", "--html", "report.html", check=False)
+        assert told.returncode == 1
+        assert {tuple(line.split("\t")[:2]) for line in told.stdout.splitlines()[1:] if line[0] != "\t"} >= {
+            ("0", "training"), ("0", "now"), ("3", "now"),
+        }  # fmt: skip
+        assert "does not say why" in told.stderr
+        assert "Groups of region" in (repository.root / "report.html").read_text()
+
+        logged = kept(repository)
+        true = "".join(f"{row.request_id},{place},1\n" for row in logged for place in range(len(row.asked)))
+        (repository.root / "true.csv").write_text("request_id,instance,label\n" + true)
+        days = json.loads(repository.run("invoke", "model.feedback", "--file", "true.csv", "--json").stdout).values()
+        total = sum(len(row.asked) for row in logged)
+        assert sum(day["rows"] for day in days) == sum(day["errors"][0] for day in days) == total
+        assert all(day["errors"][1] == 0 for day in days)
+    finally:
+        objects.delete(baseline)
+
+
+def test_what_was_kept_can_be_deleted(repository: Repository) -> None:
+    problem, hint = repository.fails("invoke", "model.monitor", "--delete")
+    assert (problem, hint) == ("nothing was deleted", "add `--yes` to delete without being asked")
+    left = repository.run("invoke", "model.monitor", "--delete", "--older-than", "1d", "--yes").stderr
+    assert "0 rows or files of rows, 0 files of true answers" in left
+    gone = repository.run("invoke", "model.monitor", "--delete", "--yes").stderr
+    assert "deleted all that `hello-world` was asked" in gone
+    assert kept(repository) == []
+
+
+def test_vertex_ai_s_own_monitoring_is_set_up_and_ended(repository: Repository) -> None:
+    """What it finds is shown in test_managed.py."""
+    told = repository.run("invoke", "model.monitor", "--managed").stderr
+    assert "looks every 24 h at 100% of the requests; it is pending" in told
+    assert "deleted the monitoring job" in repository.run("invoke", "model.monitor", "--managed", "--off").stderr
+    problem, hint = repository.fails("invoke", "model.monitor", "--managed", "--off")
+    assert (problem, hint) == (
+        "`hello-world` has no monitoring job", "invoke model.monitor --name hello-world --managed",
+    )  # fmt: skip
 
 
 def test_after_off_nothing_more_is_kept(repository: Repository) -> None:
     told = repository.run("invoke", "model.monitor", "--off").stderr
     assert "the endpoint of `hello-world` keeps nothing from now on" in told
     assert "stays" in told
-    repository.run("invoke", "model.monitor", "--on", "--sample", "0.5")
+    told = repository.run("invoke", "model.monitor", "--on", "--sample", "0.5").stderr
+    assert "from now on 50% of what `hello-world` is asked and answers is kept" in told
+    requests.switch(connect(load_config(repository.root), repository.root), "hello-world", 1.0)

@@ -22,7 +22,7 @@ from edge_tasks.errors import CloudError, NotFoundError
 NOW = datetime(2026, 11, 27, 12, tzinfo=timezone.utc)
 ENDPOINT = "projects/1/locations/us-central1/endpoints/77"
 TABLE = "bq://my-project.edge_churn.request_response_logging"
-FIELDS = ("endpoint", "deployed_model_id", "logging_time", "request_payload", "response_payload")
+FIELDS = ("endpoint", "deployed_model_id", "logging_time", "request_id", "request_payload", "response_payload")
 
 
 def cell(value: Any) -> dict[str, Any]:
@@ -32,7 +32,8 @@ def cell(value: Any) -> dict[str, Any]:
 def row(number: int, endpoint: str = ENDPOINT) -> dict[str, Any]:
     """A row as BigQuery answers it, with times in microseconds, as it is asked to."""
     time = str(int((NOW - timedelta(minutes=number)).timestamp() * 1e6))
-    values = (endpoint, str(number % 2), time, [json.dumps({"age": number}), "a text"], [json.dumps([number]), "0.5"])
+    asked, answered = [json.dumps({"age": number}), "a text"], [json.dumps([number]), "0.5"]
+    values = (endpoint, str(number % 2), time, str(2**61 + number), asked, answered)
     return {"f": [cell(value) for value in values]}
 
 
@@ -44,6 +45,7 @@ class BigQuery:
         self.queries: list[dict[str, Any]] = []
         self.error: tuple[int, Any] | None = None
         self.url = ""
+        self.deleted: int | None = None
 
     def answer(self, method: str, path: str, query: dict[str, list[str]], body: Any) -> tuple[int, Any]:
         if self.error is not None:
@@ -59,6 +61,9 @@ class BigQuery:
         if self.waits:
             self.waits -= 1
             return 200, whole | {"jobComplete": False}
+        if self.deleted is not None:
+            # BigQuery writes numbers of 64 bits as texts.
+            return 200, whole | {"jobComplete": True, "numDmlAffectedRows": str(self.deleted)}
         start = int(query.get("pageToken", ["0"])[0])
         schema = {"fields": [{"name": name, "type": "STRING"} for name in FIELDS]}
         whole |= {"jobComplete": True, "schema": schema, "rows": self.rows[start : start + self.page]}
@@ -116,6 +121,7 @@ def test_all_pages_of_an_answer_that_takes_its_time_are_read() -> None:
     assert [one.asked for one in found] == [[{"age": number}, "a text"] for number in range(1, 11)]
     assert [one.answered for one in found] == [[[number], 0.5] for number in range(1, 11)]
     assert [one.deployed_model_id for one in found] == [str(number % 2) for number in range(1, 11)]
+    assert [one.request_id for one in found] == [str(2**61 + number) for number in range(1, 11)]
     assert [one.time for one in found] == [NOW - timedelta(minutes=number) for number in range(1, 11)]
 
 
@@ -127,6 +133,18 @@ def test_the_query_asks_for_the_time_by_parameters() -> None:
     assert query["useLegacySql"] is False
     values = {one["name"]: one["parameterValue"]["value"] for one in query["queryParameters"]}
     assert values == {"since": "2026-11-27T11:00:00+00:00", "until": "2026-11-27T12:00:00+00:00"}
+
+
+def test_old_rows_are_deleted_by_a_query() -> None:
+    with served(BigQuery([])) as bigquery:
+        bigquery.deleted = 12
+        assert request_log.delete(cloud_at(bigquery), TABLE, NOW) == 12
+        (query,) = bigquery.queries
+        assert query["query"] == (
+            "DELETE FROM `my-project.edge_churn.request_response_logging` WHERE logging_time < @until"
+        )
+        bigquery.error = (404, {"error": {"code": 404, "message": "Not found: Table"}})
+        assert request_log.delete(cloud_at(bigquery), TABLE, NOW) == 0
 
 
 def test_rows_of_others_and_damaged_ones_are_left_out() -> None:

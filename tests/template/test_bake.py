@@ -88,7 +88,7 @@ OF_EXAMPLE = {
 }
 OF_CI = {
     "circleci": {".circleci/config.yml"},
-    "github": {f".github/workflows/{name}.yml" for name in ("check", "release", "rollback")},
+    "github": {f".github/workflows/{name}.yml" for name in ("check", "monitor", "release", "retrain", "rollback")},
     "none": set[str](),
 }
 MARKS = ("<<", ">>", "<%", "%>", "<#", "#>", "cookiecutter")

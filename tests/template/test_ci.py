@@ -28,7 +28,7 @@ Bake = Callable[..., Path]
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 BIN = Path(sys.executable).parent
-GITHUB = (".github/workflows/check.yml", ".github/workflows/release.yml", ".github/workflows/rollback.yml")
+GITHUB = tuple(f".github/workflows/{name}.yml" for name in ("check", "release", "rollback", "monitor", "retrain"))
 CIRCLECI = (".circleci/config.yml",)
 
 # Steps that are not commands: what the CI itself does, and what stands for it in these tests.
@@ -72,7 +72,7 @@ def read_yaml(path: Path) -> Any:
 def circleci_jobs(repository: Path, parameters: dict[str, str]) -> dict[str, Job]:
     """Read CircleCI's jobs; `<< pipeline.parameters.NAME >>` is what `parameters` says."""
     text = (repository / ".circleci/config.yml").read_text(encoding="utf-8")
-    for name, value in parameters.items():
+    for name, value in {"monitor": True, "retrain": "m", **parameters}.items():
         text = text.replace(f"<< pipeline.parameters.{name} >>", json.dumps(value))
     config = yaml.safe_load(text)
 
@@ -100,7 +100,7 @@ def _persisted(step: dict[str, Any]) -> list[str]:
 
 
 def github_jobs(repository: Path, parameters: dict[str, str]) -> dict[str, Job]:
-    """Read the jobs of the three workflows; `${{ inputs.NAME }}` is what `parameters` says."""
+    """Read the jobs of the workflows; `${{ inputs.NAME }}` is what `parameters` says."""
     jobs = {}
     for path in GITHUB:
         text = (repository / path).read_text(encoding="utf-8")
@@ -184,7 +184,7 @@ def test_a_pull_request_gets_no_identity_and_no_secret(repositories: dict[str, P
 
 
 def test_both_ci_do_the_same(repositories: dict[str, Path]) -> None:
-    own = {"Lead Google's clients to this repository's identity", "Show the comparison"}
+    own = {"Lead Google's clients to this repository's identity", "Show the comparison", "Show what was found"}
     done = {
         ci: {
             name: [(step.name, step.command, step.on_failure) for step in job.steps if step.name not in own]
@@ -209,6 +209,17 @@ def test_only_main_is_released_and_only_after_approval(repositories: dict[str, P
     assert workflow["jobs"]["deploy"]["needs"] == "train"
 
 
+def test_a_new_training_goes_to_a_canary_and_waits_for_approval(repositories: dict[str, Path]) -> None:
+    retrain = read_yaml(repositories["circleci"] / CIRCLECI[0])["workflows"]["retrain"]
+    order = {next(iter(job)): next(iter(job.values())) for job in retrain["jobs"] if isinstance(job, dict)}
+    assert [order[name]["requires"] for name in ("canary", "approve", "promote")] == [["retrain"], ["canary"], ["approve"]]
+    assert order["approve"]["type"] == "approval"
+    jobs = read_yaml(repositories["github"] / GITHUB[4])["jobs"]
+    assert [(name, job.get("needs"), job.get("environment")) for name, job in jobs.items()] == [
+        ("retrain", None, None), ("canary", "retrain", None), ("promote", "canary", "production"),
+    ]  # fmt: skip
+
+
 def runs(condition: Any) -> bool:
     """Tell what CircleCI makes of a logic statement: https://circleci.com/docs/configuration-reference/#logic-statements."""
     if not isinstance(condition, dict):
@@ -222,21 +233,24 @@ def runs(condition: Any) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("branch", "release", "rollback", "workflow"),
+    ("branch", "release", "given", "workflow"),
     [
-        ("main", False, "", "check"),
-        ("main", True, "", "release"),
-        ("topic", True, "", "check"),
-        ("topic", False, "", "check"),
-        ("main", True, "digits", "rollback"),
-        ("main", False, "digits", "rollback"),
+        ("main", False, {}, "check"),
+        ("main", True, {}, "release"),
+        ("topic", True, {}, "check"),
+        ("topic", False, {}, "check"),
+        ("main", True, {"rollback": "digits"}, "rollback"),
+        ("main", False, {"rollback": "digits"}, "rollback"),
+        ("main", True, {"monitor": True}, "monitor"),
+        ("main", True, {"retrain": "digits"}, "retrain"),
     ],
 )
 def test_one_workflow_runs_and_it_is_the_right_one(
-    repositories: dict[str, Path], branch: str, release: bool, rollback: str, workflow: str
+    repositories: dict[str, Path], branch: str, release: bool, given: dict[str, Any], workflow: str
 ) -> None:
     text = (repositories["circleci"] / CIRCLECI[0]).read_text()
-    values = {"git.branch": branch, "parameters.release": release, "parameters.rollback": rollback}
+    parameters = {"release": release, "rollback": "", "monitor": False, "retrain": "", **given}
+    values = {"git.branch": branch, **{f"parameters.{name}": value for name, value in parameters.items()}}
     for name, value in values.items():
         text = text.replace(f"<< pipeline.{name} >>", json.dumps(value))
     workflows = yaml.safe_load(text)["workflows"]
@@ -305,11 +319,11 @@ class Pipeline:
             printed[step.name] = done.stdout + done.stderr
         return printed
 
-    def jobs(self, rollback: str = "", rollback_to: str = "") -> dict[str, Job]:
+    def jobs(self, rollback: str = "", rollback_to: str = "", retrain: str = "") -> dict[str, Job]:
         checkout = self.folder / "reading"
         shutil.rmtree(checkout, ignore_errors=True)
         subprocess.run(["git", "clone", "--quiet", str(self.origin), str(checkout)], check=True)
-        return JOBS[self.ci](checkout, {"rollback": rollback, "rollback_to": rollback_to})
+        return JOBS[self.ci](checkout, {"rollback": rollback, "rollback_to": rollback_to, "retrain": retrain})
 
 
 @pytest.fixture
@@ -352,7 +366,7 @@ def test_a_pull_request_is_checked_in_a_shallow_clone_without_main(pipeline: Pip
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("pipeline", ["circleci"], indirect=True)  # GitHub's commands are the same, as shown above
 def test_main_is_trained_recorded_released_in_two_steps_and_taken_back(pipeline: Pipeline) -> None:
-    jobs = pipeline.jobs(rollback="hello-world", rollback_to="1")
+    jobs = pipeline.jobs(rollback="hello-world", rollback_to="1", retrain="hello-world")
     # One clone for all jobs: its emulator stands for Google Cloud, which is there for every job.
     cloud = pipeline.clone("cloud")
     local = {"EDGE_TARGET": "local"}
@@ -386,6 +400,18 @@ def test_main_is_trained_recorded_released_in_two_steps_and_taken_back(pipeline:
     back = pipeline.run(jobs["rollback"], cloud, **local)
     assert "version 1 serves all the requests" in back["Go back"]
     assert '"predictions"' in back["Ask for predictions"]
+
+    # What a drift leads to: another version of the same, which waits as a canary.
+    again = pipeline.run(jobs["retrain"], cloud, **local)
+    assert "trained `hello-world` again" in again["Train on Vertex AI with new data, and push data and models"]
+    assert "committed the results to `main`" in again["Commit dvc.lock and the metrics to main"]
+    canary = pipeline.run(jobs["canary"], cloud, **local)
+    assert "version 3 gets 10 % of the requests" in canary["Give the new version 10 % of the requests"]
+    promoted = pipeline.run(jobs["promote"], cloud, **local)
+    assert "version 3 serves all the requests" in promoted["Give it all the requests"]
+    # Nothing is kept of what is asked, so there is nothing to look at.
+    looked = pipeline.run(jobs["monitor"], cloud, **local)
+    assert "keeps nothing of what it is asked" in looked["Look at what the models are asked, and act on what has changed"]
 
     # What a failed trial runs. There is nothing to take off any more, which is not an error.
     (cancel,) = [step for step in jobs["deploy"].steps if step.on_failure]

@@ -9,9 +9,11 @@ from typing import Any
 
 import joblib
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.dummy import DummyClassifier
 
+from edge_tasks.domain.baseline import Baseline
 from edge_tasks.errors import TrainingError
 from edge_tasks.repo.results import publish, read_results
 from edge_tasks.repo.trained_model import TrainedModel
@@ -76,3 +78,20 @@ def test_publishing_replaces_what_an_earlier_training_left(tmp_path: Path) -> No
         *("metrics.json", "model", "model/model.joblib", "model/requirements.txt", "trained_model.json"),
     ]
     assert not staging.exists()
+
+
+def test_labels_tell_how_often_each_group_is_answered_wrongly(tmp_path: Path) -> None:
+    inputs = pd.DataFrame({"city": ["York", "Leeds"] * 100, "age": range(200)})
+    # It answers `yes` always.
+    model = DummyClassifier(strategy="most_frequent").fit(inputs, ["yes"] * 150 + ["no"] * 50)
+    labels = ["yes" if city == "York" else "no" for city in inputs["city"]]
+    save_results(model, {}, tmp_path, inputs=inputs, labels=labels)
+    groups = Baseline.from_json((tmp_path / "model" / "baseline.json").read_bytes()).groups
+    assert {name: (one.rows, one.errors.total) for name, one in groups["city"].items()} == {
+        "York": (100, 0), "Leeds": (100, 100),
+    }  # fmt: skip
+    assert sum(one.rows for one in groups["age"].values()) == 200
+    with pytest.raises(TrainingError, match="there are 3 labels for 200 inputs"):
+        save_results(model, {}, tmp_path, inputs=inputs, labels=["yes"] * 3)
+    with pytest.raises(TrainingError, match="`labels` are the answers to `inputs`"):
+        save_results(model, {}, tmp_path, labels=labels)

@@ -89,6 +89,14 @@ class Storage:
                 )
         return True
 
+    def read(self, bucket: str, name: str) -> bytes | None:
+        """Return the content of an object; None when there is none."""
+        response = self._get(f"/storage/v1/b/{quote(bucket, safe='')}/o/{quote(name, safe='')}?alt=media")
+        if response is None:
+            return None
+        with response:
+            return _read(response)
+
     def download_folder(self, location: Location, target: Path) -> int:
         """Copy every object below a folder into `target` and return how many there were."""
         prefix = location.path.rstrip("/") + "/" if location.path.strip("/") else ""

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from edge_tasks.emulator.clock import Clock
     from edge_tasks.emulator.http.transcoding import Transcoder
     from edge_tasks.emulator.runtime.bucket import Storage
     from edge_tasks.emulator.runtime.docker import Docker
@@ -30,3 +31,4 @@ class Context:
     model_servers: ModelServers
     engine: Docker
     environments: Environments
+    clock: Clock

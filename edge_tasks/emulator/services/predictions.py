@@ -16,12 +16,12 @@ import orjson
 from edge_tasks.emulator.errors import ApiError, Code, invalid, precondition, unimplemented
 from edge_tasks.emulator.http.exchange import Reply, StreamedReply, json_reply
 from edge_tasks.emulator.projects import numbered
-from edge_tasks.emulator.services import request_logs
+from edge_tasks.emulator.services import monitoring_jobs, request_logs
 from edge_tasks.emulator.serving.connection import Answer, ServerGoneError
 from edge_tasks.emulator.serving.model_server import SECONDS_TO_PREDICT
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Sequence
+    from collections.abc import AsyncGenerator
 
     from edge_tasks.emulator.http.application import RawHandler
     from edge_tasks.emulator.http.exchange import Request
@@ -70,8 +70,8 @@ class Predictions:
         deployed, targets = self._choose(name)
         answer = await self._deployments.server(name, deployed).predict(request.body, limit=targets.limit)
         reply = read_answer(answer)
-        if self._is_sampled(targets):
-            self._log(targets, name, deployed, body["instances"], reply["predictions"])
+        for destination in self._sampled(targets):
+            self._logs.add(destination, name, deployed.id, body["instances"], reply["predictions"])
         return json_reply(
             reply
             | {
@@ -94,9 +94,9 @@ class Predictions:
         answer = await self._deployments.server(name, deployed).predict(body, content_type, targets.limit)
         if answer.status != 200:
             raise _failure(answer)
-        if self._is_sampled(targets):
+        for destination in self._sampled(targets):
             asked, answered = request_logs.payload(body, "instances"), request_logs.payload(answer.body, "predictions")
-            self._log(targets, name, deployed, asked, answered)
+            self._logs.add(destination, name, deployed.id, asked, answered)
         reply = Reply(answer.body, 200, answer.content_type)
         if wrapped is not None:
             data = base64.b64encode(answer.body).decode()
@@ -119,16 +119,13 @@ class Predictions:
             return StreamedReply(chunks, stream.content_type, _ids(deployed))
         return StreamedReply(_bodies(chunks, stream.content_type), "application/json; charset=UTF-8", _ids(deployed))
 
-    def _is_sampled(self, targets: _Targets) -> bool:
-        """Whether a prediction is one of those that are logged."""
-        wished = targets.destination
-        return wished is not None and (wished.sampling_rate >= 1 or self._random.random() < wished.sampling_rate)
-
-    def _log(
-        self, targets: _Targets, name: str, deployed: Message, asked: Sequence[Any], answered: Sequence[Any]
-    ) -> None:
-        assert targets.destination is not None
-        self._logs.add(targets.destination, name, deployed.id, asked, answered)
+    def _sampled(self, targets: _Targets) -> list[request_logs.Destination]:
+        """Return where a prediction is to be kept: each place has its own share of them."""
+        return [
+            wished
+            for wished in targets.destinations
+            if wished.sampling_rate >= 1 or self._random.random() < wished.sampling_rate
+        ]
 
     def _choose(self, name: str) -> tuple[Message, _Targets]:
         """Return one of an endpoint's models by chance, weighted as the traffic split says, and what goes for all."""
@@ -157,7 +154,11 @@ class Predictions:
         wished = endpoint.client_connection_config.inference_timeout.ToTimedelta().total_seconds()
         weights = [split[deployed.id] for deployed in models]
         limit = wished if wished > 0 else SECONDS_TO_PREDICT
-        return _Targets(writes, models, weights, limit, request_logs.destination_of(endpoint))
+        own = request_logs.destination_of(endpoint)
+        jobs = (row.message for row in self._context.database.every(monitoring_jobs.KIND))
+        paused = self._context.surface.enum_value("JobState", "JOB_STATE_PAUSED")
+        watching = monitoring_jobs.destinations(jobs, name, paused)
+        return _Targets(writes, models, weights, limit, [*watching, *([own] if own else [])])
 
 
 class _Targets(NamedTuple):
@@ -170,7 +171,7 @@ class _Targets(NamedTuple):
     models: list[Message]
     weights: list[int]
     limit: float
-    destination: request_logs.Destination | None
+    destinations: list[request_logs.Destination]
 
 
 def _check(request: Request, largest: int = LARGEST_REQUEST) -> None:

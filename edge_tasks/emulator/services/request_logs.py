@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import re
 import secrets
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta, timezone
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
@@ -27,6 +28,7 @@ from edge_tasks.emulator.errors import ApiError, invalid
 from edge_tasks.emulator.projects import project_id
 
 if TYPE_CHECKING:
+    from edge_tasks.emulator.clock import Clock
     from edge_tasks.emulator.runtime.bucket import Storage
     from edge_tasks.emulator.schema.surface import Message
 
@@ -95,8 +97,10 @@ def destination_of(endpoint: Message) -> Destination | None:
 class RequestLogs:
     """The tables, and the one task that writes what waits for them."""
 
-    def __init__(self, storage: Storage) -> None:
+    def __init__(self, storage: Storage, clock: Clock) -> None:
         self._storage = storage
+        self._clock = clock
+        self._random = random.Random()  # noqa: S311  (an id is not a secret, and need not cost a system call)
         self._tables: dict[tuple[str, str], _Table] = {}
         self._writing: asyncio.Task[None] | None = None
         self._closing = asyncio.Event()
@@ -115,8 +119,8 @@ class RequestLogs:
             {
                 "endpoint": endpoint,
                 "deployed_model_id": deployed_model_id,
-                "logging_time": datetime.now(timezone.utc).isoformat(timespec="microseconds"),
-                "request_id": str(secrets.randbits(62)),
+                "logging_time": self._clock.now().isoformat(timespec="microseconds"),
+                "request_id": str(self._random.getrandbits(62)),
                 "request_payload": [_text(value) for value in asked],
                 "response_payload": [_text(value) for value in answered],
             }
@@ -164,7 +168,7 @@ class RequestLogs:
         return True
 
     def _write(self, bucket: str, folder: str, table: _Table, lines: Sequence[bytes]) -> None:
-        now = datetime.now(timezone.utc)
+        now = self._clock.now()
         day = f"{folder}/{now:%Y-%m-%d}/"
         if len(table.content) >= SEGMENT or not table.name.startswith(day):
             table.name, table.content = f"{day}{now:%H%M%S}-{secrets.token_hex(4)}.jsonl", b""
@@ -174,7 +178,7 @@ class RequestLogs:
         table.content = content
 
     def _remove_old(self, bucket: str, folder: str) -> None:
-        first = f"{datetime.now(timezone.utc) - timedelta(days=DAYS_TO_KEEP):%Y-%m-%d}"
+        first = f"{self._clock.now() - timedelta(days=DAYS_TO_KEEP):%Y-%m-%d}"
         sizes = self._storage.sizes(bucket, f"{folder}/")
         total = sum(sizes.values())
         for name in sorted(sizes):

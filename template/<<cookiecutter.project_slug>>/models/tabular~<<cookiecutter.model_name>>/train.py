@@ -48,5 +48,7 @@ def run(_run, C, model_output_dir="./"):
         "roc_auc": roc_auc_score(y_test == "yes", model.predict_proba(x_test)[:, 1]),
     }
     # From `inputs` comes the signature (columns, types, an example); requests are checked by it.
-    # `method` is what of the model answers them.
-    save_results(model, metrics, model_output_dir, inputs=x_train, method="predict_proba")
+    # `method` is what of the model answers them. `labels` let groups be compared later.
+    save_results(
+        model, metrics, model_output_dir, inputs=x_train, method="predict_proba", labels=y_train
+    )
