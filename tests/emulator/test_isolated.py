@@ -275,7 +275,8 @@ def test_an_end_of_the_emulator_ends_what_is_being_made(tmp_path: Path, logged: 
     thread = threading.Thread(target=make)
     thread.start()
     eventually(logged.read_text, "uv has started")
-    (uv,) = [child.pid for child in psutil.Process().children() if "venv" in child.cmdline()]
+    living = [child for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE]
+    (uv,) = [child.pid for child in living if "venv" in child.cmdline()]
     making.close()
     thread.join()
     assert "is being stopped" in str(failures[0])
