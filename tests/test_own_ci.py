@@ -64,7 +64,9 @@ def test_the_page_s_types_are_those_of_the_server_s_json() -> None:
 
 
 def test_scripts_are_sound() -> None:
-    scripts = [path for path in (ROOT / "scripts").iterdir() if path.is_file() and path.suffix != ".py"]
+    files = [path for path in (ROOT / "scripts").iterdir() if path.is_file() and path.suffix != ".py"]
+    # Those of Python are ruff's to check.
+    scripts = [path for path in files if not path.read_text(encoding="utf-8").startswith("#!/usr/bin/env python3")]
     scripts.append(ROOT / ".ci" / "run")
     shellcheck = Path(sys.executable).parent / "shellcheck"
     done = subprocess.run([str(shellcheck), *map(str, scripts)], capture_output=True, text=True, check=False)

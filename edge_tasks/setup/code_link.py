@@ -18,7 +18,18 @@ _WHY = "# What of a model's folder is not for its training; see models/NAME/dvc.
 IGNORED = tuple(
     f"/.code/*/{name}"
     for name in (
-        *(".*", "dvc.lock", "dvc.yaml", "metrics.json", "model/", "params.yaml", "plots/", "README.md", "test_*"),
+        *(
+            ".*",
+            "data.yaml",
+            "dvc.lock",
+            "dvc.yaml",
+            "metrics.json",
+            "model/",
+            "params.yaml",
+            "plots/",
+            "README.md",
+            "test_*",
+        ),
         *("trained_model.json", "tune.yaml"),
     )
 )
