@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
@@ -19,6 +15,7 @@ from edge_tasks.domain.config import EdgeConfig
 from edge_tasks.domain.prices import PREDICTION, TRAINING, Machine, PriceList, hourly
 from edge_tasks.errors import CloudError
 from edge_tasks.models import costs
+from tests.json_service import Asked, served
 
 REGION = "us-central1"
 
@@ -72,44 +69,26 @@ CATALOG = [
 ]
 
 
-class Catalog(ThreadingHTTPServer):
+class Catalog:
     """Answers as the Cloud Billing Catalog API, a few entries a page."""
 
-    answer: tuple[int, bytes] | None = None
-
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
         self.asked: list[tuple[str, dict[str, list[str]], str | None]] = []
+        self.refusal: tuple[int, bytes] | None = None
 
-
-class _Handler(BaseHTTPRequestHandler):
-    server: Catalog
-
-    def do_GET(self) -> None:
-        address = urlsplit(self.path)
-        query = parse_qs(address.query)
-        self.server.asked.append((address.path, query, self.headers.get("Authorization")))
-        first = int(query.get("pageToken", ["0"])[0])
-        page: dict[str, Any] = {"skus": CATALOG[first : first + 6], "nextPageToken": ""}
-        if first + 6 < len(CATALOG):
-            page["nextPageToken"] = str(first + 6)
-        status, body = self.server.answer or (200, json.dumps(page).encode())
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *words: Any) -> None:
-        """Say nothing."""
+    def answer(self, asked: Asked) -> tuple[int, Any]:
+        self.asked.append((asked.path, asked.query, asked.headers.get("Authorization")))
+        first = int(asked.query.get("pageToken", ["0"])[0])
+        following = str(first + 6) if first + 6 < len(CATALOG) else ""
+        return self.refusal or (200, {"skus": CATALOG[first : first + 6], "nextPageToken": following})
 
 
 @pytest.fixture
 def catalog(monkeypatch: pytest.MonkeyPatch) -> Iterator[Catalog]:
-    with Catalog() as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        monkeypatch.setenv(price_catalog.URL_VARIABLE, f"http://127.0.0.1:{server.server_port}/")
-        yield server
-        server.shutdown()
+    catalog = Catalog()
+    with served(catalog.answer) as url:
+        monkeypatch.setenv(price_catalog.URL_VARIABLE, f"{url}/")
+        yield catalog
 
 
 def test_all_pages_are_read_and_other_addresses_get_no_token(catalog: Catalog) -> None:
@@ -160,7 +139,7 @@ def test_a_machine_costs_the_sum_of_its_parts_or_has_no_price(
 def test_what_is_not_a_catalog_is_an_error_with_advice(
     answer: tuple[int, bytes], problem: str, catalog: Catalog
 ) -> None:
-    catalog.answer = answer
+    catalog.refusal = answer
     with pytest.raises(CloudError, match=problem) as caught:
         price_catalog.fetch(REGION)
     assert caught.value.hint

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -20,6 +17,7 @@ from edge_tasks.monitoring import drift_notes, feedback, rounds, text
 from edge_tasks.monitoring.watch import Watched, compared
 from edge_tasks.tools import ci_service
 from edge_tasks.tools.ci_service import CiServiceError
+from tests.json_service import Asked, served
 
 NUMBERS = [float(number) for number in range(500)]
 BASELINE = make_baseline({"age": NUMBERS, "fee": NUMBERS}, "its training")
@@ -42,10 +40,11 @@ class Service:
         self.headers: dict[str, str] = {}
         self.url = ""
 
-    def answer(self, method: str, path: str, body: Any) -> tuple[int, Any]:
+    def answer(self, asked: Asked) -> tuple[int, Any]:
+        self.headers, body = dict(asked.headers), asked.body
         if self.refusal is not None:
             return self.refusal, {"message": "Resource not accessible by integration"}
-        match [method, *path.strip("/").split("/")]:
+        match [asked.method, *asked.path.strip("/").split("/")]:
             case ["POST", "repos", "ada", "churn", "issues"]:
                 number = str(len(self.issues) + 1)
                 self.issues[number] = [body["title"], body["body"]]
@@ -78,43 +77,10 @@ class Service:
         }  # fmt: skip
 
 
-@contextmanager
-def served() -> Iterator[Service]:
-    service = Service()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            length = int(self.headers.get("Content-Length", 0))
-            service.headers = dict(self.headers)
-            status, answer = service.answer(
-                self.command, self.path, json.loads(self.rfile.read(length)) if length else None
-            )
-            content = b"" if answer is None else json.dumps(answer).encode()
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
-
-        do_POST = do_GET  # noqa: N815  (http.server's name)
-
-        def log_message(self, *_: Any) -> None:
-            """Say nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    service.url = f"http://127.0.0.1:{server.server_address[1]}"
-    try:
-        yield service
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-
-
 @pytest.fixture
 def service() -> Iterator[Service]:
-    with served() as service:
+    service = Service()
+    with served(service.answer) as service.url:
         yield service
 
 

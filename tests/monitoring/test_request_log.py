@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from google.auth.credentials import AnonymousCredentials
@@ -18,6 +15,7 @@ from google.auth.credentials import AnonymousCredentials
 from edge_tasks.cloud import request_log
 from edge_tasks.cloud.client import Cloud
 from edge_tasks.errors import CloudError, NotFoundError
+from tests.json_service import Asked, served
 
 NOW = datetime(2026, 11, 27, 12, tzinfo=timezone.utc)
 ENDPOINT = "projects/1/locations/us-central1/endpoints/77"
@@ -47,7 +45,8 @@ class BigQuery:
         self.url = ""
         self.deleted: int | None = None
 
-    def answer(self, method: str, path: str, query: dict[str, list[str]], body: Any) -> tuple[int, Any]:
+    def answer(self, asked: Asked) -> tuple[int, Any]:
+        method, path, query, _, body = asked
         if self.error is not None:
             return self.error
         if method == "POST":
@@ -73,34 +72,9 @@ class BigQuery:
 
 
 @contextmanager
-def served(bigquery: BigQuery) -> Iterator[BigQuery]:
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            url = urlsplit(self.path)
-            length = int(self.headers.get("Content-Length", 0))
-            body = json.loads(self.rfile.read(length)) if length else None
-            status, answer = bigquery.answer(self.command, url.path, parse_qs(url.query), body)
-            content = answer.encode() if isinstance(answer, str) else json.dumps(answer).encode()
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
-
-        do_POST = do_GET  # noqa: N815  (http.server's name)
-
-        def log_message(self, *_: Any) -> None:
-            """Say nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    bigquery.url = f"http://127.0.0.1:{server.server_address[1]}"
-    try:
+def serving(bigquery: BigQuery) -> Iterator[BigQuery]:
+    with served(bigquery.answer) as bigquery.url:
         yield bigquery
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 def cloud_at(bigquery: BigQuery) -> Cloud:
@@ -116,7 +90,7 @@ def read(bigquery: BigQuery) -> list[request_log.Row]:
 
 
 def test_all_pages_of_an_answer_that_takes_its_time_are_read() -> None:
-    with served(BigQuery([row(number) for number in range(1, 11)])) as bigquery:
+    with serving(BigQuery([row(number) for number in range(1, 11)])) as bigquery:
         found = read(bigquery)
     assert [one.asked for one in found] == [[{"age": number}, "a text"] for number in range(1, 11)]
     assert [one.answered for one in found] == [[[number], 0.5] for number in range(1, 11)]
@@ -126,7 +100,7 @@ def test_all_pages_of_an_answer_that_takes_its_time_are_read() -> None:
 
 
 def test_the_query_asks_for_the_time_by_parameters() -> None:
-    with served(BigQuery([], waits=0)) as bigquery:
+    with serving(BigQuery([], waits=0)) as bigquery:
         assert read(bigquery) == []
     (query,) = bigquery.queries
     assert "FROM `my-project.edge_churn.request_response_logging` WHERE logging_time >= @since" in query["query"]
@@ -136,7 +110,7 @@ def test_the_query_asks_for_the_time_by_parameters() -> None:
 
 
 def test_old_rows_are_deleted_by_a_query() -> None:
-    with served(BigQuery([])) as bigquery:
+    with serving(BigQuery([])) as bigquery:
         bigquery.deleted = 12
         assert request_log.delete(cloud_at(bigquery), TABLE, NOW) == 12
         (query,) = bigquery.queries
@@ -150,7 +124,7 @@ def test_old_rows_are_deleted_by_a_query() -> None:
 def test_rows_of_others_and_damaged_ones_are_left_out() -> None:
     damaged = row(2)
     damaged["f"][2] = cell("no time")
-    with served(BigQuery([row(1, "projects/1/locations/us-central1/endpoints/78"), damaged, row(3)])) as bigquery:
+    with serving(BigQuery([row(1, "projects/1/locations/us-central1/endpoints/78"), damaged, row(3)])) as bigquery:
         assert [one.asked[0] for one in read(bigquery)] == [{"age": 3}]
 
 
@@ -163,7 +137,7 @@ def test_rows_of_others_and_damaged_ones_are_left_out() -> None:
     ],
 )
 def test_what_bigquery_refuses_is_told(error: tuple[int, Any], kind: type[CloudError], text: str) -> None:
-    with served(BigQuery([])) as bigquery:
+    with serving(BigQuery([])) as bigquery:
         bigquery.error = error
         with pytest.raises(kind, match=text):
             read(bigquery)
