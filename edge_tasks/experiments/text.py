@@ -21,6 +21,8 @@ _CSV_FIELDS = (
     *("commit", "dirty", "data_version", "error", "model_version", "tags"),
 )
 
+# The first columns of a table, whatever the runs.
+_HEAD = ("run", "model", "status", "started", "took", "user", "commit")
 # Parameters that say nothing in a table: its own column, where it ran, and what Sacred drew.
 _LEFT_OUT = ("model_name", "is_vertex", "seed")
 
@@ -34,27 +36,19 @@ def table(runs: Sequence[RunSummary], now: datetime) -> tuple[list[str], list[li
         return _table_of_several_models(runs, now)
     metrics = _names(flattened(run.metrics) for run in runs)
     parameters = [name for name in differing([run.parameters for run in runs]) if name not in _LEFT_OUT]
-    columns = ["run", "model", "status", "started", "took", "user", "commit", *metrics, *parameters, "tags"]
+    columns = [*_HEAD, *metrics, *parameters, "tags"]
     rows = []
     for run in runs:
         measured, chosen = flattened(run.metrics), flattened(run.parameters)
         rows.append(
             [
-                run.run_id,
-                run.model_name,
-                run.status_at(now).lower(),
-                short_time(run.started or run.created),
-                _took(run, now),
-                run.user or "",
-                short_commit(run),
+                *_head(run, now),
                 *(short(measured.get(name, "")) for name in metrics),
                 *(short(chosen.get(name, "")) for name in parameters),
                 ",".join(run.tags),
             ]
         )
-    if not any(run.tags for run in runs):
-        columns, rows = columns[:-1], [row[:-1] for row in rows]
-    return columns, rows
+    return _without_empty_tags(runs, columns, rows)
 
 
 def _table_of_several_models(runs: Sequence[RunSummary], now: datetime) -> tuple[list[str], list[list[str]]]:
@@ -68,22 +62,36 @@ def _table_of_several_models(runs: Sequence[RunSummary], now: datetime) -> tuple
         shown = [name for name in differing_in[run.model_name] if name not in _LEFT_OUT and name in chosen]
         rows.append(
             [
-                run.run_id,
-                run.model_name,
-                run.status_at(now).lower(),
-                short_time(run.started or run.created),
-                _took(run, now),
-                run.user or "",
-                short_commit(run),
+                *_head(run, now),
                 " ".join(f"{name}={short(value)}" for name, value in flattened(run.metrics).items()),
                 " ".join(f"{name}={short(chosen[name])}" for name in shown),
                 ",".join(run.tags),
             ]
         )
-    columns = ["run", "model", "status", "started", "took", "user", "commit", "metrics", "parameters", "tags"]
-    if not any(run.tags for run in runs):
-        columns, rows = columns[:-1], [row[:-1] for row in rows]
-    return columns, rows
+    columns = [*_HEAD, "metrics", "parameters", "tags"]
+    return _without_empty_tags(runs, columns, rows)
+
+
+def _head(run: RunSummary, now: datetime) -> list[str]:
+    """Return the values of the columns `_HEAD`."""
+    return [
+        run.run_id,
+        run.model_name,
+        run.status_at(now).lower(),
+        short_time(run.started or run.created),
+        _took(run, now),
+        run.user or "",
+        short_commit(run),
+    ]
+
+
+def _without_empty_tags(
+    runs: Sequence[RunSummary], columns: list[str], rows: list[list[str]]
+) -> tuple[list[str], list[list[str]]]:
+    """Return a table without its last column, the tags, when no run has one."""
+    if any(run.tags for run in runs):
+        return columns, rows
+    return columns[:-1], [row[:-1] for row in rows]
 
 
 def csv_table(runs: Sequence[RunSummary], now: datetime) -> tuple[list[str], list[list[Any]]]:

@@ -12,6 +12,7 @@ from edge_tasks.domain.infrastructure import (
     Federated,
     IdentityPool,
     IdentityProvider,
+    ImageRepository,
     Member,
     ProjectRole,
     Resource,
@@ -70,6 +71,22 @@ def _member(member: Member) -> str:
     return member
 
 
+def look(resource: Resource, project_id: str) -> tuple[str, ...] | None:
+    """Return the command that succeeds when a resource is there; None for one that is not looked up by itself."""
+    match resource:
+        case ServiceAccount():
+            return ("gcloud", "iam", "service-accounts", "describe", resource.email, "--project", project_id)
+        case IdentityPool():
+            return (*_POOLS, "describe", resource.pool_id, *_where(project_id))
+        case IdentityProvider():
+            place = in_pool(project_id, resource.pool_id)
+            return (*_POOLS, "providers", "describe", resource.provider_id, *place)
+        case ImageRepository():
+            place = ("--location", resource.region, "--project", project_id)
+            return ("gcloud", "artifacts", "repositories", "describe", resource.repository_id, *place)
+    return None
+
+
 @singledispatch
 def _step(resource: Resource, project_id: str) -> Step:
     raise TypeError(f"{type(resource).__name__} of {project_id} is made by Terraform only")
@@ -81,7 +98,7 @@ def _(account: ServiceAccount, project_id: str) -> Step:
     return Step(
         "make the account that CI acts as",
         (*accounts, "create", account.account_id, "--project", project_id, "--display-name", account.display_name),
-        (*accounts, "describe", account.email, "--project", project_id),
+        look(account, project_id),
     )
 
 
@@ -90,7 +107,7 @@ def _(pool: IdentityPool, project_id: str) -> Step:
     return Step(
         "make the pool of identities from outside",
         (*_POOLS, "create", pool.pool_id, *_where(project_id), "--display-name", pool.display_name),
-        (*_POOLS, "describe", pool.pool_id, *_where(project_id)),
+        look(pool, project_id),
     )
 
 
@@ -106,7 +123,7 @@ def _(provider: IdentityProvider, project_id: str) -> Step:
             *("--attribute-mapping", ",".join(f"{name}={claim}" for name, claim in provider.mapping.items())),
             *("--attribute-condition", provider.condition),
         ),
-        (*_POOLS, "providers", "describe", provider.provider_id, *where),
+        look(provider, project_id),
     )
 
 

@@ -28,7 +28,7 @@ from edge_tasks.domain.infrastructure import (
 from edge_tasks.errors import EdgeError
 from edge_tasks.repo import edge_yaml, layout
 from edge_tasks.repo.files import write_atomically
-from edge_tasks.setup import terraform
+from edge_tasks.setup import gcloud_commands, terraform
 from edge_tasks.setup.ci_federation import place_of, service_accounts
 from edge_tasks.setup.terraform import Existing, Variable
 
@@ -247,26 +247,11 @@ def existing(config: EdgeConfig, wanted: Wanted, cloud: Cloud) -> list[str]:
         elif isinstance(resource, Bucket):
             there = storage.bucket_exists(cloud)
         else:
-            command = _describe(resource, place)
-            there = gcloud.attempt(command, doing=f"look at {import_id}").returncode == 0
+            command = gcloud_commands.look(resource, place.project_id)
+            there = command is not None and gcloud.attempt(command, doing=f"look at {import_id}").returncode == 0
         if there:
             found.append(import_id)
     return found
-
-
-def _describe(resource: Resource, place: Place) -> tuple[str, ...]:
-    project = ("--project", place.project_id)
-    if isinstance(resource, ServiceAccount):
-        return ("gcloud", "iam", "service-accounts", "describe", resource.email, *project)
-    if isinstance(resource, ImageRepository):
-        where = ("--location", resource.region)
-        return ("gcloud", "artifacts", "repositories", "describe", resource.repository_id, *where, *project)
-    pools = ("gcloud", "iam", "workload-identity-pools")
-    if isinstance(resource, IdentityPool):
-        return (*pools, "describe", resource.pool_id, *project, "--location", "global")
-    assert isinstance(resource, IdentityProvider)
-    in_pool = (*project, "--location", "global", "--workload-identity-pool", resource.pool_id)
-    return (*pools, "providers", "describe", resource.provider_id, *in_pool)
 
 
 def write(folder: Path, files: Mapping[str, str]) -> list[str]:

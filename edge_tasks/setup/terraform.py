@@ -194,45 +194,39 @@ class _Writer:
 
     def address(self, resource: Resource) -> str:
         """Return where a resource stands in the configuration, such as `google_storage_bucket.store`."""
-        if isinstance(resource, Service):
-            return f'google_project_service.api["{resource.name}"]'
-        if isinstance(resource, ErrorAlert):
-            return "google_monitoring_alert_policy.endpoint_errors"
-        if isinstance(resource, Budget):
-            return "google_billing_budget.project"
-        kinds = {
-            Bucket: ("google_storage_bucket", "store"),
-            ServiceAccount: ("google_service_account", getattr(resource, "account_id", "")),
-            CustomRole: ("google_project_iam_custom_role", getattr(resource, "role_id", "")),
-            IdentityPool: ("google_iam_workload_identity_pool", getattr(resource, "pool_id", "")),
-            IdentityProvider: ("google_iam_workload_identity_pool_provider", getattr(resource, "provider_id", "")),
-            ImageRepository: ("google_artifact_registry_repository", getattr(resource, "repository_id", "")),
-            Endpoint: ("google_vertex_ai_endpoint", getattr(resource, "model_name", "")),
-            LogDataset: ("google_bigquery_dataset", getattr(resource, "dataset_id", "")),
-        }
-        if type(resource) in kinds:
-            kind, name = kinds[type(resource)]
-            if (isinstance(resource, ServiceAccount) and resource.account_id.startswith("edge-ci-")) or isinstance(
-                resource, IdentityProvider
-            ):
-                name = "ci"
-            return f"{kind}.{_name(name)}"
-        kind, name = self._binding(resource)
-        return f"{kind}.{name}"
-
-    def _binding(self, given: Resource) -> tuple[str, str]:
-        """Return type and name of one member's role."""
-        if isinstance(given, ProjectRole):
-            role = given.role if isinstance(given.role, str) else given.role.role_id
-            return "google_project_iam_member", f"{self._who(given.member)}_{_name(role.removeprefix('roles/'))}"
-        if isinstance(given, BucketRole):
-            return (
-                "google_storage_bucket_iam_member",
-                f"{self._who(given.member)}_{_name(given.role.removeprefix('roles/'))}",
-            )
-        assert isinstance(given, AccountRole)
-        on = self._who(given.account)
-        return "google_service_account_iam_member", f"{self._who(given.member)}_on_{on}"
+        match resource:
+            case Service():
+                return f'google_project_service.api["{resource.name}"]'
+            case Bucket():
+                return "google_storage_bucket.store"
+            case ServiceAccount():
+                own = resource.account_id
+                return f"google_service_account.{'ci' if own.startswith('edge-ci-') else _name(own)}"
+            case CustomRole():
+                return f"google_project_iam_custom_role.{_name(resource.role_id)}"
+            case IdentityPool():
+                return f"google_iam_workload_identity_pool.{_name(resource.pool_id)}"
+            case IdentityProvider():
+                return "google_iam_workload_identity_pool_provider.ci"
+            case ImageRepository():
+                return f"google_artifact_registry_repository.{_name(resource.repository_id)}"
+            case Endpoint():
+                return f"google_vertex_ai_endpoint.{_name(resource.model_name)}"
+            case LogDataset():
+                return f"google_bigquery_dataset.{_name(resource.dataset_id)}"
+            case ErrorAlert():
+                return "google_monitoring_alert_policy.endpoint_errors"
+            case Budget():
+                return "google_billing_budget.project"
+            case ProjectRole():
+                role = resource.role if isinstance(resource.role, str) else resource.role.role_id
+                return f"google_project_iam_member.{self._who(resource.member)}_{_name(role.removeprefix('roles/'))}"
+            case BucketRole():
+                role = _name(resource.role.removeprefix("roles/"))
+                return f"google_storage_bucket_iam_member.{self._who(resource.member)}_{role}"
+            case AccountRole():
+                on = self._who(resource.account)
+                return f"google_service_account_iam_member.{self._who(resource.member)}_on_{on}"
 
     def _who(self, member: Member) -> str:
         if isinstance(member, ServiceAccount):
