@@ -15,12 +15,15 @@ from pathlib import Path
 
 import pytest
 
+from tests.forking.commands import forked, with_forks
+
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
 
 # Children compile their bytecode once, whatever the machine's setting: it makes every command several times faster.
 _DROPPED = (
     "PYTHONDONTWRITEBYTECODE",
+    "PYTHONUNBUFFERED",
     "EDGE_TARGET",
     "EDGE_LOCAL_ENVIRONMENTS",
     "STORAGE_EMULATOR_HOST",
@@ -39,7 +42,7 @@ def clean_environment(home: Path) -> dict[str, str]:
         "NO_COLOR": "1",
         "COLUMNS": "200",
     }
-    return environment
+    return with_forks(environment)
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ class Repository:
 
     def run(self, *command: str, check: bool = True, **changes: str) -> subprocess.CompletedProcess[str]:
         """Run a command to its end; `changes` are added to the environment."""
-        environment = {**self.environment, **changes}
+        environment = with_forks({**self.environment, **changes})
         result = subprocess.run(
             command, cwd=self.root, env=environment, capture_output=True, text=True, timeout=self.limit
         )
@@ -94,7 +97,8 @@ def bake(folder: Path, **answers: str) -> Path:
     home.mkdir()
     command = ["cookiecutter", "--no-input", "--output-dir", str(folder), str(ROOT)]
     command += [f"{key}={value}" for key, value in answers.items()]
-    subprocess.run([str(BIN / command[0]), *command[1:]], env=clean_environment(home), check=True, capture_output=True)
+    command, environment = forked(BIN / command[0], *command[1:], environment=clean_environment(home))
+    subprocess.run(command, env=environment, check=True, capture_output=True)
     return next(path for path in folder.iterdir() if (path / "edge.yaml").exists())
 
 

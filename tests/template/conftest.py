@@ -16,6 +16,7 @@ import pytest
 from cookiecutter.main import cookiecutter
 
 from hooks import answers
+from tests.forking.commands import forked
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -124,10 +125,11 @@ def run(clean_environment: Path) -> Callable[..., subprocess.CompletedProcess[st
     del clean_environment
 
     def run(*command: str | Path, cwd: Path, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+        words, environment = forked(*command, environment={**os.environ, **(env or {})})
         done = subprocess.run(
-            command,
+            words,
             cwd=cwd,
-            env={**os.environ, **(env or {})},
+            env=environment,
             capture_output=True,
             text=True,
             timeout=240,

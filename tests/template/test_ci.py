@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.forking.commands import forked, with_forks
 from tests.needs import isolated_environments
 from tests.repositories import pip_beside
 
@@ -313,7 +314,7 @@ class Pipeline:
                 continue
             done = subprocess.run(
                 ["bash", "-eo", "pipefail", "-c", step.command],
-                cwd=clone, env={**environment, **step.environment}, capture_output=True, text=True, timeout=280,
+                cwd=clone, env=with_forks({**environment, **step.environment}), capture_output=True, text=True, timeout=280,
             )  # fmt: skip
             assert done.returncode == 0, f"{step.name}: {step.command}\n{done.stdout}\n{done.stderr}"
             printed[step.name] = done.stdout + done.stderr
@@ -334,7 +335,8 @@ def pipeline(request: pytest.FixtureRequest, repositories: dict[str, Path], tmp_
     pip_beside(tmp_path / "bin")
     yield Pipeline(ci, tmp_path, origin)
     for clone in tmp_path.glob("*/project"):
-        subprocess.run([str(BIN / "invoke"), "local.stop"], cwd=clone, capture_output=True, check=False)
+        command, environment = forked(BIN / "invoke", "local.stop", environment=dict(os.environ))
+        subprocess.run(command, env=environment, cwd=clone, capture_output=True, check=False)
 
 
 def change(clone: Path, branch: str | None = None) -> None:
@@ -370,7 +372,8 @@ def test_main_is_trained_recorded_released_in_two_steps_and_taken_back(pipeline:
     # One clone for all jobs: its emulator stands for Google Cloud, which is there for every job.
     cloud = pipeline.clone("cloud")
     local = {"EDGE_TARGET": "local"}
-    subprocess.run([str(BIN / "invoke"), "init"], cwd=cloud, check=True, capture_output=True)
+    command, environment = forked(BIN / "invoke", "init", environment=dict(os.environ))
+    subprocess.run(command, env=environment, cwd=cloud, check=True, capture_output=True)
 
     # The first version is given all the requests.
     trained = pipeline.run(jobs["train"], cloud, **local)

@@ -14,6 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.forking.commands import forked
+from tests.repositories import BIN
+
 Bake = Callable[..., Path]
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -45,9 +48,11 @@ class Generated:
 
     def update(self, *arguments: str) -> tuple[int, str]:
         """Run the task; return its exit status and what it said."""
-        command = [str(Path(sys.executable).parent / "invoke"), "template.update", *arguments]
+        command, environment = forked(
+            BIN / "invoke", "template.update", *arguments, environment={**os.environ, "COLUMNS": "400"}
+        )
         done = subprocess.run(
-            command, cwd=self.root, env={**os.environ, "COLUMNS": "400"}, capture_output=True, text=True, timeout=120
+            command, cwd=self.root, env=environment, capture_output=True, text=True, timeout=120
         )
         assert "Traceback" not in done.stderr
         assert done.stdout == ""

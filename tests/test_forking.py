@@ -1,0 +1,175 @@
+"""Commands that are forked end, print, fail and are ended as those that are not."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from tests.forking.commands import forked
+from tests.repositories import BIN, clean_environment
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="commands are forked on Linux only")
+
+SERVER = "tests/forking/server.py"
+
+
+def both(tmp_path: Path, *words: str, before: str = "", **options: Any) -> list[tuple[int, str, str]]:
+    """Run a program of Python forked and by itself; return what each ended with and printed."""
+    answers = []
+    for way in ("yes", "no"):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("EDGE_TESTS_FORK", way)
+            command, environment = forked(BIN / "python", *words, environment=clean_environment(tmp_path / "home"))
+        assert ("edge-fork-" in command[0]) == (way == "yes")
+        if before:
+            command = ["sh", "-c", f'{before}\nexec "$@"', "sh", *command]
+        done = subprocess.run(
+            command,
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            **options,
+        )
+        answers.append((done.returncode, done.stdout, done.stderr))
+    return answers
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "import sys; print(sys.argv, sys.path[0], __name__, sys.flags.isolated)",
+        "import sys; sys.exit(7)",
+        "import sys; sys.exit('what is wrong')",
+        "import sys; sys.exit(256 + 3)",
+        "raise SystemExit",
+        "1 / 0",
+        "raise KeyboardInterrupt",
+        "import os, signal; os.kill(os.getpid(), signal.SIGKILL)",
+        "import atexit; atexit.register(print, 'at the end'); print('now')",
+        "import threading as t, time; t.Thread(target=lambda: (time.sleep(0.1), print('later'))).start(); print('now')",
+        "import sys; print(sys.stdin.read().upper()); print('e', file=sys.stderr)",
+        "import os; print(os.getcwd(), oct(os.umask(0)), sorted(set(os.environ) - {'PATH', '_'}))",
+        "import sys; print(sys.stdout.encoding, sys.stderr.errors, sys.stdout.line_buffering, sys.stdout.isatty())",
+        "import signal; print(signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM))",
+        "import os; print(os.getpgid(0) == os.getpgid(os.getppid()), os.getsid(0) == os.getsid(os.getppid()))",
+        "import multiprocessing as m; p = m.get_context('fork').Process(target=print, args=(1,)); p.start(); p.join()",
+        "import pickle\nclass A: pass\nprint(pickle.loads(pickle.dumps(A())).__class__)",
+        "import warnings; warnings.warn('look', DeprecationWarning); open('/dev/null')",
+    ],
+)
+def test_a_forked_program_ends_and_prints_as_it_does_by_itself(program: str, tmp_path: Path) -> None:
+    answers = both(tmp_path, "-c", program, "a", "b c", input="wörds")
+    assert answers[0] == answers[1]
+
+
+@pytest.mark.parametrize("words", [("FOLDER/script.py", "x"), ("script.py",), ("-m", "script", "é")], ids=" ".join)
+def test_a_script_and_a_module_know_where_they_are(words: tuple[str, ...], tmp_path: Path) -> None:
+    program = "import sys, warnings; print(sys.argv, sys.path[0], __file__, __name__); warnings.warn('look'); 1 / 0"
+    (tmp_path / "script.py").write_text(program)
+    answers = both(tmp_path, *(word.replace("FOLDER", str(tmp_path)) for word in words))
+    assert answers[0] == answers[1]
+
+
+def test_a_script_that_is_not_there_is_told_in_the_same_words(tmp_path: Path) -> None:
+    answers = both(tmp_path, "nothing.py")
+    assert answers[0] == answers[1]
+    assert answers[0][0] == 2
+
+
+def test_what_it_is_given_by_its_shell_is_kept(tmp_path: Path) -> None:
+    program = "import os, signal; print(oct(os.umask(0)), signal.getsignal(signal.SIGHUP))"
+    answers = both(tmp_path, "-c", program, before="umask 027; trap '' HUP")
+    assert answers[0] == answers[1]
+    assert "0o27" in answers[0][1]
+    assert answers[0][1].split()[1] in ("1", "Handlers.SIG_IGN")
+
+
+@pytest.mark.parametrize(
+    "before", ["ulimit -n 99", "export PYTHONPATH=/nowhere", "cd /", "export PYTHONHASHSEED=1"], ids=lambda text: text
+)
+def test_what_a_fork_cannot_give_runs_by_itself(before: str, tmp_path: Path) -> None:
+    program = "import sys, resource; print(sys.path[:2], resource.getrlimit(resource.RLIMIT_NOFILE)[0], hash('a') % 1)"
+    answers = both(tmp_path, "-c", program, before=before)
+    assert answers[0] == answers[1]
+
+
+WAITING = """
+import signal, sys, time
+def stop(number, frame):
+    print("told", number, flush=True)
+    sys.exit(9)
+if len(sys.argv) > 1:
+    signal.signal(getattr(signal, sys.argv[1]), stop)
+print("ready", flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize(
+    ("handled", "sent", "status"),
+    [("SIGTERM", "SIGTERM", 9), ("", "SIGTERM", -15), ("SIGINT", "SIGINT", 9), ("", "SIGINT", -2), ("", "SIGKILL", -9)],
+)
+def test_a_signal_reaches_it(handled: str, sent: str, status: int, tmp_path: Path) -> None:
+    (tmp_path / "waiting.py").write_text(textwrap.dedent(WAITING))
+    words = ["waiting.py", *([handled] if handled else [])]
+    command, environment = forked(BIN / "python", *words, environment=clean_environment(tmp_path / "home"))
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        (fork,) = (child for child in servers_children() if Path(child.cwd()) == tmp_path)
+        process.send_signal(getattr(signal, sent))
+        assert process.wait(30) == status
+        assert process.stdout.read() == ("" if not handled else f"told {getattr(signal, handled).value}\n")
+    fork.wait(10)
+
+
+def servers_children() -> list[psutil.Process]:
+    """Every process that was forked for this test process."""
+    servers = [child for child in psutil.Process().children() if any(SERVER in word for word in child.cmdline())]
+    return [child for server in servers for child in server.children()]
+
+
+def test_fifty_at_once(tmp_path: Path) -> None:
+    environment = clean_environment(tmp_path / "home")
+    command, environment = forked(BIN / "python", "-c", "import sys; print(sys.argv[1])", environment=environment)
+    running = [
+        subprocess.Popen([*command, str(number)], env=environment, stdout=subprocess.PIPE, text=True)
+        for number in range(50)
+    ]
+    assert [process.communicate(timeout=60)[0] for process in running] == [f"{number}\n" for number in range(50)]
+    assert not any(process.returncode for process in running)
+
+
+def test_it_ends_with_the_tests(tmp_path: Path) -> None:
+    """The process to fork from, and its folder, are gone when the one that started it was killed."""
+    script = textwrap.dedent("""
+        import os, sys, time
+        from tests.forking.commands import forked
+        command, _ = forked(sys.executable, "-c", "1", environment={"PATH": os.path.dirname(sys.executable)})
+        print(command[0], flush=True)
+        time.sleep(60)
+    """)
+    root = Path(__file__).resolve().parent.parent
+    with subprocess.Popen([sys.executable, "-c", script], cwd=root, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        folder = Path(process.stdout.readline().strip()).parent
+        (server,) = psutil.Process(process.pid).children()
+        assert (folder / "socket").exists()
+        process.kill()
+    server.wait(10)
+    deadline = time.monotonic() + 10
+    while folder.exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not folder.exists()
+    assert not os.path.lexists(folder)
