@@ -127,9 +127,14 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
+def peer_environment() -> dict[str, str]:
+    """Return the caller's environment, with bytecode: what peers run in."""
+    return {key: value for key, value in _CALLER.items() if key != "PYTHONDONTWRITEBYTECODE"}
+
+
 def run_peer(*command: str, folder: Path | None = None) -> None:
     """Run a peer's command with the caller's environment; PeerError when it fails."""
-    result = subprocess.run(command, cwd=folder, env=_CALLER, capture_output=True, text=True, check=False)
+    result = subprocess.run(command, cwd=folder, env=peer_environment(), capture_output=True, text=True, check=False)
     if result.returncode:
         lines = (result.stderr or result.stdout).strip().splitlines()
         raise PeerError(f"{Path(command[0]).name} {' '.join(command[1:4])}: {lines[-1] if lines else 'no output'}")

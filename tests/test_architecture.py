@@ -105,6 +105,16 @@ def test_the_map_names_modules_that_are_there() -> None:
         assert place.with_suffix(".py").exists() or place.is_dir(), f"{part}.{module}"
 
 
+def test_what_is_changed_is_where_the_docs_say() -> None:
+    text = (PACKAGE.parent / "docs" / "architecture.md").read_text(encoding="utf-8")
+    section = text.partition("## Where do I change ...\n")[2].partition("\n## ")[0]
+    rows = [line.rpartition(" | ")[2] for line in section.splitlines() if line.startswith("| ") and "`" in line]
+    assert len(rows) == 15
+    for row in rows:
+        path = PACKAGE.parent / re.search(r"`([\w./]+)`", row)[1].replace("GROUP", "model").replace("NOUN", "models")  # type: ignore[index]
+        assert path.exists(), row
+
+
 def test_errors_import_nothing_of_ours_but_redaction() -> None:
     assert own(imported(PACKAGE / "redaction.py")) == set()
     assert own(imported(PACKAGE / "errors.py")) == {"redaction"}

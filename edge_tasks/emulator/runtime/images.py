@@ -25,26 +25,43 @@ class Framework(NamedTuple):
     files: tuple[str, ...]
     module: str
     package: str
-    # Whether a process that has imported it can be forked: TensorFlow and PyTorch have their own threads by then.
-    forks: bool = True
+    # The module of `emulator.serving` that loads the files; none for what serves itself.
+    loader: str = ""
+    # What most of its models import. A process that has imported it is forked for each of them; without any there is
+    # no fork: TensorFlow and PyTorch have their own threads by then.
+    preloaded: tuple[str, ...] = ()
+
+    @property
+    def forks(self) -> bool:
+        """Whether its servers are forked."""
+        return bool(self.preloaded)
 
 
-_TENSORFLOW = Framework("tensorflow", ("saved_model.pb", "saved_model.pbtxt"), "tensorflow", "tensorflow", forks=False)
-FRAMEWORKS = {
-    "sklearn": Framework("sklearn", ("model.joblib", "model.pkl"), "sklearn", "scikit-learn joblib"),
-    "xgboost": Framework("xgboost", ("model.bst", "model.joblib", "model.pkl"), "xgboost", "xgboost"),
-    "tf": _TENSORFLOW,
-    "tf2": _TENSORFLOW,
-    "pytorch": Framework("pytorch", ("model.mar",), "torch", "torch", forks=False),
-}
+_SKLEARN = Framework(
+    "sklearn",
+    ("model.joblib", "model.pkl"),
+    "sklearn",
+    "scikit-learn joblib",
+    "pickled",
+    ("joblib", "sklearn.compose", "sklearn.ensemble", "sklearn.linear_model", "sklearn.pipeline"),
+)
+_XGBOOST = Framework(
+    "xgboost", ("model.bst", "model.joblib", "model.pkl"), "xgboost", "xgboost", "pickled", ("joblib", "xgboost")
+)
+_TENSORFLOW = Framework(
+    "tensorflow", ("saved_model.pb", "saved_model.pbtxt"), "tensorflow", "tensorflow", "saved_model"
+)
+_PYTORCH = Framework("pytorch", ("model.mar",), "torch", "torch", "torch_archive")
+_PREDICTOR = Framework("predictor", (), "edge_tasks.serving", "'vertex-edge[local]'")
+
+# By what stands in the name of an image.
+FRAMEWORKS = {"sklearn": _SKLEARN, "xgboost": _XGBOOST, "tf": _TENSORFLOW, "tf2": _TENSORFLOW, "pytorch": _PYTORCH}
+BY_NAME = {framework.name: framework for framework in FRAMEWORKS.values()}
 
 
 def runs_local_python(image: str) -> bool:
     """Whether a job with this image can run in the local Python environment."""
     return bool(PREBUILT_TRAINING.fullmatch(image) or PLAIN_PYTHON.fullmatch(image))
-
-
-_PREDICTOR = Framework("predictor", (), "edge_tasks.serving", "'vertex-edge[local]'", forks=False)
 
 
 def framework_of(image: str) -> Framework | None:

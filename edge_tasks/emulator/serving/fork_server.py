@@ -25,14 +25,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from edge_tasks.emulator.runtime import watchers
+from edge_tasks.emulator.runtime.images import BY_NAME
 from edge_tasks.emulator.serving import prebuilt
 
-# What every server needs, and what most models do. What else one needs it imports by itself, in its own process.
+# What every server needs. What else a model needs it imports by itself, in its own process.
 SERVER = ("uvicorn.lifespan.off", "uvicorn.protocols.http.httptools_impl", "uvloop")
-PRELOADED = {
-    "sklearn": ("joblib", "sklearn.compose", "sklearn.ensemble", "sklearn.linear_model", "sklearn.pipeline"),
-    "xgboost": ("joblib", "xgboost"),
-}
 LARGEST_ORDER = 1 << 20
 SECONDS_TO_ORDER = 5.0
 
@@ -47,7 +44,7 @@ class Order(NamedTuple):
 def main() -> None:
     """Import, then fork a server for each order."""
     framework, path = sys.argv[1:]
-    for module in PRELOADED[framework]:
+    for module in BY_NAME[framework].preloaded:
         importlib.import_module(module)
     for module in SERVER:
         # uvloop is not there on every platform.

@@ -21,12 +21,11 @@ from typing import Any, TypeAlias
 import orjson
 
 from edge_tasks.emulator.http.server import make_server
+from edge_tasks.emulator.runtime.images import BY_NAME
 
 # Of the instances and the parameters of a request; None are not parameters.
 Predict: TypeAlias = Callable[[Any, Any], Any]
 
-# The module that loads the artifacts of a framework.
-LOADERS = {"sklearn": "pickled", "xgboost": "pickled", "tensorflow": "saved_model", "pytorch": "torch_archive"}
 # So that a slow prediction does not stop the others, or the health route.
 THREADS = 4
 # Seconds and bytes. A small request after quick ones is answered without a thread, which would cost as much as they do.
@@ -35,7 +34,7 @@ QUICK, SMALL = 0.002, 16 * 1024
 
 def load(framework: str, artifacts: Path) -> Predict:
     """Load the model and return its prediction function."""
-    module = importlib.import_module(f"edge_tasks.emulator.serving.{LOADERS[framework]}")
+    module = importlib.import_module(f"edge_tasks.emulator.serving.{BY_NAME[framework].loader}")
     predict: Predict = module.load(artifacts)
     return predict
 
