@@ -43,6 +43,9 @@ test-fast: $(INSTALLED) ## the tests that are not slow: after every change
 test-long: $(INSTALLED) ## all tests, the random ones longer and with other numbers each time: at night
 	EDGE_TESTS_SEED=random EDGE_DISTURBANCES=20 EDGE_INTERRUPTIONS=20 VERTEX_EMULATOR_EXAMPLES=3000 $(TESTS)
 
+coverage: $(INSTALLED) ## all tests, and how many of the lines of edge_tasks they run
+	$(BIN)/python scripts/coverage -n $(WORKERS) --dist worksteal
+
 test-wheel: ## all tests against the built wheel, outside the checkout
 	PYTHON=$(PYTHON) scripts/test-wheel -n $(WORKERS) --dist worksteal
 
