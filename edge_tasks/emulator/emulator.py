@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import psutil
 
 from edge_tasks.emulator.clock import Clock
-from edge_tasks.emulator.errors import StartError
+from edge_tasks.emulator.errors import StartError, unimplemented
 from edge_tasks.emulator.http import metadata_server, resource_manager
 from edge_tasks.emulator.http.application import Application
 from edge_tasks.emulator.http.exchange import Reply, Request, json_reply
@@ -51,6 +51,7 @@ from edge_tasks.emulator.services.operations import Operations
 from edge_tasks.emulator.services.predictions import Predictions
 from edge_tasks.emulator.services.private_endpoints import PrivateEndpoints
 from edge_tasks.emulator.services.request_logs import RequestLogs
+from edge_tasks.emulator.services.schedules import Schedules
 from edge_tasks.emulator.services.studies import Studies
 from edge_tasks.emulator.services.tensorboard_data import TensorboardData
 from edge_tasks.emulator.services.tensorboards import Tensorboards
@@ -66,6 +67,7 @@ if TYPE_CHECKING:
 
     from edge_tasks.emulator.data_folder import DataFolder
     from edge_tasks.emulator.http.application import RawHandler
+    from edge_tasks.emulator.schema.surface import Message
 
 CLOCK = "/_emulator/clock"
 
@@ -108,6 +110,8 @@ class Emulator:
         services += [MetadataStores(context, self.operations), MetadataNodes(context, self.operations)]
         services += [MetadataLineage(context), Tensorboards(context, self.operations), TensorboardData(context)]
         services += [MonitoringJobs(context, self.operations)]
+        self.schedules = Schedules(context, self.operations, _no_pipelines)
+        services += [self.schedules]
         self.request_logs = RequestLogs(storage, clock)
         raw_routes: dict[tuple[str, str], RawHandler] = {
             **metadata_server.raw_routes(lambda: names.project_of(database.latest_name())),
@@ -135,14 +139,19 @@ class Emulator:
         self.tuning.recover()
         self.batches.recover()
         self.models.recover()
+        self.schedules.recover()
 
     async def close(self) -> None:
         """End jobs, operations and model servers."""
         self.environments.close()
-        running = (self.jobs, self.pipelines, self.tuning, self.batches, self.operations)
+        running = (self.jobs, self.pipelines, self.tuning, self.batches, self.schedules, self.operations)
         await asyncio.gather(*(service.close() for service in running))
         await self.model_servers.stop()
         await self.request_logs.close()
+
+
+async def _no_pipelines(_request: Message, _schedule: str) -> Message:
+    raise unimplemented("google.cloud.aiplatform.v1.PipelineService.CreatePipelineJob")
 
 
 async def run(folder: DataFolder, port: int, storage_port: int, environments: str = SHARED) -> None:
