@@ -13,6 +13,10 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "jobs.list",
         "jobs.logs",
         "jobs.cancel",
+        "pipeline.export",
+        "pipeline.run",
+        "pipeline.list",
+        "pipeline.cancel",
     ),
     "Release": (
         "model.deploy",
