@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
 
 from edge_tasks.errors import ConfigError
 
@@ -100,7 +99,9 @@ def plan(stages: Sequence[Stage], models: Sequence[str], recorded: Iterable[str]
             stage=stage,
             inputs=inputs,
             outputs=outputs,
-            recorded=tuple(path for path in stage.deps if path in kept and not _made(path, made)),
+            recorded=tuple(
+                path for path in stage.deps if path in kept and not any(overlap(path, other) for other in made)
+            ),
             cached=not stage.always_changed,
         )
         if task.name in {other.name for other in tasks}:
@@ -164,19 +165,10 @@ def _inputs(stage: Stage, made: Mapping[str, tuple[str, str]]) -> dict[str, Inpu
                 f"the stage `{stage.address}` depends on {path}, which no job writes",
                 "depend on the model's metrics.json or model/ instead",
             )
-    paths = {path for dep in stage.deps for path in _overlapping(dep, made)}
+    paths = {path for dep in stage.deps for path in made if overlap(path, dep)}
     return {key: Input(*made[path], path) for key, path in _keyed(sorted(paths)).items()}
 
 
-def _overlapping(dep: str, made: Mapping[str, tuple[str, str]]) -> list[str]:
-    """Return the made paths that are a dependency, hold it, or lie in it."""
-    here = PurePosixPath(dep)
-    return [path for path in made if here == (other := PurePosixPath(path)) or _nested(here, other)]
-
-
-def _nested(one: PurePosixPath, other: PurePosixPath) -> bool:
-    return one in other.parents or other in one.parents
-
-
-def _made(path: str, made: Mapping[str, tuple[str, str]]) -> bool:
-    return bool(_overlapping(path, made))
+def overlap(one: str, other: str) -> bool:
+    """Say whether two paths are the same, or one lies in the other."""
+    return f"{one}/".startswith(f"{other}/") or f"{other}/".startswith(f"{one}/") or "." in (one, other)

@@ -268,9 +268,8 @@ def _check_machines(config: EdgeConfig, model: str) -> None:
         )
 
 
-def _inside(path: str, folders: set[str]) -> bool:
-    here = Path(path)
-    return any(here == Path(one) or Path(one) in here.parents or here in Path(one).parents for one in folders)
+def _inside(path: str, others: set[str]) -> bool:
+    return any(overlap(path, other) for other in others)
 
 
 def _hash(packages: Mapping[str, bytes]) -> str:

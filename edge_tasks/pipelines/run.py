@@ -11,7 +11,6 @@ from edge_tasks.cloud.client import Cloud
 from edge_tasks.cloud.pipeline_jobs import PIPELINE_JOBS, PipelineJob, TaskRun
 from edge_tasks.domain.config import EdgeConfig
 from edge_tasks.domain.job_spec import TrainingSpec
-from edge_tasks.domain.names import nearest
 from edge_tasks.domain.pipeline_plan import MODEL_KEY, STAGE, TRAIN, VERSION_KEY, Task
 from edge_tasks.domain.pipeline_spec import root_parameter
 from edge_tasks.errors import CloudError, ConfigError, DataError, NotFoundError, TrainingError
@@ -40,14 +39,6 @@ class PipelineRun:
         self._chosen = dict(chosen)
         if chosen and len(export.models) > 1:
             raise ConfigError("a parameter is one model's, and the pipeline has several", "invoke pipeline.run --name")
-        unknown = [name for name in chosen if name not in export.parameters(export.models[0])]
-        if unknown:
-            known = export.parameters(export.models[0])
-            near = nearest(unknown[0], known)
-            raise ConfigError(
-                f"models/{export.models[0]}/params.yaml has no parameter `{unknown[0]}`",
-                f"did you mean `{near}`?" if near else f"it has {', '.join(known)}",
-            )
 
     def submit(self, session: JobSession, *, checks: bool = True, force: bool = False) -> PipelineJob:
         """Send code and data, and start the pipeline. With `force` no task gives again what it gave before."""

@@ -36,7 +36,7 @@ def _stage(root: Path, stage: Any) -> Stage:
 
     address = f"{_file(root, stage)}:{stage.name}" if getattr(stage, "name", None) else _file(root, stage)
     for item in (*stage.deps, *stage.outs):
-        if item.protocol != "local" or not Path(item.fs_path).is_relative_to(root):
+        if not item.is_in_repo:
             raise DataError(
                 f"the stage `{address}` depends on `{item.def_path}`, which is not in the repository",
                 f"import it: dvc import-url {item.def_path}, and depend on the file",
