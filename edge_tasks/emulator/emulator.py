@@ -48,6 +48,8 @@ from edge_tasks.emulator.services.model_evaluations import ModelEvaluations
 from edge_tasks.emulator.services.models import Models
 from edge_tasks.emulator.services.monitoring_jobs import MonitoringJobs
 from edge_tasks.emulator.services.operations import Operations
+from edge_tasks.emulator.services.pipeline_jobs import PipelineJobs
+from edge_tasks.emulator.services.pipeline_operators import Operators
 from edge_tasks.emulator.services.predictions import Predictions
 from edge_tasks.emulator.services.private_endpoints import PrivateEndpoints
 from edge_tasks.emulator.services.request_logs import RequestLogs
@@ -103,7 +105,8 @@ class Emulator:
         services: list[registry.Service] = [self.operations, self.jobs, models, endpoints, Locations(context)]
         services += [IamPolicies(context), datasets, Studies(context, self.operations)]
         self.batches = BatchPredictions(context, self.operations, models, deployments)
-        services += [self.pipelines, self.tuning, self.batches]
+        self.pipeline_jobs = PipelineJobs(context, self.operations, self.jobs, Operators())
+        services += [self.pipelines, self.pipeline_jobs, self.tuning, self.batches]
         services += [ModelCopies(context, self.operations, models), ModelEvaluations(context, models)]
         services += [MetadataStores(context, self.operations), MetadataNodes(context, self.operations)]
         services += [MetadataLineage(context), Tensorboards(context, self.operations), TensorboardData(context)]
@@ -134,11 +137,14 @@ class Emulator:
         self.pipelines.recover()
         self.tuning.recover()
         self.batches.recover()
+        self.pipeline_jobs.recover()
         self.models.recover()
 
     async def close(self) -> None:
         """End jobs, operations and model servers."""
         self.environments.close()
+        # First, so that a pipeline does not see the end of its jobs as their failure.
+        await self.pipeline_jobs.close()
         running = (self.jobs, self.pipelines, self.tuning, self.batches, self.operations)
         await asyncio.gather(*(service.close() for service in running))
         await self.model_servers.stop()
