@@ -99,9 +99,7 @@ def plan(stages: Sequence[Stage], models: Sequence[str], recorded: Iterable[str]
             stage=stage,
             inputs=inputs,
             outputs=outputs,
-            recorded=tuple(
-                path for path in stage.deps if path in kept and not any(overlap(path, other) for other in made)
-            ),
+            recorded=tuple(path for path in stage.deps if path in kept and not overlaps(path, made)),
             cached=not stage.always_changed,
         )
         if task.name in {other.name for other in tasks}:
@@ -167,6 +165,11 @@ def _inputs(stage: Stage, made: Mapping[str, tuple[str, str]]) -> dict[str, Inpu
             )
     paths = {path for dep in stage.deps for path in made if overlap(path, dep)}
     return {key: Input(*made[path], path) for key, path in _keyed(sorted(paths)).items()}
+
+
+def overlaps(path: str, others: Iterable[str]) -> bool:
+    """Say whether a path is one of others, or lies in one, or one in it."""
+    return any(overlap(path, other) for other in others)
 
 
 def overlap(one: str, other: str) -> bool:

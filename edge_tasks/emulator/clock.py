@@ -14,7 +14,7 @@ from edge_tasks.emulator.errors import invalid
 from edge_tasks.emulator.http.exchange import json_reply
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
 
     from edge_tasks.emulator.http.exchange import Reply, Request
 
@@ -27,9 +27,9 @@ class Clock:
 
     def __init__(self) -> None:
         self._ahead = timedelta()
-        self._listeners: list[Callable[[], Awaitable[None]]] = []
+        self._listeners: list[Callable[[], None]] = []
 
-    def when_moved(self, listener: Callable[[], Awaitable[None]]) -> None:
+    def when_moved(self, listener: Callable[[], None]) -> None:
         """Have `listener` called after each move, before that is answered."""
         self._listeners.append(listener)
 
@@ -48,5 +48,5 @@ class Clock:
             raise invalid('The body must be {"forward": SECONDS}; the clock does not go back.')
         self._ahead = min(self._ahead + timedelta(seconds=seconds), timedelta(seconds=FARTHEST))
         for listener in self._listeners:
-            await listener()
+            listener()
         return await self.show(request)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import psutil
 
 from edge_tasks.emulator.clock import Clock
-from edge_tasks.emulator.errors import StartError, unimplemented
+from edge_tasks.emulator.errors import StartError
 from edge_tasks.emulator.http import metadata_server, resource_manager
 from edge_tasks.emulator.http.application import Application
 from edge_tasks.emulator.http.exchange import Reply, Request, json_reply
@@ -48,6 +48,8 @@ from edge_tasks.emulator.services.model_evaluations import ModelEvaluations
 from edge_tasks.emulator.services.models import Models
 from edge_tasks.emulator.services.monitoring_jobs import MonitoringJobs
 from edge_tasks.emulator.services.operations import Operations
+from edge_tasks.emulator.services.pipeline_jobs import PipelineJobs
+from edge_tasks.emulator.services.pipeline_operators import Operators
 from edge_tasks.emulator.services.predictions import Predictions
 from edge_tasks.emulator.services.private_endpoints import PrivateEndpoints
 from edge_tasks.emulator.services.request_logs import RequestLogs
@@ -67,7 +69,6 @@ if TYPE_CHECKING:
 
     from edge_tasks.emulator.data_folder import DataFolder
     from edge_tasks.emulator.http.application import RawHandler
-    from edge_tasks.emulator.schema.surface import Message
 
 CLOCK = "/_emulator/clock"
 
@@ -105,12 +106,13 @@ class Emulator:
         services: list[registry.Service] = [self.operations, self.jobs, models, endpoints, Locations(context)]
         services += [IamPolicies(context), datasets, Studies(context, self.operations)]
         self.batches = BatchPredictions(context, self.operations, models, deployments)
-        services += [self.pipelines, self.tuning, self.batches]
+        self.pipeline_jobs = PipelineJobs(context, self.operations, self.jobs, Operators())
+        services += [self.pipelines, self.pipeline_jobs, self.tuning, self.batches]
         services += [ModelCopies(context, self.operations, models), ModelEvaluations(context, models)]
         services += [MetadataStores(context, self.operations), MetadataNodes(context, self.operations)]
         services += [MetadataLineage(context), Tensorboards(context, self.operations), TensorboardData(context)]
         services += [MonitoringJobs(context, self.operations)]
-        self.schedules = Schedules(context, self.operations, _no_pipelines)
+        self.schedules = Schedules(context, self.operations, self.pipeline_jobs)
         services += [self.schedules]
         self.request_logs = RequestLogs(storage, clock)
         raw_routes: dict[tuple[str, str], RawHandler] = {
@@ -138,20 +140,20 @@ class Emulator:
         self.pipelines.recover()
         self.tuning.recover()
         self.batches.recover()
+        self.pipeline_jobs.recover()
         self.models.recover()
         self.schedules.recover()
 
     async def close(self) -> None:
         """End jobs, operations and model servers."""
         self.environments.close()
-        running = (self.jobs, self.pipelines, self.tuning, self.batches, self.schedules, self.operations)
+        await self.schedules.close()
+        # First, so that a pipeline does not see the end of its jobs as their failure.
+        await self.pipeline_jobs.close()
+        running = (self.jobs, self.pipelines, self.tuning, self.batches, self.operations)
         await asyncio.gather(*(service.close() for service in running))
         await self.model_servers.stop()
         await self.request_logs.close()
-
-
-async def _no_pipelines(_request: Message, _schedule: str) -> Message:
-    raise unimplemented("google.cloud.aiplatform.v1.PipelineService.CreatePipelineJob")
 
 
 async def run(folder: DataFolder, port: int, storage_port: int, environments: str = SHARED) -> None:

@@ -21,7 +21,7 @@ from edge_tasks.cloud.jobs import bootstrap
 from edge_tasks.domain.config import EdgeConfig
 from edge_tasks.domain.machines import resources
 from edge_tasks.domain.pipeline_order import PipelineOrder, StageOrder
-from edge_tasks.domain.pipeline_plan import REGISTER, TRAIN, Stage, Task, plan
+from edge_tasks.domain.pipeline_plan import REGISTER, TRAIN, Stage, Task, overlaps, plan
 from edge_tasks.domain.pipeline_spec import RUNTIME_ARGUMENTS, Executor, document
 from edge_tasks.domain.progress import Progress
 from edge_tasks.domain.provenance import Provenance
@@ -137,7 +137,7 @@ class Export:
         """The versions of the data that stages depend on, and that no task makes."""
         made = {path for stage in self._stages if not stage.frozen for path in stage.outs}
         wanted = {path for stage in self._stages if not stage.frozen for path in stage.deps}
-        return dvc.versions(self.root, sorted(path for path in wanted if not _inside(path, made)))
+        return dvc.versions(self.root, sorted(path for path in wanted if not overlaps(path, made)))
 
     @cached_property
     def _owners(self) -> list[str]:
@@ -196,7 +196,7 @@ class Export:
         stages = [task.stage for task in self.tasks if task.stage and task.model == model]
         made = {path for task in self.tasks for path in task.outputs.values()}
         named = {path for stage in stages for path in (*stage.deps, *stage.params)}
-        code = sorted(path for path in named if path not in self._recorded and not _inside(path, made))
+        code = sorted(path for path in named if path not in self._recorded and not overlaps(path, made))
         extra = [path for path in named_files(self.root, code) if not path.is_relative_to(layout.code_link(self.root))]
         files = dataclasses.replace(submission.files, sent=[*submission.files.sent, *extra])
         contents = submission.contents
@@ -266,10 +266,6 @@ def _check_machines(config: EdgeConfig, model: str) -> None:
             f"`{model}` trains on {config.models[model].training_replica_count} machines, a task of a pipeline has one",
             "train it as a job: dvc repro; or set training_replica_count: 1 in edge.yaml",
         )
-
-
-def _inside(path: str, others: set[str]) -> bool:
-    return any(overlap(path, other) for other in others)
 
 
 def _hash(packages: Mapping[str, bytes]) -> str:

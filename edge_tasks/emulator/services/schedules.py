@@ -18,11 +18,10 @@ from edge_tasks.emulator.store.listing import page
 from edge_tasks.emulator.store.masks import apply_mask
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from edge_tasks.emulator.schema.surface import Message
     from edge_tasks.emulator.services.context import Context
     from edge_tasks.emulator.services.operations import Operations
+    from edge_tasks.emulator.services.pipeline_jobs import PipelineJobs
 
 KIND, PIPELINE = "Schedule", "PipelineJob"
 OUTPUT_ONLY = (
@@ -40,24 +39,20 @@ ORDERS = frozenset({"create_time", "start_time", "end_time", "next_run_time", "u
 MOST_AT_ONCE = 100
 # Seconds between two looks at the clock, at most (a laptop sleeps, too), and while a run waits for another's end.
 LONGEST_SLEEP, QUEUE_SLEEP = 30.0, 0.5
+# The response of a run that was started, as Google's, and of one that was not.
+STARTED, SKIPPED = "OK", "The run was skipped: max_concurrent_active_run_count is reached."
 ENDED = ("SUCCEEDED", "FAILED", "CANCELLED")
 
 
 class Schedules:
-    """Schedules, and the runs that they start.
-
-    `launch` creates a pipeline job of a CreatePipelineJobRequest and the name of the schedule.
-    """
+    """Schedules, and the pipeline jobs that they start."""
 
     service = "google.cloud.aiplatform.v1.ScheduleService"
 
-    def __init__(
-        self, context: Context, operations: Operations, launch: Callable[[Message, str], Awaitable[Message]]
-    ) -> None:
+    def __init__(self, context: Context, operations: Operations, pipeline_jobs: PipelineJobs) -> None:
         self._context = context
         self._operations = operations
-        self._launch = launch
-        self._lock = asyncio.Lock()
+        self._pipeline_jobs = pipeline_jobs
         self._changed = asyncio.Event()
         self._watch: asyncio.Task[None] | None = None
         context.clock.when_moved(self.start_due)
@@ -137,7 +132,7 @@ class Schedules:
             self._plan(schedule, now)
         self._save(schedule)
         # Before the answer: who asks for the runs next finds those that were missed.
-        await self.start_due()
+        self.start_due()
         self._look_again()
         return self._context.surface.new("google.protobuf.Empty")
 
@@ -166,11 +161,11 @@ class Schedules:
             self._watch.cancel()
             await asyncio.gather(self._watch, return_exceptions=True)
 
-    async def start_due(self) -> None:
+    def start_due(self) -> None:
         """Start the runs whose moment has come."""
-        async with self._lock:
-            for row in reversed(self._context.database.every(KIND)):
-                await self._start_due_of(row.message.name)
+        for row in reversed(self._context.database.every(KIND)):
+            if row.message.state == self._state("ACTIVE"):
+                self._start_due_of(row.message)
 
     # What a schedule may be
 
@@ -183,6 +178,7 @@ class Schedules:
             raise unimplemented(f"{self.service}.CreateSchedule with {kind} is not implemented by this emulator.")
         if schedule.create_pipeline_job_request.parent != parent:
             raise invalid(f"create_pipeline_job_request.parent must be the schedule's own, {parent}.")
+        self._pipeline_jobs.check(parent, schedule.create_pipeline_job_request.pipeline_job)
         if not schedule.cron:
             raise invalid("cron is required.")
         Cron.parse(schedule.cron)
@@ -216,48 +212,39 @@ class Schedules:
             schedule.ClearField("next_run_time")
         return bool(schedule.state == self._state("COMPLETED"))
 
-    async def _start_due_of(self, name: str) -> None:
-        row = self._context.database.find(KIND, name)
-        if row is None or row.message.state != self._state("ACTIVE"):
-            return
-        schedule, now = row.message, self._context.clock.now()
+    def _start_due_of(self, schedule: Message) -> None:
+        now = self._context.clock.now()
         if self._complete(schedule, now):
             self._save(schedule)
             return
         cron = Cron.parse(schedule.cron)
-        due = _time(schedule.next_run_time) if schedule.HasField("next_run_time") else None
+        due = _next_run(schedule)
         if due is not None and due <= now:
             due = max(due, cron.last(MOST_AT_ONCE, now))
         while due is not None and due <= now:
-            if (full := self._is_full(schedule)) and schedule.allow_queueing:
+            full = self._is_full(schedule)
+            if full and schedule.allow_queueing:
                 return  # its next run stays in the past, where it waits
-            response = "The run was skipped: max_concurrent_active_run_count is reached."
-            if not full:
-                response = await self._start(schedule)
-            # It may have been changed meanwhile.
-            row = self._context.database.find(KIND, name)
-            if row is None or row.message.state != self._state("ACTIVE"):
-                return
-            schedule = row.message
-            schedule.started_run_count += response == "OK"
-            schedule.last_scheduled_run_response.scheduled_run_time.FromDatetime(due)
-            schedule.last_scheduled_run_response.run_response = response
-            self._set_next(schedule, cron.next(due))
-            self._complete(schedule, now)
-            self._save(schedule)
-            if schedule.state != self._state("ACTIVE") or not schedule.HasField("next_run_time"):
-                return
-            due = _time(schedule.next_run_time)
+            # Both or neither: an emulator that is killed starts no run twice.
+            with self._context.database.transaction():
+                response = SKIPPED if full else self._start(schedule)
+                schedule.started_run_count += response == STARTED
+                schedule.last_scheduled_run_response.scheduled_run_time.FromDatetime(due)
+                schedule.last_scheduled_run_response.run_response = response
+                self._set_next(schedule, cron.next(due))
+                self._complete(schedule, now)
+                self._save(schedule)
+            due = _next_run(schedule)
 
-    async def _start(self, schedule: Message) -> str:
-        """Create a pipeline job; return the response: `OK`, or the error."""
-        request = type(schedule.create_pipeline_job_request)()
-        request.CopyFrom(schedule.create_pipeline_job_request)
+    def _start(self, schedule: Message) -> str:
+        """Create a pipeline job; return the response: `OK`, or the error. Each run has an id of its own."""
+        job = type(schedule.create_pipeline_job_request.pipeline_job)()
+        job.CopyFrom(schedule.create_pipeline_job_request.pipeline_job)
         try:
-            await self._launch(request, schedule.name)
+            self._pipeline_jobs.start(schedule.create_pipeline_job_request.parent, job, schedule=schedule.name)
         except ApiError as error:
             return f"{error.code.name}: {error.message}"
-        return "OK"
+        return STARTED
 
     def _is_full(self, schedule: Message) -> bool:
         """Say whether as many runs of the schedule are active as may be."""
@@ -279,7 +266,7 @@ class Schedules:
     async def _keep_time(self) -> None:
         while True:
             self._changed.clear()
-            await self.start_due()
+            self.start_due()
             changed = asyncio.ensure_future(self._changed.wait())
             try:
                 await asyncio.wait([changed], timeout=self._pause())
@@ -318,6 +305,10 @@ class Schedules:
 
 def _is_set(message: Message, field: str) -> bool:
     return any(found.name == field for found, _ in message.ListFields())
+
+
+def _next_run(schedule: Message) -> datetime | None:
+    return _time(schedule.next_run_time) if schedule.HasField("next_run_time") else None
 
 
 def _time(stamp: Message) -> datetime:
