@@ -8,6 +8,7 @@ from typing import Any
 
 from edge_tasks.cloud import pipeline_jobs, storage
 from edge_tasks.cloud.client import Cloud
+from edge_tasks.cloud.job_logs import LogLine, job_log
 from edge_tasks.cloud.pipeline_jobs import PIPELINE_JOBS, PipelineJob, TaskRun
 from edge_tasks.domain.config import EdgeConfig
 from edge_tasks.domain.job_spec import TrainingSpec
@@ -20,6 +21,7 @@ from edge_tasks.jobs.waiter import JobSession, JobWaiter
 from edge_tasks.pipelines.export import Export
 from edge_tasks.repo import layout
 from edge_tasks.repo.results import publish, read_results, set_aside
+from edge_tasks.repo.trained_model import find_trained_model
 from edge_tasks.tools import dvc
 
 COLUMNS = ["pipeline job", "pipeline", "state", "created (UTC)", "tasks"]
@@ -121,7 +123,12 @@ class PipelineRun:
                 )
                 return folder / "trained_model.json"
             folder = layout.model_folder(self._root, model)
-            publish(results, folder, trained)
+            before = find_trained_model(folder, model)
+            if before is not None and (before.run_id, before.model) == (run_id, trained.model):
+                progress.step(f"models/{model} holds the results of this run already")
+            else:
+                publish(results, folder, trained)
+                progress.step(f"trained `{model}`: {trained.model}")
         self._record(session, task, tasks)
         return folder / "trained_model.json"
 
@@ -210,6 +217,17 @@ def cancel(cloud: Cloud, job: PipelineJob) -> None:
             f"the pipeline job {job.job_id} has ended already, as {job.state.lower()}", "invoke pipeline.list"
         )
     PIPELINE_JOBS.cancel(cloud, job.name)
+
+
+def printed(cloud: Cloud, job: PipelineJob, task: str | None = None) -> Iterator[LogLine]:
+    """Yield what the tasks of a pipeline job, or one of them, have printed so far."""
+    tasks = [one for one in _own_tasks(job) if task in (None, one.name)]
+    if not tasks:
+        names = ", ".join(one.name for one in _own_tasks(job)) or "none yet"
+        raise NotFoundError(f"the pipeline job {job.job_id} has no task `{task}`", f"it has: {names}")
+    for one in tasks:
+        if one.job:
+            yield from job_log(one.job.rpartition("/")[2]).new_lines(cloud)
 
 
 def _own_tasks(job: PipelineJob) -> Iterator[TaskRun]:

@@ -16,6 +16,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "pipeline.export",
         "pipeline.run",
         "pipeline.list",
+        "pipeline.logs",
         "pipeline.cancel",
     ),
     "Release": (

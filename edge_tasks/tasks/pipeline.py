@@ -124,6 +124,23 @@ def list_(_context: Any, limit: int = -1, json: bool = False) -> None:
             console.step(f"{len(shown)} of {len(jobs)} pipeline jobs; all of them: --limit 0")
 
 
+@task(
+    help={
+        "job": _JOB_HELP,
+        "task": "only this task, such as digits-train",
+        "json": "print each line as a JSON object, with its time and severity",
+    }
+)
+def logs(_context: Any, job: str, task: str | None = None, json: bool = False) -> None:
+    """Print what the tasks of a pipeline job have printed."""
+    from edge_tasks.pipelines import run as runs
+    from edge_tasks.tasks.jobs import print_lines
+
+    here = repository()
+    found = runs.find_job(here.cloud, here.config, job)
+    print_lines(runs.printed(here.cloud, found, task), json=json)
+
+
 @task(help={"job": _JOB_HELP})
 def cancel(_context: Any, job: str) -> None:
     """Cancel a pipeline job, and the tasks of it that run."""
@@ -161,4 +178,4 @@ def _assigned(texts: list[str]) -> dict[str, Any]:
     return found
 
 
-collection = Collection("pipeline", export, run, list_, cancel)
+collection = Collection("pipeline", export, run, list_, logs, cancel)

@@ -69,15 +69,16 @@ def pipeline_run_id(job: str, created: str) -> str:
 
 
 def typed(chosen: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
-    """Return parameters with whole numbers as such: a pipeline knows only numbers with a fraction.
+    """Return parameters with whole numbers as such, but those that had a fraction before: a pipeline has one number."""
 
-    What was one with a fraction before stays one.
-    """
+    def number(value: Any, old: Any) -> Any:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return value
+        if isinstance(old, float):
+            return float(value)
+        return int(value) if float(value).is_integer() else value
 
-    def whole(name: str, value: Any) -> bool:
-        return isinstance(value, float) and value.is_integer() and not isinstance(before.get(name), float)
-
-    return {name: int(value) if whole(name, value) else value for name, value in chosen.items()}
+    return {name: number(value, before.get(name)) for name, value in chosen.items()}
 
 
 def run_commands(root: Path, stage: StageOrder) -> None:
