@@ -50,18 +50,16 @@ class _PipelineApi(JobApi[PipelineJob]):
         return getattr(cloud.pipelines, rpc)(**request)
 
 
-def create(
-    cloud: Cloud,
+def job_of(
     document: Mapping[str, Any],
     *,
     display_name: str,
     parameters: Mapping[str, Any],
     labels: Mapping[str, str],
     service_account: str | None = None,
-) -> PipelineJob:
-    """Start a compiled pipeline; its own folder for files is used."""
+) -> dict[str, Any]:
+    """Return the PipelineJob that runs a compiled pipeline; its own folder for files is used."""
     job: dict[str, Any] = {
-        "display_name": display_name,
         "pipeline_spec": document,
         "labels": dict(labels),
         "runtime_config": {
@@ -69,9 +67,8 @@ def create(
             "parameter_values": dict(parameters),
         },
     }
-    if service_account:
-        job["service_account"] = service_account
-    return PIPELINE_JOBS.create(cloud, job)
+    optional = {"display_name": display_name, "service_account": service_account}
+    return job | {name: value for name, value in optional.items() if value}
 
 
 def console_page(cloud: Cloud, job: PipelineJob) -> str | None:

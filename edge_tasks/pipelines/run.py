@@ -54,14 +54,14 @@ class PipelineRun:
         if force:
             document = _uncached(document)
         settings = self._config.models[export.models[0]]
-        job = pipeline_jobs.create(
-            cloud,
+        wanted = pipeline_jobs.job_of(
             document,
             display_name=export.name,
             parameters=self._values(),
             labels=layout.pipeline_labels(self._config, export.models),
             service_account=settings.training_service_account,
         )
+        job = PIPELINE_JOBS.create(cloud, wanted)
         session.progress.step(f"submitted pipeline job {job.job_id} ({cloud.vertex_url})")
         if page := pipeline_jobs.console_page(cloud, job):
             session.progress.step(page)

@@ -18,6 +18,9 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "pipeline.list",
         "pipeline.logs",
         "pipeline.cancel",
+        "pipeline.schedule",
+        "pipeline.schedules",
+        "pipeline.unschedule",
     ),
     "Release": (
         "model.deploy",

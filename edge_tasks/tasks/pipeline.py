@@ -154,6 +154,62 @@ def cancel(_context: Any, job: str) -> None:
         console.step(f"cancelling pipeline job {found.job_id}")
 
 
+@task(
+    help={
+        "cron": "when: minute, hour, day of month, month, day of week, such as 'TZ=Europe/Berlin 0 9 * * 1-5'",
+        **_NAME,
+        **_CHECKS,
+    }
+)
+def schedule(_context: Any, cron: str, name: str | None = None, checks: bool = True) -> None:
+    """Run the DVC pipeline again and again.
+
+    Vertex AI starts it at these times (UTC unless TZ= says otherwise), with the code and parameters of now. Done again,
+    it changes both.
+    """
+    from edge_tasks.console import Console, print_result
+    from edge_tasks.pipelines import schedule as schedules
+
+    here = repository()
+    made = _export(here, name)
+    if checks:
+        made.check()
+    with Console() as console:
+        found = schedules.schedule(here.cloud, here.config, made, cron, console)
+        if found.next_run:
+            console.step(f"the pipeline `{made.name}` runs next at {found.next_run:%Y-%m-%d %H:%M} UTC")
+    print_result(found.name)
+
+
+@task(help=AS_JSON)
+def schedules(_context: Any, json: bool = False) -> None:
+    """List the schedules of the repository's pipelines."""
+    from edge_tasks.console import Console, print_json, print_table
+    from edge_tasks.pipelines import schedule as work
+
+    here = repository()
+    found = work.list_schedules(here.cloud, here.config)
+    if json:
+        print_json([work.describe(one) for one in found])
+    elif found:
+        print_table(work.COLUMNS, [work.row(one) for one in found])
+    if not found:
+        with Console() as console:
+            console.step("there is no schedule yet: invoke pipeline.schedule makes one")
+
+
+@task(help={"name": "the pipeline of this model; without it that of all models"})
+def unschedule(_context: Any, name: str | None = None) -> None:
+    """Delete the schedule of a pipeline; its runs stay."""
+    from edge_tasks.console import Console
+    from edge_tasks.pipelines import schedule as schedules
+
+    here = repository()
+    with Console() as console:
+        for one in schedules.unschedule(here.cloud, here.config, _export(here, name).name):
+            console.step(f"deleted the schedule {one.schedule_id} of `{schedules.pipeline_of(one)}` ({one.cron})")
+
+
 def _export(here: Repository, name: str | None) -> Export:
     from edge_tasks.pipelines.export import Export
 
@@ -178,4 +234,4 @@ def _assigned(texts: list[str]) -> dict[str, Any]:
     return found
 
 
-collection = Collection("pipeline", export, run, list_, logs, cancel)
+collection = Collection("pipeline", export, run, list_, logs, cancel, schedule, schedules, unschedule)
