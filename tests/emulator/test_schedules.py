@@ -230,11 +230,10 @@ def test_lists_are_filtered_and_ordered(clocked: Emulator) -> None:
 def test_v1beta1_and_grpc_see_the_same(clocked: Emulator) -> None:
     import grpc
     from google.cloud.aiplatform_v1beta1 import ScheduleServiceClient
-    from google.cloud.aiplatform_v1beta1.services.schedule_service.transports import ScheduleServiceGrpcTransport
 
     schedule = made(clocked)
     channel = grpc.insecure_channel(clocked.servers["grpc_address"])
-    client = ScheduleServiceClient(transport=ScheduleServiceGrpcTransport(channel=channel))
+    client = ScheduleServiceClient(transport=ScheduleServiceClient.get_transport_class("grpc")(channel=channel))
     (found,) = client.list_schedules(parent=PARENT)
     assert (found.name, found.cron) == (schedule["name"], schedule["cron"])
     client.pause_schedule(name=found.name)

@@ -55,7 +55,7 @@ class Schedules:
         self._pipeline_jobs = pipeline_jobs
         self._changed = asyncio.Event()
         self._watch: asyncio.Task[None] | None = None
-        context.clock.when_moved(self.start_due)
+        context.clock.when_moved(self._when_moved)
 
     async def create_schedule(self, request: Message) -> Message:
         """Store a schedule, which is active at once."""
@@ -166,6 +166,10 @@ class Schedules:
         for row in reversed(self._context.database.every(KIND)):
             if row.message.state == self._state("ACTIVE"):
                 self._start_due_of(row.message)
+
+    def _when_moved(self) -> None:
+        self.start_due()
+        self._changed.set()
 
     # What a schedule may be
 
