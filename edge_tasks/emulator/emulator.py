@@ -106,7 +106,8 @@ class Emulator:
         services: list[registry.Service] = [self.operations, self.jobs, models, endpoints, Locations(context)]
         services += [IamPolicies(context), datasets, Studies(context, self.operations)]
         self.batches = BatchPredictions(context, self.operations, models, deployments)
-        self.pipeline_jobs = PipelineJobs(context, self.operations, self.jobs, Operators())
+        operators = Operators(context)
+        self.pipeline_jobs = PipelineJobs(context, self.operations, self.jobs, operators)
         services += [self.pipelines, self.pipeline_jobs, self.tuning, self.batches]
         services += [ModelCopies(context, self.operations, models), ModelEvaluations(context, models)]
         services += [MetadataStores(context, self.operations), MetadataNodes(context, self.operations)]
@@ -129,6 +130,7 @@ class Emulator:
         }
         services += [Explanations(context, deployments, models)]
         handlers = registry.handlers(surface, services)
+        operators.connect(handlers)
         direct = Predictions(context, deployments, self.request_logs).direct()
         self.application = Application(surface, transcoder, handlers, direct, raw_routes, raw_prefixes)
         self.grpc = GrpcServer(surface, handlers, direct, self.application.faults)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 import yaml
 
 from edge_tasks.emulator.projects import project_number
-from tests.emulator.harness import NUMBERED, PARENT, Emulator, eventually
+from tests.emulator.harness import ECHO, NUMBERED, PARENT, Emulator, eventually
 from tests.needs import kfp
 
 pytestmark = pytest.mark.needs("kfp")
@@ -286,3 +287,34 @@ def test_parameters_of_the_wrong_type_are_refused(
 ) -> None:
     answer = create(emulator, "two-steps", root, config={"parameterValues": parameters})
     assert (answer.status, words in answer.message) == (400, True), answer.body
+
+
+def test_googles_operators_work_on_the_emulator(emulator: Emulator, root: str, bucket: str) -> None:
+    emulator.put(bucket, "rows.csv", b"a,b\n1,2\n")
+    emulator.put(bucket, "rows.jsonl", b"[1]\n[2]\n")
+    emulator.put(bucket, "given.pkl", ECHO)
+    job = run(emulator, "operators", root, bucket=bucket)
+    assert job["state"] == "PIPELINE_STATE_SUCCEEDED", [d.get("error") for d in job["jobDetail"]["taskDetails"]]
+    found = {d["taskName"]: d for d in job["jobDetail"]["taskDetails"]}
+    resources = {
+        name: json.loads(detail["execution"]["metadata"]["output:gcp_resources"])["resources"][0]["resourceType"]
+        for name, detail in found.items()
+        if "output:gcp_resources" in detail.get("execution", {}).get("metadata", {})
+    }
+    assert resources["custom-training-job"] == "CustomJob"
+    assert resources["hyperparameter-tuning-job"] == "HyperparameterTuningJob"
+    assert resources["model-deploy"] == "VertexLro"
+    dataset = found["tabular-dataset-create"]["outputs"]["dataset"]["artifacts"][0]["metadata"]["resourceName"]
+    labels = emulator.get(dataset).body["labels"]
+    assert labels["vertex-ai-pipelines-run-billing-id"] == job["labels"]["vertex-ai-pipelines-run-billing-id"]
+    written = found["model-batch-predict"]["outputs"]["gcs_output_directory"]["artifacts"][0]["uri"]
+    assert written.startswith(f"gs://{bucket}/batch/prediction-of operators-")
+    # What it made, it has deleted.
+    model = found["model-upload"]["outputs"]["model"]["artifacts"][0]["metadata"]["resourceName"]
+    assert emulator.get(model).status == 404
+
+
+def test_an_operator_that_is_not_there_is_named(emulator: Emulator, root: str) -> None:
+    answer = create(emulator, "unknown-operator", root)
+    assert answer.error == (501, "UNIMPLEMENTED")
+    assert "The operator TextDataset.create of google-cloud-pipeline-components" in answer.message

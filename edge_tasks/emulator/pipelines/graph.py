@@ -168,7 +168,8 @@ class GraphRun:
             parameters[name] = placeholders.resolve_all(constant, seen, self._names)
         for name, parameter in component.parameters.items():
             if parameters.get(name) is None and parameter.default is not None:
-                parameters[name] = parameter.default
+                # Google's operators have the pipeline's own project and location as defaults.
+                parameters[name] = placeholders.resolve_all(parameter.default, seen, self._names)
             if parameters.get(name) is not None:
                 parameters[name] = values.cast(parameter.kind, parameters[name], name)
         self._check_complete(task, component, parameters, artifacts)

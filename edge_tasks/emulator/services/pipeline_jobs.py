@@ -10,6 +10,7 @@ import asyncio
 import os
 import re
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -155,6 +156,15 @@ class PipelineJobs:
             raise invalid("runtime_config.gcs_output_directory is required: the pipeline has no root of its own.")
         parse_uri(root, "runtime_config.gcs_output_directory")
         self._input_artifacts(parent, job, pipeline)
+        for executor in pipeline.executors:
+            self._check_executor(executor)
+
+    def _check_executor(self, executor: Mapping[str, Any]) -> None:
+        """Refuse at once what no task could do."""
+        if "container" not in executor and "importer" not in executor:
+            kinds = ", ".join(executor) or "(none)"
+            raise unimplemented(f"An executor of the kind {kinds} is not implemented by this emulator.")
+        self._parts.operators.find(executor.get("container") or {})
 
     def running(self, name: str) -> bool:
         """Whether a pipeline job is there and has not ended."""
@@ -254,6 +264,10 @@ class PipelineJobs:
             "pipeline_service_account": job.service_account,
             "pipeline_google_cloud_project_id": project_id(project),
             "pipeline_google_cloud_location": location,
+            "pipeline_network": job.network,
+            "pipeline_encryption_key_name": job.encryption_spec.kms_key_name,
+            # There is none here.
+            "pipeline_persistent_resource_id": "",
         }
         folder = self._folder(uuid)
         worker = TaskWorker(

@@ -9,6 +9,7 @@ of a job.
 from __future__ import annotations
 
 import asyncio
+import functools
 import hashlib
 import json
 import shlex
@@ -28,6 +29,7 @@ from edge_tasks.emulator.services import pipeline_lineage
 from edge_tasks.emulator.services.jobs import check_job_spec
 from edge_tasks.emulator.services.names import project_and_location
 from edge_tasks.emulator.services.pipeline_cache import Cache, key_of
+from edge_tasks.emulator.services.pipeline_operators import Call
 
 if TYPE_CHECKING:
     from edge_tasks.emulator.runtime.kfp_library import KfpLibrary
@@ -164,7 +166,9 @@ class TaskWorker:
         operator = self._parts.operators.find(container)
         if operator is not None:
             words = self._words(container, executor_input, step)
-            given = await operator(self._parent, words, executor_input, lambda job: self._details.note_job(step, job))
+            labels = {BILLING: self._names["pipeline_job_uuid"]}
+            tell = functools.partial(self._details.note_job, step)
+            given = await operator(Call(self._parent, words, executor_input, labels, tell))
             return self._outcome(step, executor_input, given)
         await self._run_job(step, container, executor_input)
         return await asyncio.to_thread(self._read_outcome, step, executor_input)
