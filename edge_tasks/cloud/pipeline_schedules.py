@@ -65,7 +65,7 @@ def change(cloud: Cloud, found: Schedule, cron: str, job: Mapping[str, Any]) -> 
 
 
 def delete(cloud: Cloud, found: Schedule) -> None:
-    """Delete a schedule; the runs that it has started go on."""
+    """Delete a schedule; the runs that it has started continue."""
     with sdk_errors(f"delete the schedule `{found.title}`"):
         cloud.schedules.delete_schedule(name=found.name)
 

@@ -33,6 +33,7 @@ What is not as on Vertex AI, on purpose or so far:
   there only with `sdk_patch`: in jobs, with the pytest fixture, in a shell with `local.env`;
 - batch predictions read jsonl and csv and write jsonl, one file of results and one of errors for each input
   file; a batch that fails is asked again instance by instance, so that only the bad ones fail;
+- schedules start pipeline jobs, not notebooks; what was due while the emulator did not run is left out;
 - monitoring jobs of endpoints compare windows by their own clock, which can be moved; they write no mail and no log,
   and monitor no attributions; there are no model monitors (of v1beta1);
 - metadata stores keep artifacts, executions and contexts of any schema title, not the schemas; tensorboards keep

@@ -91,7 +91,9 @@ class Export:
         """Raise TrainingError when the code of a training would fail in a task, or a parameter looks like a secret."""
         for model in self.models:
             check_parameters(self._order(model).parameters)
-            self._submission(model).check()
+            order = self._order(model)
+            train = next(stage for stage in order.stages.values() if not stage.commands)
+            self._submission(model).check([*train.recorded, *train.inputs.values()])
 
     def send(self, cloud: Cloud, progress: Progress) -> None:
         """Push the data that no task makes, and upload the packages, unless they are there already."""

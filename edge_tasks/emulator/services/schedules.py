@@ -137,7 +137,7 @@ class Schedules:
         return self._context.surface.new("google.protobuf.Empty")
 
     async def delete_schedule(self, request: Message) -> Message:
-        """Forget a schedule; the runs that it has started go on."""
+        """Forget a schedule; the runs that it has started continue."""
         schedule = self._get(request.name)
 
         async def work() -> Message:
