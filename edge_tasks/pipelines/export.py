@@ -196,11 +196,12 @@ class Export:
         """Return a model's code, and what else its stages name that is not data."""
         submission = self._submission(model)
         stages = [task.stage for task in self.tasks if task.stage and task.model == model]
-        made = {path for task in self.tasks for path in task.outputs.values()}
+        made = {path for stage in self._stages for path in stage.outs}
         named = {path for stage in stages for path in (*stage.deps, *stage.params)}
         code = sorted(path for path in named if path not in self._recorded and not overlaps(path, made))
         extra = [path for path in named_files(self.root, code) if not path.is_relative_to(layout.code_link(self.root))]
-        files = dataclasses.replace(submission.files, sent=[*submission.files.sent, *extra])
+        sent = [path for path in submission.files.sent if not overlaps(path.relative_to(self.root).as_posix(), made)]
+        files = dataclasses.replace(submission.files, sent=[*sent, *extra])
         contents = submission.contents
         return dataclasses.replace(contents, model=read_contents(self.root, files).model)
 

@@ -72,7 +72,7 @@ def lay_out(folder: Path, arguments: Sequence[str]) -> TrainingSpec:
 
 
 def unpack(folder: Path, order: str) -> str:
-    """Put the repository's part that travelled into `folder`; return the content of the file `order` beside it."""
+    """Put the repository's part that travelled into `folder`; return the content of the file `order` next to it."""
     with resources.as_file(resources.files(MODEL_PACKAGE)) as package:
         shutil.copytree(package / "files", folder, dirs_exist_ok=True)
         return (package / order).read_text(encoding="utf-8")

@@ -147,7 +147,7 @@ class Schedules:
         return await self._operations.start("ScheduleService.DeleteSchedule", schedule.name, work())
 
     def recover(self) -> None:
-        """Go on with the schedules of an earlier run of the emulator, from the next moment on."""
+        """Continue the schedules of an earlier run of the emulator, from the next moment on."""
         now = self._context.clock.now()
         for row in self._context.database.every(KIND):
             if row.message.state == self._state("ACTIVE"):
@@ -241,7 +241,7 @@ class Schedules:
             due = _next_run(schedule)
 
     def _start(self, schedule: Message) -> str:
-        """Create a pipeline job; return the response: `OK`, or the error. Each run has an id of its own."""
+        """Create a pipeline job; return the response: `OK`, or the error. Each run has another id."""
         job = type(schedule.create_pipeline_job_request.pipeline_job)()
         job.CopyFrom(schedule.create_pipeline_job_request.pipeline_job)
         try:
