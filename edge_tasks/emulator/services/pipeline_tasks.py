@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 MACHINE = "e2-standard-4"
 BILLING = "vertex-ai-pipelines-run-billing-id"
 MODULE = "ephemeral_component.py"
+INPUTS = "VERTEX_EMULATOR_INPUTS"
 
 
 @dataclass(frozen=True)
@@ -193,6 +194,10 @@ class TaskWorker:
             spec.env.add(name=variable["name"], value=value)
         labels = {BILLING: self._names["pipeline_job_uuid"]}
         spec.env.add(name="VERTEX_AI_PIPELINES_RUN_LABELS", value=json.dumps(labels))
+        inputs = [artifact["uri"] for found in step.artifacts.values() for artifact in found]
+        if inputs:
+            # A container gets what its words and variables name below /gcs, and inputs are named by gs://.
+            spec.env.add(name=INPUTS, value=" ".join(map(placeholders.path_of, inputs)))
         await self._shorten(spec)
         check_job_spec(job.job_spec)
         started = self._parts.jobs.start(self._parent, job)
