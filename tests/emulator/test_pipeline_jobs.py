@@ -239,11 +239,14 @@ def test_lists_are_filtered_ordered_and_masked(emulator: Emulator, root: str) ->
     query = {
         "filter": "labels.kind=listed AND state=PIPELINE_STATE_SUCCEEDED",
         "orderBy": "display_name",
-        "readMask": "state",
+        "readMask": "state,pipelineSpec.pipelineInfo",
     }
     found = emulator.get(f"{PARENT}/pipelineJobs", params=query).body["pipelineJobs"]
     assert [job["name"].rpartition("/")[2] for job in found] == ["list-a", "list-b"]
-    assert found[0].keys() == {"name", "state"}
+    assert found[0].keys() == {"name", "state", "pipelineSpec"}
+    assert found[0]["pipelineSpec"] == {"pipelineInfo": {"name": "two-steps"}}
+    wrong = emulator.get(f"{PARENT}/pipelineJobs", params={"readMask": "jobDetail.nothing"})
+    assert wrong.error == (400, "INVALID_ARGUMENT")
     names = [job["name"] for job in found]
     deleted = emulator.response(emulator.post(f"{PARENT}/pipelineJobs:batchDelete", {"names": names}))
     assert len(deleted["pipelineJobs"]) == 2

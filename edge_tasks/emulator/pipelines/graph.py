@@ -24,6 +24,9 @@ class Worker(Protocol):
     async def execute(self, step: Step) -> Outcome:
         """Do what a task's executor says; its failure is an outcome."""
 
+    def names(self, step: Step) -> Mapping[str, str]:
+        """Return the placeholders of the job and of a task: {pipeline_task_name: ...}."""
+
     def begin(self, step: Step) -> None:
         """Note that a task that is a graph has begun."""
 
@@ -32,19 +35,12 @@ class Worker(Protocol):
 
 
 class GraphRun:
-    """One run of a pipeline.
+    """One run of a pipeline; `job` is its resource name. With `fails_fast` nothing new is begun once a task failed."""
 
-    `names` are the job's own placeholders ({{$.pipeline_job_name}} and so on), `job` its resource name.
-    With `fails_fast` nothing new is begun once a task has failed.
-    """
-
-    def __init__(
-        self, pipeline: ir.Pipeline, worker: Worker, job: str, names: Mapping[str, str], *, fails_fast: bool = False
-    ) -> None:
+    def __init__(self, pipeline: ir.Pipeline, worker: Worker, job: str, *, fails_fast: bool = False) -> None:
         self._pipeline = pipeline
         self._worker = worker
         self._job = job
-        self._names = names
         self._fails_fast = fails_fast
         self._has_failed = False
 
@@ -78,7 +74,7 @@ class GraphRun:
         ):
             return self._not_triggered(child)
         try:
-            parameters, artifacts = self._inputs(step, task, child.component, before)
+            parameters, artifacts = self._inputs(step, child, task, before)
             if task.condition and not compile_condition(task.condition)(parameters):
                 return self._not_triggered(child)
             if task.iterator is not None:
@@ -143,9 +139,10 @@ class GraphRun:
         return outcome
 
     def _inputs(
-        self, step: Step, task: ir.Task, component: ir.Component, before: Mapping[str, Outcome]
+        self, step: Step, child: Step, task: ir.Task, before: Mapping[str, Outcome]
     ) -> tuple[dict[str, Any], Artifacts]:
-        """Return the values of a task's inputs; the loop's own item comes later."""
+        """Return the values of the inputs of a task of `step`; the loop's own item comes later."""
+        component, names = child.component, self._worker.names(child)
         artifacts: Artifacts = {}
         for name, source in task.artifacts.items():
             found = self._artifact(step, source, before)
@@ -165,11 +162,11 @@ class GraphRun:
         # A constant may be a text that names the other inputs.
         seen = {"inputs": {"parameterValues": dict(parameters), "artifacts": _executor_artifacts(artifacts)}}
         for name, constant in constants.items():
-            parameters[name] = placeholders.resolve_all(constant, seen, self._names)
+            parameters[name] = placeholders.resolve_all(constant, seen, names)
         for name, parameter in component.parameters.items():
             if parameters.get(name) is None and parameter.default is not None:
                 # Google's operators have the pipeline's own project and location as defaults.
-                parameters[name] = placeholders.resolve_all(parameter.default, seen, self._names)
+                parameters[name] = placeholders.resolve_all(parameter.default, seen, names)
             if parameters.get(name) is not None:
                 parameters[name] = values.cast(parameter.kind, parameters[name], name)
         self._check_complete(task, component, parameters, artifacts)

@@ -130,6 +130,11 @@ def read(spec: Mapping[str, Any]) -> Pipeline:
             f"A pipeline_spec of schema_version {version or '(none)'} is not implemented by this emulator: it runs"
             " 2.1, which kfp 2 writes. Compile the pipeline with kfp 2."
         )
+    if spec.get("platforms"):
+        raise UnsupportedError(
+            f"The extensions for {', '.join(sorted(spec['platforms']))} in a pipeline_spec (secrets, volumes, node"
+            " selectors) are not implemented by this emulator: there is no cluster. Vertex AI ignores them, too."
+        )
     try:
         return _read(spec)
     except (AttributeError, TypeError) as error:

@@ -276,7 +276,7 @@ class PipelineJobs:
         policy = job.runtime_config.failure_policy
         fast = policy == self._context.surface.enum_value("PipelineFailurePolicy", FAILS_FAST)
         try:
-            outcome = await GraphRun(pipeline, worker, name, names, fails_fast=fast).run(parameters, artifacts)
+            outcome = await GraphRun(pipeline, worker, name, fails_fast=fast).run(parameters, artifacts)
         except asyncio.CancelledError:
             if self._runs.get(name).state == self._runs.state("CANCELLING"):
                 self._finish(details, lineage, root, run.name, execution, Outcome(CANCELLED))

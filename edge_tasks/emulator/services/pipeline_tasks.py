@@ -12,7 +12,6 @@ import asyncio
 import functools
 import hashlib
 import json
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +21,7 @@ from edge_tasks.emulator.errors import ApiError, Code
 from edge_tasks.emulator.pipelines import ir, placeholders, python_component, values
 from edge_tasks.emulator.pipelines.steps import CANCELLED, DONE, FAILED, Artifacts, Outcome, Step
 from edge_tasks.emulator.projects import project_number
-from edge_tasks.emulator.runtime import images, packages
+from edge_tasks.emulator.runtime import image_contents, images, packages
 from edge_tasks.emulator.runtime.bucket import parse_uri
 from edge_tasks.emulator.runtime.environments import MakeError
 from edge_tasks.emulator.services import pipeline_lineage
@@ -42,6 +41,7 @@ if TYPE_CHECKING:
 MACHINE = "e2-standard-4"
 BILLING = "vertex-ai-pipelines-run-billing-id"
 MODULE = "ephemeral_component.py"
+INPUTS = "VERTEX_EMULATOR_INPUTS"
 
 
 @dataclass(frozen=True)
@@ -175,7 +175,7 @@ class TaskWorker:
 
     def _words(self, container: Mapping[str, Any], executor_input: dict[str, Any], step: Step) -> list[str]:
         parts = [*(container.get("command") or []), *(container.get("args") or [])]
-        return placeholders.words(parts, executor_input, self._task_names(step))
+        return placeholders.words(parts, executor_input, self.names(step))
 
     async def _run_job(self, step: Step, container: Mapping[str, Any], executor_input: dict[str, Any]) -> None:
         """Run a task's container as a custom job; ApiError when that fails."""
@@ -185,7 +185,7 @@ class TaskWorker:
         pool = job.job_spec.worker_pool_specs.add(replica_count=1)
         pool.machine_spec.machine_type = MACHINE
         _accelerate(surface, pool, container.get("resources") or {})
-        spec, names = pool.container_spec, self._task_names(step)
+        spec, names = pool.container_spec, self.names(step)
         spec.image_uri = placeholders.resolve(container.get("image") or "", executor_input, names)
         spec.command.extend(placeholders.words(list(container.get("command") or []), executor_input, names))
         spec.args.extend(placeholders.words(list(container.get("args") or []), executor_input, names))
@@ -194,6 +194,10 @@ class TaskWorker:
             spec.env.add(name=variable["name"], value=value)
         labels = {BILLING: self._names["pipeline_job_uuid"]}
         spec.env.add(name="VERTEX_AI_PIPELINES_RUN_LABELS", value=json.dumps(labels))
+        inputs = [artifact["uri"] for found in step.artifacts.values() for artifact in found]
+        if inputs:
+            # A container gets what its words and variables name below /gcs, and inputs are named by gs://.
+            spec.env.add(name=INPUTS, value=" ".join(map(placeholders.path_of, inputs)))
         await self._shorten(spec)
         check_job_spec(job.job_spec)
         started = self._parts.jobs.start(self._parent, job)
@@ -208,24 +212,39 @@ class TaskWorker:
         component = python_component.read(list(spec.command))
         if component is None or not images.runs_local_python(spec.image_uri):
             return
-        environments = self._parts.context.environments
-        command = ["python3"]
-        if component.requirements and environments.isolated:
-            # Its own pip installs for this job alone, see runtime.pip_shim.
-            install = ["-m", "pip", "install", "--quiet", *component.options, *component.requirements]
-            command = _after_install(install)
-        elif component.requirements:
-            packages.check(component.requirements, "The component", self._folder / "site")
+        python = await asyncio.to_thread(self._python, spec.image_uri, component)
         library = await asyncio.to_thread(self._parts.library.find, component.kfp)
         name = hashlib.sha256(component.source.encode()).hexdigest()[:16]
         module = self._folder / name / MODULE
         if not module.is_file():
             module.parent.mkdir(parents=True, exist_ok=True)
             module.write_text(component.source, encoding="utf-8")
-        words = ["-m", "kfp.dsl.executor_main", "--component_module_path", str(module)]
-        spec.command[:] = [*command, *words]
+        spec.command[:] = [python, "-m", "kfp.dsl.executor_main", "--component_module_path", str(module)]
         spec.env.add(name="_KFP_RUNTIME", value="true")
         spec.env.add(name="PYTHONPATH", value=str(library.folder))
+
+    def _python(self, image: str, component: python_component.PythonComponent) -> str:
+        """Return a Python that has what a component requires: the job's own, else one of an environment for it."""
+        environments, problem = self._parts.context.environments, None
+        if not component.requirements:
+            return "python3"
+        if not environments.isolated:
+            try:
+                packages.check(component.requirements, "The component", self._folder / "site")
+            except packages.PackageError as error:
+                problem = error
+            else:
+                return "python3"
+        contents = image_contents.of_training(image)
+        try:
+            made = environments.ensure(
+                contents._replace(requirements=component.requirements, options=component.options)
+            )
+        except MakeError as error:
+            raise MakeError(
+                f"{problem}\nNor can an environment be made for it: {error}" if problem else str(error)
+            ) from error
+        return str(made.python)
 
     def _executor_input(self, step: Step) -> dict[str, Any]:
         """Return what a task is told, an ExecutorInput.
@@ -263,7 +282,8 @@ class TaskWorker:
         job_id = self._job.rpartition("/")[2]
         return f"{self._root}/{project_number(project)}/{job_id}/{step.name}_{self._details.task_id(step)}"
 
-    def _task_names(self, step: Step) -> dict[str, str]:
+    def names(self, step: Step) -> Mapping[str, str]:
+        """Return the placeholders of the job and of a task."""
         return {
             **self._names,
             "pipeline_task_name": step.name,
@@ -314,7 +334,7 @@ class TaskWorker:
         """Make an artifact of what is there already, or find the one that was made of it."""
         spec = step.component.executor["importer"]
         seen = {"inputs": {"parameterValues": dict(step.parameters)}, "outputs": {"outputFile": ""}}
-        names = self._task_names(step)
+        names = self.names(step)
         source = spec.get("artifactUri") or {}
         uri = (
             step.parameters.get(source["runtimeParameter"]) if "runtimeParameter" in source else source.get("constant")
@@ -338,11 +358,6 @@ class TaskWorker:
     def _is_cancelled(self) -> bool:
         job = self._parts.context.database.get("PipelineJob", self._job)
         return bool(job.state == self._parts.context.surface.enum_value("PipelineState", "PIPELINE_STATE_CANCELLING"))
-
-
-def _after_install(install: list[str]) -> list[str]:
-    """Return a command that installs, and then runs Python with the words that follow it."""
-    return ["sh", "-c", f'python3 {shlex.join(install)} && exec python3 "$@"', "sh"]
 
 
 def _accelerate(surface: Any, pool: Any, resources: Mapping[str, Any]) -> None:
