@@ -132,6 +132,31 @@ def model_libraries() -> Path | None:
     return folder if folder.is_dir() else None
 
 
+# What compiled tests/emulator/pipelines, and runs their functions; alone, since a function needs nothing else of it.
+KFP = "kfp==2.17.3"
+
+
+@functools.cache
+def kfp() -> Path | None:
+    """Return a folder with kfp and nothing that it requires, made unless it is there; None when it cannot be had."""
+    cache = Path(ENVIRONMENT.get("XDG_CACHE_HOME") or Path(ENVIRONMENT.get("HOME") or "/") / ".cache")
+    folder = cache / "vertex-edge-tests" / KFP
+    if not folder.is_dir() and shutil.which(UV[0]):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        new = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".new-"))
+        command = [*UV, "pip", "install", "--quiet", "--python", sys.executable, "--no-deps", "--target", str(new), KFP]
+        done = subprocess.run(command, env=environment(), capture_output=True, check=False)
+        with contextlib.suppress(OSError):
+            if done.returncode == 0:
+                new.rename(folder)
+        shutil.rmtree(new, ignore_errors=True)
+    return folder if folder.is_dir() else None
+
+
+def _no_kfp() -> str | None:
+    return None if kfp() else "kfp cannot be had: it takes `uv` and, once, a network"
+
+
 def _no_model_libraries() -> str | None:
     return None if model_libraries() else "the libraries cannot be had: they take `uv` and, once, a network"
 
@@ -210,6 +235,7 @@ MISSING: dict[str, Callable[[], str | None]] = {
     "docker": _no_docker,
     "fashion-mnist": _no_fashion_mnist,
     "gcloud": _no_gcloud,
+    "kfp": _no_kfp,
     "node": _no_node,
     "packages": _no_packages,
     "uv": _no_uv,

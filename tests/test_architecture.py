@@ -243,7 +243,14 @@ def test_what_travels_with_a_job_is_what_a_training_imports_there_and_no_more() 
     """
     on_a_laptop_only = {"console", "tools.dvc", "tools.emulator_process"}
     reached: set[str] = set()
-    todo = {"training", "training.job", "training.sklearn", "tracking.uploader_process", "serving"}
+    todo = {
+        "training",
+        "training.job",
+        "training.pipeline_task",
+        "training.sklearn",
+        "tracking.uploader_process",
+        "serving",
+    }
     while todo:
         module = todo.pop()
         reached.add(module)

@@ -113,6 +113,16 @@ class Cloud:
         return self._vertex_client("endpoint")
 
     @cached_property
+    def pipelines(self) -> Any:
+        """A PipelineServiceClient."""
+        return self._vertex_client("pipeline")
+
+    @cached_property
+    def schedules(self) -> Any:
+        """A ScheduleServiceClient."""
+        return self._vertex_client("schedule")
+
+    @cached_property
     def metadata(self) -> Any:
         """A MetadataServiceClient."""
         return self._vertex_client("metadata")

@@ -143,12 +143,12 @@ def _task(plan: JobPlan) -> dict[str, Any]:
         }
         return {"python_package_spec": package}
     # The word after the shell line is its $0; what a tuning job appends are the arguments of the module.
-    arguments = [_bootstrap(plan.packages, plan.module), plan.module]
+    arguments = [bootstrap(plan.packages, plan.module), plan.module]
     return {"container_spec": {"image_uri": plan.image, "command": ["sh", "-c"], "args": arguments}}
 
 
-def _bootstrap(packages: Sequence[str], module: str) -> str:
-    """Return the shell line that installs `packages` from the mounted bucket and becomes the training."""
+def bootstrap(packages: Sequence[str], module: str) -> str:
+    """Return the shell line that installs `packages` from the mounted bucket and becomes `python -m module`."""
     paths = " ".join(shlex.quote(uri.replace("gs://", "/gcs/", 1)) for uri in packages)
     return f'python3 -m pip install --no-cache-dir --quiet {paths} && exec python3 -m {shlex.quote(module)} "$@"'
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,6 +96,15 @@ def upload(cloud: Cloud, content: bytes | Path, name: str) -> str:
     with sdk_errors(f"write gs://{cloud.bucket_name}/{name}"):
         cloud.objects.write(name, content)
     return f"gs://{cloud.bucket_name}/{name}"
+
+
+def upload_new(cloud: Cloud, content: bytes | Path, uri: str) -> None:
+    """Write the object at `uri` (gs://BUCKET/NAME) unless there is one: what is named by its content stays as it is."""
+    from google.api_core.exceptions import PreconditionFailed
+
+    bucket, name = split_uri(uri)
+    with sdk_errors(f"write {uri}"), contextlib.suppress(PreconditionFailed):
+        cloud.objects_in(bucket).write(name, content, generation=0)
 
 
 def upload_folder(cloud: Cloud, folder: Path, prefix: str) -> str:

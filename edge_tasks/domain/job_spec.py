@@ -15,6 +15,9 @@ from edge_tasks.domain.provenance import Provenance, hash_of
 MODEL_PACKAGE = "edge_model"
 SPEC_FILE = "order.json"
 
+# The file in it that says what the tasks of a pipeline are to do.
+PIPELINE_FILE = "pipeline.json"
+
 
 @dataclass(frozen=True)
 class TuningTarget:
@@ -35,6 +38,7 @@ class TrainingSpec(Provenance):
     output_uri: str
     addresses: dict[str, str] = Field(default_factory=dict, description="of the version of each path of the data")
     search: TuningTarget | None = None
+    pipeline: str | None = Field(default=None, description="resource name of the pipeline job that it is a task of")
 
     @field_validator("parameters")
     @classmethod

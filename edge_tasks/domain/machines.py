@@ -8,6 +8,7 @@ since; Google judges those.
 from __future__ import annotations
 
 import difflib
+from dataclasses import dataclass
 
 from edge_tasks.errors import ConfigError
 
@@ -68,6 +69,26 @@ _FOR_N1 = {
     "NVIDIA_TESLA_V100": (1, 2, 4, 8),
 }
 
+# GB of memory for each CPU, and of the machines that are made for accelerators: CPUs and GB.
+# https://cloud.google.com/compute/docs/machine-resource
+_MEMORY = {
+    "n1-standard": 3.75,
+    "n1-highmem": 6.5,
+    "n1-highcpu": 0.9,
+    "c3-highcpu": 2.0,
+    "c2-standard": 4.0,
+    **{f"{family}-standard": 4.0 for family in ("e2", "n2", "n2d", "c2d", "g2")},
+    **{f"{family}-highmem": 8.0 for family in ("e2", "n2", "n2d", "c2d")},
+    **{f"{family}-highcpu": 1.0 for family in ("e2", "n2", "n2d")},
+    "c2d-highcpu": 2.0,
+}
+_ACCELERATED = {
+    **{f"a2-highgpu-{count}g": (12 * count, 85.0 * count) for count in (1, 2, 4, 8)},
+    "a2-megagpu-16g": (96, 1360.0),
+    **{f"a2-ultragpu-{count}g": (12 * count, 170.0 * count) for count in (1, 2, 4, 8)},
+    **{f"a3-highgpu-{count}g": (26 * count, 234.0 * count) for count in (1, 2, 4, 8)},
+}
+
 _NAMES = [*(f"{series}-{size}" for series, sizes in _SIZES.items() for size in sizes), *_BUILT_IN]
 _FAMILIES = {name.partition("-")[0] for name in _NAMES}
 
@@ -77,6 +98,28 @@ def machine_spec(machine_type: str, accelerator: str | None, count: int) -> dict
     if accelerator is None:
         return {"machine_type": machine_type}
     return {"machine_type": machine_type, "accelerator_type": accelerator, "accelerator_count": count}
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What a machine has: CPUs, memory in GB, accelerators."""
+
+    cpus: int
+    memory: float
+    accelerator: str | None = None
+    accelerator_count: int = 0
+
+
+def resources(machine_type: str, accelerator: str | None, count: int) -> Resources | None:
+    """Return what a machine has; None for one whose size is not known here."""
+    series, _, size = machine_type.rpartition("-")
+    if machine_type in _ACCELERATED:
+        cpus, memory = _ACCELERATED[machine_type]
+    elif series in _MEMORY and size.isdecimal():
+        cpus, memory = int(size), int(size) * _MEMORY[series]
+    else:
+        return None
+    return Resources(cpus, memory, accelerator, count if accelerator else 0)
 
 
 def check_machine(key: str, machine_type: str, accelerator: str | None, count: int) -> None:

@@ -22,6 +22,8 @@ What is not as on Vertex AI, on purpose or so far:
 - there is no authentication, and no quota;
 - gRPC is answered in plain text on its own port, where `sdk_patch` leads the clients that ask for gRPC by name
   and the asynchronous ones; the others go by REST;
+- pipeline jobs run what kfp 2 compiles, each container of a task as a custom job; of Google's operators those run that
+  train, register, deploy and predict, without their image; secrets and volumes of Kubernetes are refused;
 - training pipelines run custom training code on one replica; there is no AutoML, and datasets have no annotations and
   nothing of BigQuery;
 - hyperparameter tuning runs every trial to its end (no early stopping), at most 50 side by side; its default
@@ -33,6 +35,7 @@ What is not as on Vertex AI, on purpose or so far:
   there only with `sdk_patch`: in jobs, with the pytest fixture, in a shell with `local.env`;
 - batch predictions read jsonl and csv and write jsonl, one file of results and one of errors for each input
   file; a batch that fails is asked again instance by instance, so that only the bad ones fail;
+- schedules start pipeline jobs, not notebooks; what was due while the emulator did not run is left out;
 - monitoring jobs of endpoints compare windows by their own clock, which can be moved; they write no mail and no log,
   and monitor no attributions; there are no model monitors (of v1beta1);
 - metadata stores keep artifacts, executions and contexts of any schema title, not the schemas; tensorboards keep
@@ -52,6 +55,7 @@ What is not as on Vertex AI, on purpose or so far:
     storage/   Cloud Storage: buckets, objects, uploads
     runtime/   processes and containers: jobs, Cloud Storage, packages, images, isolated environments
     monitoring/  how far two samples of features are apart
+    pipelines/ compiled pipelines: their graph, conditions, placeholders
     datasets/  the rows of managed datasets, and their splits
     recording/ sessions of Google's API, and how the emulator answers the same
     batch/     the input and the output files of batch predictions

@@ -2,7 +2,7 @@
 
     POST /_emulator/clock {"forward": 7200}
 
-Schedules of monitoring jobs and the times of request logs go by it, until the emulator is started again.
+Schedules, those of monitoring jobs, too, and the times of request logs go by it, until the emulator is started again.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from edge_tasks.emulator.errors import invalid
 from edge_tasks.emulator.http.exchange import json_reply
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from edge_tasks.emulator.http.exchange import Reply, Request
 
 # Seconds: a hundred years.
@@ -25,6 +27,11 @@ class Clock:
 
     def __init__(self) -> None:
         self._ahead = timedelta()
+        self._listeners: list[Callable[[], None]] = []
+
+    def when_moved(self, listener: Callable[[], None]) -> None:
+        """Have `listener` called after each move, before that is answered."""
+        self._listeners.append(listener)
 
     def now(self) -> datetime:
         """Return the time."""
@@ -40,4 +47,6 @@ class Clock:
         if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds <= FARTHEST:
             raise invalid('The body must be {"forward": SECONDS}; the clock does not go back.')
         self._ahead = min(self._ahead + timedelta(seconds=seconds), timedelta(seconds=FARTHEST))
+        for listener in self._listeners:
+            listener()
         return await self.show(request)

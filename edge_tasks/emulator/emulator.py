@@ -48,9 +48,12 @@ from edge_tasks.emulator.services.model_evaluations import ModelEvaluations
 from edge_tasks.emulator.services.models import Models
 from edge_tasks.emulator.services.monitoring_jobs import MonitoringJobs
 from edge_tasks.emulator.services.operations import Operations
+from edge_tasks.emulator.services.pipeline_jobs import PipelineJobs
+from edge_tasks.emulator.services.pipeline_operators import Operators
 from edge_tasks.emulator.services.predictions import Predictions
 from edge_tasks.emulator.services.private_endpoints import PrivateEndpoints
 from edge_tasks.emulator.services.request_logs import RequestLogs
+from edge_tasks.emulator.services.schedules import Schedules
 from edge_tasks.emulator.services.studies import Studies
 from edge_tasks.emulator.services.tensorboard_data import TensorboardData
 from edge_tasks.emulator.services.tensorboards import Tensorboards
@@ -103,11 +106,15 @@ class Emulator:
         services: list[registry.Service] = [self.operations, self.jobs, models, endpoints, Locations(context)]
         services += [IamPolicies(context), datasets, Studies(context, self.operations)]
         self.batches = BatchPredictions(context, self.operations, models, deployments)
-        services += [self.pipelines, self.tuning, self.batches]
+        operators = Operators(context)
+        self.pipeline_jobs = PipelineJobs(context, self.operations, self.jobs, operators)
+        services += [self.pipelines, self.pipeline_jobs, self.tuning, self.batches]
         services += [ModelCopies(context, self.operations, models), ModelEvaluations(context, models)]
         services += [MetadataStores(context, self.operations), MetadataNodes(context, self.operations)]
         services += [MetadataLineage(context), Tensorboards(context, self.operations), TensorboardData(context)]
         services += [MonitoringJobs(context, self.operations)]
+        self.schedules = Schedules(context, self.operations, self.pipeline_jobs)
+        services += [self.schedules]
         self.request_logs = RequestLogs(storage, clock)
         raw_routes: dict[tuple[str, str], RawHandler] = {
             **metadata_server.raw_routes(lambda: names.project_of(database.latest_name())),
@@ -123,6 +130,7 @@ class Emulator:
         }
         services += [Explanations(context, deployments, models)]
         handlers = registry.handlers(surface, services)
+        operators.connect(handlers)
         direct = Predictions(context, deployments, self.request_logs).direct()
         self.application = Application(surface, transcoder, handlers, direct, raw_routes, raw_prefixes)
         self.grpc = GrpcServer(surface, handlers, direct, self.application.faults)
@@ -134,11 +142,16 @@ class Emulator:
         self.pipelines.recover()
         self.tuning.recover()
         self.batches.recover()
+        self.pipeline_jobs.recover()
         self.models.recover()
+        self.schedules.recover()
 
     async def close(self) -> None:
         """End jobs, operations and model servers."""
         self.environments.close()
+        await self.schedules.close()
+        # First, so that a pipeline does not see the end of its jobs as their failure.
+        await self.pipeline_jobs.close()
         running = (self.jobs, self.pipelines, self.tuning, self.batches, self.operations)
         await asyncio.gather(*(service.close() for service in running))
         await self.model_servers.stop()

@@ -30,6 +30,10 @@ LIMITS = {
     "JobService.CreateHyperparameterTuningJob": f"{_ONE_MACHINE}; no early stopping, no transfer learning",
     "JobService.CreateBatchPredictionJob": "jsonl and csv in, jsonl out, on Cloud Storage",
     "PipelineService.CreateTrainingPipeline": f"custom training only; {_ONE_MACHINE}; datasets without BigQuery",
+    "PipelineService.CreatePipelineJob": (
+        "IR 2.1 of kfp 2; images other than prebuilt training and plain python ones need Docker; nine of Google's"
+        " operators; no extensions for Kubernetes, no template_uri alone"
+    ),
     "DatasetService.CreateDataset": "kept whatever the kind; nothing of BigQuery",
     "DatasetService.ExportData": "without filters of annotations; rows or items as they came, whatever the schema",
     "DatasetService.ImportData": "an item for each line of JSON Lines and CSV files; annotations stay in it",

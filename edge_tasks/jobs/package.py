@@ -13,7 +13,7 @@ import json
 import os
 import re
 import tarfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
@@ -24,7 +24,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 import edge_tasks
 from edge_tasks.domain.config import FILE_NAME as CONFIG_FILE
 from edge_tasks.domain.config import EdgeConfig
-from edge_tasks.domain.job_spec import MODEL_PACKAGE, SPEC_FILE, TrainingSpec
+from edge_tasks.domain.job_spec import MODEL_PACKAGE, PIPELINE_FILE, SPEC_FILE, TrainingSpec
 from edge_tasks.errors import TrainingError
 from edge_tasks.tools import dvc
 
@@ -46,17 +46,23 @@ _VERTEX_REQUIREMENT, _MONGO_REQUIREMENT = "google-cloud-aiplatform>=2.7,<3", "py
 # fingerprint, so that a change of it is another training. `tests/test_architecture.py` holds the list to the imports.
 _TRAVELS = {
     "": "errors redaction",
-    "domain": "baseline config distributions groups imports job_spec json_values model_formats names period provenance "
-    "run_query runs signature state",
+    "domain": "baseline config distributions groups imports job_spec json_values model_formats names period "
+    "pipeline_order provenance run_query runs signature state",
     "repo": "edge_yaml files glance layout payloads results trained_model",
     "serving": "inputs model_files own_code pickle_scan predictor trial",
     "tools": "process signals user",
     "cloud": "bucket client object_lock run_store secret_manager state_store storage vertex_experiments vertex_sdk",
     "tracking": "backend event_log outbox output_capture sacred_observer uploader uploader_process",
     "tracking/sinks": "background mongo vertex",
-    "training": "artifact baseline context data describe environment failure hypertune job results run_options sklearn "
-    "wrapper",
+    "training": "artifact baseline context data describe environment failure hypertune job pipeline_task results "
+    "run_options sklearn stage_outputs wrapper",
 }
+
+# The parts of this package that put a model into the registry.
+_REGISTERS = (
+    *("cloud", "domain", "jobs", "pipelines", "readiness", "releases", "repo", "serving", "tools", "tracking"),
+    "training",
+)
 
 # Outputs of a training, and what is about the model but not for its training.
 _NOT_SENT = (
@@ -137,6 +143,19 @@ def shared_files(root: Path) -> list[Path]:
     return found
 
 
+def named_files(root: Path, paths: Iterable[str]) -> list[Path]:
+    """Return the files at `paths` (from the root; of folders, all in them), but for hidden ones and secrets."""
+    found = []
+    for place in (root / path for path in paths):
+        inside = sorted(_all_files(place)) if place.is_dir() else [place] if place.is_file() else []
+        for path in inside:
+            parts = path.relative_to(root).parts
+            hidden = any(part.startswith(".") or part == "__pycache__" for part in parts)
+            if not hidden and not any(fnmatch(path.name.lower(), pattern) for pattern in _SECRETS):
+                found.append(path)
+    return found
+
+
 @dataclass(frozen=True)
 class Contents:
     """What two jobs have in common that run the same code: everything but their orders."""
@@ -160,10 +179,16 @@ class Contents:
 
     def packages(self, spec: TrainingSpec) -> dict[str, bytes]:
         """Return the source distributions of a job: file name to content."""
+        return self._packages({f"{MODEL_PACKAGE}/{SPEC_FILE}": spec.to_json().encode()})
+
+    def pipeline_packages(self, order: str) -> dict[str, bytes]:
+        """Return the source distributions of a pipeline's tasks, which do what `order` says: file name to content."""
+        return self._packages({f"{MODEL_PACKAGE}/{PIPELINE_FILE}": order.encode()})
+
+    def _packages(self, orders: Mapping[str, bytes]) -> dict[str, bytes]:
         version = edge_tasks.__version__
         own = _sdist("vertex_edge", version, self.own, TRAINING_REQUIREMENTS)
-        files = {**self.model, f"{MODEL_PACKAGE}/{SPEC_FILE}": spec.to_json().encode()}
-        model = _sdist(MODEL_PACKAGE, "0", files, self.requirements)
+        model = _sdist(MODEL_PACKAGE, "0", {**self.model, **orders}, self.requirements)
         return {f"vertex_edge-{version}.tar.gz": own, f"{MODEL_PACKAGE}-0.tar.gz": model}
 
 
@@ -179,6 +204,22 @@ def read_contents(root: Path, files: ModelFiles, requirements: Sequence[str] = (
         own=dict(_own_files()),
         model=model,
         requirements=(*repository_requirements(root / "requirements.txt"), *requirements),
+    )
+
+
+def registering_contents(root: Path) -> Contents:
+    """Return what travels with the task that puts a model into the registry: all of this package that does it."""
+    package = Path(edge_tasks.__file__).parent
+    modules = sorted(path for part in _REGISTERS for path in (package / part).rglob("*.py"))
+    own = [*(path for path in package.glob("*.py") if path.stem in ("__init__", "errors", "redaction")), *modules]
+    own += [package / "console.py", package / "explanations.py"]
+    return Contents(
+        own={f"edge_tasks/{path.relative_to(package).as_posix()}": path.read_bytes() for path in own},
+        model={
+            f"{MODEL_PACKAGE}/__init__.py": b"",
+            f"{MODEL_PACKAGE}/files/{CONFIG_FILE}": (root / CONFIG_FILE).read_bytes(),
+        },
+        requirements=(_VERTEX_REQUIREMENT,),
     )
 
 

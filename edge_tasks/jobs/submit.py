@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -134,9 +134,12 @@ class Submission:
             service_account=settings.training_service_account,
         )
 
-    def check(self) -> None:
-        """Raise TrainingError that names each line of the code which would fail in the job, and the line to add."""
-        refuse(self.complaints(), f"a job for `{self._model_name}`", "--no-checks, or `with checks=False`")
+    def check(self, data: Sequence[str] | None = None) -> None:
+        """Raise TrainingError that names each line of the code which would fail in the job, and the line to add.
+
+        `data` are the paths of the data that it gets, if those are not the ones that DVC has recorded.
+        """
+        refuse(self.complaints(data), f"a job for `{self._model_name}`", "--no-checks, or `with checks=False`")
 
     def unnoticed(self) -> list[str]:
         """Return the files that travel and that no stage in the model's dvc.yaml depends on, from the root.
@@ -158,7 +161,7 @@ class Submission:
             **read_files(source, inside),
         }
 
-    def complaints(self) -> list[Complaint]:
+    def complaints(self, data: Sequence[str] | None = None) -> list[Complaint]:
         """Return what of the code would fail in the job."""
         return complaints(
             JobCode(
@@ -167,7 +170,7 @@ class Submission:
                 files={**self._shared_sources(), **read_files(self.model_folder, self.files.sent)},
                 requirements=[*self.contents.requirements, *TRAINING_REQUIREMENTS],
                 image=self.settings.training_container_image_uri,
-                data=[version.path for version in self.data],
+                data=[version.path for version in self.data] if data is None else list(data),
             )
         )
 

@@ -8,7 +8,6 @@ import signal
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,27 +17,23 @@ from edge_tasks.cloud import jobs, storage
 from edge_tasks.cloud.client import Cloud, connect
 from edge_tasks.cloud.job_logs import job_log
 from edge_tasks.cloud.jobs import CUSTOM_JOBS, Job, JobPlan
-from edge_tasks.cloud.model_registry import ModelVersion
 from edge_tasks.domain.config import EdgeConfig
 from edge_tasks.domain.job_spec import TrainingSpec
 from edge_tasks.domain.json_values import plain
 from edge_tasks.domain.progress import Progress
 from edge_tasks.domain.provenance import Provenance, new_run_id
-from edge_tasks.domain.serving_choice import choose
 from edge_tasks.errors import EdgeError, NoAnswerError, NotFoundError, TrainingError
 from edge_tasks.jobs.job_record import JobRecord
 from edge_tasks.jobs.once import SameJob
 from edge_tasks.jobs.output_dir import staging_folder
 from edge_tasks.jobs.quick_try import started_by_dvc
+from edge_tasks.jobs.registration import registered, trained_model
 from edge_tasks.jobs.submit import Submission, check_parameters
 from edge_tasks.jobs.waiter import JobSession, JobWaiter
-from edge_tasks.releases import model_upload, serving, serving_image
-from edge_tasks.releases.model_upload import ModelUpload
 from edge_tasks.repo import layout
-from edge_tasks.repo.files import folder_sha256
 from edge_tasks.repo.results import METRICS_FILE, Results, publish, read_results, set_aside
-from edge_tasks.repo.trained_model import ARTIFACT_FOLDER, TrainedModel
 from edge_tasks.repo.trained_model import FILE_NAME as TRAINED_MODEL_FILE
+from edge_tasks.repo.trained_model import TrainedModel
 from edge_tasks.tools import dvc, git
 from edge_tasks.tools.signals import ASK
 from edge_tasks.tools.user import user_name
@@ -269,7 +264,7 @@ class TrainingJob:
         session.progress.step("fetching artifact and metrics")
         session.connection.ask(lambda cloud: storage.download_folder(cloud, spec.output_uri, self.staging))
         results = read_results(self.staging)
-        version = self._registered(session, job, spec, results)
+        version = registered(session.connection.ask, self.config, spec, results, job.labels, session.progress)
         trained = self._trained(
             results,
             spec.provenance,
@@ -284,38 +279,8 @@ class TrainingJob:
         session.progress.step(f"trained `{self.model_name}`: version {version.version} in the registry")
         return trained
 
-    def _registered(self, session: JobSession, job: Job, spec: TrainingSpec, results: Results) -> ModelVersion:
-        """Return the version of this run in the registry; it is put there unless an interrupted training did so."""
-        facts = serving.of_folder(results.artifact, results.environment)
-        chosen = choose(self.config, self.model_name, facts)
-        container = chosen.container
-        found = session.connection.ask(lambda cloud: model_upload.find(cloud, self.model_name, spec.run_id, container))
-        if found is not None:
-            return found
-        wanted = ModelUpload(
-            model_name=self.model_name,
-            run_id=spec.run_id,
-            artifact_uri=f"{spec.output_uri}/{ARTIFACT_FOLDER}",
-            labels=job.labels,
-            description=spec.description(),
-            container=container,
-        )
-        session.connection.ask(
-            lambda cloud: serving_image.ensure(cloud, self.config, self.model_name, chosen, facts, session.progress)
-        )
-        session.progress.step("uploading the model to the registry")
-        return session.connection.ask(lambda cloud: model_upload.register(cloud, self.config, wanted, session.progress))
-
     def _trained(self, results: Results, made_from: Provenance, **more: Any) -> TrainedModel:
-        return made_from.model_copy(update={"environment": results.environment}).into(
-            TrainedModel,
-            model_name=self.model_name,
-            target=self.config.target,
-            trained_at=datetime.now(timezone.utc),
-            artifact_sha256=folder_sha256(results.artifact),
-            metrics=results.metrics,
-            **more,
-        )
+        return trained_model(self.config, self.model_name, results, made_from, **more)
 
 
 def _spec_of(submission: Submission, cloud: Cloud, job: Job) -> TrainingSpec:

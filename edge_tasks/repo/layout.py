@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -169,6 +169,16 @@ def drift_note(config: EdgeConfig, model_name: str, drift: str) -> str:
     return f"{_model_objects(config, model_name)}/drifts/{drift}.json"
 
 
+def pipeline_package(config: EdgeConfig, model_name: str, digest: str, file: str) -> str:
+    """Return the object of a package of a pipeline's tasks; `digest` is a hash over the packages."""
+    return f"{_model_objects(config, model_name)}/pipeline/{digest}/{file}"
+
+
+def pipeline_root(config: EdgeConfig) -> str:
+    """Return the gs:// folder in which pipelines keep what their tasks tell each other."""
+    return f"gs://{config.storage_bucket.bucket_name}/{config.storage_bucket.vertex_jobs_directory}/pipelines"
+
+
 def image_source(config: EdgeConfig, tag: str) -> str:
     """Return the object with what an image is built from."""
     return f"{config.storage_bucket.vertex_jobs_directory}/images/{tag}.tar.gz"
@@ -229,6 +239,12 @@ def run_labels(
         "edge-parameters": parameters_version(chosen),
     }
     return {key: label_value(value) for key, value in values.items() if value}
+
+
+def pipeline_labels(config: EdgeConfig, models: Sequence[str]) -> dict[str, str]:
+    """Return the labels by which the pipeline jobs of a repository are found again."""
+    found = {BUCKET_LABEL: label_value(config.storage_bucket.bucket_name)}
+    return found | ({MODEL_LABEL: label_value(models[0])} if len(models) == 1 else {})
 
 
 # The label by which a resource says that Terraform manages it; `init`, `doctor` and `teardown` leave it alone then.

@@ -21,6 +21,7 @@ from edge_tasks.tasks import (
     jobs,
     local,
     model,
+    pipeline,
     service,
     state,
     teardown,
@@ -32,5 +33,5 @@ namespace.add_task(init.init)
 namespace.add_task(doctor.doctor)
 namespace.add_task(explain.explain)
 namespace.add_task(teardown.teardown)
-for _module in (ci, config, cost, dvc, experiments, infra, jobs, local, model, service, state, template):
+for _module in (ci, config, cost, dvc, experiments, infra, jobs, local, model, pipeline, service, state, template):
     namespace.add_collection(_module.collection)

@@ -51,6 +51,27 @@ def stage_data(root: Path, model_folder: Path, stage: str = "train") -> list[Dat
     return [version for version in _versions(root, paths) if version is not None] if paths else []
 
 
+def versions(root: Path, paths: Sequence[str]) -> dict[str, DataVersion]:
+    """Return the DVC versions of those of `paths` (from the root) that DVC keeps.
+
+    Raises DataError when a version is not recorded, or is not what lies in the working tree.
+    """
+    found = _versions(root, [root / path for path in paths]) if paths else []
+    return {version.path: version for version in found if version is not None}
+
+
+def store_address(root: Path) -> str:
+    """Return the address of DVC's default remote: a folder's path, or gs://. Raises DataError without one."""
+    from dvc.exceptions import DvcException
+
+    with repository(root) as repo:
+        try:
+            odb = repo.cloud.get_remote_odb()
+        except DvcException:
+            raise DataError("DVC has no remote to keep data in", "invoke dvc.init") from None
+        return str(odb.fs.unstrip_protocol(odb.path)).removeprefix("file://")
+
+
 def data_version(root: Path, path: str) -> DataVersion:
     """Return the DVC version of the data at `path` (from the root), which must lie in the working tree.
 
@@ -68,7 +89,7 @@ def tracked_paths(root: Path) -> set[Path]:
     """Return the files and folders whose content DVC keeps; none when `root` is not a DVC repository."""
     if not (root / ".dvc").is_dir():
         return set()
-    with _repository(root) as repo:
+    with repository(root) as repo:
         return {Path(out.fs_path) for out in repo.index.outs if out.use_cache}
 
 
@@ -84,14 +105,14 @@ def added(root: Path) -> list[Added]:
     """Return the data that were added by hand; none when `root` is not a DVC repository."""
     if not (root / ".dvc").is_dir():
         return []
-    with _repository(root) as repo:
+    with repository(root) as repo:
         paths = {Path(out.fs_path) for out in repo.index.outs if out.use_cache and out.stage.is_data_source}
     return [Added(path.relative_to(root).as_posix(), path.exists()) for path in sorted(paths)]
 
 
 def remotes(root: Path) -> list[str]:
     """Return the names of the remotes, the default one first."""
-    with _repository(root) as repo:
+    with repository(root) as repo:
         default = repo.config["core"].get("remote")
         return sorted(repo.config["remote"], key=lambda name: (name != default, name))
 
@@ -166,7 +187,8 @@ def _stages(dvc_yaml: Path) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _repository(root: Path) -> Iterator[Any]:
+def repository(root: Path) -> Iterator[Any]:
+    """Open DVC's repository at `root`, a dvc.repo.Repo. Raises DataError with DVC's words, GitError without git."""
     os.environ.update({name: value for name, value in _QUIET.items() if name not in os.environ})
     _import_dvc()
     from dvc.exceptions import DvcException
@@ -201,7 +223,7 @@ def _import_dvc() -> None:
 
 
 def _versions(root: Path, paths: Sequence[Path]) -> list[DataVersion | None]:
-    with _repository(root) as repo:
+    with repository(root) as repo:
         return [_version(repo, root, path) for path in paths]
 
 
@@ -253,7 +275,7 @@ def fetch(root: Path, path: str, version: str) -> None:
     import json
 
     target = root / path
-    with _repository(root) as repo:
+    with repository(root) as repo:
         stores = [repo.cache.local, repo.cloud.get_remote_odb()]
         if not version.endswith(".dir"):
             _fetch_file(stores, version, target)
@@ -276,16 +298,21 @@ def _fetch_file(stores: Sequence[Any], version: str, target: Path) -> None:
 
 def record(root: Path, path: str) -> None:
     """Have DVC take what lies at `path` for the version that its stage made, or that was added."""
-    with _repository(root) as repo:
+    with repository(root) as repo:
         (out, *_) = repo.find_outs_by_path(str(root / path), outs=repo.index.outs, strict=False)
         file, name = Path(out.stage.path).relative_to(root).as_posix(), getattr(out.stage, "name", None)
     address = f"{file}:{name}" if name else file
     run(root, "commit", "--quiet", "--force", address, doing=f"record `{path}`")
 
 
+def commit(root: Path, address: str) -> None:
+    """Have DVC take what lies in the working tree for what the stage at `address` made of its dependencies."""
+    run(root, "commit", "--quiet", "--force", address, doing=f"record `{address}`")
+
+
 def share_cache(root: Path, there: Path) -> None:
     """Let the repository at `there` have its data in the cache of that at `root`."""
-    with _repository(root) as repo:
+    with repository(root) as repo:
         cache = repo.cache.local_cache_dir
     # Relative to `there`: DVC cannot write its config when a path in it is not ASCII.
     run(there, "cache", "dir", "--local", os.path.relpath(cache, there), doing="use the repository's DVC cache")

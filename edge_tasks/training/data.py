@@ -96,7 +96,7 @@ def _in_job(spec: TrainingSpec, name: str) -> Path:
     """Return the fetched copy of `name`, which is among the spec's data or lies in a folder of them."""
     for known in (name, *(parent.as_posix() for parent in PurePosixPath(name).parents)):
         if known in spec.addresses:
-            path = _fetched(known, spec.addresses[known]) / PurePosixPath(name).relative_to(known)
+            path = fetched(known, spec.addresses[known]) / PurePosixPath(name).relative_to(known)
             if not path.exists():
                 raise DataError(f"there is no `{name}` in the version of `{known}` that this job got")
             return path
@@ -106,7 +106,7 @@ def _in_job(spec: TrainingSpec, name: str) -> Path:
     )
 
 
-def _fetched(name: str, url: str) -> Path:
+def fetched(name: str, url: str) -> Path:
     """Return a copy on this machine of the version at `url`, under its own name; it is made once for each machine."""
     place = Path(tempfile.gettempdir()) / FETCHED_DATA / hash_of(url) / PurePosixPath(name).name
     if not place.exists():
@@ -157,7 +157,7 @@ def _fetch(files: Mapping[Path, str]) -> None:
             path.symlink_to(url)
         try:
             with path.open("rb") as file:
-                digest = _md5(file)
+                digest = md5(file)
         except OSError as error:
             raise DataError(
                 f"the data at {url} cannot be read: {error.strerror}", "dvc push, then train again"
@@ -167,7 +167,8 @@ def _fetch(files: Mapping[Path, str]) -> None:
             raise DataError(f"the data at {url} are not what their hash tells", "remove that object, then dvc push")
 
 
-def _md5(file: Any) -> str:
+def md5(file: Any) -> str:
+    """Return the MD5 of an open file, by which DVC knows it."""
     digest = hashlib.md5(usedforsecurity=False)
     while block := file.read(1 << 20):
         digest.update(block)

@@ -38,20 +38,25 @@ def main() -> None:
     """Lay out the repository's part that travelled, and run the training script in it."""
     with tempfile.TemporaryDirectory(prefix="edge-job-") as folder:
         spec = lay_out(Path(folder), sys.argv[1:])
-        if _is_delivered(spec):
-            sys.stderr.write("an earlier attempt has delivered the results of this job: there is nothing left to do\n")
-            return
-        model_folder = layout.model_folder(Path(folder), spec.model_name)
-        parameters = Path(folder) / "parameters.json"
-        parameters.write_text(json.dumps(spec.parameters), encoding="utf-8")
-        os.chdir(model_folder)
-        # The model's own modules come before those that it shares with other models.
-        sys.path[:0] = [str(model_folder), str(Path(folder) / "src"), folder]
-        sys.argv = [spec.script, "with", str(parameters)]
-        try:
-            runpy.run_path(spec.script, run_name="__main__")
-        finally:
-            os.chdir("/")
+        train(Path(folder), spec)
+
+
+def train(folder: Path, spec: TrainingSpec) -> None:
+    """Run the training script in `folder`, where everything is as in the repository, unless that has been done."""
+    if _is_delivered(spec):
+        sys.stderr.write("an earlier attempt has delivered the results of this job: there is nothing left to do\n")
+        return
+    model_folder = layout.model_folder(folder, spec.model_name)
+    parameters = folder / "parameters.json"
+    parameters.write_text(json.dumps(spec.parameters), encoding="utf-8")
+    os.chdir(model_folder)
+    # The model's own modules come before those that it shares with other models.
+    sys.path[:0] = [str(model_folder), str(folder / "src"), str(folder)]
+    sys.argv = [spec.script, "with", str(parameters)]
+    try:
+        runpy.run_path(spec.script, run_name="__main__")
+    finally:
+        os.chdir("/")
 
 
 def lay_out(folder: Path, arguments: Sequence[str]) -> TrainingSpec:
@@ -59,16 +64,25 @@ def lay_out(folder: Path, arguments: Sequence[str]) -> TrainingSpec:
 
     `arguments` are those of the job: the parameters of a trial.
     """
-    files = resources.files(MODEL_PACKAGE)
-    with resources.as_file(files) as package:
-        shutil.copytree(package / "files", folder, dirs_exist_ok=True)
-        spec = TrainingSpec.from_json((package / SPEC_FILE).read_text(encoding="utf-8"))
+    spec = TrainingSpec.from_json(unpack(folder, SPEC_FILE))
     if spec.search is not None:
         spec = _spec_of_trial(spec, spec.search, arguments)
+    announce(folder, spec)
+    return spec
+
+
+def unpack(folder: Path, order: str) -> str:
+    """Put the repository's part that travelled into `folder`; return the content of the file `order` next to it."""
+    with resources.as_file(resources.files(MODEL_PACKAGE)) as package:
+        shutil.copytree(package / "files", folder, dirs_exist_ok=True)
+        return (package / order).read_text(encoding="utf-8")
+
+
+def announce(folder: Path, spec: TrainingSpec) -> None:
+    """Let this process and those that it starts find the spec, and with it the folder."""
     path = folder / SPEC_FILE
     path.write_text(spec.to_json(), encoding="utf-8")
     os.environ[SPEC_VARIABLE] = str(path)
-    return spec
 
 
 def _spec_of_trial(spec: TrainingSpec, search: TuningTarget, arguments: Sequence[str]) -> TrainingSpec:
@@ -145,7 +159,7 @@ def recorded_job(run: Run, config: EdgeConfig, spec: TrainingSpec) -> Iterator[C
         **spec.facts(),
         "script": spec.script,
         "target": config.target,
-        "job": f"{parent}/customJobs/{job_id}" if job_id else None,
+        "job": spec.pipeline or (f"{parent}/customJobs/{job_id}" if job_id else None),
         "tags": [f"tuning-{spec.run_id.rpartition('-')[0]}"] if spec.search else [],
     }
     with recorded(run, spec.run_id, spec.model_name, TrackingBackend(config, job_root(), in_job=True), facts) as note:

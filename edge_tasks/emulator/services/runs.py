@@ -30,23 +30,36 @@ LOG = logging.getLogger(__name__)
 class Runs:
     """The resources of one kind: what runs of them, and how it ends.
 
-    `states` is the enum of their states: JobState or PipelineState.
+    `states` is the enum of their states: JobState or PipelineState. Those that resume are not ended with the emulator:
+    the next start goes on with them (`resume`). Some have ids that their client chooses.
     """
 
-    def __init__(self, context: Context, operations: Operations, kind: str, states: str) -> None:
+    def __init__(
+        self,
+        context: Context,
+        operations: Operations,
+        kind: str,
+        states: str,
+        *,
+        resumes: bool = False,
+        chosen_ids: bool = False,
+    ) -> None:
         self._context = context
         self._operations = operations
         self._kind = kind
         self._states = states
+        self._resumes = resumes
+        self._chosen_ids = chosen_ids
         self._noun = "pipeline" if states == "PipelineState" else "job"
         self._running: dict[str, asyncio.Task[Message]] = {}
         self._stopping: set[str] = set()
         self._closing = False
 
-    def start(self, resource: Message, parent: str, work: Callable[[str], Awaitable[None]]) -> Message:
+    def start(self, resource: Message, parent: str, work: Callable[[str], Awaitable[None]], **private: Any) -> Message:
         """Store a named resource and run `work` on it, which is called with the name.
 
-        What `work` raises as JobFailedError or ApiError becomes the resource's error.
+        What `work` raises as JobFailedError or ApiError becomes the resource's error. `private` is kept with the
+        resource and not shown.
         """
         if self._closing:
             raise stopping()
@@ -55,17 +68,28 @@ class Runs:
         resource.state = self.state("PENDING")
         resource.create_time.GetCurrentTime()
         resource.update_time.CopyFrom(resource.create_time)
-        self._context.database.insert(self._kind, resource.name, parent, resource)
-        name = resource.name
-        task = asyncio.ensure_future(self._run(name, work))
-        self._running[name] = task
-        task.add_done_callback(lambda _: self._forget(name))
-        return self.get(name)
+        self._context.database.insert(self._kind, resource.name, parent, resource, **private)
+        self._begin(resource.name, work)
+        return self.get(resource.name)
+
+    def resume(self, work: Callable[[str], Awaitable[None]]) -> None:
+        """Run `work` on what an earlier run of the emulator could not finish; end what was being cancelled."""
+        for row in reversed(self._context.database.every(self._kind)):
+            if row.message.state == self.state("CANCELLING"):
+                self._stopped(row.message)
+            elif not self.is_final(row.message):
+                self._begin(row.message.name, work)
 
     def get(self, name: str) -> Message:
         """Return a resource as it is now."""
-        check_numeric_name(self._kind, name)
-        return self._context.database.get(self._kind, name)
+        if not self._chosen_ids:
+            check_numeric_name(self._kind, name)
+            return self._context.database.get(self._kind, name)
+        row = self._context.database.find(self._kind, name)
+        if row is None:
+            # In Google's words.
+            raise ApiError(Code.NOT_FOUND, f"The {self._kind} does not exist.")
+        return row.message
 
     def listed(self, request: Message, functions: Mapping[str, Function] | None = None) -> Message:
         """Answer a request for the resources of a location, newest first."""
@@ -149,6 +173,11 @@ class Runs:
         """Whether a resource has ended."""
         return resource.state in {self.state(name) for name in FINAL}
 
+    def _begin(self, name: str, work: Callable[[str], Awaitable[None]]) -> None:
+        task = asyncio.ensure_future(self._run(name, work))
+        self._running[name] = task
+        task.add_done_callback(lambda _: self._forget(name))
+
     def _stop(self, name: str) -> None:
         """Cancel the work, once: a second time would cut off its tidying up."""
         task = self._running.get(name)
@@ -176,7 +205,11 @@ class Runs:
     def _stopped(self, resource: Message) -> Message:
         """End what was stopped: by a client who cancelled it, else by the end of the emulator."""
         if resource.state == self.state("CANCELLING"):
-            return self._end(resource, "CANCELLED", Code.CANCELLED, f"The {self._noun} was cancelled.")
+            # Vertex AI gives no error to pipeline jobs that were cancelled.
+            code = None if self._resumes else Code.CANCELLED
+            return self._end(resource, "CANCELLED", code, f"The {self._noun} was cancelled.")
+        if self._resumes and self._closing:
+            return resource
         message = f"The emulator was stopped while the {self._noun} ran."
         return self._end(resource, "FAILED", Code.ABORTED, message)
 

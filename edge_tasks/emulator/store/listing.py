@@ -66,12 +66,44 @@ def _masked(message: Message, request: Message) -> Message:
     if mask is None or not mask.paths or list(mask.paths) == ["*"]:
         return message
     result = type(message)()
+    plain = type(mask)()
     for path in mask.paths:
-        if path.partition(".")[0] not in message.DESCRIPTOR.fields_by_name:
+        within = _split_at_struct(path.split("."), message.DESCRIPTOR)
+        if within is None:
             raise invalid(f"Invalid read_mask: {path!r} is not a field of {message.DESCRIPTOR.name}.")
-    mask.MergeMessage(message, result)
+        field, key = within
+        if key:
+            _copy_key(getattr(message, field), getattr(result, field), key)
+        else:
+            plain.paths.append(path)
+    plain.MergeMessage(message, result)
     result.name = message.name
     return result
+
+
+def _split_at_struct(parts: list[str], descriptor: Any) -> tuple[str, str] | None:
+    """Return the first field of a path, and the key when it is a Struct's; None when there is no such field."""
+    for index, part in enumerate(parts):
+        field = descriptor.fields_by_name.get(part)
+        if field is None:
+            return None
+        rest = parts[index + 1 :]
+        if not rest:
+            break
+        if field.message_type is None or field.is_repeated:
+            return None
+        if field.message_type.full_name == "google.protobuf.Struct":
+            return (parts[0], rest[0]) if index == 0 else None
+        descriptor = field.message_type
+    return parts[0], ""
+
+
+def _copy_key(source: Message, target: Message, key: str) -> None:
+    """Copy a key of a Struct, which masks in JSON name as a field: `pipeline_info` is the key pipelineInfo."""
+    first, *others = key.split("_")
+    for name in (key, first + "".join(map(str.capitalize, others))):
+        if name in source.fields:
+            target.fields[name].CopyFrom(source.fields[name])
 
 
 def _ordered(rows: list[Row], order: str, descriptor: Any) -> list[Row]:

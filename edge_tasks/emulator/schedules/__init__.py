@@ -1,0 +1,1 @@
+"""Times of schedules: cron expressions with a time zone."""

@@ -1,0 +1,1 @@
+"""The repository's DVC pipeline, run by Vertex AI Pipelines."""
