@@ -12,7 +12,7 @@ from typing import Any
 from playwright.sync_api import Browser, ConsoleMessage, sync_playwright
 from playwright.sync_api import Page as PlaywrightPage
 
-from edge_tasks.experiments.dashboard.server import DashboardServer
+from edge_tasks.dashboard.server import DashboardServer
 from tests.needs import CHROMIUM
 
 # Milliseconds. Several test processes share a small machine.

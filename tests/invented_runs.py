@@ -9,9 +9,9 @@ from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
+from edge_tasks.dashboard.records import Details, Row, output_piece
 from edge_tasks.domain.runs import RunRecord, Series
 from edge_tasks.errors import EdgeError, NotFoundError
-from edge_tasks.experiments.dashboard.records import Details, Row, output_piece
 
 BEGIN = datetime(2026, 11, 20, 8, 0, tzinfo=timezone.utc)
 

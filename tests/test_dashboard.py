@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
+from edge_tasks.dashboard.assets import asset_names, read_asset
+from edge_tasks.dashboard.export import export_page
+from edge_tasks.dashboard.feed import Feed
+from edge_tasks.dashboard.records import output_piece, plain
+from edge_tasks.dashboard.server import DashboardServer
 from edge_tasks.domain.progress import Silence
 from edge_tasks.errors import CloudError, EdgeError, ServerError
-from edge_tasks.experiments.dashboard.assets import asset_names, read_asset
-from edge_tasks.experiments.dashboard.export import export_page
-from edge_tasks.experiments.dashboard.feed import Feed
-from edge_tasks.experiments.dashboard.records import output_piece, plain
-from edge_tasks.experiments.dashboard.server import DashboardServer
 from tests.invented_runs import InventedRuns, invented_row
 from tests.repositories import ROOT
 

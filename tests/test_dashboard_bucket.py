@@ -15,14 +15,14 @@ import pytest
 from edge_tasks.cloud.client import Cloud, connect, connect_if_running
 from edge_tasks.cloud.run_store import RunStore
 from edge_tasks.cloud.state_store import StateStore
+from edge_tasks.dashboard.bucket import BucketRecords, open_records
+from edge_tasks.dashboard.export import export_page
+from edge_tasks.dashboard.records import OUTPUT_LIMIT, Row, details_document
 from edge_tasks.domain.config import EdgeConfig
 from edge_tasks.domain.progress import Silence
 from edge_tasks.domain.runs import COMPLETED, QUEUED, RUNNING, RunRecord, Series, utc_now
 from edge_tasks.domain.state import Deployment
 from edge_tasks.errors import ConfigError, NoAnswerError, NotFoundError
-from edge_tasks.experiments.dashboard.bucket import BucketRecords, open_records
-from edge_tasks.experiments.dashboard.export import export_page
-from edge_tasks.experiments.dashboard.records import OUTPUT_LIMIT, Row, details_document
 from edge_tasks.repo.edge_yaml import load_config
 from edge_tasks.tools import emulator_process
 from tests.buckets import bucket

@@ -12,13 +12,15 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser
 
+from edge_tasks.dashboard.bucket import row_of
+from edge_tasks.dashboard.export import export_page
+from edge_tasks.dashboard.records import Row, row_document
+from edge_tasks.dashboard.server import DashboardServer
 from edge_tasks.domain.progress import Silence
 from edge_tasks.errors import CloudError
-from edge_tasks.experiments.dashboard.export import export_page
-from edge_tasks.experiments.dashboard.records import Row
-from edge_tasks.experiments.dashboard.server import DashboardServer
 from tests.browser import Page, chromium
 from tests.invented_runs import InventedRuns, invented_row
+from tests.run_filter_cases import CHOSEN, FILTERED, NOW, REFUSED
 
 pytestmark = pytest.mark.needs("chromium")
 
@@ -137,14 +139,37 @@ def seconds(row: Row) -> float:
     return (datetime.fromisoformat(row.ended or "") - datetime.fromisoformat(row.started or "")).total_seconds()
 
 
-def test_a_name_that_no_run_has_is_told(page: Page, url: str) -> None:
+def test_a_filter_without_sense_is_told_with_the_place_and_the_rows_stay(page: Page, url: str) -> None:
     page.open(url)
     ready(page)
+    filter_by(page, "C >> 4 (")
+    assert page.text("#filter-problem") == "Character 4 of the filter: a value is expected, and there is >"
+    assert rows(page) > 0
     filter_by(page, "acuracy > 0.9")
-    assert page.text("#filter-problem") == "No run has “acuracy”."
+    assert page.text("#filter-problem") == "No run has acuracy"
+    filter_by(page, "user = nobody")
+    assert page.text("#filter-problem") == ""
     assert page.text(".empty h2") == "No run matches"
     page.click(".empty button")
     ready(page)
+
+
+def test_the_page_s_filters_mean_what_the_command_line_s_do(page: Page) -> None:
+    server = serving(InventedRuns(0))
+    with page.visiting(server):
+        page.open(server.url)
+        page.wait("source.state.loaded")
+        known = json.dumps([row_document(row_of(run, NOW, None)) for run in FILTERED])
+        page.evaluate(f"runs.receive({{ now: {NOW.isoformat()!r}, whole: true, removed: [], runs: {known} }})")
+        found = page.evaluate(
+            f"{json.dumps([text for text, _ in CHOSEN])}.map((text) => {{ const {{ test, problem }} = query.parse(text);"
+            " return problem ?? runs.list().filter(test).map((run) => run.id).join('') })"
+        )
+        assert list(zip([text for text, _ in CHOSEN], found, strict=True)) == CHOSEN
+        problems = page.evaluate(
+            f"{json.dumps([text for text, _ in REFUSED])}.map((text) => query.parse(text).problem)"
+        )
+        assert list(zip([text for text, _ in REFUSED], problems, strict=True)) == REFUSED
 
 
 def test_a_status_can_be_chosen(page: Page, url: str, runs: InventedRuns) -> None:
@@ -334,6 +359,33 @@ def test_a_part_of_an_axis_chooses_runs(page: Page, url: str, runs: InventedRuns
     page.wait("!document.querySelector('main').innerText.includes(' inside')")
 
 
+def test_no_line_is_cut_by_a_failed_run_or_an_odd_value(page: Page) -> None:
+    few = InventedRuns(4)
+    for row, value in zip(list(few.rows()), (10, "auto", 0.5, 2), strict=True):
+        few.change(row, model="churn" if value == 2 else "digits", parameters={"C": value}, metrics={"f1": 0.5 + value}
+                   if isinstance(value, float) else {}, status="completed" if value == 0.5 else "failed")  # fmt: skip
+    server = serving(few)
+    with page.visiting(server):
+        page.open(f"{server.url}#/compare")
+        page.wait("document.querySelector('.axis')")
+        assert page.texts(".axis-name") == ["C", "f1"]
+        assert page.texts('.axis[data-key="metrics.f1"] .tick') == ["none", "1"]
+
+
+def test_runs_that_differ_in_the_seed_alone_are_compared_by_it(page: Page) -> None:
+    few = InventedRuns(3)
+    for number, row in enumerate(list(few.rows())):
+        few.change(row, parameters={"C": 1, "seed": number}, metrics={"f1": 0.5}, status="completed")
+    server = serving(few)
+    with page.visiting(server):
+        page.open(f"{server.url}#/compare")
+        page.wait("document.querySelector('.axis')")
+        assert page.texts(".axis-name") == ["seed"]
+        page.open(server.url)
+        ready(page)
+        assert "seed" in page.texts(".grid-head [role=columnheader]")
+
+
 def test_numbers_stand_in_order_on_an_axis_with_words(page: Page) -> None:
     few = InventedRuns(4)
     for row, value in zip(list(few.rows()), (10, "auto", 0.5, 2), strict=True):
@@ -342,7 +394,7 @@ def test_numbers_stand_in_order_on_an_axis_with_words(page: Page) -> None:
     with page.visiting(server):
         page.open(f"{server.url}#/compare")
         page.wait("document.querySelector('.axis')")
-        assert page.texts('.axis[data-key="parameters.C"] .tick') == ["0.5", "2", "10", "auto"]
+        assert page.texts('.axis[data-key="parameters.C"] .tick') == ["auto", "5", "10"]
 
 
 # --- foreign text -----------------------------------------------------------------------------------------------

@@ -26,9 +26,9 @@ def dashboard(_context: Any, model: str = "", port: int = 8765, export: str = ""
 
     from edge_tasks.cloud.client import connect_if_running
     from edge_tasks.console import Console, print_result, print_warning
-    from edge_tasks.experiments.dashboard.bucket import open_records
-    from edge_tasks.experiments.dashboard.export import export_page
-    from edge_tasks.experiments.dashboard.server import DashboardServer, open_browser
+    from edge_tasks.dashboard.bucket import open_records
+    from edge_tasks.dashboard.export import export_page
+    from edge_tasks.dashboard.server import DashboardServer, open_browser
 
     here = repository()
     records = open_records(here.cloud, here.config, model or None, lambda: connect_if_running(here.config, here.root))

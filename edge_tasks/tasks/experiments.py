@@ -29,7 +29,7 @@ _DEFAULT_LIMIT, _MOST_UNREADABLE = 50, 10
         "user": "only runs of this user",
         "commit": "only runs of this git commit, or of those that begin so",
         "tag": "only runs with this tag",
-        "where": 'only runs for which this holds of a metric or parameter, such as "accuracy>0.9"; can be repeated',
+        "where": 'a filter, as on the dashboard: "accuracy > 0.9 user = ada", words, -word; can be repeated',
         "sort": "by this metric, parameter or field (such as started), least first",
         "reverse": "the other way round",
         "limit": f"at most so many; 0 for all (default: {_DEFAULT_LIMIT} in a table, all with --json and --csv)",
@@ -57,19 +57,20 @@ def list_(
     What they are, their metrics, and the parameters that differ.
     """
     from edge_tasks.console import Console, print_csv, print_json, print_table
-    from edge_tasks.domain.run_query import Comparison, Query, check_names, checked_status, ordered
+    from edge_tasks.domain.run_filter import Filter
+    from edge_tasks.domain.run_query import Query, checked_status, ordered
     from edge_tasks.domain.runs import utc_now
     from edge_tasks.experiments.text import csv_table, document, table
 
-    comparisons = tuple(Comparison.parse(text) for text in where or ())
-    query = Query(model, checked_status(status) if status else None, user, commit, tag, comparisons)
+    wanted = Filter(tuple(term for text in where or () for term in Filter.parse(text).terms))
+    query = Query(model, checked_status(status) if status else None, user, commit, tag, wanted)
     now = utc_now()
     if limit < 0:
         limit = 0 if json or csv else _DEFAULT_LIMIT
     # The newest of all are found without reading all.
     few = limit if limit and query.wants_all and not sort and not reverse else None
     everything, recorded = _runs(repository(), few)
-    check_names((comparison.name for comparison in comparisons), everything)
+    wanted.check(everything, now)
     runs = query.chosen(everything, now)
     total = len(runs) if few is None else recorded
     if sort:

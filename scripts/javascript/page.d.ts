@@ -1,5 +1,5 @@
 // What the dashboard's scripts hand to each other. The first part is the JSON of the server (records.py, feed.py,
-// bucket.py in edge_tasks/experiments/dashboard), the second is the page's own.
+// bucket.py in edge_tasks/dashboard), the second is the page's own.
 
 // JSON has no such numbers, so they come as words: "NaN", "Infinity".
 type Value = unknown;
@@ -22,6 +22,7 @@ interface Run {
   version: string | null;
   serving: string | null;
   tags: string[];
+  name: string | null;
   error: string | null;
   parameters: Record<string, Value>;
   metrics: Record<string, Value>;
@@ -107,8 +108,20 @@ interface Column {
   time?: boolean;
   value: (run: Run) => Value;
   show?: (run: Run) => string;
-  // Of parameters and metrics: some of their values.
+  // Of parameters and metrics: whether all values are numbers, how many more numbers than others there are, and some
+  // of their values.
+  pure?: boolean;
+  numbers?: number;
   distinct?: Set<string>;
+}
+
+// A condition of a filter; `place` is where its value stands.
+interface Term {
+  denied: boolean;
+  name: string | null;
+  sign: string;
+  value: string;
+  place: number;
 }
 
 interface Order {
@@ -162,9 +175,9 @@ interface Slot {
 interface Axis {
   column: Column;
   logarithmic: boolean;
-  // How high a value lies, from 0 to 1; null when it cannot be shown.
-  part: (value: Value) => number | null;
-  ticks: { share: number; text: string }[];
+  // How high a value lies, from 0 to 1; what is no number lies below the numbers.
+  part: (value: Value) => number;
+  ticks: { share: number; text: string; odd?: boolean }[];
   shares: Float64Array;
   brush: HTMLElement;
 }

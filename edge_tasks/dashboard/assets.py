@@ -12,7 +12,7 @@ _TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".
 @cache
 def asset_names() -> frozenset[str]:
     """Return the names of all files of the page, such as `style.css` and `vendor/uPlot.min.css`."""
-    folder = files("edge_tasks.experiments.dashboard") / "page"
+    folder = files("edge_tasks.dashboard") / "page"
     vendored = folder / "vendor"
     names = {item.name for item in folder.iterdir() if item.is_file()}
     return frozenset(names | {f"vendor/{item.name}" for item in vendored.iterdir() if item.is_file()})
@@ -20,7 +20,7 @@ def asset_names() -> frozenset[str]:
 
 def read_asset(name: str) -> bytes:
     """Return the content of one of them."""
-    return (files("edge_tasks.experiments.dashboard") / "page" / name).read_bytes()
+    return (files("edge_tasks.dashboard") / "page" / name).read_bytes()
 
 
 def content_type(name: str) -> str:

@@ -13,12 +13,12 @@ from edge_tasks.cloud import storage
 from edge_tasks.cloud.client import Cloud
 from edge_tasks.cloud.run_store import RunStore
 from edge_tasks.cloud.state_store import StateStore
+from edge_tasks.dashboard.records import OUTPUT_LIMIT, Details, Row, output_piece
 from edge_tasks.domain.config import EdgeConfig
-from edge_tasks.domain.run_query import flattened
+from edge_tasks.domain.run_filter import flattened
 from edge_tasks.domain.runs import DIED, FINAL_STATUSES, RunSummary, utc_now
 from edge_tasks.domain.state import EdgeState
 from edge_tasks.errors import NoAnswerError, NotFoundError
-from edge_tasks.experiments.dashboard.records import OUTPUT_LIMIT, Details, Row, output_piece
 
 # Seconds. Between two readings of all runs only those are read that may have changed: the youngest ones.
 WHOLE_INTERVAL = 60.0
@@ -81,7 +81,7 @@ class BucketRecords:
                 self._read_youngest()
             state = StateStore(self._cloud).load()
             now = utc_now()
-            return [_row(run, now, self._serving(state, run)) for run in self._known.values()]
+            return [row_of(run, now, self._serving(state, run)) for run in self._known.values()]
 
     @contextlib.contextmanager
     def _connected(self) -> Iterator[None]:
@@ -141,7 +141,8 @@ def _check_names(*names: str) -> None:
         raise NotFoundError("there is no such run")
 
 
-def _row(run: RunSummary, now: datetime, serving: str | None) -> Row:
+def row_of(run: RunSummary, now: datetime, serving: str | None) -> Row:
+    """Return what the table shows of a run, as of `now`; `serving` names the endpoint that it answers at."""
     return Row(
         id=run.run_id,
         model=run.model_name,
@@ -160,6 +161,7 @@ def _row(run: RunSummary, now: datetime, serving: str | None) -> Row:
         version=run.model_version.rpartition("@")[2] if run.model_version else None,
         serving=serving,
         tags=run.tags,
+        name=run.name,
         error=run.error,
         parameters=flattened(run.parameters),
         metrics=flattened(run.metrics),

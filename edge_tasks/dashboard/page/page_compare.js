@@ -153,17 +153,19 @@ const pageCompare = (() => {
     function showParallel() {
       const possible = runs.columns().filter((column) => column.kind !== "field" || column.key === "took");
       const differing = possible.filter((column) => column.kind !== "field" && differs(column));
-      const parameters = differing.filter(
-        (column) => column.kind === "parameter" && !columns.LEFT_OUT.has(column.name),
-      );
-      const metrics = differing.filter((column) => column.kind === "metric");
+      // What most of these runs lack tells little, and would draw most lines to "none".
+      /** @type {(column: Column) => boolean} */
+      const common = (column) => list.filter((run) => (column.value(run) ?? null) !== null).length * 2 >= list.length;
+      const parameters = columns.telling(differing.filter((column) => column.kind === "parameter" && common(column)));
+      const found = differing.filter((column) => column.kind === "metric");
+      const metrics = found.some(common) ? found.filter(common) : found;
       const standard = [...parameters.slice(0, MOST_AXES - Math.min(4, metrics.length)), ...metrics.slice(0, 4)];
       const named = axisKeys;
       const wanted =
         named === null
           ? standard
           : [...possible.filter((c) => c.kind !== "metric"), ...metrics].filter((column) => named.has(column.key));
-      parallelSection.hidden = list.length < 2 || differing.length === 0;
+      parallelSection.hidden = list.length < 2 || wanted.length === 0;
       if (parallelSection.hidden) return;
       const numeric = [...metrics, ...parameters].filter((column) => column.numeric);
       const before = colourBy.value;

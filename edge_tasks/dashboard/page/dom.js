@@ -84,6 +84,17 @@ const dom = (() => {
     return make("div", { class: "empty" }, make("h2", {}, title), ...lines);
   }
 
+  // A sentence of the server's or the command line's: what stands between backticks is code.
+  /** @type {(text: string) => Child[]} */
+  function sentence(text) {
+    const whole = text.charAt(0).toUpperCase() + text.slice(1);
+    return whole.split("`").map((part, index) => (index % 2 ? make("code", {}, part) : part));
+  }
+
+  // A moment, as everywhere on the page; the title tells it whole.
+  /** @type {(iso: string | null | undefined) => Child} */
+  const time = (iso) => (iso ? make("time", { datetime: iso, title: iso }, format.time(iso)) : null);
+
   // What index.html holds.
   /** @type {(id: string) => HTMLElement} */
   function byId(id) {
@@ -92,5 +103,5 @@ const dom = (() => {
     return element;
   }
 
-  return { byId, make, fill, setText, status, section, copyButton, command, empty };
+  return { byId, make, fill, setText, status, section, copyButton, command, empty, sentence, time };
 })();

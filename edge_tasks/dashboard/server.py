@@ -22,10 +22,10 @@ from socketserver import TCPServer
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from edge_tasks.dashboard.assets import asset_names, content_type, read_asset
+from edge_tasks.dashboard.feed import Feed, to_json
+from edge_tasks.dashboard.records import Records, details_document
 from edge_tasks.errors import EdgeError, NotFoundError, ServerError
-from edge_tasks.experiments.dashboard.assets import asset_names, content_type, read_asset
-from edge_tasks.experiments.dashboard.feed import Feed, to_json
-from edge_tasks.experiments.dashboard.records import Records, details_document
 
 HOST = "127.0.0.1"
 # Tried first, so that a page that is still open finds the next dashboard by itself.

@@ -22,17 +22,19 @@ const runs = (() => {
   const own = (values, name) => (Object.hasOwn(values, name) ? values[name] : undefined);
   const now = () => Date.now() + clock;
 
+  // NaN before it began.
   /** @type {(run: Run) => number} */
   function seconds(run) {
     const end = run.ended ? Date.parse(run.ended) : run.status === "running" ? now() : Date.parse(run.heartbeat ?? "");
-    return (end - Date.parse(run.started ?? "")) / 1000;
+    return Math.max(0, (end - Date.parse(run.started ?? "")) / 1000);
   }
 
   // What stands before the metrics and parameters, and what after them.
-  const LEADING = ["run", "status", "model", "started", "took"];
+  const LEADING = ["run", "name", "status", "model", "started", "took"];
   /** @type {(Partial<Column> & { name: string, value: Column["value"] })[]} */
   const NAMED = [
     { name: "run", value: (run) => run.id },
+    { name: "name", value: (run) => run.name },
     { name: "status", value: (run) => run.status },
     { name: "model", value: (run) => run.model },
     { name: "started", value: (run) => run.started, show: (run) => format.time(run.started), time: true },
@@ -72,13 +74,21 @@ const runs = (() => {
           key: `${group}.${name}`,
           label: name,
           numeric: true,
+          pure: true,
+          numbers: 0,
           value: (run) => own(run[group], name),
           distinct: new Set(),
         };
         names[kind].set(name, column);
       }
+      // A column is one of numbers when most of its values are: one odd word moves nothing.
       const value = values[name];
-      if (value !== null && typeof value !== "number" && !isNotFinite(value)) column.numeric = false;
+      if (typeof value === "number") column.numbers = (column.numbers ?? 0) + 1;
+      else if (value !== null && !isNotFinite(value)) {
+        column.numbers = (column.numbers ?? 0) - 1;
+        column.pure = false;
+      }
+      column.numeric = (column.numbers ?? 0) > 0 || column.pure === true;
       // Enough to tell what differs from what is the same in every run.
       if (column.distinct && column.distinct.size < 2) column.distinct.add(format.whole(value));
     }
@@ -124,15 +134,18 @@ const runs = (() => {
     return [...leading, ...metrics, ...parameters, ...trailing];
   }
 
-  // A name as typed in the filter: `metrics.loss`, or `loss` alone, which is the metric before the parameter.
+  // A name as typed in the filter: a field, a metric, a parameter, in this order; `metrics.loss` is the metric.
   /** @type {(typed: string) => Column | undefined} */
   function column(typed) {
     const wanted = typed.toLowerCase();
-    const exact = columns().find((candidate) => candidate.key === typed || candidate.label === typed);
-    return (
-      exact ??
-      columns().find((candidate) => [candidate.key, candidate.label].some((name) => name.toLowerCase() === wanted))
-    );
+    const field = FIELDS.find((candidate) => candidate.key === wanted);
+    if (field) return field;
+    const metrics = [...names.metric.values()];
+    const parameters = [...names.parameter.values()];
+    /** @type {(test: (name: string) => boolean) => Column | undefined} */
+    const find = (test) =>
+      [...metrics, ...parameters].find((candidate) => test(candidate.key) || test(candidate.name));
+    return find((name) => name === typed) ?? find((name) => name.toLowerCase() === wanted);
   }
 
   /** @type {(column: Column, run: Run) => string} */

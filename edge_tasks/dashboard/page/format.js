@@ -15,6 +15,17 @@ const format = (() => {
   function short(value) {
     if (value === null || value === undefined) return "";
     if (typeof value === "number") return number(value);
+    return plain(value);
+  }
+
+  // Lists and objects as people write them: 64, 32 and not [64,32].
+  /** @type {(value: Value) => string} */
+  function plain(value) {
+    if (Array.isArray(value)) return value.length ? value.map(plain).join(", ") : "none";
+    if (typeof value === "object" && value !== null)
+      return Object.entries(value)
+        .map(([name, inner]) => `${name}: ${plain(inner)}`)
+        .join(", ");
     return whole(value);
   }
 
@@ -68,5 +79,5 @@ const format = (() => {
   /** @type {(amount: number, noun: string) => string} */
   const count = (amount, noun) => `${amount.toLocaleString("en")} ${noun}${amount === 1 ? "" : "s"}`;
 
-  return { number, short, whole, duration, time, ago, size, count };
+  return { number, short, plain, whole, duration, time, ago, size, count };
 })();

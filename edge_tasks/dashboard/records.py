@@ -40,6 +40,7 @@ class Row:
     version: str | None = None
     serving: str | None = None
     tags: tuple[str, ...] = ()
+    name: str | None = None
     error: str | None = None
     parameters: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
+from edge_tasks.dashboard.records import Records, Row, row_document
 from edge_tasks.errors import EdgeError
-from edge_tasks.experiments.dashboard.records import Records, Row, row_document
 
 # Seconds between two readings of the bucket. A reading that takes long is followed by a longer pause.
 INTERVAL = 2.0

@@ -39,8 +39,13 @@ const pageRuns = (() => {
     history.replaceState(null, "", `#/${found ? `?${found}` : ""}`);
   }
 
+  // While a filter is being written and makes no sense yet, the one before it holds.
+  let sound = "";
+
   function matching() {
-    const parsed = query.parse(settings.text);
+    const asked = query.parse(settings.text);
+    if (asked.problem === null) sound = settings.text;
+    const parsed = asked.problem === null ? asked : query.parse(sound);
     const list = runs
       .list()
       .filter(
@@ -49,7 +54,7 @@ const pageRuns = (() => {
           (!settings.model || run.model === settings.model) &&
           parsed.test(run),
       );
-    return { list, problems: parsed.problems };
+    return { list, problem: asked.problem };
   }
 
   /** @type {(main: HTMLElement, wanted: URLSearchParams) => Forget} */
@@ -123,11 +128,12 @@ const pageRuns = (() => {
       const some = runs.size > 0;
       toolbar.hidden = statusBar.hidden = !some;
       const sort = sortColumn();
-      const { list, problems } = matching();
+      const { list, problem: wrong } = matching();
       table.element.hidden = !list.length;
       table.setColumns(columns.shown(), { key: sort.key, descending: settings.descending });
       table.setRuns(query.sorted(list, sort, settings.descending));
-      dom.setText(problem, problems.join(" "));
+      dom.fill(problem, wrong && dom.sentence(wrong));
+      filter.setAttribute("aria-invalid", String(wrong !== null));
       dom.setText(count, list.length === runs.size ? "" : `${format.count(list.length, "run")} shown`);
       compareAll.href = `#/compare?${parameters()}`;
       compareAll.hidden = list.length < 2;

@@ -17,17 +17,27 @@ const columns = (() => {
   }
   if (!Array.isArray(chosen)) chosen = null;
 
+  // Those that explain a difference; the others when there are no such.
+  /** @type {(found: Column[]) => Column[]} */
+  function telling(found) {
+    const usual = found.filter((column) => !LEFT_OUT.has(column.name));
+    return usual.length ? usual : found.filter((column) => column.name !== "model_name");
+  }
+
   function standard() {
     const every = runs.columns();
     /** @type {(name: "model" | "user") => boolean} */
     const varied = (name) => new Set(runs.list().map((run) => run[name])).size > 1;
     const fields = ["run", "status", varied("model") && "model", "started", "took", varied("user") && "user", "commit"];
+    if (runs.list().some((run) => run.name)) fields.push("name");
     if (runs.list().some((run) => run.tags.length)) fields.push("tags");
     if (runs.list().some((run) => run.serving)) fields.push("serving");
-    const telling = every.filter((column) => column.kind === "parameter" && !LEFT_OUT.has(column.name));
-    const differing = telling.filter((column) => (column.distinct?.size ?? 0) > 1);
+    const all = every.filter((column) => column.kind === "parameter");
+    const usual = all.filter((column) => !LEFT_OUT.has(column.name));
+    // Runs that differ in their seed alone are told apart by it.
+    const differing = telling(all.filter((column) => (column.distinct?.size ?? 0) > 1));
     const metrics = every.filter((column) => column.kind === "metric").slice(0, MOST_METRICS);
-    const parameters = (differing.length ? differing : telling).slice(0, MOST_PARAMETERS);
+    const parameters = (differing.length ? differing : usual).slice(0, MOST_PARAMETERS);
     const wanted = new Set([
       ...fields,
       ...metrics.map((column) => column.key),
@@ -112,5 +122,5 @@ const columns = (() => {
     dialog.showModal();
   }
 
-  return { LEFT_OUT, shown, open };
+  return { telling, shown, open };
 })();

@@ -53,7 +53,7 @@ const parallel = (() => {
       colourOf = colours;
       axes = columns.flatMap((column) => axisOf(column) ?? []);
       for (const axis of axes) {
-        axis.shares = Float64Array.from(list, (run) => axis.part(axis.column.value(run)) ?? NaN);
+        axis.shares = Float64Array.from(list, (run) => axis.part(axis.column.value(run)));
         if (list.length > MANY) spread(axis);
       }
       for (const key of [...brushes.keys()]) if (!axes.some((axis) => axis.column.key === key)) brushes.delete(key);
@@ -70,44 +70,56 @@ const parallel = (() => {
       axis.ticks = axis.ticks.map((tick) => ({ ...tick, share: squeezed(tick.share) }));
     }
 
+    // Where what is no number lies: below the numbers, so that no line is cut.
+    const SLOT = 0.1;
+    const MOST_SLOTS = 3;
+
+    /** @type {(value: Value) => string} */
+    const word = (value) => (value === null || value === undefined ? "none" : format.short(value));
+
     /** @type {(column: Column) => Axis | null} */
     function axisOf(column) {
-      const values = list
-        .map((run) => column.value(run))
-        .filter((value) => value !== null && value !== undefined && !runs.isNotFinite(value));
-      if (!values.length) return null;
-      if (values.every((value) => typeof value === "number")) {
-        // Not Math.min(...values): ten thousand arguments are too many.
-        const low = values.reduce((one, other) => Math.min(one, other));
-        const high = values.reduce((one, other) => Math.max(one, other));
-        const logarithmic = low > 0 && high / low >= 30;
-        /** @type {(value: number) => number} */
-        const scale = logarithmic ? Math.log10 : (value) => value;
-        const span = scale(high) - scale(low);
-        /** @type {(value: Value) => number | null} */
-        const part = (value) =>
-          typeof value === "number" && Number.isFinite(value)
-            ? span
-              ? (scale(value) - scale(low)) / span
-              : 0.5
-            : null;
-        const ticks = ticksOf(low, high, logarithmic).map((value) => ({
-          share: part(value) ?? 0.5,
-          text: format.number(value),
-        }));
-        return { column, part, ticks, logarithmic, ...undrawn() };
-      }
-      const words = [...new Set(values.sort(numbersFirst).map((value) => format.short(value)))];
-      if (words.length > MOST_WORDS) return null;
-      const places = new Map(words.map((word, place) => [word, words.length > 1 ? place / (words.length - 1) : 0.5]));
-      const ticks = words.map((text) => ({ share: places.get(text) ?? 0.5, text }));
-      return {
-        column,
-        part: (value) => (value === null || value === undefined ? null : (places.get(format.short(value)) ?? null)),
-        ticks,
-        logarithmic: false,
-        ...undrawn(),
+      const values = list.map((run) => column.value(run));
+      const numbers = values.flatMap((value) =>
+        typeof value === "number" && Number.isFinite(value) ? [value] : [],
+      );
+      const others = [...new Set(values.filter((value) => !Number.isFinite(value)).map(word))].sort();
+      const present = values.filter((value) => (value ?? null) !== null).length;
+      if (!present) return null;
+      return numbers.length * 2 > present || (numbers.length > 0 && column.numeric)
+        ? axisOfNumbers(column, numbers, others)
+        : axisOfWords(column, values);
+    }
+
+    /** @type {(column: Column, numbers: number[], others: string[]) => Axis} */
+    function axisOfNumbers(column, numbers, others) {
+      // Not Math.min(...numbers): ten thousand arguments are too many.
+      const low = numbers.reduce((one, other) => Math.min(one, other));
+      const high = numbers.reduce((one, other) => Math.max(one, other));
+      const logarithmic = low > 0 && high / low >= 30;
+      /** @type {(value: number) => number} */
+      const scale = logarithmic ? Math.log10 : (value) => value;
+      const span = scale(high) - scale(low);
+      const named = others.length <= MOST_SLOTS ? others : ["others"];
+      const base = named.length * SLOT;
+      /** @type {(value: Value) => number} */
+      const part = (value) => {
+        if (typeof value !== "number" || !Number.isFinite(value))
+          return Math.max(0, named.indexOf(word(value))) * SLOT;
+        return base + (1 - base) * (span ? (scale(value) - scale(low)) / span : 0.5);
       };
+      const ticks = ticksOf(low, high, logarithmic).map((value) => ({ share: part(value), text: format.number(value) }));
+      const below = named.map((text, place) => ({ share: place * SLOT, text, odd: true }));
+      return { column, part, ticks: [...below, ...ticks], logarithmic, ...undrawn() };
+    }
+
+    /** @type {(column: Column, values: Value[]) => Axis | null} */
+    function axisOfWords(column, values) {
+      const words = [...new Set([...values].sort(numbersFirst).map(word))];
+      if (words.length > MOST_WORDS) return null;
+      const places = new Map(words.map((text, place) => [text, words.length > 1 ? place / (words.length - 1) : 0.5]));
+      const ticks = words.map((text) => ({ share: places.get(text) ?? 0.5, text, odd: text === "none" }));
+      return { column, part: (value) => places.get(word(value)) ?? 0, ticks, logarithmic: false, ...undrawn() };
     }
 
     const undrawn = () => ({ shares: new Float64Array(), brush: dom.make("div", { class: "brush", hidden: true }) });
@@ -177,7 +189,7 @@ const parallel = (() => {
           );
           box.style.left = `${xOf(place) - 24}px`;
           for (const tick of axis.ticks) {
-            const label = dom.make("span", { class: "tick", title: tick.text }, tick.text);
+            const label = dom.make("span", { class: tick.odd ? "tick odd" : "tick", title: tick.text }, tick.text);
             label.style.top = `${yOf(tick.share) - 8}px`;
             box.append(label);
           }
@@ -260,6 +272,10 @@ const parallel = (() => {
     /** @type {(context: CanvasRenderingContext2D, place: number) => void} */
     function trace(context, place) {
       context.beginPath();
+      if (axes.length === 1) {
+        context.moveTo(xOf(0) - 14, yOf(axes[0].shares[place]));
+        context.lineTo(xOf(0) + 14, yOf(axes[0].shares[place]));
+      }
       let begun = false;
       for (let index = 0; index < axes.length; index++) {
         const share = axes[index].shares[place];

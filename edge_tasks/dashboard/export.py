@@ -16,11 +16,11 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from edge_tasks.dashboard.assets import asset_names, read_asset
+from edge_tasks.dashboard.feed import snapshot, to_json
+from edge_tasks.dashboard.records import Records, Row, details_document
 from edge_tasks.domain.progress import Progress
 from edge_tasks.errors import CloudError, EdgeError, NotFoundError
-from edge_tasks.experiments.dashboard.assets import asset_names, read_asset
-from edge_tasks.experiments.dashboard.feed import snapshot, to_json
-from edge_tasks.experiments.dashboard.records import Records, Row, details_document
 
 # What tells an export from a folder of somebody's files.
 _MARK = '<html lang="en" data-source="files">'
