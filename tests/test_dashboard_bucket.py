@@ -17,6 +17,7 @@ from edge_tasks.cloud.run_store import RunStore
 from edge_tasks.cloud.state_store import StateStore
 from edge_tasks.dashboard.bucket import BucketRecords, open_records
 from edge_tasks.dashboard.export import export_page
+from edge_tasks.dashboard.live import LiveLoop
 from edge_tasks.dashboard.records import OUTPUT_LIMIT, Row, details_document
 from edge_tasks.domain.config import EdgeConfig
 from edge_tasks.domain.progress import Silence
@@ -146,7 +147,7 @@ def test_a_broken_run_is_exported_without_a_page_of_its_own(
 ) -> None:
     broken, whole = write(store, record(1)), write(store, record(2))
     cloud.bucket.blob(f"experiments/files/digits/{broken.run_id}/metrics.json").upload_from_string(b"?")
-    assert export_page(records, tmp_path / "page", Silence()) == 2
+    assert export_page(records, LiveLoop(records._cloud, records._config, tmp_path), tmp_path / "page", Silence()) == 2
     assert [path.stem for path in (tmp_path / "page" / "runs" / "digits").iterdir()] == [whole.run_id]
 
 
@@ -200,10 +201,12 @@ def free_port() -> int:
 def test_the_task_shows_a_training_and_ends_with_ctrl_c(hello_world: Repository, tmp_path: Path) -> None:
     hello_world.run("invoke", "init")
     hello_world.run("python", "models/hello-world/train.py", "with", "is_vertex=False")
-    process = hello_world.start("invoke", "experiments.dashboard", "--no-browser", "--port", "0")
+    process = hello_world.start("invoke", "dashboard", "--no-browser", "--port", "0")
     try:
         assert process.stdout
-        url = next(line.strip() for line in process.stdout if line.startswith("http://127.0.0.1:"))
+        address = next(line.strip() for line in process.stdout if line.startswith("http://127.0.0.1:"))
+        url, _, key = address.partition("#key=")
+        assert len(key) > 20
         runs: list[Any] = []
         while not runs:
             with urllib.request.urlopen(f"{url}api/runs", timeout=60) as answer:

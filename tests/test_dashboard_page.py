@@ -19,6 +19,7 @@ from edge_tasks.dashboard.server import DashboardServer
 from edge_tasks.domain.progress import Silence
 from edge_tasks.errors import CloudError
 from tests.browser import Page, chromium
+from tests.invented_loop import InventedLoop
 from tests.invented_runs import InventedRuns, invented_row
 from tests.run_filter_cases import CHOSEN, FILTERED, NOW, REFUSED
 
@@ -45,7 +46,7 @@ def page(browser: Browser) -> Iterator[Page]:
 
 
 def serving(runs: InventedRuns) -> DashboardServer:
-    return DashboardServer(runs, port=0)
+    return DashboardServer(runs, InventedLoop(runs), port=0)
 
 
 @pytest.fixture
@@ -161,15 +162,14 @@ def test_the_page_s_filters_mean_what_the_command_line_s_do(page: Page) -> None:
         page.wait("source.state.loaded")
         known = json.dumps([row_document(row_of(run, NOW, None)) for run in FILTERED])
         page.evaluate(f"runs.receive({{ now: {NOW.isoformat()!r}, whole: true, removed: [], runs: {known} }})")
+        chosen, refused = [text for text, _ in CHOSEN], [text for text, _ in REFUSED]
         found = page.evaluate(
-            f"{json.dumps([text for text, _ in CHOSEN])}.map((text) => {{ const {{ test, problem }} = query.parse(text);"
+            f"{json.dumps(chosen)}.map((text) => {{ const {{ test, problem }} = query.parse(text);"
             " return problem ?? runs.list().filter(test).map((run) => run.id).join('') })"
         )
-        assert list(zip([text for text, _ in CHOSEN], found, strict=True)) == CHOSEN
-        problems = page.evaluate(
-            f"{json.dumps([text for text, _ in REFUSED])}.map((text) => query.parse(text).problem)"
-        )
-        assert list(zip([text for text, _ in REFUSED], problems, strict=True)) == REFUSED
+        assert list(zip(chosen, found, strict=True)) == CHOSEN
+        problems = page.evaluate(f"{json.dumps(refused)}.map((text) => query.parse(text).problem)")
+        assert list(zip(refused, problems, strict=True)) == REFUSED
 
 
 def test_a_status_can_be_chosen(page: Page, url: str, runs: InventedRuns) -> None:
@@ -249,7 +249,7 @@ def test_runs_come_change_and_go_by_themselves(page: Page, url: str, runs: Inven
     assert shown(page, "status")[0] == "running"
     runs.change(new, status="completed", ended=now.isoformat())
     page.wait("!document.querySelector('.grid-row .status-running')")
-    runs.remove(new)
+    runs.drop(new)
     page.wait(f"!document.querySelector('.grid-row:not([hidden]) a[href*=\"{new.id}\"]')")
 
 
@@ -272,8 +272,8 @@ def test_a_server_that_is_gone_is_told_and_found_again(page: Page, runs: Invente
         ready(page)
     page.wait("!document.querySelector('#banner').hidden")
     assert "server does not answer" in page.text("#banner")
-    runs.remove(invented_row(0))
-    with DashboardServer(runs, port).running():
+    runs.drop(invented_row(0))
+    with DashboardServer(runs, InventedLoop(runs), port).running():
         page.wait(
             "document.querySelector('#banner').hidden &&"
             " document.querySelector('#pulse').innerText === '49 runs · live'"
@@ -362,7 +362,7 @@ def test_a_part_of_an_axis_chooses_runs(page: Page, url: str, runs: InventedRuns
 def test_no_line_is_cut_by_a_failed_run_or_an_odd_value(page: Page) -> None:
     few = InventedRuns(4)
     for row, value in zip(list(few.rows()), (10, "auto", 0.5, 2), strict=True):
-        few.change(row, model="churn" if value == 2 else "digits", parameters={"C": value}, metrics={"f1": 0.5 + value}
+        few.change(row, parameters={"C": value}, metrics={"f1": 0.5 + value}
                    if isinstance(value, float) else {}, status="completed" if value == 0.5 else "failed")  # fmt: skip
     server = serving(few)
     with page.visiting(server):
@@ -410,7 +410,7 @@ def test_what_a_run_recorded_is_only_ever_text(page: Page, runs: InventedRuns, t
     )  # fmt: skip
     runs.add(hostile)
     runs.outputs[hostile.key] = HOSTILE + "\x1b[31mred\x1b[0m"
-    export_page(runs, tmp_path / "export", Silence())
+    export_page(runs, InventedLoop(runs), tmp_path / "export", Silence())
     server = serving(runs)
     other = invented_row(3).key.replace("/", "%2F")
     with page.visiting(server):
@@ -437,7 +437,7 @@ def test_what_a_run_recorded_is_only_ever_text(page: Page, runs: InventedRuns, t
 
 
 def test_an_export_works_when_it_is_opened_as_a_file(page: Page, runs: InventedRuns, tmp_path: Path) -> None:
-    export_page(runs, tmp_path / "export", Silence())
+    export_page(runs, InventedLoop(runs), tmp_path / "export", Silence())
     address = (tmp_path / "export" / "index.html").as_uri()
     page.open(address)
     ready(page)

@@ -7,21 +7,26 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from edge_tasks.cloud import storage
-from edge_tasks.cloud.client import Cloud
+from edge_tasks.cloud.client import Cloud, sdk_errors
 from edge_tasks.cloud.run_store import RunStore
 from edge_tasks.cloud.state_store import StateStore
-from edge_tasks.dashboard.records import OUTPUT_LIMIT, Details, Row, output_piece
+from edge_tasks.dashboard.records import OUTPUT_LIMIT, Described, Details, Row, output_piece
 from edge_tasks.domain.config import EdgeConfig
 from edge_tasks.domain.run_filter import flattened
-from edge_tasks.domain.runs import DIED, FINAL_STATUSES, RunSummary, utc_now
+from edge_tasks.domain.runs import DIED, FINAL_STATUSES, RunRecord, RunSummary, utc_now
 from edge_tasks.domain.state import EdgeState
 from edge_tasks.errors import NoAnswerError, NotFoundError
+from edge_tasks.experiments.listing import describe_run
 
 # Seconds. Between two readings of all runs only those are read that may have changed: the youngest ones.
 WHOLE_INTERVAL = 60.0
+
+# Files of a model that its run's page lists.
+_MOST_FILES = 500
 
 
 def open_records(
@@ -125,7 +130,57 @@ class BucketRecords:
         record = self._runs.read(model, run_id).record
         begin = output_from or max(0, self._runs.output_size(model, run_id) - OUTPUT_LIMIT)
         output = self._runs.output(model, run_id, begin)
-        return Details(record, self._runs.series(model, run_id), output_piece(output, begin))
+        return Details(
+            record,
+            self._runs.series(model, run_id),
+            output_piece(output, begin),
+            self._runs.system(model, run_id),
+            tuple(self._artifact(record)),
+        )
+
+    def _artifact(self, record: RunRecord) -> Iterator[tuple[str, int]]:
+        """Yield the files of the run's model in the bucket, and their bytes."""
+        if record.artifact_uri is None:
+            return
+        bucket, prefix = storage.split_uri(record.artifact_uri.rstrip("/") + "/")
+        with contextlib.suppress(NotFoundError), sdk_errors(f"list {record.artifact_uri}"):
+            for stored in self._cloud.objects_in(bucket).list(prefix, most=_MOST_FILES):
+                yield stored.name.removeprefix(prefix), stored.size
+
+    def artifact_file(self, model: str, run_id: str, name: str, folder: Path) -> Path:
+        """Fetch a file of the run's model."""
+        _check_names(model, run_id)
+        record = self._runs.read(model, run_id).record
+        if name not in dict(self._artifact(record)):
+            raise NotFoundError(f"the model of the run has no file `{name}`")
+        bucket, prefix = storage.split_uri((record.artifact_uri or "").rstrip("/") + "/")
+        with sdk_errors(f"read {record.artifact_uri}/{name}"):
+            self._cloud.objects_in(bucket).download(f"{prefix}{name}", folder / "file")
+        return folder / "file"
+
+    def attached(self, model: str, run_id: str, kind: str, name: str) -> bytes:
+        """Return a plot or an attachment; of others than the record's nothing is read."""
+        _check_names(model, run_id, name)
+        record = self._runs.read(model, run_id).record
+        if name not in (record.plots if kind == "plots" else record.attachments):
+            raise NotFoundError(f"the run has no file `{name}`")
+        return self._runs.file(model, run_id, f"{kind}/{name}")
+
+    def describe(self, model: str, run_id: str, words: Described) -> None:
+        """Give a run a name, notes or tags."""
+        _check_names(model, run_id)
+        changes = {key: value for key, value in vars(words).items() if value is not None}
+        record = describe_run(self._cloud, self._config, model, run_id, changes)
+        with self._reading:
+            self._known[model, run_id] = record.summary()
+
+    def remove(self, model: str, run_id: str) -> None:
+        """Remove a run with its files."""
+        _check_names(model, run_id)
+        self._runs.read(model, run_id)
+        self._runs.remove(model, run_id)
+        with self._reading:
+            self._known.pop((model, run_id), None)
 
     def file(self, model: str, run_id: str, name: str) -> str:
         """Return the text of a source file; other bytes are shown as such."""

@@ -2,7 +2,9 @@
 
     index.html  page/               as they are served
     runs.js                         what /api/runs answers
-    runs/MODEL/ID.js                what /api/runs/MODEL/ID answers, with the texts of the files
+    runs/MODEL/ID.js                what /api/runs/MODEL/ID answers, with its files, plots and attachments
+    loop/SECTION.js                 what /api/loop/SECTION answers
+    models/NAME/watched.js          what /api/models/NAME/watched answers; traffic.js, too
 
 The data are scripts, because a page that is opened from the disk may load scripts and nothing else.
 """
@@ -18,7 +20,8 @@ from pathlib import Path
 
 from edge_tasks.dashboard.assets import asset_names, read_asset
 from edge_tasks.dashboard.feed import snapshot, to_json
-from edge_tasks.dashboard.records import Records, Row, details_document
+from edge_tasks.dashboard.loop import SECTIONS, Loop
+from edge_tasks.dashboard.records import Records, Row, attached_document, details_document, plain
 from edge_tasks.domain.progress import Progress
 from edge_tasks.errors import CloudError, EdgeError, NotFoundError
 
@@ -27,7 +30,7 @@ _MARK = '<html lang="en" data-source="files">'
 
 # `file:` for pages that are opened from the disk, which have no origin.
 _POLICY = (
-    "default-src 'none'; script-src 'self' file:; style-src 'self' file:; img-src 'self' file:; "
+    "default-src 'none'; script-src 'self' file:; style-src 'self' file:; img-src 'self' file: data:; "
     "base-uri 'none'; form-action 'none'"
 )
 
@@ -36,7 +39,7 @@ _SAFE_PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _AT_ONCE = 8
 
 
-def export_page(records: Records, folder: Path, progress: Progress) -> int:
+def export_page(records: Records, loop: Loop, folder: Path, progress: Progress) -> int:
     """Write all runs and the page into `folder`, all at once when everything is there. Returns the number of runs.
 
     `folder` may be an earlier export, which is replaced. Raises EdgeError when it holds anything else.
@@ -49,6 +52,9 @@ def export_page(records: Records, folder: Path, progress: Progress) -> int:
         made = Path(name) / "export"
         _write_page(made)
         _write_data(made, "runs", update.json())
+        for name in SECTIONS:
+            _write_data(made, f"loop/{name}", loop.section(name).json())
+        _write_models(loop, made)
         begin = time.monotonic()
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             for done, trouble in enumerate(pool.map(lambda row: _write_run(records, made, row), rows), 1):
@@ -93,16 +99,34 @@ def _write_data(made: Path, name: str, document: str) -> None:
     path.write_text(f"source.receive({to_json(name)}, {to_json(document)});\n", encoding="utf-8")
 
 
+def _write_models(loop: Loop, made: Path) -> None:
+    """Write of each model that is watched what it is asked; what cannot be compared is told on its page."""
+    watched = (loop.section("monitoring").content or {}).get("models", [])
+    for name in [one["model"] for one in watched if one["enabled"] and _SAFE_PART.fullmatch(one["model"])]:
+        for what, ask in (("watched", loop.watched), ("traffic", loop.traffic)):
+            try:
+                document = ask(name)
+            except EdgeError as error:
+                document = {"problem": error.problem}
+            _write_data(made, f"models/{name}/{what}", to_json(plain(document)))
+
+
 def _write_run(records: Records, made: Path, row: Row) -> str | None:
     """Write one run; one that is broken, or was removed meanwhile, stops nobody. Returns what was wrong with it."""
     try:
         details = records.details(row.model, row.id, 0)
         texts = {name: records.file(row.model, row.id, name) for name in details.record.sources}
+        kinds = {"plots": details.record.plots, "attachments": details.record.attachments}
+        attached = {
+            f"{kind}/{name}": attached_document(name, records.attached(row.model, row.id, kind, name))
+            for kind, names in kinds.items()
+            for name in names
+        }
     except EdgeError as error:
         if isinstance(error, CloudError) and not isinstance(error, NotFoundError):
             raise
         return f"the run {row.id} has no page: {error.problem}"
-    document = {**details_document(details), "file_texts": texts}
+    document = {**details_document(details), "file_texts": texts, "attached": attached}
     _write_data(made, f"runs/{row.key}", to_json(document))
     return None
 

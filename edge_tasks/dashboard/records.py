@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+import base64
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
 from edge_tasks.domain.runs import RunRecord, Series
 
 # The page shows at most so much of a run's output, from its end. Bytes.
 OUTPUT_LIMIT = 1_000_000
+
+# And so much of a table that was saved as a plot. Bytes.
+TEXT_LIMIT = 2_000_000
+
+_IMAGES = {
+    ".png": "image/png",
+    ".jpg": "image/jpeg",
+    ".jpeg": "image/jpeg",
+    ".gif": "image/gif",
+    ".webp": "image/webp",
+    ".svg": "image/svg+xml",
+}
 
 # JavaScript's numbers are exact up to here.
 _LARGEST_INTEGER = 2**53 - 1
@@ -62,11 +76,25 @@ class Output:
 
 @dataclass(frozen=True)
 class Details:
-    """What the page of one run shows in addition to its row: its curves, its output, and its record."""
+    """What the page of one run shows in addition to its row: its curves, its output, and its record.
+
+    `system` is what it took of its machine; `artifact` the files of its model in the bucket, with their sizes.
+    """
 
     record: RunRecord
     series: dict[str, Series]
     output: Output
+    system: dict[str, Series] = field(default_factory=dict)
+    artifact: tuple[tuple[str, int], ...] = ()
+
+
+@dataclass(frozen=True)
+class Described:
+    """What people write about a run; None leaves it as it is, and an empty text takes it away."""
+
+    name: str | None = None
+    notes: str | None = None
+    tags: tuple[str, ...] | None = None
 
 
 class Records(Protocol):
@@ -87,6 +115,18 @@ class Records(Protocol):
     def file(self, model: str, run_id: str, name: str) -> str:
         """Return the text of one of its files. Raises NotFoundError when there is no such file."""
 
+    def attached(self, model: str, run_id: str, kind: str, name: str) -> bytes:
+        """Return a plot or an attachment of a run. Raises NotFoundError when the record does not name it."""
+
+    def artifact_file(self, model: str, run_id: str, name: str, folder: Path) -> Path:
+        """Fetch a file of a run's model into `folder`; return its path. Raises NotFoundError."""
+
+    def describe(self, model: str, run_id: str, words: Described) -> None:
+        """Give a run a name, notes or tags. Raises EdgeError when that cannot be."""
+
+    def remove(self, model: str, run_id: str) -> None:
+        """Remove a run with its files. Raises NotFoundError when there is none."""
+
 
 def row_document(row: Row) -> dict[str, Any]:
     """Return `row` as the page's JSON."""
@@ -103,6 +143,12 @@ def details_document(details: Details) -> dict[str, Any]:
             "output": {"text": output.text, "from": output.from_, "to": output.to},
             "files": [{"name": name, "size": size} for name, size in sorted(record.sources.items())],
             "data_files": record.data,
+            "system": {name: series.model_dump() for name, series in details.system.items()},
+            "plots": [{"name": name, "size": size} for name, size in sorted(record.plots.items())],
+            "attachments": [{"name": name, "size": size} for name, size in sorted(record.attachments.items())],
+            "artifact_files": [{"name": name, "size": size} for name, size in details.artifact],
+            "artifact_sha256": record.artifact_sha256,
+            "notes": record.notes,
             "result": record.own_result,
             "trace": record.trace,
             "model_version": record.model_version,
@@ -113,6 +159,17 @@ def details_document(details: Details) -> dict[str, Any]:
         }
     )
     return document
+
+
+def attached_document(name: str, content: bytes) -> dict[str, Any]:
+    """Return a plot or an attachment as the page's JSON: a text, or the bytes of an image in base 64.
+
+    An image is only ever shown in an `<img>`, where no script of an SVG runs.
+    """
+    kind = _IMAGES.get(PurePosixPath(name).suffix.lower())
+    if kind:
+        return {"name": name, "type": kind, "base64": base64.b64encode(content).decode()}
+    return {"name": name, "type": "text/plain", "text": content[:TEXT_LIMIT].decode(errors="replace")}
 
 
 def plain(value: Any) -> Any:

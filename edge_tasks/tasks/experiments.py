@@ -192,6 +192,26 @@ def tag(_context: Any, run_id: str, tags: str, remove: bool = False) -> None:
         console.step(f"tags of {found.run_id}: {', '.join(kept) or 'none'}")
 
 
+@task(help={"run_id": _ID_HELP, "name": "what you call the run", "text": "what you write about it"})
+def note(_context: Any, run_id: str, name: str | None = None, text: str | None = None) -> None:
+    """Give a run a name, or write notes about it.
+
+    An empty text takes them away. The dashboard shows both.
+    """
+    from edge_tasks.console import Console
+    from edge_tasks.errors import EdgeError
+    from edge_tasks.experiments.listing import describe_run
+
+    changes = {key: value for key, value in (("name", name), ("notes", text)) if value is not None}
+    if not changes:
+        raise EdgeError("nothing is written", f'invoke experiments.note {run_id} --name "first try" --text "..."')
+    here = repository()
+    found = _found(here, run_id)
+    record = describe_run(here.cloud, here.config, found.model_name, found.run_id, changes)
+    with Console() as console:
+        console.step(f"{record.run_id}: {record.name or 'no name'}; {'notes' if record.notes else 'no notes'}")
+
+
 @task(help={"run_ids": _IDS_HELP, "yes": "do not ask"})
 def remove(_context: Any, run_ids: str, yes: bool = False) -> None:
     """Remove the records of runs.
@@ -269,4 +289,4 @@ def _words(text: str) -> Sequence[str]:
     return text.replace(",", " ").split()
 
 
-collection = Collection("experiments", list_, show, compare, dashboard, reproduce, tag, remove)
+collection = Collection("experiments", list_, show, compare, dashboard, reproduce, tag, note, remove)
