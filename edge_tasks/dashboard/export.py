@@ -52,8 +52,8 @@ def export_page(records: Records, loop: Loop, folder: Path, progress: Progress) 
         made = Path(name) / "export"
         _write_page(made)
         _write_data(made, "runs", update.json())
-        for name in SECTIONS:
-            _write_data(made, f"loop/{name}", loop.section(name).json())
+        for section in SECTIONS:
+            _write_data(made, f"loop/{section}", loop.section(section).json())
         _write_models(loop, made)
         begin = time.monotonic()
         with ThreadPoolExecutor(_AT_ONCE) as pool:

@@ -7,10 +7,18 @@ const app = (() => {
   const pulse = dom.byId("pulse");
   const banner = dom.byId("banner");
   const themeButton = dom.byId("theme");
+  const tabs = dom.byId("tabs");
   /** @type {Forget | null} */
   let leave = null;
   /** @type {string | null} */
   let shown = null;
+
+  // Which tab each page belongs to.
+  /** @type {Record<string, string>} */
+  const TABS = {
+    ...{ models: "models", model: "models", endpoints: "endpoints", jobs: "jobs", job: "jobs" },
+    ...{ pipelines: "pipelines", pipeline: "pipelines", monitoring: "monitoring", monitor: "monitoring", data: "data" },
+  };
 
   function route() {
     const [path, search = ""] = location.hash.replace(/^#?\/?/, "").split("?", 2);
@@ -19,9 +27,28 @@ const app = (() => {
     const moved = shown !== null;
     leave?.();
     scrollTo(0, 0);
-    if (parts[0] === "run" && parts.length === 3) leave = pageRun.show(main, `${parts[1]}/${parts[2]}`);
-    else if (parts[0] === "compare") leave = pageCompare.show(main, parameters);
+    keys.set([]);
+    const [name, one = ""] = parts;
+    if (name === "run" && parts.length === 3) leave = pageRun.show(main, `${parts[1]}/${parts[2]}`);
+    else if (name === "compare") leave = pageCompare.show(main, parameters);
+    else if (name === "groups") leave = pageGroups.show(main, parameters);
+    else if (name === "models") leave = pageModels.show(main);
+    else if (name === "model") leave = pageModels.showOne(main, one);
+    else if (name === "endpoints") leave = pageEndpoints.show(main);
+    else if (name === "jobs") leave = pageJobs.show(main);
+    else if (name === "job") leave = pageJobs.showOne(main, one);
+    else if (name === "pipelines") leave = pagePipelines.show(main);
+    else if (name === "pipeline") leave = pagePipelines.showOne(main, one);
+    else if (name === "monitoring") leave = pageMonitoring.show(main);
+    else if (name === "monitor") leave = pageMonitoring.showOne(main, one);
+    else if (name === "data") leave = one ? pageData.showOne(main, one) : pageData.show(main);
     else leave = pageRuns.show(main, parameters);
+    const tab = TABS[name] ?? "runs";
+    for (const link of tabs.querySelectorAll("a")) {
+      if (link.dataset.tab === tab) link.setAttribute("aria-current", "page");
+      else link.removeAttribute("aria-current");
+      if (link.dataset.tab === tab) link.scrollIntoView({ block: "nearest", inline: "nearest" });
+    }
     if (moved && !main.contains(document.activeElement)) main.focus({ preventScroll: true });
     shown = location.hash;
   }
@@ -55,7 +82,7 @@ const app = (() => {
       const lines = [
         dom.make("strong", {}, "The dashboard\u2019s server does not answer. "),
         `What you see is as of ${state.checked ? format.time(state.checked) : "no time yet"}; the page continues by itself when the server is back: `,
-        dom.make("code", {}, "invoke experiments.dashboard"),
+        dom.make("code", {}, "invoke dashboard"),
       ];
       if (banner.dataset.kind !== "silent") dom.fill(banner, lines);
       banner.dataset.kind = "silent";
@@ -64,7 +91,7 @@ const app = (() => {
         banner,
         dom.make("strong", {}, "The file runs.js is missing next to this page. "),
         "Export again: ",
-        dom.make("code", {}, "invoke experiments.dashboard --export DIR"),
+        dom.make("code", {}, "invoke dashboard --export DIR"),
       );
     } else if (trouble) {
       const text = [trouble.problem, trouble.hint].join("\n");

@@ -55,7 +55,7 @@ const dom = (() => {
     return make("section", { "aria-labelledby": id }, make("h2", { id }, title), ...children);
   }
 
-  /** @type {(text: string, what: string) => HTMLElement} */
+  /** @type {(text: string | (() => string), what: string) => HTMLElement} */
   function copyButton(text, what) {
     const button = make(
       "button",
@@ -64,7 +64,7 @@ const dom = (() => {
     );
     button.addEventListener("click", async () => {
       try {
-        await navigator.clipboard.writeText(text);
+        await navigator.clipboard.writeText(typeof text === "string" ? text : text());
         button.textContent = "copied";
       } catch {
         button.textContent = "not allowed";
@@ -95,6 +95,24 @@ const dom = (() => {
   /** @type {(iso: string | null | undefined) => Child} */
   const time = (iso) => (iso ? make("time", { datetime: iso, title: iso }, format.time(iso)) : null);
 
+  // A table of names and values; what has no value is left out.
+  /** @type {(pairs: [string, Child][]) => HTMLElement} */
+  const pairs = (pairs) =>
+    make(
+      "table",
+      { class: "pairs" },
+      make(
+        "tbody",
+        {},
+        pairs.map(
+          ([name, value]) => value && make("tr", {}, make("th", { scope: "row" }, name), make("td", {}, value)),
+        ),
+      ),
+    );
+
+  /** @type {(error: unknown) => string} */
+  const message = (error) => (error instanceof Error ? error.message : String(error));
+
   // What index.html holds.
   /** @type {(id: string) => HTMLElement} */
   function byId(id) {
@@ -103,5 +121,20 @@ const dom = (() => {
     return element;
   }
 
-  return { byId, make, fill, setText, status, section, copyButton, command, empty, sentence, time };
+  return {
+    byId,
+    make,
+    add,
+    fill,
+    pairs,
+    message,
+    setText,
+    status,
+    section,
+    copyButton,
+    command,
+    empty,
+    sentence,
+    time,
+  };
 })();

@@ -7,11 +7,13 @@ const grid = (() => {
   const SAMPLE = 200;
   let made = 0;
 
-  // `on` has sort(column), open(run), selection() and activate().
+  // `on` has sort(column), open(row) and selection(); `kind` says what the rows are.
   /**
-   * @param {{ sort: (column: Column) => void, open: (run: Run) => void, selection: () => void }} on
+   * @template R
+   * @param {{ sort: (column: Column<R>) => void, open: (row: R) => void, selection?: () => void }} on
+   * @param {Kind<R>} kind
    */
-  function create(on) {
+  function create(on, kind) {
     const id = `grid${++made}`;
     const head = dom.make("div", { class: "grid-head", role: "row", "aria-rowindex": 1 });
     const body = dom.make("div", { class: "grid-body", role: "rowgroup" });
@@ -19,14 +21,18 @@ const grid = (() => {
       class: "grid",
       role: "grid",
       tabindex: 0,
-      "aria-label": "Runs",
-      "aria-multiselectable": true,
+      "aria-label": kind.label,
+      "aria-multiselectable": kind.selectable ? true : null,
     });
     element.append(dom.make("div", { role: "rowgroup", class: "grid-top" }, head), body);
+    // Columns beyond the right edge are told of, and brought into view.
+    const more = dom.make("button", { type: "button", class: "more-columns", hidden: true });
+    const frame = dom.make("div", { class: "grid-frame" }, element, more);
+    more.addEventListener("click", () => element.scrollBy({ left: element.clientWidth * 0.7, behavior: "smooth" }));
 
-    /** @type {Column[]} */
+    /** @type {Column<R>[]} */
     let columns = [];
-    /** @type {Run[]} */
+    /** @type {R[]} */
     let list = [];
     /** @type {Order} */
     let sort = { key: null, descending: false };
@@ -40,15 +46,15 @@ const grid = (() => {
     let chosenAll = null;
     /** @type {Set<string>} */
     const selected = new Set();
-    /** @type {Slot[]} */
+    /** @type {Slot<R>[]} */
     const slots = [];
 
     // -- what is shown --
 
-    /** @type {(wanted: Column[], order: Order) => void} */
+    /** @type {(wanted: Column<R>[], order: Order) => void} */
     function setColumns(wanted, order) {
       sort = order;
-      /** @type {(some: Column[]) => string} */
+      /** @type {(some: Column<R>[]) => string} */
       const signature = (some) => some.map((column) => `${column.key}:${column.numeric}`).join("\n");
       const same = signature(columns) === signature(wanted);
       columns = wanted;
@@ -60,7 +66,11 @@ const grid = (() => {
     }
 
     function buildHead() {
-      const box = dom.make("input", { type: "checkbox", "aria-label": "Select all runs shown", tabindex: -1 });
+      const box = dom.make("input", {
+        type: "checkbox",
+        "aria-label": `Select all ${kind.label.toLowerCase()} shown`,
+        tabindex: -1,
+      });
       box.addEventListener("change", () => selectAll(box.checked));
       chosenAll = box;
       const cells = columns.map((column) => {
@@ -70,34 +80,38 @@ const grid = (() => {
           column.label,
         );
         button.addEventListener("click", () => on.sort(column));
-        const kind = `cell kind-${column.kind}${column.numeric ? " number" : ""}${column.key === "run" ? " pinned run" : ""}`;
-        return dom.make("div", { class: kind, role: "columnheader", "data-key": column.key }, button);
+        const look = `cell kind-${column.kind}${column.numeric ? " number" : ""}${column.key === kind.pinned ? " pinned run" : ""}`;
+        return dom.make("div", { class: look, role: "columnheader", "data-key": column.key }, button);
       });
-      dom.fill(head, dom.make("div", { class: "cell pinned select", role: "columnheader" }, chosenAll), cells);
-      element.setAttribute("aria-colcount", String(columns.length + 1));
+      const select = kind.selectable
+        ? dom.make("div", { class: "cell pinned select", role: "columnheader" }, chosenAll)
+        : null;
+      dom.fill(head, select, cells);
+      element.classList.toggle("unselectable", !kind.selectable);
+      element.setAttribute("aria-colcount", String(columns.length + (kind.selectable ? 1 : 0)));
       slots.length = 0;
       body.replaceChildren();
     }
 
     // Over all runs, not those shown: columns must not jump while somebody types a filter.
     function measure() {
-      const all = runs.list();
-      /** @type {(column: Column) => string} */
+      const all = kind.all();
+      /** @type {(column: Column<R>) => string} */
       const wide = (column) => {
         let longest = column.label.length + 2;
         const step = Math.max(1, Math.floor(all.length / SAMPLE));
         for (let place = 0; place < all.length; place += place < SAMPLE ? 1 : step) {
-          longest = Math.max(longest, runs.show(column, all[place]).length);
+          longest = Math.max(longest, show(column, all[place]).length);
         }
-        if (column.key === "run") return "var(--run-width)";
+        if (column.key === kind.pinned) return kind.width ?? "var(--run-width)";
         const mark = column.key === "status" ? 16 : 0;
         return `${Math.round(Math.min(240, Math.max(64, longest * 7.7 + 26 + mark)))}px`;
       };
-      element.style.setProperty("--columns", ["40px", ...columns.map(wide)].join(" "));
+      element.style.setProperty("--columns", [...(kind.selectable ? ["40px"] : []), ...columns.map(wide)].join(" "));
     }
 
     // Show these runs, in this order.
-    /** @type {(wanted: Run[]) => void} */
+    /** @type {(wanted: R[]) => void} */
     function setRuns(wanted) {
       list = wanted;
       places = null;
@@ -111,47 +125,47 @@ const grid = (() => {
 
     /** @type {(key: string) => number | undefined} */
     function placeOf(key) {
-      places ??= new Map(list.map((run, place) => [runs.key(run), place]));
+      places ??= new Map(list.map((run, place) => [kind.key(run), place]));
       return places.get(key);
     }
 
     // -- drawing --
 
-    /** @type {() => Slot} */
+    /** @type {() => Slot<R>} */
     function newRow() {
       const box = dom.make("input", { type: "checkbox", tabindex: -1 });
       const cells = columns.map((column) => {
-        const kind = `cell${column.numeric ? " number" : ""}${column.mono ? " mono" : ""}`;
-        if (column.key === "run")
+        const look = `cell${column.numeric ? " number" : ""}${column.mono ? " mono" : ""}`;
+        if (column.key === kind.pinned)
           return dom.make("div", { class: "cell pinned run", role: "rowheader" }, dom.make("a", { tabindex: -1 }));
-        if (column.key === "status") return dom.make("div", { class: kind, role: "gridcell" }, dom.make("span"));
-        return dom.make("div", { class: kind, role: "gridcell" });
+        if (column.key === "status") return dom.make("div", { class: look, role: "gridcell" }, dom.make("span"));
+        return dom.make("div", { class: look, role: "gridcell" });
       });
       const row = dom.make(
         "div",
         { class: "grid-row", role: "row" },
-        dom.make("div", { class: "cell pinned select", role: "gridcell" }, box),
+        kind.selectable ? dom.make("div", { class: "cell pinned select", role: "gridcell" }, box) : null,
         cells,
       );
-      /** @type {Slot} */
+      /** @type {Slot<R>} */
       const slot = { row, box, cells, run: null, place: -1, used: false };
       row.addEventListener("click", (event) => clicked(slot, event));
       body.append(row);
       return slot;
     }
 
-    /** @type {(slot: Slot, run: Run, place: number) => void} */
+    /** @type {(slot: Slot<R>, run: R, place: number) => void} */
     function fillRow(slot, run, place) {
-      const key = runs.key(run);
+      const key = kind.key(run);
       if (slot.place !== place) {
         slot.place = place;
         slot.row.style.transform = `translateY(${place * ROW}px)`;
         slot.row.setAttribute("aria-rowindex", String(place + 2));
         slot.row.id = `${id}-${place}`;
       }
-      if (slot.run !== run || run.status === "running") {
+      if (slot.run !== run || kind.lives(run)) {
         slot.run = run;
-        slot.box.setAttribute("aria-label", `Select run ${run.id}`);
+        slot.box.setAttribute("aria-label", `Select ${kind.noun} ${kind.name(run)}`);
         columns.forEach((column, index) => fillCell(slot.cells[index], column, run));
       }
       const chosen = selected.has(key);
@@ -160,14 +174,16 @@ const grid = (() => {
       slot.row.classList.toggle("active", key === active);
     }
 
-    /** @type {(cell: HTMLElement, column: Column, run: Run) => void} */
+    /** @type {(cell: HTMLElement, column: Column<R>, run: R) => void} */
     function fillCell(cell, column, run) {
-      const text = runs.show(column, run);
-      if (column.key === "run") {
+      const text = show(column, run);
+      cell.classList.toggle("best", column.best !== undefined && column.best === column.value(run));
+      if (column.key === kind.pinned) {
         const link = cell.querySelector("a");
         if (!link) return;
         dom.setText(link, text);
-        link.href = address(run);
+        link.href = kind.address(run);
+        if (text.length > 28) link.title = text;
         return;
       }
       if (column.key === "status") {
@@ -175,7 +191,7 @@ const grid = (() => {
         return;
       }
       dom.setText(cell, text);
-      const full = column.key === "commit" ? format.whole(run.commit) : format.whole(column.value(run));
+      const full = format.whole(column.value(run));
       if (column.key !== "took" && full !== text) cell.title = full;
       else if (text.length > 28) cell.title = text;
       else cell.removeAttribute("title");
@@ -203,9 +219,19 @@ const grid = (() => {
       if (place !== undefined && place >= first && place < last)
         element.setAttribute("aria-activedescendant", `${id}-${place}`);
       else element.removeAttribute("aria-activedescendant");
+      const beyond = columns.filter((_, index) => {
+        const cell = head.children[index + (kind.selectable ? 1 : 0)];
+        return (
+          cell instanceof HTMLElement &&
+          cell.offsetLeft + cell.offsetWidth - 12 > element.scrollLeft + element.clientWidth
+        );
+      }).length;
+      more.hidden = beyond === 0;
+      frame.classList.toggle("has-more", beyond > 0);
+      dom.setText(more, `${format.count(beyond, "more column")} \u2192`);
       if (chosenAll) {
         const amount =
-          list.length && list.every((run) => selected.has(runs.key(run))) ? "all" : selected.size ? "some" : "none";
+          list.length && list.every((run) => selected.has(kind.key(run))) ? "all" : selected.size ? "some" : "none";
         chosenAll.checked = amount === "all";
         chosenAll.indeterminate = amount === "some";
       }
@@ -225,7 +251,7 @@ const grid = (() => {
     function move(place) {
       if (!list.length) return;
       const bounded = Math.min(list.length - 1, Math.max(0, place));
-      active = runs.key(list[bounded]);
+      active = kind.key(list[bounded]);
       const top = bounded * ROW;
       const room = element.clientHeight - head.offsetHeight;
       if (top < element.scrollTop) element.scrollTop = top;
@@ -241,21 +267,21 @@ const grid = (() => {
 
     /** @type {(wanted: boolean) => void} */
     function selectAll(wanted) {
-      for (const run of list) select(runs.key(run), wanted);
+      for (const run of list) select(kind.key(run), wanted);
       draw();
-      on.selection();
+      on.selection?.();
     }
 
     /** @type {(from: number, to: number, wanted: boolean) => void} */
     function selectRange(from, to, wanted) {
-      for (let place = Math.min(from, to); place <= Math.max(from, to); place++) select(runs.key(list[place]), wanted);
-      on.selection();
+      for (let place = Math.min(from, to); place <= Math.max(from, to); place++) select(kind.key(list[place]), wanted);
+      on.selection?.();
     }
 
-    /** @type {(slot: Slot, event: MouseEvent) => void} */
+    /** @type {(slot: Slot<R>, event: MouseEvent) => void} */
     function clicked(slot, event) {
       if (!slot.run || !(event.target instanceof Element) || event.target.closest("a")) return;
-      const key = runs.key(slot.run);
+      const key = kind.key(slot.run);
       if (event.target.closest(".select")) {
         const wanted = event.target === slot.box ? slot.box.checked : !selected.has(key);
         const from = event.shiftKey && anchor !== null ? placeOf(anchor) : slot.place;
@@ -287,10 +313,10 @@ const grid = (() => {
       if (event.key in goals) {
         move(goals[event.key]);
         const now = active === null ? undefined : placeOf(active);
-        if (event.shiftKey && place >= 0 && now !== undefined) selectRange(place, now, true);
+        if (event.shiftKey && kind.selectable && place >= 0 && now !== undefined) selectRange(place, now, true);
         draw();
       } else if (event.key === "Enter" && place >= 0) on.open(list[place]);
-      else if (event.key === " " && active !== null && place >= 0) {
+      else if (event.key === " " && kind.selectable && active !== null && place >= 0) {
         selectRange(place, place, !selected.has(active));
         anchor = active;
         draw();
@@ -300,8 +326,14 @@ const grid = (() => {
     element.addEventListener("scroll", drawSoon, { passive: true });
     new ResizeObserver(drawSoon).observe(element);
 
+    /** @type {(column: Column<R>, row: R) => string} */
+    function show(column, row) {
+      return column.show ? column.show(row) : format.short(column.value(row));
+    }
+
     return {
-      element,
+      element: frame,
+      grid: element,
       setColumns,
       setRuns,
       selectAll,

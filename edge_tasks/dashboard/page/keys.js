@@ -11,14 +11,18 @@ const keys = (() => {
       run: () => dom.byId("theme").click(),
     },
     { key: "g", does: "go to the table of runs", run: () => (location.hash = "#/") },
+    ...["runs", "models", "endpoints", "jobs", "pipelines", "monitoring", "data"].map((name, place) => ({
+      key: String(place + 1),
+      does: `go to ${name}`,
+      run: () => (location.hash = place ? `#/${name}` : "#/"),
+    })),
   ];
   /** @type {Shortcut[]} */
   let ofPage = [];
 
   /** @type {(target: Element) => boolean} */
   const typing = (target) =>
-    target.matches("input, textarea, select, [contenteditable]") &&
-    !target.matches("[type=checkbox], [type=range]");
+    target.matches("input, textarea, select, [contenteditable]") && !target.matches("[type=checkbox], [type=range]");
 
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;

@@ -6,7 +6,6 @@ const pageCompare = (() => {
   const MOST_CURVES = 20;
   const MOST_IN_TABLE = 50;
   const MOST_AXES = 12;
-  const SHADES = 48;
 
   /** @type {(main: HTMLElement, parameters: URLSearchParams) => Forget} */
   function show(main, parameters) {
@@ -64,7 +63,10 @@ const pageCompare = (() => {
       ),
       table,
     );
-    const content = dom.make("div", {}, legend, parallelSection, curveSection, tableSection);
+    const points = scatter.create((run) => (location.hash = grid.address(run)));
+    const scatterSection = dom.section("Scatter", points.element);
+    const sources = dom.make("div", {});
+    const content = dom.make("div", {}, legend, parallelSection, curveSection, scatterSection, tableSection, sources);
     const nothing = dom.make("div", {});
     dom.fill(
       main,
@@ -90,7 +92,40 @@ const pageCompare = (() => {
       showLegend();
       showParallel();
       showTable();
+      scatterSection.hidden = list.length < 3;
+      if (list.length >= 3) points.set(list);
       loadCurves();
+      compareSources();
+    }
+
+    // -- two runs: the lines of code that differ --
+
+    let compared = "";
+    async function compareSources() {
+      const pair = list.length === 2 ? list.map(runs.key).join("\n") : "";
+      if (pair === compared) return;
+      compared = pair;
+      dom.fill(sources);
+      if (!pair) return;
+      const [one, other] = list;
+      try {
+        const [before, after] = await Promise.all(list.map((run) => source.details(run, Number.MAX_SAFE_INTEGER)));
+        const names = [...new Set([...before.files, ...after.files].map((file) => file.name))].sort();
+        /** @type {(run: Run, details: Details, name: string) => Promise<string>} */
+        const text = async (run, details, name) =>
+          details.files.some((file) => file.name === name) ? (await source.file(run, name)).text : "";
+        /** @type {Child[]} */
+        const shown = [];
+        for (const name of names) {
+          const drawn = difference.draw(await text(one, before, name), await text(other, after, name));
+          if (drawn) shown.push(dom.make("h3", {}, dom.make("code", {}, name)), drawn);
+        }
+        if (ended || compared !== pair) return;
+        const said = names.length ? "The source files are the same." : "No source files were recorded.";
+        dom.fill(sources, dom.section("Source files", shown.length ? shown : dom.make("p", { class: "dim" }, said)));
+      } catch {
+        compared = "";
+      }
     }
 
     // -- the runs --
@@ -196,16 +231,8 @@ const pageCompare = (() => {
       return (run) => {
         const value = column.value(run);
         if (typeof value !== "number" || !Number.isFinite(value)) return theme.colour("line-strong");
-        return ramp((value - low) / span);
+        return theme.ramp((value - low) / span);
       };
-    }
-
-    // From blue by way of green to yellow, as even to the eye as it can be; also for the colour-blind.
-    /** @type {(share: number) => string} */
-    function ramp(share) {
-      const even = Math.round(share * SHADES) / SHADES;
-      const light = theme.dark ? 58 + 26 * even : 38 + 26 * even;
-      return `oklch(${light}% 0.13 ${265 - 175 * even})`;
     }
 
     colourBy.addEventListener("change", () => {
@@ -278,6 +305,16 @@ const pageCompare = (() => {
 
     function showTable() {
       const shown = list.slice(0, MOST_IN_TABLE);
+      const bestOf = new Map(
+        runs.columns().flatMap((column) => {
+          const values = shown.flatMap((run) =>
+            typeof column.value(run) === "number" ? [Number(column.value(run))] : [],
+          );
+          return column.kind === "metric" && new Set(values).size > 1
+            ? [[column.key, runs.best(column.name, values)]]
+            : [];
+        }),
+      );
       const head = shown.map((run, index) => {
         const mark = many() ? null : swatch(index);
         return dom.make(
@@ -287,7 +324,7 @@ const pageCompare = (() => {
           dom.make("a", { href: grid.address(run) }, run.id),
         );
       });
-      /** @type {(title: string, kind: Kind) => HTMLElement | null} */
+      /** @type {(title: string, kind: ColumnKind) => HTMLElement | null} */
       const group = (title, kind) => {
         const fields = new Set([
           "status",
@@ -324,11 +361,12 @@ const pageCompare = (() => {
               dom.make("th", { scope: "row" }, column.label),
               shown.map((run) => {
                 const text = runs.show(column, run);
+                const isBest = bestOf.get(column.key) === column.value(run) && bestOf.get(column.key) !== undefined;
                 const whole = format.whole(column.value(run));
                 return dom.make(
                   "td",
                   {
-                    class: column.numeric ? "number" : null,
+                    class: [column.numeric && "number", isBest && "best"].filter(Boolean).join(" ") || null,
                     "data-run": runs.key(run),
                     title: whole !== text && column.kind !== "field" ? whole : null,
                   },
@@ -368,6 +406,7 @@ const pageCompare = (() => {
       forgetTheme();
       chart.end();
       coordinates.end();
+      points.end();
     };
   }
 

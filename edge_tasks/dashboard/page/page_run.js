@@ -10,9 +10,17 @@ const pageRun = (() => {
     const chart = curves.create();
     const curveControls = chart.controls();
     const curveEmpty = dom.make("p", { class: "dim" });
-    const output = outputView();
+    const output = outputView.create();
+    const saved = plots.view(key);
+    const system = curves.create();
+    const notes = dom.make("div", {});
+    const drawn = dom.make("div", {});
     const files = filesView(key);
     const facts = dom.make("div", { class: "facts" });
+    const metricsSection = dom.section("Curves", curveControls, chart.element, curveEmpty);
+    const plotsSection = dom.section("Plots", saved.element);
+    const systemSection = dom.section("What it took of its machine", system.element);
+    plotsSection.hidden = systemSection.hidden = true;
     const content = dom.make(
       "div",
       { class: "run-content" },
@@ -20,9 +28,13 @@ const pageRun = (() => {
         "div",
         { class: "run-main" },
         failure,
-        dom.section("Metrics", curveControls, chart.element, curveEmpty),
+        notes,
+        drawn,
+        metricsSection,
+        plotsSection,
         dom.section("Output", output.element),
-        dom.section("Files", files.element),
+        dom.section("Source files", files.element),
+        systemSection,
       ),
       facts,
     );
@@ -38,7 +50,7 @@ const pageRun = (() => {
       const run = runs.get(key);
       content.hidden = !run;
       if (!run) {
-        document.title = "Experiments";
+        document.title = "Runs";
         const known = source.state.loaded;
         dom.fill(
           head,
@@ -50,11 +62,11 @@ const pageRun = (() => {
         );
         return;
       }
-      document.title = `${run.model} ${run.id}`;
+      document.title = `${run.model} ${run.name ?? run.id}`;
       const facts = [
         dom.status(run.status),
-        fact("model", run.model),
-        fact("created", `${format.time(run.created)}, ${format.ago(run.created, runs.now())}`),
+        fact("model", dom.make("a", { href: pageModels.address(run.model) }, run.model)),
+        fact("created", [dom.time(run.created), `, ${format.ago(run.created, runs.now())}`]),
         fact("took", format.duration(runs.seconds(run))),
         run.status === "running" && run.heartbeat && fact("last sign of life", format.ago(run.heartbeat, runs.now())),
         run.serving && dom.make("span", { class: "badge" }, `serves at ${run.serving}`),
@@ -63,12 +75,37 @@ const pageRun = (() => {
       dom.fill(
         head,
         dom.make("a", { class: "back", href: "#/" }, "\u2190 all runs"),
+        run.name && dom.make("p", { class: "called" }, run.name),
         dom.make("h1", {}, run.id, " ", dom.copyButton(run.id, "the run's id")),
-        dom.make("div", { class: "line" }, facts),
+        dom.make("div", { class: "line" }, facts, changes(run)),
       );
+      dom.fill(
+        drawn,
+        dom.section(
+          "Lineage",
+          lineage.draw("Where the run comes from, and what came of it", [
+            [
+              ...lineage.steps({ model: run.model, run: run.id, files: details?.data_files }),
+              lineage.versionStep(run.model, run.version),
+              lineage.endpointStep(run.serving, null),
+            ],
+          ]),
+        ),
+      );
+      drawn.hidden = !run.commit && !run.version && !run.data;
     }
 
-    /** @type {(name: string, value: string | null) => Child} */
+    /** @type {(run: Run) => Child} */
+    function changes(run) {
+      if (!source.allowed) return null;
+      const edit = dom.make("button", { type: "button", class: "small" }, "Describe");
+      edit.addEventListener("click", () => describe.edit(run, details?.notes ?? null, load));
+      const remove = dom.make("button", { type: "button", class: "small" }, "Remove");
+      remove.addEventListener("click", () => describe.remove([run], () => (location.hash = "#/")));
+      return [dom.make("span", { class: "space" }), edit, remove];
+    }
+
+    /** @type {(name: string, value: Child) => Child} */
     const fact = (name, value) => value && dom.make("span", {}, dom.make("span", { class: "dim" }, `${name} `), value);
 
     function refreshFacts() {
@@ -78,7 +115,7 @@ const pageRun = (() => {
       const rows = (values) =>
         Object.entries(values)
           .sort(([one], [other]) => (one < other ? -1 : 1))
-          .map(([name, value]) => row(name, format.whole(value) || "none", typeof value === "number"));
+          .map(([name, value]) => row(name, format.plain(value) || "none", typeof value === "number"));
       /** @type {(name: string, value: Child, numeric?: boolean) => Child} */
       const row = (name, value, numeric = false) =>
         value
@@ -94,17 +131,15 @@ const pageRun = (() => {
         found.some(Boolean) && dom.section(title, dom.make("table", { class: "pairs" }, dom.make("tbody", {}, found)));
       /** @type {Partial<Details>} */
       const more = details ?? {};
-      /** @type {(iso: string | null) => Child} */
-      const local = (iso) => iso && new Date(iso).toLocaleString();
       const changed = run.dirty ? "with changes that were not committed" : run.commit ? "as committed" : "";
       dom.fill(
         facts,
         table("Results", [
           ...rows(run.metrics),
-          row("result", format.whole(more.result), typeof more.result === "number"),
+          row("result", format.plain(more.result), typeof more.result === "number"),
         ]),
         table("Parameters", rows(run.parameters)),
-        table("Lineage", [
+        table("Comes from", [
           row(
             "commit",
             run.commit &&
@@ -133,6 +168,7 @@ const pageRun = (() => {
           row("version", run.version),
           row("registry", more.model_version && dom.make("code", {}, more.model_version)),
           row("artifact", more.artifact && dom.make("code", {}, more.artifact)),
+          row("SHA-256", more.artifact_sha256 && dom.make("code", {}, more.artifact_sha256.slice(0, 16))),
           row("endpoint", run.serving ?? (run.version ? "does not serve now" : "")),
         ]),
         table("Run", [
@@ -140,11 +176,13 @@ const pageRun = (() => {
           row("on", run.host),
           row("target", run.target),
           row("job", run.job && dom.make("code", {}, run.job)),
-          row("created", local(run.created)),
-          row("started", local(run.started)),
-          row("ended", local(run.ended)),
+          row("created", dom.time(run.created)),
+          row("started", dom.time(run.started)),
+          row("ended", dom.time(run.ended)),
         ]),
-        table("Environment", [...rows(more.environment ?? {}), ...rows(more.machine ?? {})]),
+        artifacts(run),
+        table("Machine", rows(more.machine ?? {})),
+        table("Libraries", rows(more.environment ?? {})),
       );
       const why = more.trace || run.error;
       dom.fill(
@@ -171,6 +209,29 @@ const pageRun = (() => {
       );
     }
 
+    // What the run has left to be saved: the files of its model, and what was attached to it.
+    /** @type {(run: Run) => Child} */
+    function artifacts(run) {
+      const found = [
+        ...(details?.artifact_files ?? []).map((file) => ({ ...file, path: `artifact/${file.name}` })),
+        ...(details?.attachments ?? []).map((file) => ({ ...file, path: `attachments/${file.name}` })),
+      ];
+      if (!found.length) return null;
+      return dom.section(
+        "Artifacts",
+        dom.pairs(
+          found.map((file) => {
+            const href = source.download(run, file.path);
+            const name = file.name.split("/").at(-1) ?? file.name;
+            return [
+              file.name,
+              href ? dom.make("a", { href, download: name }, `save ${format.size(file.size)}`) : format.size(file.size),
+            ];
+          }),
+        ),
+      );
+    }
+
     async function load() {
       const run = runs.get(key);
       if (!run || ended) return;
@@ -188,11 +249,19 @@ const pageRun = (() => {
           curveEmpty,
           chart.size ? "" : 'No curves were recorded: `_run.log_scalar("loss", loss, step)` in train.py records one.',
         );
+        // A run without curves leaves its place to the plots.
+        metricsSection.hidden = chart.size === 0 && details.plots.length > 0;
+        saved.set(details);
+        plotsSection.hidden = saved.element.childElementCount === 0;
+        system.set([{ run: key, label: run.id, colour: 0, series: details.system }]);
+        systemSection.hidden = system.size === 0;
+        dom.fill(notes, details.notes && dom.section("Notes", dom.make("div", { class: "notes" }, details.notes)));
+        refreshHead();
         output.add(details.output, run.status === "running");
         files.set(details.files);
         refreshFacts();
       } catch (error) {
-        if (!ended && details === null) dom.setText(curveEmpty, `The record cannot be read: ${message(error)}`);
+        if (!ended && details === null) dom.setText(curveEmpty, `The record cannot be read: ${dom.message(error)}`);
       } finally {
         asking = false;
         if (again && !ended) {
@@ -237,50 +306,8 @@ const pageRun = (() => {
       forgetRuns();
       forgetState();
       chart.end();
-    };
-  }
-
-  // The output, which grows until the run ends. Stays at its end as long as the user does not scroll up.
-  function outputView() {
-    const text = dom.make("pre", { class: "output", tabindex: 0, "aria-label": "Output" });
-    const follow = dom.make("input", { type: "checkbox", checked: true });
-    const amount = dom.make("span", { class: "dim" });
-    const following = dom.make("label", {}, follow, " follow");
-    const controls = dom.make("div", { class: "controls" }, following, amount);
-    let length = 0;
-
-    const toEnd = () => (text.scrollTop = text.scrollHeight);
-    text.addEventListener(
-      "scroll",
-      () => (follow.checked = text.scrollTop + text.clientHeight >= text.scrollHeight - 8),
-    );
-    follow.addEventListener("change", () => follow.checked && toEnd());
-
-    return {
-      element: dom.make("div", {}, controls, text),
-      get length() {
-        return length;
-      },
-      // `piece` is { text, from, to }: what was printed between two places, counted in bytes.
-      /** @type {(piece: Piece, running: boolean) => void} */
-      add(piece, running) {
-        const stay = follow.checked;
-        if (length === 0 || piece.from !== length) {
-          text.replaceChildren(piece.from > 0 ? `\u2026 the first ${format.size(piece.from)} are left out\n` : "");
-        }
-        text.append(piece.text);
-        length = piece.to;
-        controls.hidden = length === 0;
-        text.classList.toggle("nothing", length === 0);
-        if (length === 0) dom.setText(text, running ? "Nothing was printed so far." : "Nothing was printed.");
-        dom.setText(amount, format.size(length));
-        following.hidden = !running;
-        if (stay && running) toEnd();
-      },
-      toggle() {
-        follow.checked = !follow.checked;
-        if (follow.checked) toEnd();
-      },
+      system.end();
+      saved.end();
     };
   }
 
@@ -309,7 +336,7 @@ const pageRun = (() => {
             .map((line) => dom.make("span", { class: "code-line" }, `${line}\n`)),
         );
       } catch (error) {
-        body.textContent = `The file cannot be read: ${message(error)}`;
+        body.textContent = `The file cannot be read: ${dom.message(error)}`;
         delete item.dataset.loaded;
       }
     }
@@ -341,9 +368,6 @@ const pageRun = (() => {
       },
     };
   }
-
-  /** @type {(error: unknown) => string} */
-  const message = (error) => (error instanceof Error ? error.message : String(error));
 
   return { show };
 })();

@@ -3,7 +3,7 @@
 // The table of all runs.
 const pageRuns = (() => {
   // What stays when the user comes back from a run: what is selected, and how far the table was scrolled.
-  /** @type {ReturnType<typeof grid.create> | null} */
+  /** @type {ReturnType<typeof grid.create<Run>> | null} */
   let lastTable = null;
   let place = { top: 0, left: 0 };
   let focused = false;
@@ -60,7 +60,7 @@ const pageRuns = (() => {
   /** @type {(main: HTMLElement, wanted: URLSearchParams) => Forget} */
   function show(main, wanted) {
     read(wanted);
-    document.title = "Experiments";
+    document.title = "Runs";
 
     const filter = dom.make("input", {
       type: "search",
@@ -76,6 +76,12 @@ const pageRuns = (() => {
     const statuses = dom.make("div", { class: "choices", role: "group", "aria-label": "Status" });
     const models = dom.make("select", { "aria-label": "Model" });
     const columnsButton = dom.make("button", { type: "button" }, "Columns");
+    const groups = dom.make("a", { class: "button", href: "#/groups", title: "Mean and spread over seeds" }, "Groups");
+    const save = dom.make("button", { type: "button", title: "Save the runs shown as CSV" }, "CSV");
+    save.addEventListener("click", () => {
+      const list = query.sorted(matching().list, sortColumn(), settings.descending, runs.kind.key);
+      csv.save("runs.csv", csv.text(list, runs.columns()));
+    });
     const compareAll = dom.make("a", { class: "button", href: "#/compare" }, "Compare all");
     const count = dom.make("span", { class: "dim", role: "status" });
     const toolbar = dom.make(
@@ -85,6 +91,8 @@ const pageRuns = (() => {
       models,
       dom.make("span", { class: "space" }),
       columnsButton,
+      save,
+      groups,
       compareAll,
     );
     const statusBar = dom.make("div", { class: "toolbar" }, statuses, count);
@@ -93,20 +101,23 @@ const pageRuns = (() => {
 
     const selectedBefore = lastTable?.selected ?? new Set();
     const activeBefore = lastTable?.active ?? null;
-    const table = grid.create({
-      sort(column) {
-        if (settings.sort === column.key) settings.descending = !settings.descending;
-        else
-          Object.assign(settings, {
-            sort: column.key,
-            descending: column.kind === "metric" || column.time || column.key === NEWEST,
-          });
-        write();
-        refresh();
+    const table = grid.create(
+      {
+        sort(column) {
+          if (settings.sort === column.key) settings.descending = !settings.descending;
+          else
+            Object.assign(settings, {
+              sort: column.key,
+              descending: column.kind === "metric" || column.time || column.key === NEWEST,
+            });
+          write();
+          refresh();
+        },
+        open: (run) => (location.hash = grid.address(run)),
+        selection: () => showSelection(),
       },
-      open: (run) => (location.hash = grid.address(run)),
-      selection: () => showSelection(),
-    });
+      runs.kind,
+    );
     lastTable = table;
     for (const key of selectedBefore) table.selected.add(key);
 
@@ -130,12 +141,21 @@ const pageRuns = (() => {
       const sort = sortColumn();
       const { list, problem: wrong } = matching();
       table.element.hidden = !list.length;
-      table.setColumns(columns.shown(), { key: sort.key, descending: settings.descending });
-      table.setRuns(query.sorted(list, sort, settings.descending));
+      const shown = columns.shown();
+      for (const column of shown) {
+        if (column.kind !== "metric") continue;
+        const values = list.flatMap((run) =>
+          typeof column.value(run) === "number" ? [Number(column.value(run))] : [],
+        );
+        column.best = runs.best(column.name, values);
+      }
+      table.setColumns(shown, { key: sort.key, descending: settings.descending });
+      table.setRuns(query.sorted(list, sort, settings.descending, runs.kind.key));
       dom.fill(problem, wrong && dom.sentence(wrong));
       filter.setAttribute("aria-invalid", String(wrong !== null));
       dom.setText(count, list.length === runs.size ? "" : `${format.count(list.length, "run")} shown`);
       compareAll.href = `#/compare?${parameters()}`;
+      groups.href = `#/groups?${parameters()}`;
       compareAll.hidden = list.length < 2;
       dom.fill(nothing, !some ? noRuns() : list.length ? null : noMatch());
       showChoices();
@@ -148,7 +168,7 @@ const pageRuns = (() => {
         return dom.empty(
           "No runs were exported",
           dom.make("p", {}, "Export again after a training:"),
-          dom.command("invoke experiments.dashboard --export DIR"),
+          dom.command("invoke dashboard --export DIR"),
         );
       const model = source.state.place?.models?.[0] ?? "MODEL";
       return dom.empty(
@@ -235,8 +255,22 @@ const pageRuns = (() => {
       const open =
         chosen.length === 1
           ? dom.make("a", { class: "button primary", href: grid.address(only) }, "Open")
-          : dom.make("a", { class: "button primary", href: compareAddress(chosen) }, "Compare");
-      dom.fill(selection, dom.make("span", {}, `${format.count(chosen.length, "run")} selected`), open, clear);
+          : dom.make("a", { class: "button primary", href: runs.compareAddress(chosen) }, "Compare");
+      const all = chosen.flatMap((key) => runs.get(key) ?? []);
+      const changes = source.allowed
+        ? [
+            action("Tag\u2026", () => describe.tag(all, clearSelection)),
+            action("Remove\u2026", () => describe.remove(all, clearSelection)),
+          ]
+        : null;
+      dom.fill(selection, dom.make("span", {}, `${format.count(chosen.length, "run")} selected`), open, changes, clear);
+    }
+
+    /** @type {(label: string, run: () => void) => HTMLElement} */
+    function action(label, run) {
+      const button = dom.make("button", { type: "button" }, label);
+      button.addEventListener("click", run);
+      return button;
     }
 
     function clearSelection() {
@@ -255,10 +289,10 @@ const pageRuns = (() => {
       if (event.key === "Enter" || event.key === "ArrowDown") {
         event.preventDefault();
         table.focus();
-        if (table.active === null && table.element.querySelector(".grid-row:not([hidden])")) table.moveTo(firstKey());
+        if (table.active === null && table.grid.querySelector(".grid-row:not([hidden])")) table.moveTo(firstKey());
       }
     });
-    const firstKey = () => runs.key(query.sorted(matching().list, sortColumn(), settings.descending)[0]);
+    const firstKey = () => runs.key(query.sorted(matching().list, sortColumn(), settings.descending, runs.kind.key)[0]);
     models.addEventListener("change", () => {
       settings.model = models.value;
       write();
@@ -268,7 +302,7 @@ const pageRuns = (() => {
 
     function compare() {
       const chosen = [...table.selected].filter((key) => runs.get(key));
-      if (chosen.length > 1) location.hash = compareAddress(chosen);
+      if (chosen.length > 1) location.hash = runs.compareAddress(chosen);
     }
 
     keys.set([
@@ -304,8 +338,5 @@ const pageRuns = (() => {
     };
   }
 
-  /** @type {(chosen: string[]) => string} */
-  const compareAddress = (chosen) => `#/compare?${new URLSearchParams(chosen.map((key) => ["run", key]))}`;
-
-  return { show, matching, read };
+  return { show, matching, read, parameters };
 })();

@@ -80,9 +80,7 @@ const parallel = (() => {
     /** @type {(column: Column) => Axis | null} */
     function axisOf(column) {
       const values = list.map((run) => column.value(run));
-      const numbers = values.flatMap((value) =>
-        typeof value === "number" && Number.isFinite(value) ? [value] : [],
-      );
+      const numbers = values.flatMap((value) => (typeof value === "number" && Number.isFinite(value) ? [value] : []));
       const others = [...new Set(values.filter((value) => !Number.isFinite(value)).map(word))].sort();
       const present = values.filter((value) => (value ?? null) !== null).length;
       if (!present) return null;
@@ -104,11 +102,13 @@ const parallel = (() => {
       const base = named.length * SLOT;
       /** @type {(value: Value) => number} */
       const part = (value) => {
-        if (typeof value !== "number" || !Number.isFinite(value))
-          return Math.max(0, named.indexOf(word(value))) * SLOT;
+        if (typeof value !== "number" || !Number.isFinite(value)) return Math.max(0, named.indexOf(word(value))) * SLOT;
         return base + (1 - base) * (span ? (scale(value) - scale(low)) / span : 0.5);
       };
-      const ticks = ticksOf(low, high, logarithmic).map((value) => ({ share: part(value), text: format.number(value) }));
+      const ticks = ticksOf(low, high, logarithmic).map((value) => ({
+        share: part(value),
+        text: format.number(value),
+      }));
       const below = named.map((text, place) => ({ share: place * SLOT, text, odd: true }));
       return { column, part, ticks: [...below, ...ticks], logarithmic, ...undrawn() };
     }

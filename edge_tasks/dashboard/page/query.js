@@ -224,24 +224,30 @@ const query = (() => {
     return joined;
   }
 
-  // Values that are missing come last, whichever way it goes.
-  /** @type {(list: Run[], column: Column, descending: boolean) => Run[]} */
-  function sorted(list, column, descending) {
+  // Values that are missing come last, whichever way it goes; of equal ones the later key is first.
+  /**
+   * @template R
+   * @param {R[]} list
+   * @param {Column<R>} column
+   * @param {boolean} descending
+   * @param {(row: R) => string} keyOf
+   * @returns {R[]}
+   */
+  function sorted(list, column, descending, keyOf) {
     const factor = descending ? -1 : 1;
-    const keyed = list.map((run) => ({ key: rank(column.value(run)), run }));
-    keyed.sort(({ key: one, run: oneRun }, { key: other, run: otherRun }) => {
-      if (one === null || other === null) return Number(one === null) - Number(other === null) || tie(oneRun, otherRun);
-      if (typeof one !== typeof other) return typeof one === "number" ? -1 : 1;
-      return one < other ? -factor : one > other ? factor : tie(oneRun, otherRun);
+    const keyed = list.map((row) => ({ rank: rank(column.value(row)), key: keyOf(row), row }));
+    keyed.sort((one, other) => {
+      const tie = one.key < other.key ? 1 : one.key > other.key ? -1 : 0;
+      if (one.rank === null || other.rank === null)
+        return Number(one.rank === null) - Number(other.rank === null) || tie;
+      if (typeof one.rank !== typeof other.rank) return typeof one.rank === "number" ? -1 : 1;
+      return one.rank < other.rank ? -factor : one.rank > other.rank ? factor : tie;
     });
-    return keyed.map(({ run }) => run);
+    return keyed.map(({ row }) => row);
   }
 
   /** @type {(list: Run[]) => Run[]} */
-  const newestFirst = (list) => [...list].sort(tie);
-
-  /** @type {(one: Run, other: Run) => number} */
-  const tie = (one, other) => (one.id < other.id ? 1 : -1);
+  const newestFirst = (list) => [...list].sort((one, other) => (one.id < other.id ? 1 : -1));
 
   /** @type {(value: Value) => number | string | null} */
   function rank(value) {

@@ -143,15 +143,48 @@ const runs = (() => {
     const metrics = [...names.metric.values()];
     const parameters = [...names.parameter.values()];
     /** @type {(test: (name: string) => boolean) => Column | undefined} */
-    const find = (test) =>
-      [...metrics, ...parameters].find((candidate) => test(candidate.key) || test(candidate.name));
+    const find = (test) => [...metrics, ...parameters].find((candidate) => test(candidate.key) || test(candidate.name));
     return find((name) => name === typed) ?? find((name) => name.toLowerCase() === wanted);
   }
 
   /** @type {(column: Column, run: Run) => string} */
   const show = (column, run) => (column.show ? column.show(run) : format.short(column.value(run)));
 
+  // Which of a metric's values is the best, where its name tells whether more is better; else undefined.
+  const LESS = /loss|error|rmse|\bmse|mae|mape|deviance|perplexity|brier|seconds|latency/i;
+  const MORE = /accuracy|\bacc|auc|f1|precision|recall|score|r2|kappa|ndcg|gain|lift|iou|bleu|rouge/i;
+  /** @type {(metric: string, values: number[]) => number | undefined} */
+  function best(metric, values) {
+    const found = values.filter(Number.isFinite);
+    if (found.length < 2) return undefined;
+    if (LESS.test(metric)) return found.reduce((one, other) => Math.min(one, other));
+    return MORE.test(metric) ? found.reduce((one, other) => Math.max(one, other)) : undefined;
+  }
+
+  /** @type {(wanted: string) => Column | undefined} */
+  const byKey = (wanted) => columns().find((candidate) => candidate.key === wanted);
+
+  /** @type {(chosen: string[]) => string} */
+  const compareAddress = (chosen) => `#/compare?${new URLSearchParams(chosen.map((one) => ["run", one]))}`;
+
+  /** @type {Kind<Run>} */
+  const kind = {
+    label: "Runs",
+    noun: "run",
+    pinned: "run",
+    selectable: true,
+    all: () => [...all.values()],
+    key,
+    name: (run) => run.id,
+    address: (run) => grid.address(run),
+    lives: (run) => run.status === "running",
+  };
+
   return {
+    kind,
+    best,
+    byKey,
+    compareAddress,
     key,
     own,
     now,

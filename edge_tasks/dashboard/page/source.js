@@ -20,10 +20,42 @@ const source = (() => {
   /** @type {(path: string) => Promise<any>} */
   async function ask(path) {
     const answer = await fetch(path, { signal: AbortSignal.timeout(LIMIT), cache: "no-store" });
-    if (answer.status === 404) throw new Error("not found");
     if (!answer.ok) throw new Error((await answer.text()).slice(0, 500));
     return answer.json();
   }
+
+  // -- what only who started the dashboard may do --
+
+  // The printed address has the key behind its #, which no server is told; it lasts as long as the tab.
+  const KEY = "edge.key";
+  let key = "";
+  try {
+    const given = /^#key=([\w-]+)$/.exec(location.hash);
+    if (given) {
+      sessionStorage.setItem(KEY, given[1]);
+      history.replaceState(null, "", "#/");
+    }
+    key = sessionStorage.getItem(KEY) ?? "";
+    if (given) key = given[1];
+  } catch {
+    // without storage a reload forgets it
+  }
+
+  /** @type {(method: string, path: string, body: unknown) => Promise<any>} */
+  async function send(method, path, body) {
+    const answer = await fetch(path, {
+      method,
+      body: typeof body === "string" ? body : JSON.stringify(body),
+      headers: { "Content-Type": "application/json", "X-Edge-Key": key },
+      signal: AbortSignal.timeout(LIMIT),
+      cache: "no-store",
+    });
+    if (!answer.ok) throw new Error((await answer.text()).slice(0, 2000));
+    return answer.json();
+  }
+
+  /** @type {(run: Run) => string} */
+  const apiOf = (run) => `api/runs/${encodeURIComponent(run.model)}/${encodeURIComponent(run.id)}`;
 
   // -- from the server --
 
@@ -64,11 +96,13 @@ const source = (() => {
   const server = {
     start: () => void poll(),
     /** @type {(run: Run, outputFrom: number) => Promise<Details>} */
-    details: (run, outputFrom) =>
-      ask(`api/runs/${encodeURIComponent(run.model)}/${encodeURIComponent(run.id)}?output_from=${outputFrom}`),
+    details: (run, outputFrom) => ask(`${apiOf(run)}?output_from=${outputFrom}`),
     /** @type {(run: Run, name: string) => Promise<{ text: string }>} */
-    file: async (run, name) =>
-      ask(`api/runs/${encodeURIComponent(run.model)}/${encodeURIComponent(run.id)}/files/${encodeURIComponent(name)}`),
+    file: (run, name) => ask(`${apiOf(run)}/files/${encodeURIComponent(name)}`),
+    /** @type {(run: Run, kind: string, name: string) => Promise<Attached>} */
+    attached: (run, kind, name) => ask(`${apiOf(run)}/${kind}/${encodeURIComponent(name)}`),
+    /** @type {(path: string) => Promise<any>} */
+    get: (path) => ask(`api/${path}`),
   };
 
   // -- from files: scripts, because a page that was opened as a file may load nothing else --
@@ -118,6 +152,15 @@ const source = (() => {
       const record = await this.details(run);
       return { text: runs.own(record.file_texts, name) ?? "" };
     },
+    /** @type {(run: Run, kind: string, name: string) => Promise<Attached>} */
+    async attached(run, kind, name) {
+      const record = await this.details(run);
+      const found = runs.own(record.attached, `${kind}/${name}`);
+      if (!found) throw new Error("not found");
+      return found;
+    },
+    /** @type {(path: string) => Promise<any>} */
+    get: (path) => load(path),
   };
 
   const chosen = document.documentElement.dataset.source === "files" ? files : server;
@@ -130,6 +173,26 @@ const source = (() => {
     details: (run, outputFrom = 0) => chosen.details(run, outputFrom),
     /** @type {(run: Run, name: string) => Promise<{ text: string }>} */
     file: (run, name) => chosen.file(run, name),
+    /** @type {(run: Run, kind: string, name: string) => Promise<Attached>} */
+    attached: (run, kind, name) => chosen.attached(run, kind, name),
+    // What the server answers to GET api/PATH, or the file PATH.js of an export.
+    /** @type {(path: string) => Promise<any>} */
+    get: (path) => chosen.get(path),
+    // Whether this page may change things: it was opened by the address that the dashboard printed.
+    get allowed() {
+      return state.live && key !== "";
+    },
+    /** @type {(run: Run, words: { name?: string, notes?: string, tags?: string[] }) => Promise<void>} */
+    describe: (run, words) => send("PATCH", apiOf(run), words),
+    /** @type {(run: Run) => Promise<void>} */
+    remove: (run) => send("DELETE", apiOf(run), {}),
+    /** @type {(model: string, payload: string, explain: boolean) => Promise<Answer>} */
+    predict: (model, payload, explain) =>
+      send("POST", `api/models/${encodeURIComponent(model)}/${explain ? "explain" : "predict"}`, payload),
+    // Where a file can be saved from; null in an export, which holds no models.
+    /** @type {(run: Run, path: string) => string | null} */
+    download: (run, path) =>
+      chosen === server ? `files/${apiOf(run).slice(4)}/${path.split("/").map(encodeURIComponent).join("/")}` : null,
     /** @type {(listener: (state: State) => void) => Forget} */
     onChange(listener) {
       listeners.add(listener);

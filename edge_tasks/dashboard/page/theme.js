@@ -66,6 +66,16 @@ const theme = (() => {
   /** @type {(index: number) => boolean} */
   const isDashed = (index) => index >= SERIES;
 
+  // From blue by way of green to yellow, as even to the eye as it can be; also for the colour-blind.
+  const SHADES = 48;
+  /** @type {(share: number) => string} */
+  function ramp(share) {
+    const even = Math.round(share * SHADES) / SHADES;
+    const light = dark() ? 58 + 26 * even : 38 + 26 * even;
+    return `oklch(${light}% 0.13 ${265 - 175 * even})`;
+  }
+
+  const dark = () => (choice === "system" ? system.matches : choice === "dark");
   const system = matchMedia("(prefers-color-scheme: dark)");
   system.addEventListener("change", apply);
   apply();
@@ -75,12 +85,13 @@ const theme = (() => {
     next,
     colour,
     series,
+    ramp,
     isDashed,
     get choice() {
       return choice;
     },
     get dark() {
-      return choice === "system" ? system.matches : choice === "dark";
+      return dark();
     },
     // Returns a function that ends it.
     /** @type {(listener: () => void) => Forget} */
