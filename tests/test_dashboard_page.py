@@ -409,6 +409,11 @@ def test_what_a_run_recorded_is_only_ever_text(page: Page, runs: InventedRuns, t
         metrics={HOSTILE: 0.5, "accuracy": "NaN", "toString": 3},
     )  # fmt: skip
     runs.add(hostile)
+    runs.notes[hostile.key] = HOSTILE
+    runs.plots |= {
+        f"{HOSTILE.replace('/', '-')}.csv": f"{HOSTILE},b\n1,{HOSTILE}\n".encode(),
+        "evil.svg": b'<svg xmlns="http://www.w3.org/2000/svg" onload="document.title=1"><script>1</script></svg>',
+    }
     runs.outputs[hostile.key] = HOSTILE + "\x1b[31mred\x1b[0m"
     export_page(runs, InventedLoop(runs), tmp_path / "export", Silence())
     server = serving(runs)
@@ -424,12 +429,15 @@ def test_what_a_run_recorded_is_only_ever_text(page: Page, runs: InventedRuns, t
             page.press("o", "Escape")
             page.open(f"{base}#/run/{hostile.key}")
             page.wait("document.querySelector('.output')?.textContent.includes('onerror')")
+            page.wait("document.querySelectorAll('.picture').length === 2")
+            assert page.text(".output .ansi-red") == "red"
             assert "nobody" in page.text(".facts")
+            assert HOSTILE in page.text(".notes")
             page.open(f"{base}#/compare?run={hostile.key.replace('/', '%2F')}&run={other}")
             page.wait("document.querySelector('.plot canvas')")
             assert HOSTILE in page.text(".differences")
             assert page.evaluate("document.title") == "Compare runs"
-            assert page.evaluate("document.querySelectorAll('main script, main img').length") == 0
+            assert page.evaluate("document.querySelectorAll('main script, main img:not(.picture)').length") == 0
             assert page.evaluate("({}).constructor === Object")
 
 
@@ -444,7 +452,8 @@ def test_an_export_works_when_it_is_opened_as_a_file(page: Page, runs: InventedR
     assert "50 runs · exported" in page.text("#pulse")
     row = next(row for row in runs.rows() if row.metrics)
     page.open(f"{address}#/run/{row.key}")
-    page.wait("document.querySelectorAll('.plot canvas').length === 3")
+    page.wait("document.querySelectorAll('.plot canvas').length === 6")
+    page.wait("document.querySelector('.picture')?.naturalWidth > 0")
     page.click("summary")
     page.wait("document.querySelectorAll('.code-line').length === 9")
     page.open(f"{address}#/compare?filter=user%3Dada")

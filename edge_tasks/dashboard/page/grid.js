@@ -96,6 +96,8 @@ const grid = (() => {
     // Over all runs, not those shown: columns must not jump while somebody types a filter.
     function measure() {
       const all = kind.all();
+      // The usual width of a letter, which grows with the page's font.
+      const letter = 0.57 * parseFloat(getComputedStyle(element).fontSize);
       /** @type {(column: Column<R>) => string} */
       const wide = (column) => {
         let longest = column.label.length + 2;
@@ -105,7 +107,7 @@ const grid = (() => {
         }
         if (column.key === kind.pinned) return kind.width ?? "var(--run-width)";
         const mark = column.key === "status" ? 16 : 0;
-        return `${Math.round(Math.min(240, Math.max(64, longest * 7.7 + 26 + mark)))}px`;
+        return `${Math.round(Math.min(240, Math.max(64, longest * letter + 26 + mark)))}px`;
       };
       element.style.setProperty("--columns", [...(kind.selectable ? ["40px"] : []), ...columns.map(wide)].join(" "));
     }

@@ -25,7 +25,12 @@ const pageCompare = (() => {
     const brushedNote = dom.make("span", { class: "dim" });
     const colourBy = dom.make("select", {});
     const axesButton = dom.make("button", { type: "button" }, "Axes");
-    const table = dom.make("div", { class: "differences", tabindex: 0, role: "region", "aria-label": "What differs" });
+    const table = dom.make("div", {
+      class: "differences",
+      tabindex: 0,
+      role: "region",
+      "aria-label": "Values, run by run",
+    });
     const onlyDiffering = dom.make("input", { type: "checkbox", checked: true });
     /** @type {Run[]} */
     let list = [];

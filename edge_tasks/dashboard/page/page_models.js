@@ -148,7 +148,7 @@ const pageModels = (() => {
         ...more,
       });
       return [
-        field("version", (version) => Number(version.version), { numeric: true, show: (version) => version.version }),
+        field("version", (version) => Number(version.version), { show: (version) => version.version }),
         field("serves", (version) => served.get(version.version) ?? null),
         field("registered", (version) => version.created, {
           show: (version) => format.time(version.created),

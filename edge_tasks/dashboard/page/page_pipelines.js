@@ -213,7 +213,7 @@ const pagePipelines = (() => {
     function tasksTable(tasks) {
       return dom.make(
         "div",
-        { class: "wide", tabindex: 0, role: "region", "aria-label": "Tasks" },
+        { class: "wide", tabindex: 0, role: "region", "aria-label": "Tasks, one by one" },
         dom.make(
           "table",
           { class: "plain" },

@@ -96,11 +96,10 @@ const plots = (() => {
                   "td",
                   {
                     title: `${one} taken for ${other}: ${value}, ${marks.percent(share)} of ${one}`,
-                    class: share > 0.55 ? "strong" : null,
                   },
                   value ? format.number(value) : "\u00b7",
                 );
-                cell.style.setProperty("--share", `${Math.round(100 * share)}%`);
+                cell.style.setProperty("--share", `${Math.round(42 * share)}%`);
                 return cell;
               }),
             ),
