@@ -51,7 +51,7 @@ class InventedLoop:
 
     def _deployment(self, row: Row, role: str) -> dict[str, Any]:
         return {
-            "id": f"{int(row.version or 0):019d}",
+            "id": f"{row.version or 0:>019}",
             "version": row.version,
             "model": f"projects/p/locations/r/models/{row.model}-1a2b3c4d@{row.version}",
             "role": role,

@@ -301,7 +301,7 @@ def test_the_page_of_a_run_shows_where_it_comes_from_and_where_it_serves(
     row = next(row for row in runs.rows() if row.status == "completed" and row.dirty)
     runs.change(row, serving="digits-endpoint (version 7)")
     page.open(f"{url}#/run/{row.key}")
-    page.wait("document.querySelectorAll('.plot canvas').length === 3")
+    page.wait("document.querySelectorAll('.plot canvas').length === 6")
     text = page.text("main")
     for expected in (
         row.commit[:12] if row.commit else "",
