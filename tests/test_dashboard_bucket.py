@@ -201,6 +201,7 @@ def free_port() -> int:
 def test_the_task_shows_a_training_and_ends_with_ctrl_c(hello_world: Repository, tmp_path: Path) -> None:
     hello_world.run("invoke", "init")
     hello_world.run("python", "models/hello-world/train.py", "with", "is_vertex=False")
+    hello_world.run("invoke", "model.deploy")
     process = hello_world.start("invoke", "dashboard", "--no-browser", "--port", "0")
     try:
         assert process.stdout
@@ -215,6 +216,7 @@ def test_the_task_shows_a_training_and_ends_with_ctrl_c(hello_world: Repository,
             runs = update["runs"]
         assert [(run["model"], run["status"]) for run in runs] == [("hello-world", "completed")]
         assert runs[0]["metrics"].keys() == {"score"}
+        the_loop_is_told(url, key, runs[0]["id"])
         process.send_signal(signal.SIGINT)
         rest, _ = process.communicate(timeout=60)
         assert process.returncode == 0, rest
@@ -228,6 +230,37 @@ def test_the_task_shows_a_training_and_ends_with_ctrl_c(hello_world: Repository,
     assert printed == f"{folder}/index.html\n"
     (data,) = (folder / "runs" / "hello-world").iterdir()
     assert "train.py" in data.read_text()
+
+
+def the_loop_is_told(url: str, key: str, run_id: str) -> None:
+    """Sections and questions of a real repository, whose one model serves."""
+
+    def get(path: str) -> Any:
+        with urllib.request.urlopen(f"{url}api/{path}", timeout=60) as answer:
+            return json.load(answer)
+
+    (model,) = get("loop/models")["content"]["models"]
+    assert [(one["version"], one["run"]) for one in model["versions"]] == [("1", run_id)]
+    assert [(one["role"], one["run"]) for one in model["serving"]] == [("stable", run_id)]
+    served = get("loop/endpoints")["content"]
+    (endpoint,) = served["endpoints"]
+    assert [(one["version"], one["traffic"]) for one in endpoint["versions"]] == [("1", 100)]
+    assert served["lock"] is None
+    assert "invoke model.deploy" in {change["command"] for change in served["changes"]}
+    assert get("loop/jobs")["content"] == {"jobs": []}
+    assert get("loop/pipelines")["problem"] is None
+    (watched,) = get("loop/monitoring")["content"]["models"]
+    assert (watched["model"], watched["enabled"]) == ("hello-world", False)
+    assert get("models/hello-world/traffic")["kept"] is False
+    form = get("models/hello-world/form")
+    assert form["url"] == endpoint["url"]
+    request = urllib.request.Request(
+        f"{url}api/models/hello-world/predict",
+        json.dumps({"instances": form["example"][:1]}).encode(),
+        {"Content-Type": "application/json", "X-Edge-Key": key},
+    )
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        assert len(json.load(answer)["answer"]["predictions"]) == 1
 
 
 def test_a_repository_without_a_bucket_is_told_what_to_do(hello_world: Repository) -> None:
