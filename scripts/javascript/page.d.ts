@@ -388,7 +388,7 @@ interface Slot<R = Run> {
 interface Axis {
   column: Column;
   logarithmic: boolean;
-  // How high a value lies, from 0 to 1; what is no number lies below the numbers.
+  // How high a value lies, from 0 to 1; other values than numbers lie below them.
   part: (value: Value) => number;
   ticks: { share: number; text: string; odd?: boolean }[];
   shares: Float64Array;

@@ -6,7 +6,7 @@ const ansi = (() => {
   // CSI sequences, OSC sequences (titles, links), and single escapes.
   const ESCAPE = /\u001b(?:\[([0-9;:?]*)[ -/]*([@-~])|\][^\u0007\u001b]*(?:\u0007|\u001b\\)|[@-Z\\^_])/g;
   const NAMES = ["black", "red", "green", "yellow", "blue", "magenta", "cyan", "white"];
-  // What cannot be seen and is no line's end or tab.
+  // Characters that cannot be seen, but ends of lines and tabs.
   const UNSEEN = /[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f\u202a-\u202e\u2066-\u2069]/g;
 
   function create() {

@@ -70,7 +70,7 @@ const parallel = (() => {
       axis.ticks = axis.ticks.map((tick) => ({ ...tick, share: squeezed(tick.share) }));
     }
 
-    // Where what is no number lies: below the numbers, so that no line is cut.
+    // Other values than numbers lie below them, so that no line is cut.
     const SLOT = 0.1;
     const MOST_SLOTS = 3;
 
