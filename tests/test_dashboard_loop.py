@@ -1,4 +1,4 @@
-"""The dashboard's pages beside runs, in a browser: models, endpoints, jobs, pipelines, monitoring, data."""
+"""The dashboard's pages next to runs, in a browser: models, endpoints, jobs, pipelines, monitoring, data."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ class LiveLoop:
         self._guard = threading.Lock()
 
     def section(self, name: str) -> Section:
-        """Return one of SECTIONS; a problem is told beside what was read before."""
+        """Return one of SECTIONS; a problem is told next to what was read before."""
         held = self._holding(name)
         try:
             content = held.get(lambda: self._read(name), _HOLDS[name])

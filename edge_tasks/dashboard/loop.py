@@ -1,4 +1,4 @@
-"""What the page shows beside runs: a section of JSON for each page, wherever it comes from (a Protocol)."""
+"""What the page shows next to runs: a section of JSON for each page, wherever it comes from (a Protocol)."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Loop(Protocol):
         """Return one of SECTIONS, as it was read at most a few seconds ago."""
 
     def job_log(self, job_id: str, first: int) -> dict[str, Any]:
-        """Return the lines of a job's log from number `first` on, and whether the job goes on.
+        """Return the lines of a job's log from number `first` on, and whether the job has ended.
 
         Raises NotFoundError when there is no such job.
         """

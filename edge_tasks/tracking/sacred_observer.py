@@ -79,7 +79,7 @@ class EventObserver(RunObserver):  # type: ignore[misc]
 
 
 class Telling:
-    """What a training tells of its run, beside what Sacred tells; nothing where nobody records it."""
+    """What a training tells of its run on top of what Sacred tells; nothing where nobody records it."""
 
     def __init__(self, events: EventLog | None = None):
         self._events = events

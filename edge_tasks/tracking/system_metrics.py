@@ -1,4 +1,4 @@
-"""What a training takes of its machine, looked at from the process beside it: processors, memory, and a GPU's.
+"""What a training takes of its machine, looked at from the process that records it: processors, memory, and a GPU's.
 
 Linux tells of processes in /proc (https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html), NVIDIA's driver of a GPU
 by `nvidia-smi`. Where there is neither, nothing is measured.

@@ -305,7 +305,7 @@ interface Kind<R> {
   key: (row: R) => string;
   name: (row: R) => string;
   address: (row: R) => string;
-  // Whether what is shown of a row changes by itself, as time goes on.
+  // Whether what is shown of a row changes by itself with time.
   lives: (row: R) => boolean;
 }
 

@@ -1,6 +1,6 @@
 "use strict";
 
-// The endpoints: what serves with which part of the requests, since when and why; a canary beside the stable version.
+// The endpoints: what serves with which part of the requests, since when and why; a canary next to the stable version.
 const pageEndpoints = (() => {
   /**
    * @typedef {{ endpoints: Endpoint[], lock: { who: string, stale: boolean } | null, changes: Change[] }} Served
@@ -80,8 +80,8 @@ const pageEndpoints = (() => {
               ),
               dom.make(
                 "div",
-                { class: "beside" },
-                endpoint.versions.map((one) => beside(endpoint, one)),
+                { class: "versions" },
+                endpoint.versions.map((one) => version(endpoint, one)),
               ),
               lineage.draw(
                 `Where what ${endpoint.display_name} answers comes from`,
@@ -103,7 +103,7 @@ const pageEndpoints = (() => {
     }
 
     /** @type {(endpoint: Endpoint, one: Deployment) => HTMLElement} */
-    function beside(endpoint, one) {
+    function version(endpoint, one) {
       const asked = traffic.get(endpoint.model);
       const counted = asked?.versions[one.id];
       const most = Math.max(1, ...Object.values(asked?.versions ?? {}).flatMap((version) => version.steps));
