@@ -14,7 +14,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo demo-monitoring test test-fast test-long test-wheel coverage check format lint types javascript schema parity \
 	reference site \
-	snapshot benchmark clean help
+	pictures snapshot benchmark clean help
 
 help:
 	@sed -n 's/^# //p' Makefile; echo; sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 18
@@ -80,6 +80,9 @@ reference: $(INSTALLED) ## write docs/reference.md again, from the tasks and edg
 site: $(INSTALLED) ## the pages of docs/ as a site with search, in build/site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo "build/site/index.html; with search: $(BIN)/python -m http.server --directory build/site"
+
+pictures: $(INSTALLED) ## take docs/pictures again: the dashboard over a real loop on this machine
+	$(BIN)/python scripts/pictures
 
 snapshot: $(INSTALLED) ## keep what this release makes, for the test that updates it
 	@PATH="$(abspath $(BIN)):$$PATH" scripts/snapshot

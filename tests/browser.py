@@ -12,8 +12,8 @@ from typing import Any
 from playwright.sync_api import Browser, ConsoleMessage, sync_playwright
 from playwright.sync_api import Page as PlaywrightPage
 
-from edge_tasks.experiments.dashboard.server import DashboardServer
-from tests.needs import CHROMIUM
+from edge_tasks.dashboard.server import DashboardServer
+from tests.needs import AXE, CHROMIUM
 
 # Milliseconds. Several test processes share a small machine.
 LIMIT = 60_000.0
@@ -96,6 +96,17 @@ class Page:
     def type(self, text: str) -> None:
         """Type text into what has the focus."""
         self.page.keyboard.insert_text(text)
+
+    def audit(self, *rules: str) -> list[str]:
+        """Return what axe-core finds wrong for people with disabilities, by all of its rules or by these.
+
+        https://github.com/dequelabs/axe-core
+        """
+        if not self.evaluate("typeof axe === 'object'"):
+            self.page.evaluate(AXE.read_text(encoding="utf-8"))
+        options = {"resultTypes": ["violations"], **({"runOnly": list(rules)} if rules else {})}
+        found = self.page.evaluate("(options) => axe.run(document, options).then((found) => found.violations)", options)
+        return [f"{one['id']}: {one['help']}: {[node['html'][:160] for node in one['nodes'][:3]]}" for one in found]
 
     def look(self, *, dark: bool = False, width: int = 1280, height: int = 900) -> None:
         """Choose the colour scheme and the window's size."""

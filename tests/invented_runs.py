@@ -7,11 +7,12 @@ import random
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any
 
+from edge_tasks.dashboard.records import Described, Details, Row, output_piece
 from edge_tasks.domain.runs import RunRecord, Series
 from edge_tasks.errors import EdgeError, NotFoundError
-from edge_tasks.experiments.dashboard.records import Details, Row, output_piece
 
 BEGIN = datetime(2026, 11, 20, 8, 0, tzinfo=timezone.utc)
 
@@ -25,6 +26,18 @@ def run(_run, learning_rate, depth):
     for step in range(100):
         _run.log_scalar("loss", 1 / (step + 1), step)
 """
+
+
+_CONFUSION = b"actual,predicted\n" + b"".join(
+    f"{actual},{predicted}\n".encode() * (41 if actual == predicted else 2 + (actual * predicted) % 3)
+    for actual in range(5)
+    for predicted in range(5)
+)
+_CURVE = b"fpr,tpr\n" + b"".join(f"{step / 20:.2f},{(step / 20) ** 0.3:.4f}\n".encode() for step in range(21))
+_IMAGE = (
+    b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 120 80"><rect width="120" height="80" fill="#e8f0fd"/>'
+    b'<path d="M60 12 30 44M60 12 90 44M30 44 18 68M30 44 42 68" stroke="#2563d9" fill="none" stroke-width="3"/></svg>'
+)
 
 
 def invented_row(number: int) -> Row:
@@ -73,6 +86,8 @@ class InventedRuns:
     def __init__(self, amount: int):
         self._rows = {row.key: row for row in map(invented_row, range(amount))}
         self.outputs: dict[str, str] = {}
+        self.notes: dict[str, str] = {}
+        self.plots: dict[str, bytes] = {"confusion.csv": _CONFUSION, "roc.csv": _CURVE, "tree.svg": _IMAGE}
         self.problem: EdgeError | None = None
         self.readings = 0
 
@@ -85,7 +100,7 @@ class InventedRuns:
         """Let another run begin."""
         self._rows[row.key] = row
 
-    def remove(self, row: Row) -> None:
+    def drop(self, row: Row) -> None:
         """Remove a run."""
         del self._rows[row.key]
 
@@ -125,9 +140,42 @@ class InventedRuns:
             if row.error
             else None,
             sources={"train.py": len(_SOURCE)},
+            plots={name: len(content) for name, content in self.plots.items()},
+            notes=self.notes.get(row.key),
+            machine={"hostname": row.host, "os": ["Linux", "Linux-6.1.0-x86_64"], "cpu": "Xeon"},
         )
         series = {name: Series(steps=steps, values=list(values), timestamps=times) for name, values in curves.items()}
-        return Details(record, series, output_piece(output[output_from:], output_from))
+        system = {
+            "CPU (%)": Series(steps=steps, values=[80 + 15 * math.sin(step / 9) for step in steps], timestamps=times),
+            "memory (MB)": Series(steps=steps, values=[300 + 4 * step for step in steps], timestamps=times),
+        }
+        piece = output_piece(output[output_from:], output_from)
+        return Details(record, series, piece, system, (("model.joblib", 48_211), ("signature.json", 812)))
+
+    def attached(self, model: str, run_id: str, kind: str, name: str) -> bytes:
+        self._row(model, run_id)
+        if kind != "plots" or name not in self.plots:
+            raise NotFoundError(f"the run has no file `{name}`")
+        return self.plots[name]
+
+    def artifact_file(self, model: str, run_id: str, name: str, folder: Path) -> Path:
+        self._row(model, run_id)
+        if name != "signature.json":
+            raise NotFoundError(f"the model of the run has no file `{name}`")
+        (folder / "file").write_bytes(b"<script>alert(1)</script>")
+        return folder / "file"
+
+    def describe(self, model: str, run_id: str, words: Described) -> None:
+        row = self._row(model, run_id)
+        if words.name is not None:
+            row = self.change(row, name=words.name or None)
+        if words.tags is not None:
+            self.change(row, tags=words.tags)
+        if words.notes is not None:
+            self.notes[row.key] = words.notes
+
+    def remove(self, model: str, run_id: str) -> None:
+        self.drop(self._row(model, run_id))
 
     def file(self, model: str, run_id: str, name: str) -> str:
         self._row(model, run_id)

@@ -29,6 +29,9 @@ DOCKER_IMAGE = "vertex-edge-tests/python:2"
 
 NODE_CLIENT = "@google-cloud/aiplatform"
 
+# What `make javascript` fetches from npm, and nothing of ours ships.
+AXE = Path(__file__).parent.parent / "scripts" / "javascript" / "node_modules" / "axe-core" / "axe.min.js"
+
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 # uv, as a command: on the PATH, or in this environment.
@@ -70,6 +73,10 @@ def environment() -> dict[str, str]:
 
 def _no_chromium() -> str | None:
     return None if CHROMIUM else "Chromium is not installed: apt-get install chromium"
+
+
+def _no_axe() -> str | None:
+    return None if AXE.is_file() else "axe-core is not there: make javascript"
 
 
 def _no_fashion_mnist() -> str | None:
@@ -231,6 +238,7 @@ def _no_node() -> str | None:
 
 
 MISSING: dict[str, Callable[[], str | None]] = {
+    "axe": _no_axe,
     "chromium": _no_chromium,
     "docker": _no_docker,
     "fashion-mnist": _no_fashion_mnist,

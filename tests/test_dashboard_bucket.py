@@ -15,14 +15,15 @@ import pytest
 from edge_tasks.cloud.client import Cloud, connect, connect_if_running
 from edge_tasks.cloud.run_store import RunStore
 from edge_tasks.cloud.state_store import StateStore
+from edge_tasks.dashboard.bucket import BucketRecords, open_records
+from edge_tasks.dashboard.export import export_page
+from edge_tasks.dashboard.live import LiveLoop
+from edge_tasks.dashboard.records import OUTPUT_LIMIT, Row, details_document
 from edge_tasks.domain.config import EdgeConfig
 from edge_tasks.domain.progress import Silence
 from edge_tasks.domain.runs import COMPLETED, QUEUED, RUNNING, RunRecord, Series, utc_now
 from edge_tasks.domain.state import Deployment
 from edge_tasks.errors import ConfigError, NoAnswerError, NotFoundError
-from edge_tasks.experiments.dashboard.bucket import BucketRecords, open_records
-from edge_tasks.experiments.dashboard.export import export_page
-from edge_tasks.experiments.dashboard.records import OUTPUT_LIMIT, Row, details_document
 from edge_tasks.repo.edge_yaml import load_config
 from edge_tasks.tools import emulator_process
 from tests.buckets import bucket
@@ -146,7 +147,7 @@ def test_a_broken_run_is_exported_without_a_page_of_its_own(
 ) -> None:
     broken, whole = write(store, record(1)), write(store, record(2))
     cloud.bucket.blob(f"experiments/files/digits/{broken.run_id}/metrics.json").upload_from_string(b"?")
-    assert export_page(records, tmp_path / "page", Silence()) == 2
+    assert export_page(records, LiveLoop(records._cloud, records._config, tmp_path), tmp_path / "page", Silence()) == 2
     assert [path.stem for path in (tmp_path / "page" / "runs" / "digits").iterdir()] == [whole.run_id]
 
 
@@ -200,10 +201,13 @@ def free_port() -> int:
 def test_the_task_shows_a_training_and_ends_with_ctrl_c(hello_world: Repository, tmp_path: Path) -> None:
     hello_world.run("invoke", "init")
     hello_world.run("python", "models/hello-world/train.py", "with", "is_vertex=False")
-    process = hello_world.start("invoke", "experiments.dashboard", "--no-browser", "--port", "0")
+    hello_world.run("invoke", "model.deploy")
+    process = hello_world.start("invoke", "dashboard", "--no-browser", "--port", "0")
     try:
         assert process.stdout
-        url = next(line.strip() for line in process.stdout if line.startswith("http://127.0.0.1:"))
+        address = next(line.strip() for line in process.stdout if line.startswith("http://127.0.0.1:"))
+        url, _, key = address.partition("#key=")
+        assert len(key) > 20
         runs: list[Any] = []
         while not runs:
             with urllib.request.urlopen(f"{url}api/runs", timeout=60) as answer:
@@ -212,6 +216,7 @@ def test_the_task_shows_a_training_and_ends_with_ctrl_c(hello_world: Repository,
             runs = update["runs"]
         assert [(run["model"], run["status"]) for run in runs] == [("hello-world", "completed")]
         assert runs[0]["metrics"].keys() == {"score"}
+        the_loop_is_told(url, key, runs[0]["id"])
         process.send_signal(signal.SIGINT)
         rest, _ = process.communicate(timeout=60)
         assert process.returncode == 0, rest
@@ -225,6 +230,37 @@ def test_the_task_shows_a_training_and_ends_with_ctrl_c(hello_world: Repository,
     assert printed == f"{folder}/index.html\n"
     (data,) = (folder / "runs" / "hello-world").iterdir()
     assert "train.py" in data.read_text()
+
+
+def the_loop_is_told(url: str, key: str, run_id: str) -> None:
+    """Sections and questions of a real repository, whose one model serves."""
+
+    def get(path: str) -> Any:
+        with urllib.request.urlopen(f"{url}api/{path}", timeout=60) as answer:
+            return json.load(answer)
+
+    (model,) = get("loop/models")["content"]["models"]
+    assert [(one["version"], one["run"]) for one in model["versions"]] == [("1", run_id)]
+    assert [(one["role"], one["run"]) for one in model["serving"]] == [("stable", run_id)]
+    served = get("loop/endpoints")["content"]
+    (endpoint,) = served["endpoints"]
+    assert [(one["version"], one["traffic"]) for one in endpoint["versions"]] == [("1", 100)]
+    assert served["lock"] is None
+    assert "invoke model.deploy" in {change["command"] for change in served["changes"]}
+    assert get("loop/jobs")["content"] == {"jobs": []}
+    assert get("loop/pipelines")["problem"] is None
+    (watched,) = get("loop/monitoring")["content"]["models"]
+    assert (watched["model"], watched["enabled"]) == ("hello-world", False)
+    assert get("models/hello-world/traffic")["kept"] is False
+    form = get("models/hello-world/form")
+    assert form["url"] == endpoint["url"]
+    request = urllib.request.Request(
+        f"{url}api/models/hello-world/predict",
+        json.dumps({"instances": form["example"][:1]}).encode(),
+        {"Content-Type": "application/json", "X-Edge-Key": key},
+    )
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        assert len(json.load(answer)["answer"]["predictions"]) == 1
 
 
 def test_a_repository_without_a_bucket_is_told_what_to_do(hello_world: Repository) -> None:

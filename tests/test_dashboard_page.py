@@ -12,13 +12,16 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser
 
+from edge_tasks.dashboard.bucket import row_of
+from edge_tasks.dashboard.export import export_page
+from edge_tasks.dashboard.records import Row, row_document
+from edge_tasks.dashboard.server import DashboardServer
 from edge_tasks.domain.progress import Silence
 from edge_tasks.errors import CloudError
-from edge_tasks.experiments.dashboard.export import export_page
-from edge_tasks.experiments.dashboard.records import Row
-from edge_tasks.experiments.dashboard.server import DashboardServer
 from tests.browser import Page, chromium
+from tests.invented_loop import InventedLoop
 from tests.invented_runs import InventedRuns, invented_row
+from tests.run_filter_cases import CHOSEN, FILTERED, NOW, REFUSED
 
 pytestmark = pytest.mark.needs("chromium")
 
@@ -43,7 +46,7 @@ def page(browser: Browser) -> Iterator[Page]:
 
 
 def serving(runs: InventedRuns) -> DashboardServer:
-    return DashboardServer(runs, port=0)
+    return DashboardServer(runs, InventedLoop(runs), port=0)
 
 
 @pytest.fixture
@@ -137,14 +140,36 @@ def seconds(row: Row) -> float:
     return (datetime.fromisoformat(row.ended or "") - datetime.fromisoformat(row.started or "")).total_seconds()
 
 
-def test_a_name_that_no_run_has_is_told(page: Page, url: str) -> None:
+def test_a_filter_without_sense_is_told_with_the_place_and_the_rows_stay(page: Page, url: str) -> None:
     page.open(url)
     ready(page)
+    filter_by(page, "C >> 4 (")
+    assert page.text("#filter-problem") == "Character 4 of the filter: a value is expected, and there is >"
+    assert rows(page) > 0
     filter_by(page, "acuracy > 0.9")
-    assert page.text("#filter-problem") == "No run has “acuracy”."
+    assert page.text("#filter-problem") == "No run has acuracy"
+    filter_by(page, "user = nobody")
+    assert page.text("#filter-problem") == ""
     assert page.text(".empty h2") == "No run matches"
     page.click(".empty button")
     ready(page)
+
+
+def test_the_page_s_filters_mean_what_the_command_line_s_do(page: Page) -> None:
+    server = serving(InventedRuns(0))
+    with page.visiting(server):
+        page.open(server.url)
+        page.wait("source.state.loaded")
+        known = json.dumps([row_document(row_of(run, NOW, None)) for run in FILTERED])
+        page.evaluate(f"runs.receive({{ now: {NOW.isoformat()!r}, whole: true, removed: [], runs: {known} }})")
+        chosen, refused = [text for text, _ in CHOSEN], [text for text, _ in REFUSED]
+        found = page.evaluate(
+            f"{json.dumps(chosen)}.map((text) => {{ const {{ test, problem }} = query.parse(text);"
+            " return problem ?? runs.list().filter(test).map((run) => run.id).join('') })"
+        )
+        assert list(zip(chosen, found, strict=True)) == CHOSEN
+        problems = page.evaluate(f"{json.dumps(refused)}.map((text) => query.parse(text).problem)")
+        assert list(zip(refused, problems, strict=True)) == REFUSED
 
 
 def test_a_status_can_be_chosen(page: Page, url: str, runs: InventedRuns) -> None:
@@ -224,7 +249,7 @@ def test_runs_come_change_and_go_by_themselves(page: Page, url: str, runs: Inven
     assert shown(page, "status")[0] == "running"
     runs.change(new, status="completed", ended=now.isoformat())
     page.wait("!document.querySelector('.grid-row .status-running')")
-    runs.remove(new)
+    runs.drop(new)
     page.wait(f"!document.querySelector('.grid-row:not([hidden]) a[href*=\"{new.id}\"]')")
 
 
@@ -247,8 +272,8 @@ def test_a_server_that_is_gone_is_told_and_found_again(page: Page, runs: Invente
         ready(page)
     page.wait("!document.querySelector('#banner').hidden")
     assert "server does not answer" in page.text("#banner")
-    runs.remove(invented_row(0))
-    with DashboardServer(runs, port).running():
+    runs.drop(invented_row(0))
+    with DashboardServer(runs, InventedLoop(runs), port).running():
         page.wait(
             "document.querySelector('#banner').hidden &&"
             " document.querySelector('#pulse').innerText === '49 runs · live'"
@@ -276,7 +301,7 @@ def test_the_page_of_a_run_shows_where_it_comes_from_and_where_it_serves(
     row = next(row for row in runs.rows() if row.status == "completed" and row.dirty)
     runs.change(row, serving="digits-endpoint (version 7)")
     page.open(f"{url}#/run/{row.key}")
-    page.wait("document.querySelectorAll('.plot canvas').length === 3")
+    page.wait("document.querySelectorAll('.plot canvas').length === 6")
     text = page.text("main")
     for expected in (
         row.commit[:12] if row.commit else "",
@@ -334,6 +359,33 @@ def test_a_part_of_an_axis_chooses_runs(page: Page, url: str, runs: InventedRuns
     page.wait("!document.querySelector('main').innerText.includes(' inside')")
 
 
+def test_no_line_is_cut_by_a_failed_run_or_an_odd_value(page: Page) -> None:
+    few = InventedRuns(4)
+    for row, value in zip(list(few.rows()), (10, "auto", 0.5, 2), strict=True):
+        few.change(row, parameters={"C": value}, metrics={"f1": 0.5 + value}
+                   if isinstance(value, float) else {}, status="completed" if value == 0.5 else "failed")  # fmt: skip
+    server = serving(few)
+    with page.visiting(server):
+        page.open(f"{server.url}#/compare")
+        page.wait("document.querySelector('.axis')")
+        assert page.texts(".axis-name") == ["C", "f1"]
+        assert page.texts('.axis[data-key="metrics.f1"] .tick') == ["none", "1"]
+
+
+def test_runs_that_differ_in_the_seed_alone_are_compared_by_it(page: Page) -> None:
+    few = InventedRuns(3)
+    for number, row in enumerate(list(few.rows())):
+        few.change(row, parameters={"C": 1, "seed": number}, metrics={"f1": 0.5}, status="completed")
+    server = serving(few)
+    with page.visiting(server):
+        page.open(f"{server.url}#/compare")
+        page.wait("document.querySelector('.axis')")
+        assert page.texts(".axis-name") == ["seed"]
+        page.open(server.url)
+        ready(page)
+        assert "seed" in page.texts(".grid-head [role=columnheader]")
+
+
 def test_numbers_stand_in_order_on_an_axis_with_words(page: Page) -> None:
     few = InventedRuns(4)
     for row, value in zip(list(few.rows()), (10, "auto", 0.5, 2), strict=True):
@@ -342,7 +394,7 @@ def test_numbers_stand_in_order_on_an_axis_with_words(page: Page) -> None:
     with page.visiting(server):
         page.open(f"{server.url}#/compare")
         page.wait("document.querySelector('.axis')")
-        assert page.texts('.axis[data-key="parameters.C"] .tick') == ["0.5", "2", "10", "auto"]
+        assert page.texts('.axis[data-key="parameters.C"] .tick') == ["auto", "5", "10"]
 
 
 # --- foreign text -----------------------------------------------------------------------------------------------
@@ -357,8 +409,13 @@ def test_what_a_run_recorded_is_only_ever_text(page: Page, runs: InventedRuns, t
         metrics={HOSTILE: 0.5, "accuracy": "NaN", "toString": 3},
     )  # fmt: skip
     runs.add(hostile)
+    runs.notes[hostile.key] = HOSTILE
+    runs.plots |= {
+        f"{HOSTILE.replace('/', '-')}.csv": f"{HOSTILE},b\n1,{HOSTILE}\n".encode(),
+        "evil.svg": b'<svg xmlns="http://www.w3.org/2000/svg" onload="document.title=1"><script>1</script></svg>',
+    }
     runs.outputs[hostile.key] = HOSTILE + "\x1b[31mred\x1b[0m"
-    export_page(runs, tmp_path / "export", Silence())
+    export_page(runs, InventedLoop(runs), tmp_path / "export", Silence())
     server = serving(runs)
     other = invented_row(3).key.replace("/", "%2F")
     with page.visiting(server):
@@ -372,12 +429,15 @@ def test_what_a_run_recorded_is_only_ever_text(page: Page, runs: InventedRuns, t
             page.press("o", "Escape")
             page.open(f"{base}#/run/{hostile.key}")
             page.wait("document.querySelector('.output')?.textContent.includes('onerror')")
+            page.wait("document.querySelectorAll('.picture').length === 2")
+            assert page.text(".output .ansi-red") == "red"
             assert "nobody" in page.text(".facts")
+            assert HOSTILE in page.text(".notes")
             page.open(f"{base}#/compare?run={hostile.key.replace('/', '%2F')}&run={other}")
             page.wait("document.querySelector('.plot canvas')")
             assert HOSTILE in page.text(".differences")
             assert page.evaluate("document.title") == "Compare runs"
-            assert page.evaluate("document.querySelectorAll('main script, main img').length") == 0
+            assert page.evaluate("document.querySelectorAll('main script, main img:not(.picture)').length") == 0
             assert page.evaluate("({}).constructor === Object")
 
 
@@ -385,14 +445,15 @@ def test_what_a_run_recorded_is_only_ever_text(page: Page, runs: InventedRuns, t
 
 
 def test_an_export_works_when_it_is_opened_as_a_file(page: Page, runs: InventedRuns, tmp_path: Path) -> None:
-    export_page(runs, tmp_path / "export", Silence())
+    export_page(runs, InventedLoop(runs), tmp_path / "export", Silence())
     address = (tmp_path / "export" / "index.html").as_uri()
     page.open(address)
     ready(page)
     assert "50 runs · exported" in page.text("#pulse")
     row = next(row for row in runs.rows() if row.metrics)
     page.open(f"{address}#/run/{row.key}")
-    page.wait("document.querySelectorAll('.plot canvas').length === 3")
+    page.wait("document.querySelectorAll('.plot canvas').length === 6")
+    page.wait("document.querySelector('.picture')?.naturalWidth > 0")
     page.click("summary")
     page.wait("document.querySelectorAll('.code-line').length === 9")
     page.open(f"{address}#/compare?filter=user%3Dada")

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import yaml
 
+from edge_tasks.dashboard.records import Details, Output, Row, details_document, row_document
 from edge_tasks.domain.runs import RunRecord, Series, utc_now
-from edge_tasks.experiments.dashboard.records import Details, Output, Row, details_document, row_document
 from tests.repositories import ROOT
 
 CONFIG = ROOT / ".circleci" / "config.yml"

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta, timezone
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from edge_tasks.domain.run_query import Comparison, Query, check_names, checked_status, ordered
+from edge_tasks.domain.run_filter import Filter, check_names
+from edge_tasks.domain.run_query import Query, checked_status, ordered
 from edge_tasks.domain.runs import COMPLETED, RUNNING, RunRecord, Series
 from edge_tasks.errors import EdgeError
 from edge_tasks.experiments.text import comparison, csv_table, curve, described, differing, document, last_lines, table
-
-NOW = datetime(2026, 11, 22, 12, 0, tzinfo=timezone.utc)
+from tests.run_filter_cases import CHOSEN, FILTERED, NOW, REFUSED
 
 
 def run(run_id: str, **values: Any) -> RunRecord:
@@ -27,28 +27,18 @@ RUNS = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("text", "chosen"),
-    [
-        ("score>0.9", "b"),
-        ("score >= 0.9", "ab"),
-        ("score<1", "ab"),
-        ("score!=0.9", "bc"),
-        ("score=NaN", "c"),
-        ("rate=1.0", "c"),
-        ("kernel=rbf", "ab"),
-        ("kernel!=rbf", "c"),
-        ("kernel>0", ""),
-        ("deep.layers==3", "a"),
-        ("flag=true", "b"),
-        ("flag=True", "b"),
-        ("flag=1", ""),
-        ("missing!=1", ""),
-    ],
-)
-def test_runs_are_chosen_by_metrics_and_parameters(text: str, chosen: str) -> None:
-    query = Query(where=(Comparison.parse(text),))
-    assert "".join(one.run_id for one in query.chosen(RUNS, NOW)) == chosen
+@pytest.mark.parametrize(("text", "chosen"), CHOSEN)
+def test_a_filter_chooses_runs(text: str, chosen: str) -> None:
+    wanted = Filter.parse(text)
+    wanted.check(FILTERED, NOW)
+    assert "".join(one.run_id for one in Query(where=wanted).chosen(FILTERED, NOW)) == chosen
+
+
+@pytest.mark.parametrize(("text", "problem"), REFUSED)
+def test_a_filter_that_makes_no_sense_is_refused_with_the_place(text: str, problem: str) -> None:
+    with pytest.raises(EdgeError) as refused:
+        Filter.parse(text).check(FILTERED, NOW)
+    assert refused.value.problem == problem
 
 
 def test_runs_are_chosen_by_what_they_are() -> None:
@@ -65,14 +55,8 @@ def test_runs_are_chosen_by_what_they_are() -> None:
     assert chosen(Query(tag="good")) == "c"
 
 
-@pytest.mark.parametrize("text", ["", "score", ">0.9", "score 0.9"])
-def test_what_is_no_comparison_is_refused(text: str) -> None:
-    with pytest.raises(EdgeError, match="is not a comparison"):
-        Comparison.parse(text)
-
-
 def test_names_and_statuses_that_nobody_knows_are_refused() -> None:
-    with pytest.raises(EdgeError, match="no run has a metric or parameter `scoer`") as near:
+    with pytest.raises(EdgeError, match="no run has `scoer`") as near:
         check_names(["scoer"], RUNS)
     assert near.value.hint == "did you mean `score`?"
     check_names(["score", "deep.layers"], RUNS)

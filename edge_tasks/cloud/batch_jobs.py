@@ -20,6 +20,7 @@ class BatchJob(Job):
     successful: int
     failed: int
     output_uri: str
+    version: str = ""
 
 
 def create_batch_job(
@@ -59,6 +60,7 @@ def _job(message: Any) -> BatchJob:
         successful=int(message.completion_stats.successful_count),
         failed=int(message.completion_stats.failed_count),
         output_uri=message.output_info.gcs_output_directory,
+        version=message.model_version_id or message.model.partition("@")[2],
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 
@@ -34,6 +34,8 @@ class Job:
     error: str | None
     labels: Mapping[str, str]
     created: datetime
+    started: datetime | None = field(default=None, kw_only=True)
+    ended: datetime | None = field(default=None, kw_only=True)
 
     @property
     def job_id(self) -> str:
@@ -173,6 +175,8 @@ def job_fields(message: Any) -> dict[str, Any]:
         "error": message.error.message or None,
         "labels": dict(message.labels),
         "created": message.create_time,
+        "started": message.start_time or None,
+        "ended": message.end_time or None,
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from edge_tasks.cloud.client import Cloud, sdk_errors
@@ -22,6 +23,8 @@ class ModelVersion:
     artifact_uri: str
     labels: Mapping[str, str]
     container: ContainerSpec
+    created: datetime | None = None
+    aliases: tuple[str, ...] = ()
 
     @property
     def versioned_name(self) -> str:
@@ -108,7 +111,13 @@ def get_model(cloud: Cloud, name: str) -> ModelVersion:
 def _version(message: Any) -> ModelVersion:
     name = message.name.partition("@")[0]
     return ModelVersion(
-        name, message.version_id, message.artifact_uri, dict(message.labels), _container(message.container_spec)
+        name,
+        message.version_id,
+        message.artifact_uri,
+        dict(message.labels),
+        _container(message.container_spec),
+        message.version_create_time,
+        tuple(message.version_aliases),
     )
 
 
@@ -124,11 +133,13 @@ def _container(spec: Any) -> ContainerSpec:
     )
 
 
-def find_versions(cloud: Cloud, model_id: str, label: str, value: str) -> list[ModelVersion]:
-    """Return the versions of `model_id` that carry the label, the newest first."""
+def find_versions(cloud: Cloud, model_id: str, label: str = "", value: str = "") -> list[ModelVersion]:
+    """Return the versions of `model_id` that carry the label, or all of them, the newest first."""
     from google.api_core.exceptions import NotFound
 
-    request = {"name": f"{cloud.parent}/models/{model_id}", "filter": f'labels.{label}="{value}"'}
+    request = {"name": f"{cloud.parent}/models/{model_id}"}
+    if label:
+        request["filter"] = f'labels.{label}="{value}"'
     with sdk_errors(f"look through the versions of `{model_id}`"):
         try:
             found = [_version(model) for model in cloud.models.list_model_versions(request=request)]

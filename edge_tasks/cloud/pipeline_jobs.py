@@ -9,10 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from edge_tasks.cloud.client import Cloud
+from edge_tasks.cloud.client import Cloud, sdk_errors
 from edge_tasks.cloud.jobs import Job, JobApi
+from edge_tasks.errors import CloudError
 
 _PREFIX = "PIPELINE_STATE_"
+_PAGE_SIZE = 100
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,27 @@ def job_of(
     }
     optional = {"display_name": display_name, "service_account": service_account}
     return job | {name: value for name, value in optional.items() if value}
+
+
+def list_pipeline_jobs(cloud: Cloud) -> list[dict[str, Any]] | None:
+    """Return the location's pipeline jobs as the API's JSON, with their whole graphs; None where the API says UNIMPLEMENTED."""
+    found: list[dict[str, Any]] = []
+    token = ""
+    while True:
+        with sdk_errors("list the pipeline jobs"):
+            answer = cloud.session.get(
+                f"{cloud.vertex_url}/v1/{cloud.parent}/pipelineJobs",
+                params={"pageSize": _PAGE_SIZE, **({"pageToken": token} if token else {})},
+            )
+        if answer.status_code == 501:
+            return None
+        if not answer.ok:
+            raise CloudError(f"cannot list the pipeline jobs: the API answered {answer.status_code}", "invoke doctor")
+        page = answer.json()
+        found += page.get("pipelineJobs", [])
+        token = page.get("nextPageToken", "")
+        if not token:
+            return found
 
 
 def console_page(cloud: Cloud, job: PipelineJob) -> str | None:

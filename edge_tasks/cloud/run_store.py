@@ -1,7 +1,8 @@
 """The records of runs in the repository's bucket.
 
     DIRECTORY/runs/MODEL/RUN_ID.json        the record; its custom metadata hold the summary
-    DIRECTORY/files/MODEL/RUN_ID/           metrics.json (the series), output.txt, sources/
+    DIRECTORY/files/MODEL/RUN_ID/           metrics.json (the series), system.json, output.txt, sources/, plots/,
+                                            attachments/
 
 Records lie apart from the files, so that a listing meets nothing else: a thousand runs a call, and no download. A
 record and its summary are written together, in one call, and only over the generation that was read, so that nobody's
@@ -36,6 +37,7 @@ from edge_tasks.errors import ConflictError, EdgeError, NoAnswerError, NotFoundE
 from edge_tasks.repo import layout
 
 _SERIES_FILE, _OUTPUT_FILE, _SOURCES_FOLDER = "metrics.json", "output.txt", "sources"
+_SYSTEM_FILE = "system.json"
 
 # How often somebody else may change a record between our reading and our writing of it.
 _MOST_CONFLICTS = 10
@@ -205,7 +207,13 @@ class RunStore:
 
     def series(self, model_name: str, run_id: str) -> dict[str, Series]:
         """Return the series of a run by metric; none when there are none."""
-        name = self._file_name(model_name, run_id, _SERIES_FILE)
+        return self._series(self._file_name(model_name, run_id, _SERIES_FILE))
+
+    def system(self, model_name: str, run_id: str) -> dict[str, Series]:
+        """Return what a run took of its machine: processors, memory, GPUs; none when that was not measured."""
+        return self._series(self._file_name(model_name, run_id, _SYSTEM_FILE))
+
+    def _series(self, name: str) -> dict[str, Series]:
         content = self._read_if_there(name)
         try:
             return parse_series(content) if content else {}
@@ -215,6 +223,18 @@ class RunStore:
     def write_series(self, model_name: str, run_id: str, series: dict[str, Series]) -> None:
         """Write the series of a run."""
         storage.upload(self._cloud, dump_series(series).encode(), self._file_name(model_name, run_id, _SERIES_FILE))
+
+    def write_system(self, model_name: str, run_id: str, series: dict[str, Series]) -> None:
+        """Write what a run took of its machine."""
+        storage.upload(self._cloud, dump_series(series).encode(), self._file_name(model_name, run_id, _SYSTEM_FILE))
+
+    def file(self, model_name: str, run_id: str, path: str) -> bytes:
+        """Return a plot or an attachment of a run (plots/NAME, attachments/NAME). Raises NotFoundError."""
+        return storage.read(self._cloud, f"gs://{self._cloud.bucket_name}/{self._file_name(model_name, run_id, path)}")
+
+    def write_file(self, model_name: str, run_id: str, path: str, content: Path) -> None:
+        """Write a plot or an attachment of a run (plots/NAME, attachments/NAME)."""
+        storage.upload(self._cloud, content, self._file_name(model_name, run_id, path))
 
     def output(self, model_name: str, run_id: str, start: int = 0) -> bytes:
         """Return what a run has printed from byte `start` on; empty when that is nothing (yet)."""

@@ -10,7 +10,7 @@ import math
 from typing import Any
 
 from edge_tasks.cloud.client import CALL_TIMEOUT, Cloud, sdk_errors
-from edge_tasks.domain.run_query import flattened
+from edge_tasks.domain.run_filter import flattened
 from edge_tasks.domain.runs import COMPLETED, DIED, FAILED, INTERRUPTED, RunRecord
 
 # The names that Vertex AI has for the ends of a run.

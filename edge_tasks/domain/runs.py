@@ -66,6 +66,7 @@ class RunSummary(Provenance):
     error: str | None = Field(default=None, description="one line: why it did not complete")
     model_version: str | None = Field(default=None, description="versioned resource name in the registry")
     tags: tuple[str, ...] = ()
+    name: str | None = Field(default=None, description="what a person calls it")
     cut: bool = Field(default=False, description="whether parameters, metrics and tags were too long for a summary")
 
     def status_at(self, now: datetime) -> str:
@@ -99,6 +100,9 @@ class RunRecord(RunSummary):
     artifact_uri: str | None = Field(default=None, description="gs:// folder of the artifact; null when only on disk")
     artifact_sha256: str | None = None
     sources: dict[str, int] = Field(default_factory=dict, description="bytes of each source file")
+    plots: dict[str, int] = Field(default_factory=dict, description="bytes of each plot: CSV, JSON or an image")
+    attachments: dict[str, int] = Field(default_factory=dict, description="bytes of each of Sacred's artifacts")
+    notes: str | None = Field(default=None, description="what people write about it")
     machine: dict[str, Any] = Field(default_factory=dict, description="what Sacred tells of the host")
     environment: dict[str, str] = Field(default_factory=dict, description="Python and library versions")
     reproduced_from: str | None = Field(default=None, description="the id of the run that this one repeats")

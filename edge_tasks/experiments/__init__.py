@@ -1,1 +1,1 @@
-"""Recorded runs, found again: listed, shown as text, and as a web page."""
+"""Recorded runs, found again: listed, and shown as text."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from edge_tasks.cloud.client import Cloud
 from edge_tasks.cloud.run_store import Listing, RunStore
@@ -12,6 +13,9 @@ from edge_tasks.domain.config import EdgeConfig
 from edge_tasks.domain.runs import RunRecord, RunSummary, Series
 from edge_tasks.errors import EdgeError, NotFoundError
 from edge_tasks.tracking.outbox import Outbox
+
+# Characters of what people write about a run; its name is a part of its summary.
+LONGEST_NAME, LONGEST_NOTES = 100, 100_000
 
 # Ids that an error names when several begin alike.
 _MOST_NAMED = 5
@@ -86,6 +90,31 @@ def change_tags(
         return record.changed(tags=left if remove else (*record.tags, *(tag for tag in tags if tag not in record.tags)))
 
     return RunStore(cloud, config).update(run.model_name, run.run_id, change).record.tags
+
+
+def describe_run(
+    cloud: Cloud, config: EdgeConfig, model_name: str, run_id: str, changes: Mapping[str, Any]
+) -> RunRecord:
+    """Give a run a `name`, `notes` or `tags`; return its record. What is empty is taken away. Raises NotFoundError."""
+    checked = {
+        **({"name": _bounded("name", changes["name"], LONGEST_NAME)} if "name" in changes else {}),
+        **({"notes": _bounded("notes", changes["notes"], LONGEST_NOTES)} if "notes" in changes else {}),
+        **({"tags": tuple(dict.fromkeys(tag for tag in changes["tags"] if tag))} if "tags" in changes else {}),
+    }
+
+    def change(record: RunRecord | None) -> RunRecord:
+        if record is None:
+            raise NotFoundError(f"there is no run `{run_id}` of `{model_name}`")
+        return record.changed(**checked)
+
+    return RunStore(cloud, config).update(model_name, run_id, change).record
+
+
+def _bounded(what: str, text: str | None, most: int) -> str | None:
+    found = (text or "").strip()
+    if len(found) > most:
+        raise EdgeError(f"the {what} of a run has at most {most:,} characters, not {len(found):,}")
+    return found or None
 
 
 def find_run(runs: Sequence[RunSummary], text: str) -> RunSummary:

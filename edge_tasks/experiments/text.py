@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from edge_tasks.domain.progress import duration
-from edge_tasks.domain.run_query import flattened
+from edge_tasks.domain.run_filter import flattened
 from edge_tasks.domain.runs import RunRecord, RunSummary, Series
 
 _BARS = "▁▂▃▄▅▆▇█"
@@ -18,7 +18,7 @@ _LAST_LINES = 20
 # Those of a summary that are one value each.
 _CSV_FIELDS = (
     *("run_id", "model_name", "status", "created", "started", "heartbeat", "ended", "user", "host", "target", "job"),
-    *("commit", "dirty", "data_version", "error", "model_version", "tags"),
+    *("commit", "dirty", "data_version", "error", "model_version", "tags", "name"),
 )
 
 # The first columns of a table, whatever the runs.
@@ -126,6 +126,8 @@ def described(record: RunRecord, series: Mapping[str, Series], now: datetime) ->
         "run": record.run_id,
         "model": record.model_name,
         "status": record.status_at(now).lower() + (f": {record.error}" if record.error else ""),
+        "name": record.name,
+        "notes": record.notes,
         "tags": ", ".join(record.tags),
         "submitted": short_time(record.created) if record.job else "",
         "started": short_time(record.started) if record.started else "",

@@ -47,12 +47,12 @@ _VERTEX_REQUIREMENT, _MONGO_REQUIREMENT = "google-cloud-aiplatform>=2.7,<3", "py
 _TRAVELS = {
     "": "errors redaction",
     "domain": "baseline config distributions groups imports job_spec json_values model_formats names period "
-    "pipeline_order provenance run_query runs signature state",
+    "pipeline_order provenance run_filter runs signature state",
     "repo": "edge_yaml files glance layout payloads results trained_model",
     "serving": "inputs model_files own_code pickle_scan predictor trial",
     "tools": "process signals user",
     "cloud": "bucket client object_lock run_store secret_manager state_store storage vertex_experiments vertex_sdk",
-    "tracking": "backend event_log outbox output_capture sacred_observer uploader uploader_process",
+    "tracking": "backend event_log outbox output_capture sacred_observer system_metrics uploader uploader_process",
     "tracking/sinks": "background mongo vertex",
     "training": "artifact baseline context data describe environment failure hypertune job pipeline_task results "
     "run_options sklearn stage_outputs wrapper",

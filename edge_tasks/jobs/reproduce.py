@@ -21,7 +21,7 @@ from edge_tasks.cloud.client import Cloud
 from edge_tasks.cloud.run_store import RunStore
 from edge_tasks.domain.config import EdgeConfig
 from edge_tasks.domain.progress import Progress
-from edge_tasks.domain.run_query import flattened
+from edge_tasks.domain.run_filter import flattened
 from edge_tasks.domain.runs import RunRecord
 from edge_tasks.errors import GitError, TrainingError
 from edge_tasks.jobs.run_script import run_script

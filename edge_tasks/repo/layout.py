@@ -208,6 +208,9 @@ def batch_claim(config: EdgeConfig, model_name: str, fingerprint: str) -> str:
 
 MODEL_LABEL, RUN_LABEL, BUCKET_LABEL = "edge-model", "edge-run", "edge-bucket"
 
+# Where a job or a version comes from.
+COMMIT_LABEL, DIRTY_LABEL, DATA_LABEL = "edge-commit", "edge-dirty", "edge-data"
+
 # What a version in the registry is served by: a hash over its container.
 SERVING_LABEL = "edge-serving"
 
@@ -233,9 +236,9 @@ def run_labels(
     values = {
         MODEL_LABEL: model_name,
         RUN_LABEL: provenance.run_id or "",
-        "edge-commit": (provenance.commit or "")[:12],
-        "edge-dirty": "" if provenance.dirty is None else str(provenance.dirty),
-        "edge-data": data_version(provenance.data),
+        COMMIT_LABEL: (provenance.commit or "")[:12],
+        DIRTY_LABEL: "" if provenance.dirty is None else str(provenance.dirty),
+        DATA_LABEL: data_version(provenance.data),
         "edge-parameters": parameters_version(chosen),
     }
     return {key: label_value(value) for key, value in values.items() if value}

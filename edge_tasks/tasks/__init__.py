@@ -12,6 +12,7 @@ from edge_tasks.tasks import (
     ci,
     config,
     cost,
+    dashboard,
     doctor,
     dvc,
     experiments,
@@ -32,6 +33,7 @@ namespace = Collection()
 namespace.add_task(init.init)
 namespace.add_task(doctor.doctor)
 namespace.add_task(explain.explain)
+namespace.add_task(dashboard.dashboard)
 namespace.add_task(teardown.teardown)
 for _module in (ci, config, cost, dvc, experiments, infra, jobs, local, model, pipeline, service, state, template):
     namespace.add_collection(_module.collection)

@@ -46,6 +46,8 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "experiments.show",
         "experiments.compare",
         "experiments.tag",
+        "experiments.note",
+        "dashboard",
         "experiments.dashboard",
     ),
     "Team": (

@@ -29,7 +29,7 @@ _DEFAULT_LIMIT, _MOST_UNREADABLE = 50, 10
         "user": "only runs of this user",
         "commit": "only runs of this git commit, or of those that begin so",
         "tag": "only runs with this tag",
-        "where": 'only runs for which this holds of a metric or parameter, such as "accuracy>0.9"; can be repeated',
+        "where": 'a filter, as on the dashboard: "accuracy > 0.9 user = ada", words, -word; can be repeated',
         "sort": "by this metric, parameter or field (such as started), least first",
         "reverse": "the other way round",
         "limit": f"at most so many; 0 for all (default: {_DEFAULT_LIMIT} in a table, all with --json and --csv)",
@@ -57,19 +57,20 @@ def list_(
     What they are, their metrics, and the parameters that differ.
     """
     from edge_tasks.console import Console, print_csv, print_json, print_table
-    from edge_tasks.domain.run_query import Comparison, Query, check_names, checked_status, ordered
+    from edge_tasks.domain.run_filter import Filter
+    from edge_tasks.domain.run_query import Query, checked_status, ordered
     from edge_tasks.domain.runs import utc_now
     from edge_tasks.experiments.text import csv_table, document, table
 
-    comparisons = tuple(Comparison.parse(text) for text in where or ())
-    query = Query(model, checked_status(status) if status else None, user, commit, tag, comparisons)
+    wanted = Filter(tuple(term for text in where or () for term in Filter.parse(text).terms))
+    query = Query(model, checked_status(status) if status else None, user, commit, tag, wanted)
     now = utc_now()
     if limit < 0:
         limit = 0 if json or csv else _DEFAULT_LIMIT
     # The newest of all are found without reading all.
     few = limit if limit and query.wants_all and not sort and not reverse else None
     everything, recorded = _runs(repository(), few)
-    check_names((comparison.name for comparison in comparisons), everything)
+    wanted.check(everything, now)
     runs = query.chosen(everything, now)
     total = len(runs) if few is None else recorded
     if sort:
@@ -191,6 +192,26 @@ def tag(_context: Any, run_id: str, tags: str, remove: bool = False) -> None:
         console.step(f"tags of {found.run_id}: {', '.join(kept) or 'none'}")
 
 
+@task(help={"run_id": _ID_HELP, "name": "what you call the run", "text": "what you write about it"})
+def note(_context: Any, run_id: str, name: str | None = None, text: str | None = None) -> None:
+    """Give a run a name, or write notes about it.
+
+    An empty text takes them away. The dashboard shows both.
+    """
+    from edge_tasks.console import Console
+    from edge_tasks.errors import EdgeError
+    from edge_tasks.experiments.listing import describe_run
+
+    changes = {key: value for key, value in (("name", name), ("notes", text)) if value is not None}
+    if not changes:
+        raise EdgeError("nothing is written", f'invoke experiments.note {run_id} --name "first try" --text "..."')
+    here = repository()
+    found = _found(here, run_id)
+    record = describe_run(here.cloud, here.config, found.model_name, found.run_id, changes)
+    with Console() as console:
+        console.step(f"{record.run_id}: {record.name or 'no name'}; {'notes' if record.notes else 'no notes'}")
+
+
 @task(help={"run_ids": _IDS_HELP, "yes": "do not ask"})
 def remove(_context: Any, run_ids: str, yes: bool = False) -> None:
     """Remove the records of runs.
@@ -268,4 +289,4 @@ def _words(text: str) -> Sequence[str]:
     return text.replace(",", " ").split()
 
 
-collection = Collection("experiments", list_, show, compare, dashboard, reproduce, tag, remove)
+collection = Collection("experiments", list_, show, compare, dashboard, reproduce, tag, note, remove)

@@ -33,6 +33,9 @@ _HURRY = 5.0
 # Recorders that one training starts because another was killed.
 _MOST_RESTARTS = 3
 
+# Bytes of a plot or an attachment.
+LONGEST_FILE = 10 << 20
+
 # Characters of what a main function returned.
 _LONGEST_RESULT = 10_000
 
@@ -82,6 +85,20 @@ class EventLog:
         }
         if series:
             self._put({"log": series})
+
+    def keep(self, kind: str, name: str, path: Path) -> None:
+        """Have a file recorded with the run: `kind` is plots or attachments. The file may go away at once."""
+        copy = self._folder / kind / name
+        try:
+            if path.stat().st_size > LONGEST_FILE:
+                tell(f"`{name}` is not recorded: it is larger than {LONGEST_FILE >> 20} MiB")
+                return
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, copy)
+        except OSError as error:
+            tell(f"`{name}` is not recorded: {error}")
+        else:
+            self._put({"file": {"kind": kind, "name": name, "path": str(copy)}})
 
     def keep_recorded(self) -> None:
         """Start another recorder if the last one was killed, so that the run continues showing signs of life."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
+import re
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timezone
@@ -27,6 +28,9 @@ from edge_tasks.tracking.uploader_process import tell
 # The id of the run that a training repeats; set by `experiments.reproduce`.
 REPRODUCED_VARIABLE = "EDGE_REPRODUCED_FROM"
 
+# What of a folder of plots is kept.
+PLOT_SUFFIXES = (".csv", ".json", ".png", ".jpg", ".jpeg", ".gif", ".webp", ".svg")
+
 # Seconds between two signs of life when Sacred is told to give none (`-b 0`), or few.
 _LONGEST_INTERVAL = 30.0
 
@@ -41,6 +45,11 @@ class EventObserver(RunObserver):  # type: ignore[misc]
         """Take what Sacred has collected since the last time."""
         del info
         self._events.log(metrics_by_name)
+
+    def artifact_event(self, name: str, filename: str, metadata: Any = None, content_type: str | None = None) -> None:
+        """Keep a file that the training hands to `_run.add_artifact`."""
+        del metadata, content_type
+        self._events.keep("attachments", _safe_name(name), Path(filename))
 
     def heartbeat_event(self, info: Any, captured_out: str, beat_time: datetime, result: Any) -> None:
         """See to it that somebody records the run."""
@@ -69,16 +78,41 @@ class EventObserver(RunObserver):  # type: ignore[misc]
         self._events.note(ended=moment.replace(tzinfo=timezone.utc), **changes)
 
 
+class Telling:
+    """What a training tells of its run on top of what Sacred tells; nothing where nobody records it."""
+
+    def __init__(self, events: EventLog | None = None):
+        self._events = events
+
+    def __call__(self, **changes: Any) -> None:
+        """Change fields of the record."""
+        if self._events:
+            self._events.note(**changes)
+
+    def plots(self, folder: Path) -> None:
+        """Record the plots in `folder`: tables (CSV, JSON) and images."""
+        if self._events is None or not folder.is_dir():
+            return
+        for path in sorted(folder.rglob("*")):
+            if path.is_file() and path.suffix.lower() in PLOT_SUFFIXES:
+                self._events.keep("plots", _safe_name(path.relative_to(folder).as_posix()), path)
+
+
+def _safe_name(name: str) -> str:
+    """Return a name that is one part of a path, and of an address: folders become a part of it."""
+    return re.sub(r"[^\w.() -]+", "-", name).strip(".- ")[:120] or "file"
+
+
 @contextlib.contextmanager
 def recorded(
     run: Run, run_id: str, model_name: str, backend: TrackingBackend, facts: Mapping[str, Any]
-) -> Iterator[Callable[..., None]]:
+) -> Iterator[Telling]:
     """Record the Sacred `run`, whose main function is the block, with its output.
 
     `facts` are fields of the record that are known from the start; what is yielded takes those that show later.
     """
     if run.unobserved:
-        yield lambda **_: None
+        yield Telling()
         return
     interval = min(run.beat_interval if run.beat_interval > 0 else _LONGEST_INTERVAL, _LONGEST_INTERVAL)
     started = {"status": RUNNING, "started": str(utc_now()), "ended": None, "error": None, "trace": None}
@@ -92,13 +126,13 @@ def recorded(
         events = EventLog(backend, model_name, run_id, begin)
     except OSError as error:
         tell(f"the run {run_id} is not recorded: {error}")
-        yield lambda **_: None
+        yield Telling()
         return
     run.observers.append(EventObserver(events))
     if wants_mongo(backend.config):
         run.observers.append(MongoEvents(run, run_id, _mongo_address(backend), events.output, tell))
     with _captured(run, events.output):
-        yield events.note
+        yield Telling(events)
 
 
 _warn_if_unobserved = Run.warn_if_unobserved

@@ -55,6 +55,7 @@ class Uploader:
         interval: float,
         mirror: BackgroundSink[RunRecord] | None = None,
         kept: Outbox | None = None,
+        system: Callable[[], Mapping[str, Series]] = dict,
     ):
         self._run_id = run_id
         self._model_name = model_name
@@ -65,6 +66,7 @@ class Uploader:
         self._mirror = mirror
         self._kept = kept
         self._output = output
+        self._system = system
 
         # What is left for the thread.
         self._lock = threading.Lock()
@@ -73,6 +75,7 @@ class Uploader:
         self._all_changes: dict[str, Any] = {}
         self._series: dict[str, Series] = {}
         self._sources: dict[str, Path] = {}
+        self._files: dict[tuple[str, str], Path] = {}
         self._ending = False
 
         # The thread's own.
@@ -80,6 +83,7 @@ class Uploader:
         self._stored: Stored | None = None
         self._sources_written = self._kept_sent = False
         self._written_points = self._written_bytes = 0
+        self._written_files: dict[str, dict[str, int]] = {}
         self._files_not_before = 0.0
         self._complained = self._given_up = False
         self._shown_status = ""
@@ -107,6 +111,11 @@ class Uploader:
                 whole.values.extend(more.values)
                 whole.timestamps.extend(more.timestamps)
 
+    def keep(self, kind: str, name: str, path: Path) -> None:
+        """Write a file, too; `kind` is a field of the record: plots or attachments."""
+        with self._lock:
+            self._files[kind, name] = path
+
     def end(self) -> None:
         """Write the last of it; waits for at most END_LIMIT seconds."""
         deadline = time.monotonic() + END_LIMIT
@@ -128,8 +137,8 @@ class Uploader:
             sources = _short_sources(self._sources)
             sizes = {name: path.stat().st_size for name, path in sources.items()}
             stored = self._stored.record if self._stored else None
-            record = self._changed(stored, {"sources": sizes, **changes})
-            place = kept.keep(record, series, self._output, sources)
+            record = self._changed(stored, {"sources": sizes, **self._sizes(), **changes})
+            place = kept.keep(record, series, self._output, sources, self._system(), self._all_files())
         except Exception as error:
             # As in the thread: whatever it is, it is told.
             self._tell(f"the run {self._run_id} cannot be kept on this machine either: {error}")
@@ -169,6 +178,7 @@ class Uploader:
         try:
             if self._stored is None:
                 self._stored = self._store.update(self._model_name, self._run_id, self._begin)
+            changes = {**self._write_kept(self._store), **changes}
             if not self._sources_written:
                 changes = {"sources": self._write_sources(self._store), **changes}
             if ending or time.monotonic() >= self._files_not_before:
@@ -210,6 +220,28 @@ class Uploader:
                 written[name] = len(content)
         return written
 
+    def _all_files(self) -> dict[tuple[str, str], Path]:
+        with self._lock:
+            return dict(self._files)
+
+    def _sizes(self) -> dict[str, dict[str, int]]:
+        found: dict[str, dict[str, int]] = {}
+        for (kind, name), path in self._all_files().items():
+            found.setdefault(kind, {})[name] = path.stat().st_size
+        return found
+
+    def _write_kept(self, store: RunStore) -> dict[str, dict[str, int]]:
+        """Write the files that are new; return the fields of the record that name them."""
+        changed = {}
+        for (kind, name), path in self._all_files().items():
+            written = self._written_files.setdefault(kind, {})
+            size = path.stat().st_size
+            if written.get(name) != size:
+                store.write_file(self._model_name, self._run_id, f"{kind}/{name}", path)
+                written[name] = size
+                changed[kind] = dict(written)
+        return changed
+
     def _write_files(self, store: RunStore) -> None:
         began = time.monotonic()
         with self._lock:
@@ -218,6 +250,8 @@ class Uploader:
         if points > self._written_points:
             store.write_series(self._model_name, self._run_id, series)
             self._written_points = points
+        if system := self._system():
+            store.write_system(self._model_name, self._run_id, dict(system))
         size = self._output.stat().st_size if self._output.exists() else 0
         if size > self._written_bytes:
             store.write_output(self._model_name, self._run_id, self._output)

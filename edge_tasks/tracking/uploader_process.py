@@ -24,6 +24,7 @@ from edge_tasks.domain.runs import DIED, FINAL_STATUSES, RunRecord, Series, utc_
 from edge_tasks.errors import EdgeError
 from edge_tasks.repo.edge_yaml import load_config
 from edge_tasks.tracking.backend import TrackingBackend
+from edge_tasks.tracking.system_metrics import SystemMetrics
 from edge_tasks.tracking.uploader import Uploader
 
 EVENTS_FILE = "events.jsonl"
@@ -52,7 +53,7 @@ def main() -> None:
     if begin is None:
         return  # the disk was full, and the training ended before there was room
     try:
-        recording = _begun(begin)
+        recording = _begun(begin, training)
     except EdgeError as error:
         tell(f"the run {begin['run_id']} is not recorded: {error}")
         return
@@ -61,6 +62,8 @@ def main() -> None:
         changes = line.get("note", {})
         recording.note(**changes)
         recording.log({name: Series(**one) for name, one in line.get("log", {}).items()})
+        if file := line.get("file"):
+            recording.keep(file["kind"], file["name"], Path(file["path"]))
         status = changes.get("status", status)
     killed = status not in FINAL_STATUSES
     if killed:
@@ -114,7 +117,7 @@ class _Events:
         return not more or self._from_stdin.endswith(END)
 
 
-def _begun(begin: Mapping[str, Any]) -> Uploader:
+def _begun(begin: Mapping[str, Any], training: int) -> Uploader:
     """Return the recording that the first line of an event log asks for, which has begun."""
     root, run_id, model_name = Path(begin["root"]), begin["run_id"], begin["model_name"]
     begun, facts = begin["begun"], begin["facts"]
@@ -128,6 +131,8 @@ def _begun(begin: Mapping[str, Any]) -> Uploader:
         gaps = {name: value for name, value in facts.items() if not getattr(before, name)}
         return before.changed(**begun, **gaps)
 
+    system = SystemMetrics(training)
+    system.start()
     recording = Uploader(
         model_name,
         run_id,
@@ -138,6 +143,7 @@ def _begun(begin: Mapping[str, Any]) -> Uploader:
         begin["interval"],
         backend.mirror(run_id, tell),
         backend.kept(),
+        system.series,
     )
     recording.start({name: Path(path) for name, path in begin["sources"].items()})
     return recording

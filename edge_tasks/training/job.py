@@ -15,7 +15,7 @@ import runpy
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from edge_tasks.repo import layout
 from edge_tasks.repo.results import METRICS_FILE, read_results
 from edge_tasks.repo.trained_model import ARTIFACT_FOLDER
 from edge_tasks.tracking.backend import TrackingBackend
-from edge_tasks.tracking.sacred_observer import recorded
+from edge_tasks.tracking.sacred_observer import Telling, recorded
 from edge_tasks.training.context import SPEC_VARIABLE, job_root
 from edge_tasks.training.hypertune import TRIAL_VARIABLE, trial_parameters
 
@@ -147,10 +147,10 @@ def deliver(config: EdgeConfig, spec: TrainingSpec, folder: Path) -> dict[str, A
 
 
 @contextlib.contextmanager
-def recorded_job(run: Run, config: EdgeConfig, spec: TrainingSpec) -> Iterator[Callable[..., None]]:
+def recorded_job(run: Run, config: EdgeConfig, spec: TrainingSpec) -> Iterator[Telling]:
     """Record the Sacred `run` of a job: one record for all its replicas, and for all attempts that Vertex AI makes."""
     if not is_primary():
-        yield lambda **_: None
+        yield Telling()
         return
     job_id = os.environ.get("CLOUD_ML_JOB_ID")
     place = config.google_cloud_project

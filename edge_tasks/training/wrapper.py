@@ -13,6 +13,7 @@ from edge_tasks.domain.config import EdgeConfig
 from edge_tasks.domain.job_spec import TrainingSpec
 from edge_tasks.errors import EdgeError, TrainingError, full_disk
 from edge_tasks.repo.edge_yaml import find_root
+from edge_tasks.repo.results import PLOTS_FOLDER
 from edge_tasks.tools.signals import LeftRunningError, take_sigterm_like_ctrl_c
 from edge_tasks.tracking.backend import TrackingBackend
 from edge_tasks.tracking.sacred_observer import recorded, silence_sacred
@@ -130,12 +131,13 @@ def _train(
         result = None
     else:
         with recorded(run, training.run_id, name, TrackingBackend(config, training.root), training.facts()) as note:
-            result, metrics = training.in_process(
-                lambda folder: function(**{**arguments, _OUTPUT_ARGUMENT: str(folder)}),
-                used_data,
-                note,
-                force=options.force,
-            )
+
+            def trained(folder: Path) -> Any:
+                result = function(**{**arguments, _OUTPUT_ARGUMENT: str(folder)})
+                note.plots(folder / PLOTS_FOLDER)
+                return result
+
+            result, metrics = training.in_process(trained, used_data, note, force=options.force)
         training.tell()
     _log_metrics(run, metrics)
     return metrics if result is None else result
@@ -152,6 +154,7 @@ def _train_in_job(
         run.observers.append(report)
     with tempfile.TemporaryDirectory(prefix="edge-training-") as folder, recorded_job(run, config, spec) as note:
         result = function(**{**arguments, _OUTPUT_ARGUMENT: folder})
+        note.plots(Path(folder) / PLOTS_FOLDER)
         metrics = deliver(config, spec, Path(folder))
         note(metrics=metrics)
     _log_metrics(run, metrics)

@@ -1,5 +1,5 @@
 // What the dashboard's scripts hand to each other. The first part is the JSON of the server (records.py, feed.py,
-// bucket.py in edge_tasks/experiments/dashboard), the second is the page's own.
+// bucket.py in edge_tasks/dashboard), the second is the page's own.
 
 // JSON has no such numbers, so they come as words: "NaN", "Infinity".
 type Value = unknown;
@@ -22,6 +22,7 @@ interface Run {
   version: string | null;
   serving: string | null;
   tags: string[];
+  name: string | null;
   error: string | null;
   parameters: Record<string, Value>;
   metrics: Record<string, Value>;
@@ -45,9 +46,23 @@ interface SourceFile {
   size: number;
 }
 
+// A plot or an attachment: a text, or an image.
+interface Attached {
+  name: string;
+  type: string;
+  text?: string;
+  base64?: string;
+}
+
 interface Details {
   series: Record<string, Series>;
   output: Piece;
+  system: Record<string, Series>;
+  plots: SourceFile[];
+  attachments: SourceFile[];
+  artifact_files: SourceFile[];
+  artifact_sha256: string | null;
+  notes: string | null;
   files: SourceFile[];
   data_files: Record<string, string>;
   result: Value;
@@ -62,6 +77,7 @@ interface Details {
 // What a file of an export holds.
 interface ExportedDetails extends Details {
   file_texts: Record<string, string>;
+  attached: Record<string, Attached>;
 }
 
 interface Trouble {
@@ -87,6 +103,187 @@ interface Update {
   runs: Run[];
 }
 
+// What /api/loop/SECTION answers.
+interface Section<T> {
+  now: string;
+  read: string | null;
+  problem: Trouble | null;
+  content: T | null;
+}
+
+interface Deployment {
+  id: string;
+  version: string;
+  model: string;
+  role: string;
+  at?: string;
+  by?: string;
+  run?: string | null;
+  commit?: string | null;
+  dirty?: boolean | null;
+  data?: Record<string, string>;
+  metrics?: Record<string, Value>;
+  parameters?: Record<string, Value>;
+  job?: string | null;
+  traffic?: number;
+  machine?: string | null;
+  replicas?: number[] | null;
+}
+
+interface Version {
+  version: string;
+  name: string;
+  created: string | null;
+  run: string | null;
+  commit: string | null;
+  dirty: boolean | null;
+  data: string | null;
+  aliases: string[];
+  artifact: string;
+  image: string;
+}
+
+interface Model {
+  name: string;
+  endpoint: string | null;
+  versions: Version[];
+  serving: Deployment[];
+  coming: string | null;
+  history: Deployment[];
+}
+
+interface Endpoint {
+  model: string;
+  name: string;
+  display_name: string;
+  url: string;
+  versions: Deployment[];
+  coming: string | null;
+  log: { enabled: boolean; rate: number; table: string };
+  configured: boolean;
+}
+
+interface Change {
+  at: string;
+  by: string;
+  command: string;
+  what: string[];
+}
+
+interface Job {
+  job: string;
+  name: string;
+  kind: string;
+  model: string;
+  state: string;
+  created: string;
+  started: string | null;
+  ended: string | null;
+  run: string | null;
+  error: string | null;
+  batch: { version: string; successful: number; failed: number; output: string } | null;
+}
+
+interface Task {
+  name: string;
+  title: string;
+  after: string[];
+  state: string;
+  started: string | null;
+  ended: string | null;
+  error: string | null;
+}
+
+interface Pipeline {
+  id: string;
+  name: string;
+  state: string;
+  created: string | null;
+  started: string | null;
+  ended: string | null;
+  error: string | null;
+  labels: Record<string, string>;
+  parameters: Record<string, Value>;
+  tasks: Task[];
+}
+
+interface Monitored {
+  model: string;
+  enabled: boolean;
+  rate: number;
+  table: string;
+  window: string;
+  fewest: number;
+  on_drift: string;
+  notes: { version: string; columns: string[]; issue: string | null; at: string | null }[];
+}
+
+interface Distribution {
+  kind: string;
+  edges?: number[];
+  counts?: number[];
+  categories?: Record<string, number>;
+  missing?: number;
+}
+
+interface Watched {
+  problem?: string;
+  model: string;
+  against: string;
+  requests: number;
+  verdict: string;
+  changed: string[];
+  since: string | null;
+  until: string | null;
+  fewest: number;
+  columns: {
+    column: string;
+    measure: string;
+    distance: number;
+    threshold: number;
+    verdict: string;
+    before: Distribution;
+    now: Distribution;
+  }[];
+}
+
+interface Traffic {
+  problem?: string;
+  kept: boolean;
+  rate?: number;
+  minutes: number;
+  versions: Record<string, { requests: number; instances: number; steps: number[] }>;
+}
+
+interface SignatureColumn {
+  name: string;
+  type: string;
+  optional?: boolean;
+  categories?: string[];
+  minimum?: number;
+  maximum?: number;
+}
+
+interface RequestForm {
+  model: string;
+  version: string | null;
+  url: string;
+  google: boolean;
+  signature: {
+    form: string;
+    columns?: SignatureColumn[];
+    shape?: number[];
+    example?: Value;
+    output?: Record<string, Value>;
+  } | null;
+  example: Value[];
+}
+
+interface Answer {
+  answer: { predictions?: Value[]; explanations?: Value; deployedModelId?: string; [more: string]: Value };
+  milliseconds: number;
+}
+
 // -- the page's own --
 
 type Child = Node | string | number | boolean | null | undefined | Child[];
@@ -95,20 +292,49 @@ type Attributes = Record<string, string | number | boolean | null | undefined>;
 
 type Forget = () => void;
 
-type Kind = "field" | "metric" | "parameter";
+type ColumnKind = "field" | "metric" | "parameter";
 
-interface Column {
-  kind: Kind;
+// What the rows of a table are.
+interface Kind<R> {
+  label: string;
+  noun: string;
+  pinned: string;
+  selectable: boolean;
+  width?: string;
+  all: () => R[];
+  key: (row: R) => string;
+  name: (row: R) => string;
+  address: (row: R) => string;
+  // Whether what is shown of a row changes by itself with time.
+  lives: (row: R) => boolean;
+}
+
+interface Column<R = Run> {
+  kind: ColumnKind;
   name: string;
   key: string;
   label: string;
   numeric: boolean;
   mono?: boolean;
   time?: boolean;
-  value: (run: Run) => Value;
-  show?: (run: Run) => string;
-  // Of parameters and metrics: some of their values.
+  value: (run: R) => Value;
+  show?: (run: R) => string;
+  // The best of the values shown, which is marked.
+  best?: number;
+  // Of parameters and metrics: whether all values are numbers, how many more numbers than others there are, and some
+  // of their values.
+  pure?: boolean;
+  numbers?: number;
   distinct?: Set<string>;
+}
+
+// A condition of a filter; `place` is where its value stands.
+interface Term {
+  denied: boolean;
+  name: string | null;
+  sign: string;
+  value: string;
+  place: number;
 }
 
 interface Order {
@@ -150,11 +376,11 @@ interface Chart {
   mine: Line[];
 }
 
-interface Slot {
+interface Slot<R = Run> {
   row: HTMLElement;
   box: HTMLInputElement;
   cells: HTMLElement[];
-  run: Run | null;
+  run: R | null;
   place: number;
   used: boolean;
 }
@@ -162,9 +388,9 @@ interface Slot {
 interface Axis {
   column: Column;
   logarithmic: boolean;
-  // How high a value lies, from 0 to 1; null when it cannot be shown.
-  part: (value: Value) => number | null;
-  ticks: { share: number; text: string }[];
+  // How high a value lies, from 0 to 1; other values than numbers lie below them.
+  part: (value: Value) => number;
+  ticks: { share: number; text: string; odd?: boolean }[];
   shares: Float64Array;
   brush: HTMLElement;
 }

@@ -81,6 +81,13 @@ def run(_run, rate, do, model_output_dir="./"):
         time.sleep(60)
     if do == "nan":
         _run.log_scalar("loss", float("nan"), 5)
+    if do == "plot":
+        plots = Path(model_output_dir) / "plots"
+        plots.mkdir()
+        (plots / "curve.csv").write_text("x,y\\n1,2\\n")
+        (plots / "notes.exe").write_text("not a plot")
+        Path("words.txt").write_text("attached")
+        _run.add_artifact("words.txt")
     (Path(model_output_dir) / "model").mkdir()
     (Path(model_output_dir) / "model" / "m.txt").write_text("m")
     (Path(model_output_dir) / "metrics.json").write_text('{"score": 0.75}')
@@ -429,3 +436,16 @@ for number in sys.argv[1:]:
         assert run.record.metrics == {"score": 0.75}
         assert len(run.series["loss"].steps) == 5
         assert b"printed" in run.output
+
+
+def test_plots_and_what_sacred_is_handed_are_recorded(repository: Repository) -> None:
+    assert train(repository, "with", "do=plot").returncode == 0
+    record = only(repository).record
+    assert (record.plots, record.attachments) == ({"curve.csv": 8}, {"words.txt": 8})
+    config = load_config(repository.root, {})
+    store = RunStore(connect(config, repository.root), config)
+    assert store.file("wine", str(record.run_id), "plots/curve.csv") == b"x,y\n1,2\n"
+    assert store.file("wine", str(record.run_id), "attachments/words.txt") == b"attached"
+    memory = store.system("wine", str(record.run_id))["memory (MB)"]
+    assert memory.values
+    assert all(10 < (value or 0) < 10_000 for value in memory.values)

@@ -1,0 +1,389 @@
+"""The dashboard's pages next to runs, in a browser: models, endpoints, jobs, pipelines, monitoring, data."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterator
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser
+
+from edge_tasks.dashboard.loop import Section
+from edge_tasks.dashboard.server import DashboardServer
+from tests.browser import Page, chromium
+from tests.invented_loop import InventedLoop
+from tests.invented_runs import InventedRuns
+
+pytestmark = pytest.mark.needs("chromium")
+
+HOSTILE = """<script>document.title="owned"</script><img src=x onerror='document.title="owned"'>"""
+GRID_ROWS = "document.querySelectorAll('.grid-row:not([hidden])').length"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """A page; what goes wrong in it fails the test."""
+    page = Page(browser)
+    yield page
+    page.evaluate("0")
+    assert page.problems == []
+    page.close()
+
+
+@pytest.fixture
+def runs() -> InventedRuns:
+    return InventedRuns(40)
+
+
+@pytest.fixture
+def loop(runs: InventedRuns) -> InventedLoop:
+    return InventedLoop(runs)
+
+
+@pytest.fixture
+def server(runs: InventedRuns, loop: InventedLoop, page: Page) -> Iterator[DashboardServer]:
+    server = DashboardServer(runs, loop, port=0)
+    server.feed.read()
+    with page.visiting(server):
+        yield server
+
+
+def places(runs: InventedRuns) -> dict[str, str]:
+    """Each kind of page, and what is there once it is drawn."""
+    row = next(row for row in runs.rows() if row.metrics and row.job)
+    job = (row.job or "").rpartition("/")[2]
+    return {
+        "#/": ".grid-row",
+        f"#/run/{row.key}": ".picture",
+        "#/compare?filter=user%3Dada": ".plot canvas",
+        "#/groups": ".grid-row",
+        "#/models": ".panel",
+        "#/model/digits": ".try form",
+        "#/endpoints": ".minutes svg",
+        "#/jobs": ".grid-row",
+        f"#/job/{job}": ".output",
+        "#/pipelines": ".grid-row",
+        "#/pipeline/churn-weekly-20261123080000": ".task",
+        "#/monitoring": ".panel",
+        "#/monitor/digits": ".histogram",
+        "#/data": ".grid-row",
+        f"#/data/{row.data}": ".lineage",
+    }
+
+
+def visit(page: Page, place: str, sign: str) -> None:
+    page.evaluate(f"location.hash = {place!r}")
+    page.page.locator(f"main {sign}").first.wait_for(state="attached")
+
+
+# --- every page ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("width", [360, 3840])
+def test_no_page_is_wider_than_its_window_and_all_has_a_name(
+    page: Page, server: DashboardServer, runs: InventedRuns, width: int
+) -> None:
+    page.look(width=width, height=800)
+    page.open(server.address)
+    for place, sign in places(runs).items():
+        visit(page, place, sign)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, place
+        nameless = page.evaluate(
+            "[...document.querySelectorAll('button, a, select, input, textarea')].filter((element) => !element.hidden"
+            " && !(element.ariaLabel || element.innerText?.trim() || element.labels?.length)).map((e) => e.outerHTML)"
+        )
+        assert nameless == [], place
+
+
+@pytest.mark.slow
+@pytest.mark.needs("axe")
+def test_axe_finds_nothing_on_any_page(page: Page, server: DashboardServer, runs: InventedRuns) -> None:
+    page.open(server.address)
+    found = {}
+    for place, sign in places(runs).items():
+        visit(page, place, sign)
+        if problems := page.audit():
+            found[place] = problems
+    assert found == {}
+
+
+@pytest.mark.needs("axe")
+def test_axe_sees_all_text_in_the_dark(page: Page, server: DashboardServer, runs: InventedRuns) -> None:
+    page.look(dark=True)
+    page.open(server.address)
+    for place, sign in places(runs).items():
+        if place.startswith(("#/run", "#/endpoints", "#/monitor/")):
+            visit(page, place, sign)
+            assert page.audit("color-contrast") == [], place
+
+
+def test_pages_are_reached_by_keys_and_tabs(page: Page, server: DashboardServer) -> None:
+    page.open(server.address)
+    page.wait(f"{GRID_ROWS} > 0")
+    page.press("3")
+    page.wait("document.querySelector('main h1')?.innerText === 'Endpoints'")
+    assert page.text('.tabs [aria-current="page"]') == "Endpoints"
+    page.click('.tabs [data-tab="jobs"]')
+    page.wait(f"document.title === 'Jobs' && {GRID_ROWS} > 0")
+
+
+def test_what_cannot_be_read_is_told_on_each_page(page: Page, server: DashboardServer, loop: InventedLoop) -> None:
+    from edge_tasks.errors import CloudError
+
+    loop.problem = CloudError("no answer from the `API`", "check the network")
+    page.open(server.address)
+    for name in ("models", "endpoints", "jobs", "pipelines", "monitoring"):
+        visit(page, f"#/{name}", ".empty p")
+        assert page.texts(".empty p") == ["No answer from the API", "Check the network"], name
+
+
+# --- what serves --------------------------------------------------------------------------------------------------
+
+
+def test_a_canary_stands_beside_the_stable_version_with_where_both_come_from(
+    page: Page, server: DashboardServer, loop: InventedLoop
+) -> None:
+    page.open(f"{server.url}#/endpoints")
+    page.wait("document.querySelectorAll('[data-model=digits] .minutes svg').length === 2")
+    stable, canary = loop.section("endpoints").content["endpoints"][1]["versions"]  # type: ignore[index]
+    card = "[data-model=digits] "
+    assert page.texts(f"{card}.version h3 .role") == [f"version {stable['version']}", f"version {canary['version']}"]
+    assert page.texts(f"{card}.version h3 strong") == ["90 %", "10 %"]
+    titles = page.texts(f"{card}.lineage ol:nth-child(2) .step-title")
+    assert titles == ["data/digits.npz", canary["commit"][:8], canary["run"][:15], canary["version"], "digits-endpoint"]
+    assert "Locked by grace on ci-3" in page.text("main")
+    assert page.texts(".plain tbody td")[1:] == ["ada", "invoke model.deploy", "digits: version 3 -> 4"]
+
+
+def test_versions_are_put_side_by_side(page: Page, server: DashboardServer) -> None:
+    page.open(f"{server.url}#/model/digits")
+    page.wait(f"{GRID_ROWS} > 2")
+    page.click(".grid-row:nth-child(1) .select input")
+    page.click(".grid-row:nth-child(2) .select input")
+    page.click(".selection .primary")
+    page.wait("document.querySelector('main h1')?.innerText === '2 runs compared'")
+
+
+def test_a_request_is_made_by_a_form_and_answered(page: Page, server: DashboardServer, loop: InventedLoop) -> None:
+    page.open(server.address)
+    page.wait("runs.size > 0")
+    visit(page, "#/model/digits", ".try form")
+    page.page.get_by_role("spinbutton", name="age").fill("52")
+    page.page.get_by_role("spinbutton", name="monthly_fee").fill("")
+    page.page.get_by_role("combobox", name="roams").select_option("true")
+    page.click(".try button[type=submit]")
+    assert "stays" in page.text(".prediction")
+    wanted = {"instances": [{"age": 52, "plan": "family", "roams": True}]}
+    assert json.loads(loop.asked[-1]) == wanted
+    curl, python = page.texts(".snippet pre")
+    words = shlex.split(curl.replace("\\\n", " "))
+    assert words[1].endswith("/digits:predict")
+    assert json.loads(words[words.index("-d") + 1]) == wanted
+    sent: dict[str, Any] = {}
+    run_python(python, sent)
+    assert sent["json"] == wanted
+    page.click("text=with an explanation")
+    page.click(".try button[type=submit]")
+    page.wait("document.querySelectorAll('.attribution').length === 2")
+    page.page.get_by_role("combobox", name="plan").fill("refuse")
+    page.click(".try button[type=submit]")
+    assert "column age is a text, not an integer" in page.text(".answer .failure")
+    assert ["502" in problem for problem in page.problems] == [True]
+    page.problems.clear()
+
+
+def run_python(code: str, sent: dict[str, Any]) -> None:
+    """Run the page's Python with a `requests` that only notes what it is asked to send."""
+
+    class Session:
+        def post(self, url: str, **options: Any) -> Session:
+            sent.update(url=url, **options)
+            return self
+
+        def raise_for_status(self) -> None: ...
+
+        def json(self) -> dict[str, Any]:
+            return {"predictions": []}
+
+    exec(code.replace("import requests", ""), {"requests": SimpleNamespace(Session=Session), "print": lambda *_: None})
+
+
+def test_who_has_no_key_may_read_only(page: Page, server: DashboardServer, runs: InventedRuns) -> None:
+    row = next(iter(runs.rows()))
+    page.open(f"{server.url}#/run/{row.key}")
+    page.wait("document.querySelector('.run-head .line')")
+    assert page.evaluate("document.querySelectorAll('.run-head .small').length") == 0
+    visit(page, "#/model/digits", ".try form")
+    assert page.evaluate("document.querySelector('.try button[type=submit]').disabled") is True
+
+
+# --- jobs, pipelines, monitoring, data ------------------------------------------------------------------------------
+
+
+def test_a_job_has_its_log_and_a_batch_prediction_its_results(page: Page, server: DashboardServer) -> None:
+    page.open(f"{server.url}#/jobs")
+    page.wait(f"{GRID_ROWS} > 2")
+    page.click(".grid-row:nth-child(2) a")
+    page.wait("document.querySelector('.output')?.textContent.endsWith('loss 0.0250\\n')")
+    visit(page, "#/job/77", ".pairs")
+    assert page.texts(".pairs td")[1:3] == ["9,998", "2"]
+
+
+def test_a_pipeline_is_drawn_as_a_graph(page: Page, server: DashboardServer) -> None:
+    page.open(f"{server.url}#/pipeline/churn-weekly-20261123080000")
+    page.wait("document.querySelectorAll('.task').length === 5")
+    assert page.evaluate("document.querySelectorAll('.graph path').length") == 5
+    lefts = page.evaluate("[...document.querySelectorAll('.task')].map((box) => box.getBoundingClientRect().left)")
+    prepare, train, baseline, evaluate, deploy = lefts
+    assert prepare < train == baseline < evaluate < deploy
+
+
+def test_an_api_without_pipelines_is_told(page: Page, runs: InventedRuns) -> None:
+    server = DashboardServer(runs, InventedLoop(runs, pipelines=False), port=0)
+    with page.visiting(server):
+        page.open(f"{server.url}#/pipelines")
+        page.wait("document.querySelector('.empty h2')?.innerText === 'No pipelines here'")
+        assert "UNIMPLEMENTED" in page.text(".empty")
+
+
+def test_drift_is_shown_with_what_was_before_and_is_now(page: Page, server: DashboardServer) -> None:
+    page.open(f"{server.url}#/monitoring")
+    page.click(".panel a")
+    page.wait("document.querySelectorAll('.histogram').length === 2")
+    assert page.text(".verdict") == "age has changed against its training"
+    assert page.texts(".card.changed .name") == ["age"]
+    assert page.texts(".card:not(.changed) .bar-labels span") == ["basic", "family", "prime", "student"]
+
+
+def test_data_lead_to_what_came_of_them(page: Page, server: DashboardServer, runs: InventedRuns) -> None:
+    row = next(row for row in runs.rows() if row.version)
+    page.open(f"{server.url}#/data/{row.data}")
+    page.wait("document.querySelector('.pairs code')")
+    assert page.texts(".step-title")[:4] == [
+        (row.data or "")[:8], (row.commit or "")[:8], row.id[:15], row.version,
+    ]  # fmt: skip
+
+
+# --- runs ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_run_is_described_and_removed(page: Page, server: DashboardServer, runs: InventedRuns) -> None:
+    row = max(runs.rows(), key=lambda row: row.created)
+    page.open(server.address)
+    page.wait("runs.size > 0")
+    assert page.evaluate("location.hash") == "#/", "the key does not stay in the address"
+    visit(page, f"#/run/{row.key}", ".small")
+    page.click("text=Describe")
+    page.page.get_by_label("Name").fill("first <b>try</b>")
+    page.page.get_by_label("Tags").fill("best, kept")
+    page.page.get_by_label("Notes").fill("it works")
+    page.click("dialog .primary")
+    page.wait("document.querySelector('.called')?.innerText === 'first <b>try</b>'")
+    page.wait("document.querySelector('.notes')?.innerText === 'it works'")
+    assert page.texts(".run-head .tag") == ["best", "kept"]
+    page.click(".run-head >> text=Remove")
+    page.click("dialog .danger")
+    page.wait("document.title === 'Runs'")
+    page.wait(f"!runs.get({row.key!r})")
+
+
+def test_seeds_are_taken_together_with_their_spread(page: Page) -> None:
+    runs = InventedRuns(4)
+    for number, row in enumerate(list(runs.rows())):
+        values = {"parameters": {"C": number // 2, "seed": number}, "metrics": {"accuracy": 0.9 + number / 100}}
+        runs.change(row, status="completed", **values)
+        runs.change(replace(next(one for one in runs.rows() if one.key == row.key), model=row.model), **values)
+    server = DashboardServer(runs, InventedLoop(runs), port=0)
+    with page.visiting(server):
+        page.open(f"{server.url}#/groups?model=digits")
+        page.wait(f"{GRID_ROWS} > 0")
+        found = {tuple(text.split("\n")) for text in page.texts(".grid-row:not([hidden])")}
+        groups: dict[int, list[float]] = {}
+        for row in runs.rows():
+            if row.model == "digits":
+                groups.setdefault(row.parameters["C"], []).append(row.metrics["accuracy"])
+        assert {(line[0], line[2]) for line in found} == {(f"C={c}", str(len(values))) for c, values in groups.items()}
+        several = [line for line in found if line[2] == "2"]
+        assert all("± 0.0071" in line[3] for line in several)
+        assert several
+
+
+def test_the_runs_shown_are_saved_as_csv(page: Page, server: DashboardServer, runs: InventedRuns) -> None:
+    row = next(row for row in runs.rows() if row.user == "ada")
+    runs.change(row, tags=("=1+1",))
+    server.feed.read()
+    page.open(f"{server.url}#/?filter=user%3Dada")
+    page.wait(f"{GRID_ROWS} > 0")
+    with page.page.expect_download() as download:
+        page.click("text=CSV")
+    lines = download.value.path().read_text(encoding="utf-8").splitlines()
+    head = lines[0].split(",")
+    assert {"run", "metrics.accuracy", "parameters.depth", "commit"} <= set(head)
+    assert len(lines) == 1 + sum(row.user == "ada" for row in runs.rows())
+    assert any("'=1+1" in line for line in lines), "no spreadsheet computes what a run recorded"
+
+
+def test_two_texts_are_compared_line_by_line(page: Page, server: DashboardServer) -> None:
+    page.open(server.url)
+    before, after = "a\nb\nc\nd\n", "a\nc\nx\nd\n"
+    lines = page.evaluate(
+        f"difference.lines({json.dumps(before)}.split('\\n'), {json.dumps(after)}.split('\\n'))"
+        ".map((line) => line.sign + line.text)"
+    )
+    assert lines == [" a", "-b", " c", "+x", " d", " "]
+
+
+# --- foreign text -------------------------------------------------------------------------------------------------
+
+
+class HostileLoop(InventedLoop):
+    """Every name and every text is an attack."""
+
+    def section(self, name: str) -> Section:
+        found = super().section(name)
+        return Section(hostile(found.content), found.read_at)
+
+    def watched(self, model: str) -> dict[str, Any]:
+        found: dict[str, Any] = hostile(super().watched("digits"))
+        return found
+
+    def form(self, model: str) -> dict[str, Any]:
+        found: dict[str, Any] = hostile(super().form("digits"))
+        return found
+
+
+# What the page chooses by stays what it is.
+_KEPT = {"kind", "role", "at", "created", "started", "ended", "since", "until", "form", "type", "name", "model", "id"}
+
+
+def hostile(value: Any, key: str = "") -> Any:
+    if isinstance(value, dict):
+        return {name: hostile(inner, name) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [hostile(inner, key) for inner in value]
+    return value + HOSTILE if isinstance(value, str) and key not in _KEPT else value
+
+
+def test_nothing_that_is_told_of_the_loop_runs_as_script(page: Page, runs: InventedRuns) -> None:
+    server = DashboardServer(runs, HostileLoop(runs), port=0)
+    server.feed.read()
+    with page.visiting(server):
+        page.open(server.address)
+        for place, sign in places(runs).items():
+            if place.startswith(("#/job/", "#/groups", "#/compare", "#/data", "#/run")):
+                continue
+            visit(page, place, sign)
+            assert page.evaluate("document.title") != "owned", place
+            assert page.evaluate("document.querySelectorAll('main script, main img').length") == 0, place
+        visit(page, "#/endpoints", ".panel")
+        assert HOSTILE in page.text("main")
