@@ -106,11 +106,20 @@ class Machine:
     accelerator_type: str | None = None
     accelerator_count: int = 1
     count: int = 1
+    spot: bool = False  # which Google may take away, for a price of its own
 
     def __str__(self) -> str:
         """Return it for people, such as `2 n1-standard-4 with 1 NVIDIA_TESLA_T4`."""
         with_accelerators = f" with {self.accelerator_count} {self.accelerator_type}" if self.accelerator_type else ""
-        return f"{self.count} {self.machine_type}{with_accelerators}"
+        return f"{self.count} {self.machine_type}{with_accelerators}{' (spot)' if self.spot else ''}"
+
+
+@dataclass(frozen=True)
+class Use:
+    """Machines, and for how many hours they ran."""
+
+    machine: Machine
+    hours: float
 
 
 def read_sku(sku: Mapping[str, Any], region: str) -> Price | None:
@@ -139,9 +148,12 @@ def of_vertex(prices: Iterable[Price]) -> tuple[Price, ...]:
 
 
 def hourly(prices: PriceList, machine: Machine) -> float | None:
-    """Return what an hour of the machines costs; None when not all of it has exactly one price."""
+    """Return what an hour of the machines costs; None when not all of it has exactly one price.
+
+    Spot machines have none: what they cost changes with what is left over.
+    """
     shape = _shape(machine)
-    if shape is None:
+    if shape is None or machine.spot:
         return None
     cores, memory = shape
     family = machine.machine_type.partition("-")[0]
@@ -158,6 +170,13 @@ def hourly(prices: PriceList, machine: Machine) -> float | None:
             return None
         total += machine.accelerator_count * amount
     return total * machine.count
+
+
+def total(prices: PriceList, uses: Iterable[Use]) -> float | None:
+    """Return what was used cost; None when a part of it has no price."""
+    amounts = [None if (amount := hourly(prices, use.machine)) is None else use.hours * amount for use in uses]
+    known = [amount for amount in amounts if amount is not None]
+    return sum(known) if len(known) == len(amounts) else None
 
 
 def _shape(machine: Machine) -> tuple[float, float] | None:
