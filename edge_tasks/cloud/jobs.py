@@ -36,6 +36,7 @@ class Job:
     error: str | None
     labels: Mapping[str, str]
     created: datetime
+    started: datetime | None = field(default=None, kw_only=True)
     uses: tuple[Use, ...] = field(default=(), kw_only=True)
 
     @property
@@ -176,6 +177,7 @@ def job_fields(message: Any) -> dict[str, Any]:
         "error": message.error.message or None,
         "labels": dict(message.labels),
         "created": message.create_time,
+        "started": message.start_time or None,
     }
 
 
@@ -183,7 +185,8 @@ def hours_run(message: Any) -> float:
     """Return for how long a job or a trial has run until now: 0 before it starts."""
     if not message.start_time:
         return 0.0
-    return max(0.0, ((message.end_time or utc_now()) - message.start_time).total_seconds() / 3600)
+    end = message.end_time or utc_now()
+    return max(0.0, float((end - message.start_time).total_seconds()) / 3600)
 
 
 def machines(use: str, spec: Any, count: int, *, spot: bool = False) -> Machine:

@@ -23,6 +23,9 @@ FORMAT_VERSION = 1
 
 PREDICTION, TRAINING = "prediction", "training"
 
+# What is shown for an amount that is not known.
+UNKNOWN = "?"
+
 # How descriptions of what is priced begin, and whether it must be there. `{}` is the part of the machine.
 _CORE, _MEMORY = "Core", "Ram"
 _FAMILY_PATTERNS = {
@@ -177,6 +180,26 @@ def total(prices: PriceList, uses: Iterable[Use]) -> float | None:
     amounts = [None if (amount := hourly(prices, use.machine)) is None else use.hours * amount for use in uses]
     known = [amount for amount in amounts if amount is not None]
     return sum(known) if len(known) == len(amounts) else None
+
+
+def amounts(found: Mapping[str, float | None], prices: PriceList | None) -> dict[str, Any]:
+    """Return amounts of money as plain JSON, with what they rest on; null without a price."""
+    rounded = {name: None if amount is None else round(amount, 4) for name, amount in found.items()}
+    basis = {"currency": prices.currency, "prices_of": prices.fetched.isoformat()} if prices else {}
+    return {**rounded, **basis}
+
+
+def money(amount: float | None, prices: PriceList | None) -> str:
+    """Return an amount for people; `?` without a price."""
+    if amount is None or prices is None:
+        return UNKNOWN
+    shown = f"{amount:,.2f}" if amount >= 0.005 or amount == 0 else "<0.01"
+    return f"{shown} {prices.currency}"
+
+
+def note(prices: PriceList) -> str:
+    """Return what amounts of money rest on."""
+    return f"list prices of {prices.fetched} in {prices.region}, without discounts"
 
 
 def _shape(machine: Machine) -> tuple[float, float] | None:
