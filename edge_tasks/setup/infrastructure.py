@@ -310,7 +310,8 @@ def existing(config: EdgeConfig, wanted: Wanted, cloud: Cloud) -> list[str]:
 def write(folder: Path, files: Mapping[str, str]) -> list[str]:
     """Write the files of an export into `folder`; return the names of those that are new or changed.
 
-    terraform.tfvars stays as people have changed it. Raises EdgeError when a file of that name is somebody else's.
+    What people have changed in terraform.tfvars stays, but for the place, which is for edge.yaml to say. Raises
+    EdgeError when a file of that name is somebody else's.
     """
     foreign = [name for name in files if not _ours(folder / name)]
     if foreign:
@@ -320,7 +321,10 @@ def write(folder: Path, files: Mapping[str, str]) -> list[str]:
     changed = []
     for name, text in files.items():
         path = folder / name
-        if path.exists() and (name == "terraform.tfvars" or path.read_text(encoding="utf-8") == text):
+        before = path.read_text(encoding="utf-8") if path.exists() else None
+        if before is not None and name == "terraform.tfvars":
+            text = _merged(before, text)
+        if before == text:
             continue
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(path, text.encode())
@@ -330,6 +334,30 @@ def write(folder: Path, files: Mapping[str, str]) -> list[str]:
         stale.unlink()
         changed.append("imports.tf")
     return changed
+
+
+# A line of terraform.tfvars, and the variables that edge.yaml gives.
+_ASSIGNED = re.compile(r'^(?P<name>\w+)(?P<equals>\s*=\s*)"(?P<value>[^"]*)"', re.MULTILINE)
+_PLACE = ("project_id", "region", "bucket_name")
+
+
+def _merged(before: str, exported: str) -> str:
+    """Return the values as they were, with edge.yaml's place, and with those that have come since."""
+    new = {match["name"]: match for match in _ASSIGNED.finditer(exported)}
+
+    def changed(match: re.Match[str]) -> str:
+        name = match["name"]
+        value = new[name]["value"] if name in _PLACE and name in new else match["value"]
+        return f'{name}{match["equals"]}"{value}"'
+
+    text = _ASSIGNED.sub(changed, before)
+    missing = [name for name in new if not re.search(rf"^{name}\s*=", text, re.MULTILINE)]
+    if missing:
+        width = max(len(name) for name in missing)
+        text = (
+            text.rstrip("\n") + "\n\n" + "".join(f'{name.ljust(width)} = "{new[name]["value"]}"\n' for name in missing)
+        )
+    return text
 
 
 def _ours(path: Path) -> bool:

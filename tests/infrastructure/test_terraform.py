@@ -372,6 +372,23 @@ def test_a_second_export_changes_nothing_and_keeps_what_people_wrote(settings: E
     assert (tmp_path / "mine.tf").read_text() == "# mine\n"
 
 
+def test_values_that_have_come_since_are_added_and_the_place_is_edge_yaml_s(
+    settings: EdgeConfig, provider: Path, tmp_path: Path
+) -> None:
+    infrastructure.write(tmp_path, infrastructure.terraform_files(settings, Wanted(), (), "infra"))
+    values = tmp_path / "terraform.tfvars"
+    values.write_text(values.read_text().replace("my-project", "another-project") + 'mine = "x" # mine\n')
+    assert "terraform.tfvars" in infrastructure.write(
+        tmp_path, infrastructure.terraform_files(settings, Wanted(GITHUB), (), "infra")
+    )
+    text = values.read_text()
+    assert "another-project" not in text
+    assert 'mine = "x" # mine\n\ngithub_repository = "acme/churn"\nbranch            = "main"\n' in text
+    values.write_text(text.replace('mine = "x" # mine\n', ""))
+    done = run(tmp_path, provider, ("fmt", "-check", "-diff"), ("init",), ("plan", "-input=false"))
+    assert not failed(done)
+
+
 def test_a_file_of_somebody_else_is_never_replaced(settings: EdgeConfig, tmp_path: Path) -> None:
     (tmp_path / "main.tf").write_text("# mine\n")
     with pytest.raises(EdgeError, match=r"main\.tf` was not written by an export"):

@@ -202,8 +202,8 @@ def test_a_bad_answer_is_refused_before_the_next_question(repository: Path, tmp_
         check=False,
     )
     assert done.returncode == 1
-    assert "[2/8]" in done.stdout
-    assert "[3/8]" not in done.stdout
+    assert "[2/9]" in done.stdout
+    assert "[3/9]" not in done.stdout
     assert done.stderr.startswith("error: The project slug `Churn_Model` is not a legal name\n\nhint: ")
     assert list(tmp_path.iterdir()) == []
 
@@ -220,14 +220,15 @@ def test_pressing_enter_throughout_works(repository: Path, tmp_path: Path) -> No
     done = subprocess.run(
         [sys.executable, "-m", "cookiecutter", str(repository)],
         cwd=tmp_path,
-        input="\n" * 8,
+        input="\n" * 9,
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
-    assert "[8/8] Where tests, training and releases run" in done.stdout
+    assert "[8/9] Where tests, training and releases run" in done.stdout
+    assert "[9/9] What makes APIs, bucket, accounts and roles" in done.stdout
     assert "    cd my-ml-project\n" in done.stdout
     assert "    dvc repro models/hello-world/dvc.yaml\n" in done.stdout
     assert [path.name for path in tmp_path.iterdir()] == ["my-ml-project"]
@@ -252,6 +253,7 @@ def test_the_questions_come_in_this_order(repository: Path) -> None:
         ("region", "us-central1"),
         ("bucket_name", "my-gcp-project-my-ml-project"),
         ("ci", "circleci"),
+        ("infrastructure", "none"),
     ]
 
 
