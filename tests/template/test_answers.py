@@ -166,7 +166,7 @@ def test_on_a_terminal_a_refused_answer_is_asked_for_again(repository: Path, tmp
         text=True,
     ) as process:
         os.close(theirs)
-        os.write(ours, b"\nChurn_Model\nchurn-model\ndigit\ndigits\n\n\n\n\n3\n")
+        os.write(ours, b"\nChurn_Model\nchurn-model\ndigit\ndigits\n\n\n\n\n3\n2\n")
         _, said = process.communicate(timeout=60)
         os.close(ours)
     assert process.returncode == 0, said
@@ -176,6 +176,7 @@ def test_on_a_terminal_a_refused_answer_is_asked_for_again(repository: Path, tmp
     recorded = json.loads((tmp_path / "churn-model" / ".edge-template.json").read_text())
     assert recorded["answers"]["example"] == recorded["answers"]["model_name"] == "digits"
     assert recorded["answers"]["bucket_name"] == "my-gcp-project-churn-model"
+    assert recorded["answers"]["infrastructure"] == "terraform"
 
 
 def test_the_program_ends_with_status_1_and_leaves_nothing(repository: Path, tmp_path: Path) -> None:
