@@ -109,7 +109,7 @@ class Machine:
     accelerator_type: str | None = None
     accelerator_count: int = 1
     count: int = 1
-    spot: bool = False  # which Google may take away, for a price of its own
+    spot: bool = False  # which Google may take away, at another price
 
     def __str__(self) -> str:
         """Return it for people, such as `2 n1-standard-4 with 1 NVIDIA_TESLA_T4`."""
@@ -155,10 +155,10 @@ def hourly(prices: PriceList, machine: Machine) -> float | None:
 
     Spot machines have none: what they cost changes with what is left over.
     """
-    shape = _shape(machine)
-    if shape is None or machine.spot:
+    known = shape(machine)
+    if known is None or machine.spot:
         return None
-    cores, memory = shape
+    cores, memory = known
     family = machine.machine_type.partition("-")[0]
     total = 0.0
     for quantity, part in ((cores, _CORE), (memory, _MEMORY)):
@@ -202,7 +202,7 @@ def note(prices: PriceList) -> str:
     return f"list prices of {prices.fetched} in {prices.region}, without discounts"
 
 
-def _shape(machine: Machine) -> tuple[float, float] | None:
+def shape(machine: Machine) -> tuple[float, float] | None:
     """Return cores and gigabytes of one machine; None when they are not known."""
     series, _, size = machine.machine_type.rpartition("-")
     if series in _MEMORY_PER_CORE and size.isdigit():

@@ -11,7 +11,7 @@ from typing import Any
 from edge_tasks.cloud import endpoints, price_catalog, request_counts
 from edge_tasks.cloud.client import Cloud, on_google_cloud
 from edge_tasks.cloud.state_store import StateStore
-from edge_tasks.domain.config import EdgeConfig, ModelConfig
+from edge_tasks.domain.config import EdgeConfig
 from edge_tasks.domain.prices import PREDICTION, UNKNOWN, Machine, PriceList, Use, amounts, hourly, money, note, total
 from edge_tasks.domain.runs import utc_now
 from edge_tasks.domain.state import ModelState
@@ -95,17 +95,6 @@ class Running:
         if prices is None or not self.uses:
             return None, None
         return total(prices, [Use(use.machine, 24.0) for use in self.uses]), total(prices, self.uses)
-
-
-def serving(settings: ModelConfig) -> Machine:
-    """Return the machines that a deployment with these settings keeps running at least."""
-    return Machine(
-        PREDICTION,
-        settings.serving_machine_type,
-        settings.serving_accelerator_type,
-        settings.serving_accelerator_count,
-        settings.min_replica_count,
-    )
 
 
 def running(

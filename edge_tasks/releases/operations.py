@@ -64,7 +64,9 @@ def deploy(release: Release, traffic: int = 100, until: datetime | None = None) 
     if release.options.checks and preflight.is_artifact(release.folder, trained):
         found = artifact.complaints(name, release.folder / ARTIFACT_FOLDER, facts, chosen)
         refuse(found, f"the deployment of `{name}`", "--no-checks")
-    preflight.check_region(release.cloud, f"models.{name}.serving_machine_type", release.settings.serving_machine_type)
+    key = f"models.{name}.serving_machine_type"
+    preflight.check_region(release.cloud, key, release.settings.serving_machine_type)
+    preflight.check_quota(release.cloud, key, preflight.serving_machines(release.settings))
     with _rollout(release) as rollout:
         if traffic < 100 and rollout.state.deployed is None:
             raise ReleaseError(f"nothing serves yet, so `{name}` cannot get {traffic} %", "invoke model.deploy")

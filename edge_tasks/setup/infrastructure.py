@@ -93,7 +93,7 @@ class Wanted:
             )
         if self.in_ci and self.trust and not self.trust.approved:
             raise EdgeError(
-                "no token of CircleCI says that a person has approved, unless the job has a context of its own",
+                "no token of CircleCI says that a person has approved, unless the job has a restricted context",
                 "make a context `infrastructure`, restrict it to those who approve, and add --context ID",
             )
         if self.alert_email and not _EMAIL.fullmatch(self.alert_email):
@@ -375,7 +375,9 @@ def log_in_files(outputs: Mapping[str, Any]) -> dict[str, str]:
         if isinstance(provider, str) and isinstance(account, str):
             ci = provider.rpartition("/")[2].partition("-")[0]
             if ci not in CREDENTIALS_FILES:
-                raise EdgeError(f"`{provider}` is no CI's provider that is known here", "terraform -chdir=infra output")
+                raise EdgeError(
+                    f"`{provider}` is not the provider of a CI that is known here", "terraform -chdir=infra output"
+                )
             path = CREDENTIALS_FILES[ci]
             name = path if way == "ci" else path.replace(".json", f"-{way}.json")
             found[name] = log_in_document(provider, account)

@@ -18,13 +18,14 @@ def update(_context: Any, currency: str = "USD") -> None:
     """
     from edge_tasks.console import Console
     from edge_tasks.models import costs
+    from edge_tasks.releases.preflight import serving_machines
 
     here = repository()
     with Console() as console:
         prices = costs.update(here.config, here.root, currency)
         console.step(f"{len(prices.prices)} prices in {prices.region}, {prices.currency}, of {prices.fetched}")
         for name, settings in here.config.models.items():
-            console.step(f"`{name}`: {costs.sentence(costs.serving(settings), prices)}")
+            console.step(f"`{name}`: {costs.sentence(serving_machines(settings), prices)}")
 
 
 @task(help=AS_JSON)

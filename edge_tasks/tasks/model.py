@@ -123,8 +123,9 @@ def _tell(
     if release.options.dry_run:
         if outcome.changed and command == "deploy":
             from edge_tasks.models import costs
+            from edge_tasks.releases.preflight import serving_machines
 
-            machine = costs.serving(release.settings)
+            machine = serving_machines(release.settings)
             console.step(costs.sentence(machine, costs.load(release.config, release.root), period))
         return
     if not outcome.finished:
