@@ -355,9 +355,9 @@ def log_reader(trust: Trust, place: Place, *, deletes: bool) -> list[Resource]:
 def terraform_in_ci(place: Place, trust: Trust) -> list[Resource]:
     """Return two more accounts for CI: one that reads everything, for plans, and one that changes it, once approved.
 
-    Tokens of a pull request reach the first alone. Each has a provider, which maps an attribute that no other does: members of the
-    pool are known by attributes, whichever provider let them in, so that one attribute for all would give a pull
-    request the rights of the branch.
+    Tokens of a pull request reach the first alone. Each has a provider, which maps an attribute that no other does:
+    members of the pool are known by attributes, whichever provider let them in, so that one attribute for all would
+    give a pull request the rights of the branch.
     """
     if not trust.approved:
         raise ValueError("no token says that a person has approved")

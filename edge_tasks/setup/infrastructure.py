@@ -64,9 +64,14 @@ The bucket holds Terraform's own state, too, so it is made first:
 `invoke infra.adopt` writes the accounts that Terraform made into edge.yaml.
 
 - Models, versions and traffic are for `invoke model.deploy`: Terraform leaves them alone.
-- Roles are given to one member each. Terraform never takes a role from somebody else.
+{in_ci}- Roles are given to one member each. Terraform never takes a role from somebody else.
 - `terraform destroy` keeps the bucket{endpoint} (`prevent_destroy`), and the APIs stay on.
 - A deleted pool of identities keeps its id for 30 days, a deleted role for a week: undelete them, then import them.
+"""
+
+_IN_CI = """\
+- CI plans with the account `edge-plan-...`, which reads, and applies with `edge-apply-...`, which can take every right
+  in the project. Only a job on the branch that a person has approved becomes the second.
 """
 
 
@@ -198,6 +203,7 @@ def terraform_files(config: EdgeConfig, wanted: Wanted, import_ids: Sequence[str
     found["README.md"] = README.format(
         ci=" and `invoke ci.setup`" if wanted.trust else "",
         flags=_flags(wanted),
+        in_ci=_IN_CI if wanted.in_ci else "",
         folder=folder,
         endpoint=" and the endpoints" if wanted.endpoints else "",
     )
