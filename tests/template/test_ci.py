@@ -473,6 +473,10 @@ def test_main_is_trained_recorded_released_in_two_steps_and_taken_back(pipeline:
     looked = pipeline.run(jobs["monitor"], cloud, **local)
     assert "keeps nothing of what it is asked" in looked["Look at what the models are asked, and act on what has changed"]
 
+    # Nothing was deployed for a time.
+    ended = pipeline.run(jobs["undeploy"], cloud, **local)
+    assert "nothing is to be taken off" in ended["Take off what has expired, and what nobody asks"]
+
     # What a failed trial runs. There is nothing to take off any more, which is not an error.
     (cancel,) = [step for step in jobs["deploy"].steps if step.on_failure]
     done = subprocess.run(
