@@ -50,7 +50,11 @@ REGIONS = (
     *("us-south1", "us-west1", "us-west2", "us-west3", "us-west4"),
 )
 
-CHOICES = {"example": ("hello-world", "tabular", "digits", "fashion-mnist"), "ci": ("circleci", "github", "none")}
+CHOICES = {
+    "example": ("hello-world", "tabular", "digits", "fashion-mnist"),
+    "ci": ("circleci", "github", "none"),
+    "infrastructure": ("none", "terraform"),
+}
 
 
 class Problem(NamedTuple):
@@ -151,6 +155,7 @@ CHECKS: dict[str, Callable[[str], Iterator[Problem]]] = {
     "region": region_problems,
     "bucket_name": bucket_name_problems,
     "ci": lambda answer: choice_problems("ci", answer),
+    "infrastructure": lambda answer: choice_problems("infrastructure", answer),
 }
 
 

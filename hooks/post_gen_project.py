@@ -1,4 +1,4 @@
-"""Keep the chosen example and CI, make the folder a git repository, and say what to type next.
+"""Keep the chosen example, CI and infrastructure, make the folder a git repository, and say what to type next.
 
 cookiecutter renders this file, then runs it alone from a temporary folder in the new project folder:
 it can import nothing but the standard library.
@@ -23,8 +23,19 @@ REQUIREMENT: str = json.loads(
 # The files of each choice of the question `ci`.
 CI_FILES = {
     "circleci": [".circleci/config.yml"],
-    "github": [f".github/workflows/{name}.yml" for name in ("check", "monitor", "release", "retrain", "rollback")],
+    "github": [
+        f".github/workflows/{name}.yml"
+        for name in ("check", "infrastructure", "monitor", "release", "retrain", "rollback", "undeploy")
+    ],
 }
+# The files of the answer `terraform` to the question `infrastructure`, with those of each CI.
+TERRAFORM_FILES = [
+    ".github/workflows/infrastructure.yml",
+    *(
+        f"infra/{name}"
+        for name in ("README.md", "main.tf", "outputs.tf", "terraform.tfvars", "variables.tf", "versions.tf")
+    ),
+]
 
 # For the first commit of somebody who has not told git a name yet. Their own commits need their own name.
 FALLBACK_IDENTITY = {"user.name": "vertex-edge", "user.email": "vertex-edge@localhost"}
@@ -61,12 +72,24 @@ def keep_example(project: Path, example: str, model_name: str) -> None:
 def keep_ci(project: Path, ci: str) -> None:
     """Remove the files of every CI but the chosen one, and the folders that are empty then."""
     for choice, names in CI_FILES.items():
-        for path in (project / name for name in names if choice != ci):
-            path.unlink()
-            for folder in path.parents:
-                if folder == project or any(folder.iterdir()):
-                    break
-                folder.rmdir()
+        if choice != ci:
+            remove(project, names)
+
+
+def keep_infrastructure(project: Path, infrastructure: str) -> None:
+    """Remove what Terraform reads, and the CI that runs it, unless that was chosen."""
+    if infrastructure != "terraform":
+        remove(project, TERRAFORM_FILES)
+
+
+def remove(project: Path, names: list[str]) -> None:
+    """Remove these files, as far as they are there, and the folders that are empty then."""
+    for path in (project / name for name in names):
+        path.unlink(missing_ok=True)
+        for folder in path.parents:
+            if folder == project or not folder.is_dir() or any(folder.iterdir()):
+                break
+            folder.rmdir()
 
 
 def link_payload(project: Path, model_name: str) -> None:
@@ -120,6 +143,7 @@ def main() -> None:
     project = Path.cwd()
     keep_example(project, ANSWERS["example"], ANSWERS["model_name"])
     keep_ci(project, ANSWERS["ci"])
+    keep_infrastructure(project, ANSWERS["infrastructure"])
     link_payload(project, ANSWERS["model_name"])
     link_code(project)
     reason = commit()

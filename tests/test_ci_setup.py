@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import itertools
 import json
+import re
 import shutil
 import subprocess
 import threading
@@ -89,7 +90,7 @@ def test_a_dry_run_prints_a_script_and_calls_nothing(repository: Repository, gcl
     (gcloud / "calls").unlink()
     repository.run("invoke", "ci.setup", "--yes", *CIRCLECI)
     assert changes(gcloud) == pasted
-    assert len(pasted) == 10
+    assert len(pasted) == 11
 
 
 def test_only_tokens_of_this_repository_s_main_are_trusted(repository: Repository, gcloud: Path) -> None:
@@ -127,10 +128,23 @@ def test_the_account_gets_no_more_roles_than_it_needs(repository: Repository, gc
     assert given - {(own, "roles/iam.workloadIdentityUser")} == {
         ("my-gcp-project", "roles/aiplatform.user"),
         ("my-gcp-project", "roles/logging.viewer"),
+        ("my-gcp-project", "roles/monitoring.viewer"),
         ("gs://my-gcp-project-my-project", "roles/storage.objectAdmin"),
         ("gs://my-gcp-project-my-project", "roles/storage.legacyBucketReader"),
         (account, "roles/iam.serviceAccountUser"),
     }
+
+
+def test_ci_may_read_kept_requests_when_that_is_asked_for(repository: Repository) -> None:
+    def roles(*flags: str) -> set[str]:
+        printed = repository.run("invoke", "ci.setup", "--dry-run", *CIRCLECI, *flags).stdout
+        return set(re.findall(r"roles/bigquery\.\w+", printed))
+
+    assert roles() == set()
+    assert roles("--request-logs") == {"roles/bigquery.jobUser", "roles/bigquery.dataViewer"}
+    path = repository.root / "edge.yaml"
+    path.write_text(path.read_text().rstrip() + "\n    monitoring: {keep: 30d}\n")
+    assert roles("--request-logs") == {"roles/bigquery.jobUser", "roles/bigquery.dataEditor"}
 
 
 def test_what_is_there_is_not_made_again(repository: Repository, gcloud: Path) -> None:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from edge_tasks.cloud import price_catalog
+from edge_tasks.cloud import price_catalog, request_counts
 from edge_tasks.cloud.client import Cloud
 from edge_tasks.cloud.state_store import StateStore
 from edge_tasks.domain.config import EdgeConfig
-from edge_tasks.domain.prices import PREDICTION, TRAINING, Machine, PriceList, hourly
-from edge_tasks.errors import CloudError
+from edge_tasks.domain.prices import PREDICTION, TRAINING, Machine, PriceList, Use, hourly, money, total
+from edge_tasks.domain.runs import utc_now
+from edge_tasks.errors import CloudError, ForbiddenError
 from edge_tasks.models import costs
 from tests.json_service import Asked, served
 
@@ -115,6 +118,8 @@ def test_all_pages_are_read_and_other_addresses_get_no_token(catalog: Catalog) -
         (Machine(PREDICTION, "n1-standard-4", "NVIDIA_TESLA_V100"), None),
         (Machine(PREDICTION, "n2-standard-4"), None),
         (Machine(PREDICTION, "x9-future-4"), None),
+        # What is left over has a price of the moment, which no list has.
+        (Machine(TRAINING, "n1-standard-4", spot=True), None),
     ],
     ids=str,
 )
@@ -175,4 +180,86 @@ def test_prices_survive_being_saved(catalog: Catalog) -> None:
 
 def test_nothing_deployed_costs_nothing(cloud: Cloud) -> None:
     StateStore(cloud).create()
-    assert costs.rows(list(costs.served(cloud)), None) == []
+    assert list(costs.running(cloud)) == []
+
+
+def test_what_was_used_costs_the_sum_or_nothing_is_said(catalog: Catalog) -> None:
+    prices = price_catalog.fetch(REGION)
+    known, unknown = Machine(TRAINING, "n1-standard-4", count=2), Machine(TRAINING, "n2-standard-4")
+    assert total(prices, [Use(known, 0.5), Use(known, 1.5)]) == pytest.approx(2 * 2 * (4 * 0.033 + 15 * 0.0044))
+    assert total(prices, [Use(known, 1.0), Use(unknown, 1.0)]) is None
+    assert total(prices, []) == 0
+    shown = [money(amount, prices) for amount in (None, 0.0, 0.004, 0.006, 1234.5)]
+    assert shown == ["?", "0.00 USD", "<0.01 USD", "0.01 USD", "1,234.50 USD"]
+
+
+def test_a_deployment_for_a_time_is_told_as_such(catalog: Catalog) -> None:
+    machine, prices = Machine(PREDICTION, "n1-standard-2"), price_catalog.fetch(REGION)
+    assert costs.sentence(machine, None, timedelta(hours=4)).startswith("1 n1-standard-2 would run for 4 hours (")
+    assert f"about {4 * (2 * 0.036 + 7.5 * 0.005):.2f} USD in all (list prices of {prices.fetched}" in costs.sentence(
+        machine, prices, timedelta(hours=4)
+    )
+    unknown = costs.sentence(Machine(PREDICTION, "n2-standard-4"), prices)
+    assert unknown == "1 n2-standard-4 would run 24 hours a day, asked or not (its price is not known)"
+
+
+@pytest.mark.parametrize(
+    ("hours", "requests", "use"), [(30, 0, "idle"), (23, 0, "new"), (30, 5, "asked"), (30, None, "?")]
+)
+def test_idle_is_what_nobody_asked_for_a_day(hours: float, requests: int | None, use: str) -> None:
+    uses = (Use(Machine(PREDICTION, "n1-standard-2"), hours),)
+    one = costs.Running("digits", costs.VERSION, "3", uses, utc_now() - timedelta(hours=hours), requests)
+    assert one.use == use
+    assert one.row(None)[5] == use
+    assert one.document(None)["use"] == (None if use == "?" else use)
+
+
+# --- requests, by a stand-in for Cloud Monitoring -------------------------------------------------------------------
+
+
+def series(deployed_model_id: str, *counts: int) -> Any:
+    """As https://cloud.google.com/monitoring/api/ref_v3/rest/v3/TimeSeries has it."""
+    return {
+        "metric": {"type": request_counts.METRIC, "labels": {"deployed_model_id": deployed_model_id}},
+        "valueType": "INT64",
+        "points": [{"value": {"int64Value": str(count)}} for count in counts],
+    }
+
+
+def counted(cloud: Cloud, url: str) -> Any:
+    there = replace(cloud, monitoring_url=url)
+    return request_counts.requests(there, "projects/p/locations/l/endpoints/42", timedelta(hours=24))
+
+
+def test_requests_are_added_up_over_all_pages(cloud: Cloud) -> None:
+    asked = []
+
+    def answer(one: Asked) -> tuple[int, Any]:
+        asked.append(one)
+        if "pageToken" in one.query:
+            return 200, {"timeSeries": [series("7", 5)]}
+        return 200, {"timeSeries": [series("7", 1, 2), series("8", 4)], "nextPageToken": "more"}
+
+    with served(answer) as url:
+        assert counted(cloud, url) == {"7": 8, "8": 4}
+    assert asked[0].path == f"/v3/projects/{cloud.project}/timeSeries"
+    assert 'resource.labels.endpoint_id="42"' in asked[0].query["filter"][0]
+    assert asked[0].query["aggregation.alignmentPeriod"] == ["86400s"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "error", "problem"),
+    [
+        ((403, {"error": {"message": "API not enabled"}}), ForbiddenError, "API not enabled"),
+        ((500, b"<html>"), CloudError, "status 500"),
+        ((200, b"[]"), CloudError, "status 200"),
+        ((200, {"timeSeries": [{}]}), CloudError, "cannot be read"),
+        ((200, {"nextPageToken": "again"}), CloudError, "more than 20 pages"),
+    ],
+)
+def test_a_number_that_nobody_tells_is_an_error_and_not_nought(
+    answer: tuple[int, Any], error: type[CloudError], problem: str, cloud: Cloud
+) -> None:
+    with served(lambda _: answer) as url, pytest.raises(error, match=problem) as caught:
+        counted(cloud, url)
+    assert caught.value.hint

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,12 @@ from edge_tasks.cloud.client import Cloud, connect
 from edge_tasks.cloud.state_store import StateStore
 from edge_tasks.domain.config import EdgeConfig
 from edge_tasks.domain.progress import Silence
+from edge_tasks.domain.runs import utc_now
 from edge_tasks.domain.state import ModelState
 from edge_tasks.errors import ConfigError
 from edge_tasks.jobs.training import TrainingJob
+from edge_tasks.models import costs, endings
+from edge_tasks.models.endings import Doubt, Ending
 from edge_tasks.models.predictions import endpoint_name
 from edge_tasks.releases.operations import (
     Options,
@@ -111,6 +115,13 @@ class Team:
 
     def deploy(self, traffic: int = 100, **options: Any) -> Outcome:
         return deploy(self.release(**options), traffic)
+
+    def deploy_for(self, hours: float, traffic: int = 100, **options: Any) -> Outcome:
+        """Deploy for so many hours; with less than none it has expired at once."""
+        return deploy(self.release(**options), traffic, utc_now() + timedelta(hours=hours))
+
+    def due(self, **kinds: Any) -> list[Ending | Doubt]:
+        return list(endings.due(self.cloud, None, **{"expired": False, "idle": None, **kinds}))
 
     def promote(self) -> Outcome:
         return promote(self.release())
@@ -360,3 +371,92 @@ def test_the_tasks_say_what_they_do(team: Team) -> None:
     assert "would take" in run("invoke", "model.undeploy", "--dry-run").stderr
     assert "would delete" in run("invoke", "model.remove", "--dry-run").stderr
     assert undeploy(team.release())
+
+
+# --- what ends by itself --------------------------------------------------------------------------------------------
+
+
+def test_what_was_deployed_for_a_time_is_taken_off_when_it_is_over(team: Team) -> None:
+    team.deploy_for(1)
+    assert team.due(expired=True) == []
+    team.deploy_for(-1)  # the same version: only the time is another
+    assert len(team.state.history) == 1
+    (ending,) = team.due(expired=True)
+    assert isinstance(ending, Ending)
+    assert ending.reason.startswith("version 1 was wanted until ")
+    assert endings.carry_out(ending, team.release(dry_run=True))
+    assert team.on_endpoint == {"1"}
+    assert endings.carry_out(ending, team.release())
+    assert team.on_endpoint == set()
+    assert team.due(expired=True) == []
+
+
+def test_a_deployment_without_a_time_has_no_end_again(team: Team) -> None:
+    team.deploy_for(-1)
+    assert team.deploy().changed
+    assert team.due(expired=True) == []
+    assert team.deploy().changed is False
+
+
+def test_what_was_released_meanwhile_stays(team: Team) -> None:
+    team.deploy_for(-1)
+    (ending,) = team.due(expired=True)
+    assert isinstance(ending, Ending)
+    team.deploy_for(4)
+    assert endings.carry_out(ending, team.release()) is False
+    assert team.on_endpoint == {"1"}
+
+
+def test_a_canary_that_is_over_gives_its_requests_back(team: Team) -> None:
+    team.deploy()
+    team.train()
+    team.deploy_for(-1, traffic=10)
+    (ending,) = team.due(expired=True)
+    assert isinstance(ending, Ending)
+    assert ending.candidate
+    assert endings.carry_out(ending, team.release())
+    assert (team.traffic, team.on_endpoint) == ({"1": 100}, {"1"})
+
+
+def test_a_canary_is_not_taken_off_with_what_it_was_to_replace(team: Team) -> None:
+    team.deploy_for(-1)
+    team.train()
+    team.deploy(traffic=10)
+    (doubt,) = team.due(expired=True)
+    assert isinstance(doubt, Doubt)
+    assert "but version 2 has a part of the requests: invoke model.promote" in doubt.reason
+    team.promote()
+    assert team.due(expired=True) == []
+
+
+def test_a_canary_keeps_its_time_when_it_is_promoted(team: Team) -> None:
+    team.deploy()
+    team.train()
+    team.deploy_for(3, traffic=10)
+    until = team.state.candidate.until if team.state.candidate else None
+    team.promote()
+    assert until is not None
+    assert team.state.deployed is not None
+    assert team.state.deployed.until == until
+
+
+def test_what_nobody_asks_is_idle_and_what_somebody_asks_is_not(team: Team) -> None:
+    team.deploy(smoke_test=False)
+    assert team.due(idle=timedelta(hours=1)) == []  # it has not been there for so long
+    (ending,) = team.due(idle=timedelta(0))
+    (running,) = costs.running(team.cloud)
+    assert (ending.reason, running.requests) == ("nobody has asked it for 0 minutes", 0)
+    endpoints.predict(team.cloud, team.endpoint.name, b'{"instances": [[1]]}')
+    (running,) = costs.running(team.cloud)
+    assert (running.requests, running.use, str(running.uses[0].machine)) == (1, "asked", "1 n1-standard-2")
+    assert team.due(idle=timedelta(0)) == []
+
+
+def test_when_nobody_counts_requests_nothing_is_called_idle(team: Team) -> None:
+    team.deploy(smoke_test=False)
+    blind = replace(team.cloud, monitoring_url=None)
+    (doubt,) = endings.due(blind, None, expired=False, idle=timedelta(0))
+    assert isinstance(doubt, Doubt)
+    why: list[str] = []
+    assert [one.use for one in costs.running(blind, why.append)] == ["?"]
+    assert len(why) == 1

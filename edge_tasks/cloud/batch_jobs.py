@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from edge_tasks.cloud.client import Cloud
-from edge_tasks.cloud.jobs import Job, JobApi, job_fields
+from edge_tasks.cloud.jobs import Job, JobApi, hours_run, job_fields, machines
+from edge_tasks.domain.prices import PREDICTION, Use
 
 
 @dataclass(frozen=True)
@@ -55,8 +56,11 @@ def create_batch_job(
 
 
 def _job(message: Any) -> BatchJob:
+    resources = message.dedicated_resources
+    used = machines(PREDICTION, resources.machine_spec, resources.starting_replica_count or 1)
     return BatchJob(
         **job_fields(message),
+        uses=(Use(used, hours_run(message)),),
         successful=int(message.completion_stats.successful_count),
         failed=int(message.completion_stats.failed_count),
         output_uri=message.output_info.gcs_output_directory,

@@ -53,6 +53,8 @@ class Cloud:
     secrets_url: str | None = None
     compute_url: str | None = None
     bigquery_url: str | None = None
+    monitoring_url: str | None = None
+    quotas_url: str | None = None
 
     @property
     def parent(self) -> str:
@@ -167,6 +169,7 @@ def connect(config: EdgeConfig, root: Path) -> Cloud:
             bucket_name=config.storage_bucket.bucket_name,
             vertex_url=servers.vertex_url,
             logging_url=servers.vertex_url,
+            monitoring_url=servers.vertex_url,
             storage_url=servers.storage_url,
             credentials=_no_credentials(),
             console_url=None,
@@ -216,6 +219,8 @@ def _google_cloud(config: EdgeConfig) -> Cloud:
         secrets_url=None if vertex_url else "https://secretmanager.googleapis.com",
         compute_url=None if vertex_url else "https://compute.googleapis.com",
         bigquery_url=None if vertex_url else "https://bigquery.googleapis.com",
+        monitoring_url=vertex_url or "https://monitoring.googleapis.com",
+        quotas_url=None if vertex_url else "https://cloudquotas.googleapis.com",
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
+from datetime import datetime
 from typing import Any
 
 from edge_tasks.cloud.client import Cloud, sdk_errors
@@ -62,7 +63,7 @@ class Endpoint:
     """An endpoint as it is now.
 
     `deployed` is the versioned name of each model on it, by deployed model id; `traffic` the percentage of each id, and
-    `resources` on what each runs.
+    `resources` on what each runs, and `created` since when it is there.
     """
 
     name: str
@@ -71,6 +72,7 @@ class Endpoint:
     traffic: Mapping[str, int]
     labels: Mapping[str, str] = field(default_factory=dict)
     resources: Mapping[str, Resources] = field(default_factory=dict)
+    created: Mapping[str, datetime] = field(default_factory=dict)
 
 
 def create_endpoint(cloud: Cloud, display_name: str, labels: Mapping[str, str]) -> Endpoint:
@@ -269,6 +271,7 @@ def _endpoint(message: Any) -> Endpoint:
         traffic=dict(message.traffic_split),
         labels=dict(message.labels),
         resources={deployed.id: _resources(deployed) for deployed in message.deployed_models},
+        created={deployed.id: deployed.create_time for deployed in message.deployed_models if deployed.create_time},
     )
 
 

@@ -123,6 +123,23 @@ def attempt(
         raise CloudError(f"cannot {doing}: gcloud gave no answer within {limit:.0f} s", _NETWORK_HINT) from None
 
 
+def exists(command: Sequence[str], *, doing: str, folder: Path | None = None) -> bool:
+    """Say whether there is what `command` describes.
+
+    gcloud describes what was deleted, too, as long as it can come back.
+    """
+    found = attempt((*command, "--format=json"), doing=doing, folder=folder)
+    if found.returncode != 0:
+        return False
+    try:
+        described = json.loads(found.stdout)
+    except ValueError:
+        return True
+    return not (
+        isinstance(described, dict) and (described.get("state") == "DELETED" or described.get("deleted") is True)
+    )
+
+
 def _run(*arguments: str, doing: str, limit: float = LIMIT) -> Any:
     """Run `gcloud ARGUMENTS` and return what it printed as Python values; `doing` completes "cannot ..."."""
     printed = text(["gcloud", *arguments, "--format=json", "--quiet"], doing=doing, limit=limit)

@@ -14,6 +14,8 @@ from typing import Any, Generic, TypeVar
 
 from edge_tasks.cloud.client import Cloud, sdk_errors
 from edge_tasks.domain.machines import machine_spec
+from edge_tasks.domain.prices import TRAINING, Machine, Use
+from edge_tasks.domain.runs import utc_now
 from edge_tasks.repo import layout
 
 _Job = TypeVar("_Job", bound="Job")
@@ -27,7 +29,7 @@ _PREBUILT_TRAINING = tuple(f"{area}-docker.pkg.dev/vertex-ai/training/" for area
 
 @dataclass(frozen=True)
 class Job:
-    """A job as it is now. `state` is Vertex AI's, without `JOB_STATE_`."""
+    """A job as it is now. `state` is Vertex AI's, without `JOB_STATE_`; `uses` are its machines until now."""
 
     name: str
     state: str
@@ -36,6 +38,7 @@ class Job:
     created: datetime
     started: datetime | None = field(default=None, kw_only=True)
     ended: datetime | None = field(default=None, kw_only=True)
+    uses: tuple[Use, ...] = field(default=(), kw_only=True)
 
     @property
     def job_id(self) -> str:
@@ -180,4 +183,30 @@ def job_fields(message: Any) -> dict[str, Any]:
     }
 
 
-CUSTOM_JOBS = JobApi("training job", "custom_job", lambda message: Job(**job_fields(message)))
+def hours_run(message: Any) -> float:
+    """Return for how long a job or a trial has run until now: 0 before it starts."""
+    if not message.start_time:
+        return 0.0
+    end = message.end_time or utc_now()
+    return max(0.0, float((end - message.start_time).total_seconds()) / 3600)
+
+
+def machines(use: str, spec: Any, count: int, *, spot: bool = False) -> Machine:
+    """Return machines from the SDK's MachineSpec."""
+    accelerator = spec.accelerator_type.name if spec.accelerator_type else None
+    return Machine(use, spec.machine_type, accelerator, spec.accelerator_count or 1, count, spot)
+
+
+def pool_machines(spec: Any) -> list[Machine]:
+    """Return the machines of the SDK's CustomJobSpec."""
+    spot = spec.scheduling.strategy.name == "SPOT"
+    pools = [pool for pool in spec.worker_pool_specs if pool.replica_count]
+    return [machines(TRAINING, pool.machine_spec, pool.replica_count, spot=spot) for pool in pools]
+
+
+def _custom_job(message: Any) -> Job:
+    ran = hours_run(message)
+    return Job(**job_fields(message), uses=tuple(Use(one, ran) for one in pool_machines(message.job_spec)))
+
+
+CUSTOM_JOBS = JobApi("training job", "custom_job", _custom_job)

@@ -84,6 +84,17 @@ def read(cloud: Cloud, endpoint: str, table: str, since: datetime, until: dateti
             yield row
 
 
+def dataset_exists(cloud: Cloud, dataset_id: str) -> bool:
+    """Say whether BigQuery has the data set: https://cloud.google.com/bigquery/docs/reference/rest/v2/datasets/get."""
+    if cloud.bigquery_url is None:
+        return False
+    with sdk_errors(f"look at the data set {dataset_id}"):
+        answer = cloud.session.get(f"{cloud.bigquery_url}/bigquery/v2/projects/{cloud.project}/datasets/{dataset_id}")
+    if answer.ok or answer.status_code == 404:
+        return bool(answer.ok)
+    raise CloudError(f"BigQuery answered {answer.status_code} for the data set {dataset_id}", "invoke doctor")
+
+
 def delete(cloud: Cloud, table: str, until: datetime) -> int:
     """Delete the rows before `until`, in files whole days of them; return how many files or rows that were."""
     if cloud.bigquery_url is not None:

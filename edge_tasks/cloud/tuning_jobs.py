@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from edge_tasks.cloud.client import Cloud
-from edge_tasks.cloud.jobs import Job, JobApi, JobPlan, job_fields, job_spec
+from edge_tasks.cloud.jobs import Job, JobApi, JobPlan, hours_run, job_fields, job_spec, pool_machines
+from edge_tasks.domain.prices import Use
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,14 @@ def create_tuning_job(
 
 
 def _job(message: Any) -> TuningJob:
-    return TuningJob(**job_fields(message), trials=[_trial(trial) for trial in message.trials])
+    machines = pool_machines(message.trial_job_spec)
+    # Trials run next to each other, each on machines of its own.
+    ran = sum(hours_run(trial) for trial in message.trials)
+    return TuningJob(
+        **job_fields(message),
+        uses=tuple(Use(one, ran) for one in machines),
+        trials=[_trial(trial) for trial in message.trials],
+    )
 
 
 def _trial(message: Any) -> Trial:

@@ -28,11 +28,46 @@ BUDGET_SERVICES = ("billingbudgets.googleapis.com",)
 PROJECT_ROLES = (
     "roles/aiplatform.user",  # jobs, models, endpoints, predictions
     "roles/logging.viewer",  # the log of a training job
+    "roles/monitoring.viewer",  # how often a model is asked: model.undeploy --idle
 )
 BUCKET_ROLES = (
     "roles/storage.objectAdmin",  # data, artifacts, the shared state and its lock
     "roles/storage.legacyBucketReader",  # DVC's client asks whether the bucket is there
 )
+# What reading kept requests takes, and in their place what deleting old ones takes (`monitoring.keep` in edge.yaml).
+LOG_READER_ROLES = ("roles/bigquery.jobUser", "roles/bigquery.dataViewer")
+LOG_KEEPER_ROLES = ("roles/bigquery.jobUser", "roles/bigquery.dataEditor")
+
+# What `terraform plan` reads: what there is, and who has which role. No basic role such as roles/viewer.
+PLAN_ROLES = (
+    "roles/browser",  # the project itself
+    "roles/serviceusage.serviceUsageViewer",
+    "roles/iam.securityReviewer",  # who has which role, on everything
+    "roles/iam.serviceAccountViewer",
+    "roles/iam.roleViewer",
+    "roles/iam.workloadIdentityPoolViewer",
+    "roles/artifactregistry.reader",
+    "roles/aiplatform.viewer",
+    "roles/bigquery.metadataViewer",
+    "roles/monitoring.viewer",
+)
+PLAN_BUCKET_ROLES = (
+    "roles/storage.objectViewer",  # Terraform's state
+    "roles/storage.legacyBucketReader",  # the bucket's settings
+)
+# What `terraform apply` changes. Who may change the project's roles can take every right in it.
+APPLY_ROLES = (
+    "roles/serviceusage.serviceUsageAdmin",
+    "roles/resourcemanager.projectIamAdmin",
+    "roles/iam.serviceAccountAdmin",
+    "roles/iam.roleAdmin",
+    "roles/iam.workloadIdentityPoolAdmin",
+    "roles/artifactregistry.admin",
+    "roles/aiplatform.user",
+    "roles/bigquery.dataOwner",
+    "roles/monitoring.editor",
+)
+APPLY_BUCKET_ROLES = ("roles/storage.admin",)
 
 
 @dataclass(frozen=True)
@@ -148,12 +183,16 @@ class ImageRepository:
 
 @dataclass(frozen=True)
 class Endpoint:
-    """A model's endpoint. What it serves is for releases to say."""
+    """A model's endpoint. What it serves is for releases to say.
+
+    `endpoint_id` is that of one that exists already; empty for one that is to be made.
+    """
 
     model_name: str
     display_name: str
     region: str
     labels: tuple[tuple[str, str], ...] = ()
+    endpoint_id: str = ""
 
 
 @dataclass(frozen=True)
@@ -230,6 +269,8 @@ class Trust:
     branch_claim: str
     branch: str = "main"
     key: str = ""
+    # What a token must say, besides, of a job that a person has approved; empty where no token says that.
+    approved: str = ""
 
     def __post_init__(self) -> None:
         """Make the key."""
@@ -245,6 +286,16 @@ class Trust:
     def account_id(self) -> str:
         """The id of the service account."""
         return f"edge-ci-{self.key}"
+
+    @property
+    def of_the_branch(self) -> str:
+        """The condition that a token is of the repository and its branch."""
+        return f"{self.of_the_repository} && {self.branch_claim} == 'refs/heads/{self.branch}'"
+
+    @property
+    def of_the_repository(self) -> str:
+        """The condition that a token is of the repository."""
+        return f"{self.claim} == '{self.repository}'"
 
 
 def services(names: Iterable[str]) -> list[Resource]:
@@ -284,7 +335,7 @@ def continuous_integration(place: Place, trust: Trust, acts_as: Iterable[str | S
             audience=trust.audience,
             attribute=trust.attribute,
             claim=trust.claim,
-            condition=f"{trust.claim} == '{trust.repository}' && {trust.branch_claim} == 'refs/heads/{trust.branch}'",
+            condition=trust.of_the_branch,
             trusted=f"{trust.ci}'s tokens that name this repository and its branch {trust.branch}",
         ),
         AccountRole(account, "roles/iam.workloadIdentityUser", Federated(POOL, trust.attribute, trust.repository)),
@@ -292,6 +343,54 @@ def continuous_integration(place: Place, trust: Trust, acts_as: Iterable[str | S
         *(BucketRole(place.bucket_name, role, account) for role in BUCKET_ROLES),
         *(AccountRole(other, "roles/iam.serviceAccountUser", account) for other in acts_as),
     ]
+
+
+def log_reader(trust: Trust, place: Place, *, deletes: bool) -> list[Resource]:
+    """Return what lets CI look at what models were asked (`ci.monitor`); with `deletes` also forget it."""
+    account = ServiceAccount(trust.account_id, f"CI of {trust.repository}", place.project_id)
+    roles = LOG_KEEPER_ROLES if deletes else LOG_READER_ROLES
+    return [ProjectRole(role, account) for role in roles]
+
+
+def terraform_in_ci(place: Place, trust: Trust) -> list[Resource]:
+    """Return two more accounts for CI: one that reads everything, for plans, and one that changes it, once approved.
+
+    Tokens of a pull request reach the first alone. Each has a provider, which maps an attribute that no other does:
+    members of the pool are known by attributes, whichever provider let them in, so that one attribute for all would
+    give a pull request the rights of the branch.
+    """
+    if not trust.approved:
+        raise ValueError("no token says that a person has approved")
+    planner = ServiceAccount(f"edge-plan-{trust.key}", f"plans of {trust.repository}", place.project_id)
+    applier = ServiceAccount(f"edge-apply-{trust.key}", f"approved changes of {trust.repository}", place.project_id)
+    ways = (
+        (planner, "plan", trust.of_the_repository, "that name this repository", PLAN_ROLES, PLAN_BUCKET_ROLES),
+        (
+            *(applier, "apply", f"{trust.of_the_branch} && {trust.approved}"),
+            f"of jobs on its branch {trust.branch} that a person approved",
+            *(APPLY_ROLES, APPLY_BUCKET_ROLES),
+        ),
+    )
+    found: list[Resource] = [*services(CI_SERVICES), Service("cloudresourcemanager.googleapis.com")]
+    for account, way, condition, trusted, project_roles, bucket_roles in ways:
+        attribute = f"{way}_{trust.attribute}"
+        found += [
+            account,
+            IdentityProvider(
+                pool_id=POOL,
+                provider_id=f"{trust.provider_id}-{way}",
+                issuer=trust.issuer,
+                audience=trust.audience,
+                attribute=attribute,
+                claim=trust.claim,
+                condition=condition,
+                trusted=f"{trust.ci}'s tokens {trusted}",
+            ),
+            AccountRole(account, "roles/iam.workloadIdentityUser", Federated(POOL, attribute, trust.repository)),
+            *(ProjectRole(role, account) for role in project_roles),
+            *(BucketRole(place.bucket_name, role, account) for role in bucket_roles),
+        ]
+    return found
 
 
 def prediction_role() -> list[Resource]:

@@ -23,6 +23,9 @@ FORMAT_VERSION = 1
 
 PREDICTION, TRAINING = "prediction", "training"
 
+# What is shown for an amount that is not known.
+UNKNOWN = "?"
+
 # How descriptions of what is priced begin, and whether it must be there. `{}` is the part of the machine.
 _CORE, _MEMORY = "Core", "Ram"
 _FAMILY_PATTERNS = {
@@ -106,11 +109,20 @@ class Machine:
     accelerator_type: str | None = None
     accelerator_count: int = 1
     count: int = 1
+    spot: bool = False  # which Google may take away, at another price
 
     def __str__(self) -> str:
         """Return it for people, such as `2 n1-standard-4 with 1 NVIDIA_TESLA_T4`."""
         with_accelerators = f" with {self.accelerator_count} {self.accelerator_type}" if self.accelerator_type else ""
-        return f"{self.count} {self.machine_type}{with_accelerators}"
+        return f"{self.count} {self.machine_type}{with_accelerators}{' (spot)' if self.spot else ''}"
+
+
+@dataclass(frozen=True)
+class Use:
+    """Machines, and for how many hours they ran."""
+
+    machine: Machine
+    hours: float
 
 
 def read_sku(sku: Mapping[str, Any], region: str) -> Price | None:
@@ -139,11 +151,14 @@ def of_vertex(prices: Iterable[Price]) -> tuple[Price, ...]:
 
 
 def hourly(prices: PriceList, machine: Machine) -> float | None:
-    """Return what an hour of the machines costs; None when not all of it has exactly one price."""
-    shape = _shape(machine)
-    if shape is None:
+    """Return what an hour of the machines costs; None when not all of it has exactly one price.
+
+    Spot machines have none: what they cost changes with what is left over.
+    """
+    known = shape(machine)
+    if known is None or machine.spot:
         return None
-    cores, memory = shape
+    cores, memory = known
     family = machine.machine_type.partition("-")[0]
     total = 0.0
     for quantity, part in ((cores, _CORE), (memory, _MEMORY)):
@@ -160,7 +175,34 @@ def hourly(prices: PriceList, machine: Machine) -> float | None:
     return total * machine.count
 
 
-def _shape(machine: Machine) -> tuple[float, float] | None:
+def total(prices: PriceList, uses: Iterable[Use]) -> float | None:
+    """Return what was used cost; None when a part of it has no price."""
+    amounts = [None if (amount := hourly(prices, use.machine)) is None else use.hours * amount for use in uses]
+    known = [amount for amount in amounts if amount is not None]
+    return sum(known) if len(known) == len(amounts) else None
+
+
+def amounts(found: Mapping[str, float | None], prices: PriceList | None) -> dict[str, Any]:
+    """Return amounts of money as plain JSON, with what they rest on; null without a price."""
+    rounded = {name: None if amount is None else round(amount, 4) for name, amount in found.items()}
+    basis = {"currency": prices.currency, "prices_of": prices.fetched.isoformat()} if prices else {}
+    return {**rounded, **basis}
+
+
+def money(amount: float | None, prices: PriceList | None) -> str:
+    """Return an amount for people; `?` without a price."""
+    if amount is None or prices is None:
+        return UNKNOWN
+    shown = f"{amount:,.2f}" if amount >= 0.005 or amount == 0 else "<0.01"
+    return f"{shown} {prices.currency}"
+
+
+def note(prices: PriceList) -> str:
+    """Return what amounts of money rest on."""
+    return f"list prices of {prices.fetched} in {prices.region}, without discounts"
+
+
+def shape(machine: Machine) -> tuple[float, float] | None:
     """Return cores and gigabytes of one machine; None when they are not known."""
     series, _, size = machine.machine_type.rpartition("-")
     if series in _MEMORY_PER_CORE and size.isdigit():

@@ -41,6 +41,7 @@ class Deployment(Origin):
     deployed_model_id: str
     deployed_at: datetime
     deployed_by: str
+    until: datetime | None = Field(default=None, description="when `model.undeploy --expired` takes it off")
 
     @property
     def origin(self) -> Origin:
@@ -123,6 +124,17 @@ class EdgeState(_Value):
         """Return the state after `candidate` got a part of the traffic of the model `name`; None: it got none."""
         return self._with(name, self.model(name).model_copy(update={"candidate": candidate, "operation": None}))
 
+    def with_until(self, name: str, deployed_model_id: str, until: datetime | None) -> EdgeState:
+        """Return the state after somebody said until when a deployed model of `name` is wanted; None: for ever."""
+        model = self.model(name)
+
+        def changed(one: Deployment | None) -> Deployment | None:
+            same = one is not None and one.deployed_model_id == deployed_model_id
+            return one.model_copy(update={"until": until}) if one is not None and same else one
+
+        update = {"deployed": changed(model.deployed), "candidate": changed(model.candidate)}
+        return self._with(name, model.model_copy(update=update))
+
     def with_trial_endpoint(self, name: str, endpoint: str | None) -> EdgeState:
         """Return the state after an endpoint was made to try a version on, or removed (None)."""
         return self._with(name, self.model(name).model_copy(update={"trial_endpoint": endpoint}))
@@ -173,14 +185,21 @@ def differences(before: EdgeState, after: EdgeState) -> tuple[str, ...]:
                 words.append(f"{name}: {field.replace('_', ' ')} {_last(was)} -> {_last(now)}")
         for field in ("deployed", "candidate"):
             was, now = getattr(old, field), getattr(new, field)
-            if was != now:
+            if _without_end(was) != _without_end(now):
                 words.append(f"{name}: {field} {_version(was)} -> {_version(now)}")
+            elif was != now and now is not None:
+                end = f"until {now.until:%Y-%m-%d %H:%M} UTC" if now.until else "without end"
+                words.append(f"{name}: {field} version {now.version} {end}")
         if old.operation != new.operation:
             ended = new.operation is None
             operation = old.operation if ended else new.operation
             version = operation.model.rpartition("@")[2] if operation else ""
             words.append(f"{name}: deployment of version {version} {'ended' if ended else 'started'}")
     return tuple(words)
+
+
+def _without_end(deployment: Deployment | None) -> Deployment | None:
+    return deployment.model_copy(update={"until": None}) if deployment else None
 
 
 def _last(resource_name: str | None) -> str:

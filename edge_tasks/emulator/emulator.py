@@ -29,7 +29,7 @@ from edge_tasks.emulator.runtime.job_runner import JobRunner
 from edge_tasks.emulator.runtime.programs import Programs
 from edge_tasks.emulator.schema import surface as schema
 from edge_tasks.emulator.services import environments as environment_routes
-from edge_tasks.emulator.services import names, private_endpoints, registry
+from edge_tasks.emulator.services import names, private_endpoints, registry, request_counts
 from edge_tasks.emulator.services.batch_predictions import BatchPredictions
 from edge_tasks.emulator.services.context import Context
 from edge_tasks.emulator.services.datasets import Datasets
@@ -52,6 +52,7 @@ from edge_tasks.emulator.services.pipeline_jobs import PipelineJobs
 from edge_tasks.emulator.services.pipeline_operators import Operators
 from edge_tasks.emulator.services.predictions import Predictions
 from edge_tasks.emulator.services.private_endpoints import PrivateEndpoints
+from edge_tasks.emulator.services.request_counts import RequestCounts
 from edge_tasks.emulator.services.request_logs import RequestLogs
 from edge_tasks.emulator.services.schedules import Schedules
 from edge_tasks.emulator.services.studies import Studies
@@ -116,6 +117,7 @@ class Emulator:
         self.schedules = Schedules(context, self.operations, self.pipeline_jobs)
         services += [self.schedules]
         self.request_logs = RequestLogs(storage, clock)
+        self.request_counts = RequestCounts(data, clock)
         raw_routes: dict[tuple[str, str], RawHandler] = {
             **metadata_server.raw_routes(lambda: names.project_of(database.latest_name())),
             **environment_routes.raw_routes(environments, lambda: announce(environments.kind)),
@@ -125,13 +127,13 @@ class Emulator:
             ("POST", CLOCK): clock.move,
         }
         raw_prefixes: dict[str, RawHandler] = {
-            resource_manager.PREFIX: resource_manager.get_project,
+            resource_manager.PREFIX: self._of_project,
             private_endpoints.PREFIX: PrivateEndpoints(context, deployments).answer,
         }
         services += [Explanations(context, deployments, models)]
         handlers = registry.handlers(surface, services)
         operators.connect(handlers)
-        direct = Predictions(context, deployments, self.request_logs).direct()
+        direct = Predictions(context, deployments, self.request_logs, self.request_counts).direct()
         self.application = Application(surface, transcoder, handlers, direct, raw_routes, raw_prefixes)
         self.grpc = GrpcServer(surface, handlers, direct, self.application.faults)
 
@@ -156,6 +158,13 @@ class Emulator:
         await asyncio.gather(*(service.close() for service in running))
         await self.model_servers.stop()
         await self.request_logs.close()
+        self.request_counts.save()
+
+    async def _of_project(self, request: Request) -> Reply:
+        """Answer what Resource Manager and Cloud Monitoring have below the same path."""
+        if request.path.endswith(request_counts.PATH_END):
+            return await self.request_counts.list_time_series(request)
+        return await resource_manager.get_project(request)
 
 
 async def run(folder: DataFolder, port: int, storage_port: int, environments: str = SHARED) -> None:

@@ -29,6 +29,7 @@ from edge_tasks.errors import CloudError, DataError, NotFoundError
 from edge_tasks.jobs.csv_instances import as_json_lines, check_words_are_quoted
 from edge_tasks.jobs.once import SameJob
 from edge_tasks.jobs.waiter import JobSession, JobWaiter, ReconnectingCloud
+from edge_tasks.releases import preflight
 from edge_tasks.repo import layout
 from edge_tasks.repo.files import write_atomically
 from edge_tasks.repo.trained_model import find_trained_model
@@ -122,6 +123,8 @@ class _Prediction:
         return same.find_or_submit(self.session.cloud, self.session.progress, self._upload, create, force=force)
 
     def _upload(self) -> str:
+        key = f"models.{self.name}.serving_machine_type"
+        preflight.check_quota(self.session.cloud, key, preflight.serving_machines(self.settings))
         self.session.progress.step(f"uploading {self.count} instances of {self.source.name}")
         content: bytes | Path = self.source
         if self.by_column and self.signature is not None:

@@ -14,10 +14,11 @@ from edge_tasks.cloud.jobs import CUSTOM_JOBS, DONE_STATES, Job, JobApi
 from edge_tasks.cloud.tuning_jobs import TUNING_JOBS
 from edge_tasks.domain.config import EdgeConfig
 from edge_tasks.domain.names import nearest
+from edge_tasks.domain.prices import PriceList, amounts, money, total
 from edge_tasks.errors import CloudError, ConfigError, NotFoundError
 from edge_tasks.repo.layout import RUN_LABEL
 
-COLUMNS = ["job", "kind", "model", "state", "created (UTC)", "run"]
+COLUMNS = ["job", "kind", "model", "state", "created (UTC)", "hours", "cost", "run"]
 
 _APIS: tuple[JobApi[Any], ...] = (CUSTOM_JOBS, TUNING_JOBS, BATCH_JOBS)
 # As the API has them, without JOB_STATE_, and as people see them in lower case.
@@ -41,13 +42,23 @@ class ListedJob:
         """The run that the job is of; empty for a batch prediction."""
         return self.job.labels.get(RUN_LABEL, "")
 
-    def row(self) -> list[str]:
+    @property
+    def hours(self) -> float:
+        """The hours of all its machines together, until now."""
+        return sum(use.hours * use.machine.count for use in self.job.uses)
+
+    def cost(self, prices: PriceList | None) -> float | None:
+        """Return what it has cost; None without prices of all its machines."""
+        return total(prices, self.job.uses) if prices and self.job.uses else None
+
+    def row(self, prices: PriceList | None = None) -> list[str]:
         """Return the job's row of COLUMNS."""
         created = f"{self.job.created:%Y-%m-%d %H:%M}"
         kind = self.api.noun.removesuffix(" job")
-        return [self.job.job_id, kind, self.model, self.job.state.lower(), created, self.run_id]
+        hours, cost = f"{self.hours:,.1f}", money(self.cost(prices), prices) if prices else ""
+        return [self.job.job_id, kind, self.model, self.job.state.lower(), created, hours, cost, self.run_id]
 
-    def document(self) -> dict[str, Any]:
+    def document(self, prices: PriceList | None = None) -> dict[str, Any]:
         """Return everything that is known of it as plain JSON."""
         return {
             "job": self.job.job_id,
@@ -56,6 +67,9 @@ class ListedJob:
             "model": self.model,
             "state": self.job.state.lower(),
             "created": self.job.created.isoformat(),
+            "machines": [str(use.machine) for use in self.job.uses],
+            "hours": round(self.hours, 3),
+            **amounts({"cost": self.cost(prices)}, prices),
             "run": self.run_id or None,
             "error": self.job.error,
         }

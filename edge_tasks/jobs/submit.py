@@ -27,6 +27,7 @@ from edge_tasks.jobs.package import (
 from edge_tasks.readiness.complaints import Complaint, refuse
 from edge_tasks.readiness.job_code import JobCode, complaints, read_files
 from edge_tasks.redaction import secret_names
+from edge_tasks.releases import preflight
 from edge_tasks.repo import layout
 from edge_tasks.tools import dvc
 
@@ -106,7 +107,12 @@ class Submission:
         return layout.claim(self._config, self._model_name, fingerprint)
 
     def send(self, cloud: Cloud, spec: TrainingSpec, progress: Progress) -> JobPlan:
-        """Push the data and upload the packages; return the plan of a job that uses them."""
+        """Push the data and upload the packages; return the plan of a job that uses them.
+
+        Raises ConfigError, before anything is sent, when the project may not have such machines.
+        """
+        key = f"models.{self._model_name}.training_machine_type"
+        preflight.check_quota(cloud, key, preflight.training_machines(self.settings))
         if self.data:
             progress.step(f"pushing {', '.join(version.path for version in self.data)}")
             dvc.push(self._root, self.data)

@@ -1,64 +1,147 @@
-"""What a repository's models cost: which machines serve, since when, and what that comes to by list prices."""
+"""What a repository's models cost: which machines run, since when, and what that comes to by list prices."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
-from edge_tasks.cloud import endpoints, price_catalog
-from edge_tasks.cloud.client import Cloud
+from edge_tasks.cloud import endpoints, price_catalog, request_counts
+from edge_tasks.cloud.client import Cloud, on_google_cloud
 from edge_tasks.cloud.state_store import StateStore
-from edge_tasks.domain.config import EdgeConfig, ModelConfig
-from edge_tasks.domain.prices import PREDICTION, Machine, PriceList, hourly
+from edge_tasks.domain.config import EdgeConfig
+from edge_tasks.domain.prices import PREDICTION, UNKNOWN, Machine, PriceList, Use, amounts, hourly, money, note, total
 from edge_tasks.domain.runs import utc_now
 from edge_tasks.domain.state import ModelState
+from edge_tasks.errors import CloudError
 from edge_tasks.repo import layout
 from edge_tasks.repo.files import write_atomically
 
-COLUMNS = ["model", "version", "machines", "since", "hours", "a day", "so far"]
+COLUMNS = ["what", "machines", "since (UTC)", "hours", "requests (24 h)", "use", "until (UTC)", "a day", "so far"]
 
-_UNKNOWN = "?"
+# The kind of what is on an endpoint; another kind is that of a job.
+VERSION = "version"
+
+# For how long somebody must not have been asked to be called idle.
+_DAY = timedelta(hours=24)
 
 
 @dataclass(frozen=True)
-class Served:
-    """A version that is deployed, and so costs money, whether it is asked or not."""
+class Running:
+    """What costs money now: a version on an endpoint, asked or not, or a job.
+
+    `requests` is how many it answered in 24 hours: None when that is not known, and for a job. `until` is when it is
+    to be taken off.
+    """
 
     model: str
-    version: str
-    machine: Machine
-    since: datetime
+    kind: str
+    name: str
+    uses: tuple[Use, ...]
+    since: datetime | None
+    requests: int | None = None
+    until: datetime | None = None
 
     @property
     def hours(self) -> float:
-        """Hours since it was deployed."""
-        return max(0.0, (utc_now() - self.since).total_seconds() / 3600)
+        """Hours since it began."""
+        return max(0.0, (utc_now() - self.since).total_seconds() / 3600) if self.since else 0.0
+
+    @property
+    def use(self) -> str:
+        """Whether anybody needs it, as far as is known; empty for a job."""
+        if self.kind != VERSION:
+            return ""
+        if self.requests is None:
+            return UNKNOWN
+        if self.requests:
+            return "asked"
+        return "idle" if self.hours >= _DAY.total_seconds() / 3600 else "new"
+
+    def row(self, prices: PriceList | None) -> list[str]:
+        """Return its row of COLUMNS."""
+        a_day, so_far = self._amounts(prices)
+        return [
+            f"{self.model} {self.kind} {self.name}",
+            " and ".join(str(use.machine) for use in self.uses) or UNKNOWN,
+            f"{self.since:%Y-%m-%d %H:%M}" if self.since else "",
+            f"{self.hours:,.1f}",
+            "" if self.kind != VERSION else UNKNOWN if self.requests is None else f"{self.requests:,}",
+            self.use,
+            f"{self.until:%Y-%m-%d %H:%M}" if self.until else "",
+            money(a_day, prices) if prices else "",
+            money(so_far, prices) if prices else "",
+        ]
+
+    def document(self, prices: PriceList | None) -> dict[str, Any]:
+        """Return the same as plain JSON; what is not known is null."""
+        a_day, so_far = self._amounts(prices)
+        return {
+            "model": self.model,
+            "kind": self.kind,
+            "name": self.name,
+            "machines": [str(use.machine) for use in self.uses],
+            "since": self.since.isoformat() if self.since else None,
+            "hours": round(self.hours, 3),
+            "requests_24h": self.requests,
+            "use": None if self.use in ("", UNKNOWN) else self.use,
+            "until": self.until.isoformat() if self.until else None,
+            **amounts({"a_day": a_day, "so_far": so_far}, prices),
+        }
+
+    def _amounts(self, prices: PriceList | None) -> tuple[float | None, float | None]:
+        if prices is None or not self.uses:
+            return None, None
+        return total(prices, [Use(use.machine, 24.0) for use in self.uses]), total(prices, self.uses)
 
 
-def serving(settings: ModelConfig) -> Machine:
-    """Return the machines that a deployment with these settings keeps running at least."""
-    return Machine(
-        PREDICTION,
-        settings.serving_machine_type,
-        settings.serving_accelerator_type,
-        settings.serving_accelerator_count,
-        settings.min_replica_count,
-    )
+def running(
+    cloud: Cloud, unknown: Callable[[str], None] = lambda _: None, *, counted: bool = True
+) -> Iterator[Running]:
+    """Yield every version on an endpoint that the shared state tells of, with the machines that it has now.
 
-
-def served(cloud: Cloud) -> Iterator[Served]:
-    """Yield what the shared state says that is deployed, on the machines that it has now."""
+    `unknown` is told once why requests are not known; without `counted` nobody is asked for them.
+    """
     for name, state in sorted(StateStore(cloud).load().models.items()):
-        yield from _served(cloud, name, state)
+        for resource in filter(None, (state.endpoint, state.trial_endpoint)):
+            endpoint = endpoints.get_endpoint(cloud, resource)
+            if endpoint is None or not endpoint.deployed:
+                continue
+            requests: Mapping[str, int] | None = None
+            if counted:
+                try:
+                    requests = request_counts.requests(cloud, resource, _DAY)
+                except CloudError as error:
+                    unknown(f"{error.problem}: {error.hint}" if error.hint else error.problem)
+                    unknown = _silent
+            yield from _on_endpoint(name, state, endpoint, requests)
 
 
-def _served(cloud: Cloud, name: str, state: ModelState) -> Iterator[Served]:
-    endpoint = endpoints.get_endpoint(cloud, state.endpoint) if state.endpoint else None
-    for deployment in filter(None, (state.deployed, state.candidate)):
-        resources = endpoint.resources.get(deployment.deployed_model_id) if endpoint else None
-        if resources is not None:
+def _silent(_: str) -> None:
+    """Say nothing."""
+
+
+def _on_endpoint(
+    name: str, state: ModelState, endpoint: endpoints.Endpoint, requests: Mapping[str, int] | None
+) -> Iterator[Running]:
+    known = {one.deployed_model_id: one for one in (state.deployed, state.candidate) if one}
+    for key, model in endpoint.deployed.items():
+        recorded = known.get(key)
+        since = endpoint.created.get(key) or (recorded.deployed_at if recorded else None)
+        aside = " (a trial)" if endpoint.name == state.trial_endpoint else ""
+        found = Running(
+            model=name,
+            kind=VERSION,
+            name=f"{model.rpartition('@')[2]}{aside}",
+            uses=(),
+            since=since,
+            requests=None if requests is None else requests.get(key, 0),
+            until=recorded.until if recorded else None,
+        )
+        resources = endpoint.resources.get(key)
+        if resources is not None and resources.machine_type:
             machine = Machine(
                 PREDICTION,
                 resources.machine_type,
@@ -66,42 +149,42 @@ def _served(cloud: Cloud, name: str, state: ModelState) -> Iterator[Served]:
                 resources.accelerator_count or 1,
                 resources.min_replica_count or 1,
             )
-            yield Served(name, deployment.version, machine, deployment.deployed_at)
+            found = replace(found, uses=(Use(machine, found.hours),))
+        yield found
 
 
-def rows(found: list[Served], prices: PriceList | None) -> list[list[str]]:
-    """Return a row of COLUMNS for each version that is deployed."""
-    table = []
-    for one in found:
-        amount = hourly(prices, one.machine) if prices else None
-        a_day, so_far = (None, None) if amount is None else (24 * amount, one.hours * amount)
-        table.append(
-            [
-                one.model,
-                one.version,
-                str(one.machine),
-                f"{one.since:%Y-%m-%d %H:%M} UTC",
-                f"{one.hours:,.1f}",
-                _money(a_day, prices),
-                _money(so_far, prices),
-            ]
-        )
-    return table
+def basis(config: EdgeConfig, prices: PriceList) -> str:
+    """Return what amounts of money rest on, and that nothing is paid where that is so."""
+    return note(prices) if on_google_cloud(config) else f"{note(prices)}; with target local nothing is paid"
 
 
-def _money(amount: float | None, prices: PriceList | None) -> str:
-    return _UNKNOWN if amount is None or prices is None else f"{amount:,.2f} {prices.currency}"
+def spent(one: Running, prices: PriceList | None, config: EdgeConfig) -> str:
+    """Return for how long something has run, and what that has cost, in words."""
+    machines = " and ".join(str(use.machine) for use in one.uses) or "machines that are not known"
+    words = f"`{one.model}` {one.kind} {one.name} has run for {one.hours:,.1f} hours on {machines}"
+    amount = total(prices, one.uses) if prices and one.uses else None
+    return words if amount is None or prices is None else f"{words}: {money(amount, prices)} ({basis(config, prices)})"
 
 
-def sentence(machine: Machine, prices: PriceList | None) -> str:
-    """Return what the machines cost a day, in words; without a price, their hours."""
+def sentence(machine: Machine, prices: PriceList | None, period: timedelta | None = None) -> str:
+    """Return what the machines cost a day, or for `period`, in words; without a price, their hours."""
     amount = hourly(prices, machine) if prices else None
+    if period is not None:
+        return _for_a_time(machine, amount, prices, period.total_seconds() / 3600)
     if amount is None or prices is None:
-        return f"{machine} would run 24 hours a day, asked or not (invoke cost.update fetches prices)"
+        why = "its price is not known" if prices else "invoke cost.update fetches prices"
+        return f"{machine} would run 24 hours a day, asked or not ({why})"
     return (
         f"{machine} would cost about {24 * amount:,.2f} {prices.currency} a day, asked or not "
         f"(list price of {prices.fetched} in {prices.region}, at least {machine.count} running)"
     )
+
+
+def _for_a_time(machine: Machine, amount: float | None, prices: PriceList | None, hours: float) -> str:
+    words = f"{machine} would run for {hours:g} hours (invoke model.undeploy --expired ends it then)"
+    if amount is None or prices is None:
+        return words
+    return f"{words}, at about {hours * amount:,.2f} {prices.currency} in all ({note(prices)})"
 
 
 def load(config: EdgeConfig, root: Path) -> PriceList | None:

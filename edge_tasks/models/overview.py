@@ -12,14 +12,17 @@ from edge_tasks.cloud import endpoints
 from edge_tasks.cloud.client import Cloud
 from edge_tasks.cloud.state_store import StateStore
 from edge_tasks.domain.config import EdgeConfig
+from edge_tasks.domain.prices import PriceList, amounts, money, total
+from edge_tasks.domain.runs import utc_now
 from edge_tasks.domain.serving_choice import choose
 from edge_tasks.domain.state import Deployment, ModelState
 from edge_tasks.errors import NotFoundError
+from edge_tasks.models import costs
 from edge_tasks.releases import serving
 from edge_tasks.repo import layout
 from edge_tasks.repo.trained_model import TrainedModel, find_trained_model
 
-COLUMNS = ["model", "trained (UTC)", "metrics", "version", "serves", "since (UTC)"]
+COLUMNS = ["model", "trained (UTC)", "metrics", "version", "serves", "since (UTC)", "hours", "cost"]
 
 
 @dataclass(frozen=True)
@@ -43,8 +46,20 @@ class Overview:
     registered: str | None
     serves: tuple[Serving, ...]
     coming: str | None  # the version that is being deployed
+    running: tuple[costs.Running, ...] = ()
 
-    def row(self) -> list[str]:
+    @property
+    def hours(self) -> float:
+        """For how long what serves has run: as long as the oldest of it."""
+        if self.running:
+            return max(one.hours for one in self.running)
+        return max(((utc_now() - one.since).total_seconds() / 3600 for one in self.serves), default=0.0)
+
+    def cost(self, prices: PriceList | None) -> float | None:
+        """Return what that has cost; None when a part of it has no price."""
+        return total(prices, [use for one in self.running for use in one.uses]) if prices else None
+
+    def row(self, prices: PriceList | None = None) -> list[str]:
         """Return the model's row of COLUMNS."""
         shown = [f"{one.version} ({one.traffic} %)" for one in self.serves]
         shown += [f"{self.coming} is being deployed"] if self.coming else []
@@ -55,19 +70,24 @@ class Overview:
             self.registered or "no",
             ", ".join(shown) or "nothing",
             _time(self.serves[0].since) if self.serves else "",
+            f"{self.hours:,.1f}" if self.serves else "",
+            money(self.cost(prices), prices) if prices and self.running else "",
         ]
 
-    def document(self) -> dict[str, Any]:
+    def document(self, prices: PriceList | None = None) -> dict[str, Any]:
         """Return the same as plain JSON."""
-        values = asdict(self)
+        values = {key: value for key, value in asdict(self).items() if key != "running"}
+        values["hours"] = round(self.hours, 3)
+        values |= amounts({"cost": self.cost(prices) if self.running else None}, prices)
         values["trained_at"] = self.trained_at.isoformat() if self.trained_at else None
         values["serves"] = [{**asdict(one), "since": one.since.isoformat()} for one in self.serves]
         return values
 
 
-def list_models(root: Path, config: EdgeConfig, cloud: Cloud) -> list[Overview]:
-    """Return what there is of each model of the config."""
+def list_models(root: Path, config: EdgeConfig, cloud: Cloud, *, machines: bool = False) -> list[Overview]:
+    """Return what there is of each model of the config; with `machines` also on what it runs, which asks the cloud."""
     state = StateStore(cloud).load()
+    running = list(costs.running(cloud, counted=False)) if machines else []
     found = []
     for name in config.models:
         trained = find_trained_model(layout.model_folder(root, name), name)
@@ -81,6 +101,7 @@ def list_models(root: Path, config: EdgeConfig, cloud: Cloud) -> list[Overview]:
                 registered=_registered(trained, model),
                 serves=_serving(cloud, model),
                 coming=model.operation.model.rpartition("@")[2] if model.operation else None,
+                running=tuple(one for one in running if one.model == name),
             )
         )
     return found

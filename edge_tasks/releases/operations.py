@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from datetime import datetime
 from functools import partial
 
 from edge_tasks.cloud import model_registry, storage
 from edge_tasks.cloud.state_store import StateStore
 from edge_tasks.domain.serving_choice import ArtifactFacts, Serving, choose
-from edge_tasks.domain.state import Origin
+from edge_tasks.domain.state import ModelState, Origin
 from edge_tasks.errors import NotFoundError
 from edge_tasks.readiness import artifact
 from edge_tasks.readiness.complaints import refuse
@@ -44,12 +45,12 @@ def _rollout(release: Release) -> Iterator[Rollout]:
         yield rollout
 
 
-def deploy(release: Release, traffic: int = 100) -> Outcome:
+def deploy(release: Release, traffic: int = 100, until: datetime | None = None) -> Outcome:
     """Serve the trained model with `traffic` percent of the requests; with 100 it replaces what serves.
 
     A model that was trained in process, or against another target, is uploaded first. Made again after an interruption,
     it continues from what is there. Raises ReleaseError when the new version does not answer the model's payload; what
-    served before then keeps all the traffic.
+    served before then keeps all the traffic. `until` is recorded for `edge_tasks.models.endings`, which ends it then.
     """
     name = release.name
     if not 1 <= traffic <= 100:
@@ -63,7 +64,9 @@ def deploy(release: Release, traffic: int = 100) -> Outcome:
     if release.options.checks and preflight.is_artifact(release.folder, trained):
         found = artifact.complaints(name, release.folder / ARTIFACT_FOLDER, facts, chosen)
         refuse(found, f"the deployment of `{name}`", "--no-checks")
-    preflight.check_region(release.cloud, f"models.{name}.serving_machine_type", release.settings.serving_machine_type)
+    key = f"models.{name}.serving_machine_type"
+    preflight.check_region(release.cloud, key, release.settings.serving_machine_type)
+    preflight.check_quota(release.cloud, key, preflight.serving_machines(release.settings))
     with _rollout(release) as rollout:
         if traffic < 100 and rollout.state.deployed is None:
             raise ReleaseError(f"nothing serves yet, so `{name}` cannot get {traffic} %", "invoke model.deploy")
@@ -73,7 +76,7 @@ def deploy(release: Release, traffic: int = 100) -> Outcome:
             raise ReleaseError(
                 f"{rollout.version} of `{name}` serves all the traffic already", "train a new version: dvc repro"
             )
-        rollout.applies_settings = True
+        rollout.applies_settings, rollout.until = True, until
         if rollout.model is None:
             _check_artifact(release, trained)
             text = f"upload the artifact to the registry{_for_another_container(release, trained, chosen)}"
@@ -92,7 +95,7 @@ def promote(release: Release) -> Outcome:
             raise ReleaseError(
                 f"`{release.name}` has no version with a part of the traffic", "invoke model.deploy --traffic 10"
             )
-        rollout.model, rollout.origin = candidate.model, candidate.origin
+        rollout.model, rollout.origin, rollout.until = candidate.model, candidate.origin, candidate.until
         rollout.plan_to_serve(100)
         return rollout.carry_out()
 
@@ -119,13 +122,30 @@ def rollback(release: Release, to: str | None = None) -> Outcome:
                     f"invoke model.undeploy --name {name} stops it",
                 )
         rollout.model, rollout.origin = target.model, target.origin
+        rollout.until = now.until if target is now else None
         rollout.plan_to_serve(100)
         return rollout.carry_out()
 
 
-def undeploy(release: Release) -> bool:
-    """Take everything off the endpoint of the model, which stays. False when nothing was deployed."""
+def take_candidate_off(release: Release, expected: ModelState) -> bool:
+    """Give what serves all the traffic again, unless the shared state says something else than `expected` by now."""
     with _rollout(release) as rollout:
+        now = rollout.state.deployed
+        if rollout.state != expected or now is None:
+            return False
+        rollout.model, rollout.origin, rollout.until = now.model, now.origin, now.until
+        rollout.plan_to_serve(100)
+        return rollout.carry_out().changed
+
+
+def undeploy(release: Release, expected: ModelState | None = None) -> bool:
+    """Take everything off the endpoint of the model, which stays. False when nothing was deployed.
+
+    With `expected` nothing is done, either, when the shared state says something else by now.
+    """
+    with _rollout(release) as rollout:
+        if expected is not None and rollout.state != expected:
+            return False
         _plan_to_end_what_was_begun(rollout)
         endpoint = rollout.endpoint
         if endpoint is not None and endpoint.deployed:

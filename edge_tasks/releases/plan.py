@@ -114,6 +114,8 @@ class Rollout:
     deployed_id: str = ""
     # Whether what runs already gets the machines that edge.yaml says now: a deployment's matter, not a rollback's.
     applies_settings: bool = False
+    # When what is released is taken off again, if it is said.
+    until: datetime | None = None
     steps: list[Step] = field(default_factory=list)
 
     @property
@@ -245,6 +247,13 @@ class Rollout:
             if self._is_tested() and self.state.deployed is None:
                 self.plan(f"ask it for predictions: it must answer {PAYLOAD_FILE}", self._try_in_place)
             self.plan(f"record that {self.version} serves", lambda: self._record(percent))
+        elif self.applies_settings and recorded.until != self.until:
+            words = f"until {self.until:%Y-%m-%d %H:%M} UTC" if self.until else "without end"
+            name, until = self.release.name, self.until
+            self.plan(
+                f"record that {self.version} serves {words}",
+                lambda: self._save(lambda state: state.with_until(name, here, until)),
+            )
 
     def _plan_to_deploy(self, percent: int, differences: Mapping[str, str] = MappingProxyType({})) -> None:
         if self.endpoint is None:
@@ -426,6 +435,7 @@ class Rollout:
             deployed_model_id=self.deployed_id,
             deployed_at=datetime.now(timezone.utc),
             deployed_by=user_name(),
+            until=self.until,
             **self.origin.model_dump(),
         )
         change = EdgeState.with_deployment if percent == 100 else EdgeState.with_candidate

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import date, datetime, timezone
 from pathlib import Path
 
-from edge_tasks.cloud import compute
+from edge_tasks.cloud import compute, quotas
 from edge_tasks.cloud.client import Cloud, on_google_cloud
 from edge_tasks.domain import images
-from edge_tasks.domain.config import EdgeConfig
+from edge_tasks.domain.config import EdgeConfig, ModelConfig
 from edge_tasks.domain.machines import check_machine
+from edge_tasks.domain.prices import PREDICTION, TRAINING, Machine
+from edge_tasks.domain.quotas import shortages
 from edge_tasks.domain.serving_choice import PREDICTOR, Serving
 from edge_tasks.errors import ConfigError, TrainingError
 from edge_tasks.repo.files import folder_sha256
@@ -46,6 +49,23 @@ def check_region(cloud: Cloud, key: str, machine_type: str) -> None:
         f"`{key}` is `{machine_type}`, which the region {cloud.region} does not have",
         f"choose another machine type; {machine_type} is in {', '.join(near[:5])}" if near else "choose another one",
     )
+
+
+def check_quota(cloud: Cloud, key: str, machine: Machine, known: Mapping[str, int] | None = None) -> None:
+    """Raise ConfigError when the project may never use such machines; where Google says nothing, so do we.
+
+    `key` is where the machine type is written, `known` what was asked already. What else runs is not looked at: the
+    quota alone is less than this.
+    """
+    limits = quotas.limits(cloud) if known is None else known
+    for shortage in shortages(machine, limits or {})[:1]:
+        metric = shortage.metric.partition("/")[2]
+        raise ConfigError(
+            f"`{key}` asks for {machine}, and the project may have {shortage.limit} of {metric} in {cloud.region}, "
+            f"less than {shortage.asked}",
+            f"ask Google for more: https://console.cloud.google.com/iam-admin/quotas?project={cloud.project} "
+            f"(filter: {metric}), or choose another machine or region",
+        )
 
 
 def check_library_version(name: str, environment: dict[str, str], image: str) -> None:
@@ -95,6 +115,29 @@ def check_artifact(folder: Path, trained: TrainedModel) -> None:
         raise TrainingError(f"the artifact of `{name}` is not on this machine (models/{name}/{ARTIFACT_FOLDER})", hint)
     if folder_sha256(artifact) != trained.artifact_sha256:
         raise TrainingError(f"models/{name}/{ARTIFACT_FOLDER} is not what trained_model.json tells of", hint)
+
+
+def training_machines(settings: ModelConfig) -> Machine:
+    """Return the machines of a training job with these settings."""
+    return Machine(
+        TRAINING,
+        settings.training_machine_type,
+        settings.training_accelerator_type,
+        settings.training_accelerator_count,
+        settings.training_replica_count,
+        settings.training_spot,
+    )
+
+
+def serving_machines(settings: ModelConfig) -> Machine:
+    """Return the machines that a deployment with these settings keeps running at least."""
+    return Machine(
+        PREDICTION,
+        settings.serving_machine_type,
+        settings.serving_accelerator_type,
+        settings.serving_accelerator_count,
+        settings.min_replica_count,
+    )
 
 
 def is_artifact(folder: Path, trained: TrainedModel) -> bool:

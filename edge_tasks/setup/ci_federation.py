@@ -8,6 +8,7 @@ https://circleci.com/docs/openid-connect-tokens/
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from collections.abc import Iterator
@@ -15,7 +16,14 @@ from pathlib import Path
 
 from edge_tasks.cloud import gcloud
 from edge_tasks.domain.config import EdgeConfig
-from edge_tasks.domain.infrastructure import POOL, Place, ServiceAccount, Trust, continuous_integration
+from edge_tasks.domain.infrastructure import (
+    POOL,
+    Place,
+    ServiceAccount,
+    Trust,
+    continuous_integration,
+    log_reader,
+)
 from edge_tasks.domain.progress import Progress
 from edge_tasks.errors import EdgeError
 from edge_tasks.setup import gcloud_commands
@@ -30,14 +38,18 @@ class SetUpError(EdgeError):
     """CI cannot be let in, or it is not clear which CI and which repository."""
 
 
+_TOKEN_TYPE = "urn:ietf:params:oauth:token-type:jwt"  # noqa: S105  (a name of a type)
+_TOKEN_COMMAND, _TOKEN_LIMIT = "edge ci.token", "30000"  # milliseconds
+
 # Where Google's client finds how a CI logs in.
 CREDENTIALS_FILES = {"circleci": ".circleci/google-cloud.json", "github": ".github/google-cloud.json"}
 
 
-def circleci(organization: str | None, project: str | None) -> Trust:
-    """Return the trust in one project of CircleCI. Both ids are UUIDs from the pages of the settings.
+def circleci(organization: str | None, project: str | None, context: str | None = None) -> Trust:
+    """Return the trust in one project of CircleCI. The ids are UUIDs from the pages of the settings.
 
-    The subject of CircleCI's tokens is longer than the 127 bytes that Google takes, so the project's id stands for it.
+    `context` is one that only those may use who approve: a job that has it is approved. The subject of CircleCI's
+    tokens is longer than the 127 bytes that Google takes, so the project's id stands for it.
     """
     for what, value, flag in (("organization", organization, "--organization"), ("project", project, "--project")):
         if value is None or not _UUID.fullmatch(value):
@@ -46,6 +58,11 @@ def circleci(organization: str | None, project: str | None) -> Trust:
                 + (f", and `{value}` is not one" if value else ", and it is not given"),
                 f"add `{flag} ID`: on CircleCI, {what.capitalize()} Settings > Overview",
             )
+    if context is not None and not _UUID.fullmatch(context):
+        raise SetUpError(
+            f"CircleCI knows a context by an id like 00000000-0000-0000-0000-000000000000, and `{context}` is not one",
+            "add `--context ID`: on CircleCI, Organization Settings > Contexts; the page's address ends with it",
+        )
     return Trust(
         ci="circleci",
         issuer=f"https://oidc.circleci.com/org/{organization}",
@@ -54,6 +71,7 @@ def circleci(organization: str | None, project: str | None) -> Trust:
         claim="assertion['oidc.circleci.com/project-id']",
         repository=str(project),
         branch_claim="assertion['oidc.circleci.com/vcs-ref']",
+        approved=f"'{context}' in assertion['oidc.circleci.com/context-ids']" if context else "",
     )
 
 
@@ -74,6 +92,8 @@ def github(repository: str | None, remote: str | None) -> Trust:
         claim="assertion.repository",
         repository=repository,
         branch_claim="assertion.ref",
+        # The environment whose reviewers approve: https://docs.github.com/actions/reference/security/oidc.
+        approved="assertion.environment == 'production'",
     )
 
 
@@ -91,20 +111,49 @@ def choose(root: Path, ci: str | None) -> str:
     return ci or present[0]
 
 
-def steps(config: EdgeConfig, trust: Trust) -> list[Step]:
-    """Return what lets the CI's jobs in, in order. Each may be done again without harm."""
+def steps(config: EdgeConfig, trust: Trust, *, request_logs: bool = False) -> list[Step]:
+    """Return what lets the CI's jobs in, in order. Each may be done again without harm.
+
+    With `request_logs` CI may read what models were asked.
+    """
     place = place_of(config)
     plan = continuous_integration(place, trust, sorted(service_accounts(config)))
+    if request_logs:
+        plan += log_reader(trust, place, deletes=forgets(config))
     account = next(one for one in plan if isinstance(one, ServiceAccount))
     file = CREDENTIALS_FILES[trust.ci]
     log_in = (
         *("gcloud", "iam", "workload-identity-pools", "create-cred-config"),
         f"{pool_name(POOL)}/providers/{trust.provider_id}",
-        *("--service-account", account.email, "--subject-token-type", "urn:ietf:params:oauth:token-type:jwt"),
-        *("--executable-command", "edge ci.token", "--executable-timeout-millis", "30000", "--output-file", file),
+        *("--service-account", account.email, "--subject-token-type", _TOKEN_TYPE),
+        *("--executable-command", _TOKEN_COMMAND, "--executable-timeout-millis", _TOKEN_LIMIT, "--output-file", file),
     )
     written = Step("write down for Google's client how to log in (no secret: commit it)", log_in)
     return [*gcloud_commands.steps(plan, place.project_id), written]
+
+
+def forgets(config: EdgeConfig) -> bool:
+    """Say whether `ci.monitor` deletes old requests."""
+    return any(model.monitoring.keep for model in config.models.values())
+
+
+def log_in_document(provider: str, account: str) -> str:
+    """Return what Google's client reads to log in as `account`: no secret. `gcloud ... create-cred-config` writes it.
+
+    `provider` is projects/NUMBER/locations/global/workloadIdentityPools/POOL/providers/PROVIDER. See
+    https://google.aip.dev/auth/4117.
+    """
+    url = f"https://iamcredentials.googleapis.com/v1/projects/-/serviceAccounts/{account}:generateAccessToken"
+    document = {
+        "universe_domain": "googleapis.com",
+        "type": "external_account",
+        "audience": f"//iam.googleapis.com/{provider}",
+        "subject_token_type": _TOKEN_TYPE,
+        "token_url": "https://sts.googleapis.com/v1/token",
+        "credential_source": {"executable": {"command": _TOKEN_COMMAND, "timeout_millis": int(_TOKEN_LIMIT)}},
+        "service_account_impersonation_url": url,
+    }
+    return json.dumps(document, indent=2) + "\n"
 
 
 def place_of(config: EdgeConfig) -> Place:
@@ -113,19 +162,31 @@ def place_of(config: EdgeConfig) -> Place:
     return Place(project.project_id, project.region, config.storage_bucket.bucket_name)
 
 
-def by_hand(trust: Trust) -> list[str]:
+def by_hand(ci: str) -> list[str]:
     """Return what no command of gcloud does: what the CI itself must be told."""
-    commit = f"commit what was written: git add {CREDENTIALS_FILES[trust.ci].partition('/')[0]} && git commit"
-    if trust.ci == "circleci":
+    commit = f"commit what was written: git add {CREDENTIALS_FILES[ci].partition('/')[0]} && git commit"
+    if ci == "circleci":
         key = "CI pushes dvc.lock and the metrics to main: let it, by Project Settings > SSH Keys > Add user key"
         rollback = "to roll back, use Trigger Pipeline with the parameter `rollback`: the model's name"
         forks = "leave Project Settings > Advanced > Pass secrets to builds from forked pull requests off"
         watch = "to watch the models each day, add a schedule trigger with the parameter `monitor`: true"
-        return [commit, key, forks, rollback, watch]
+        end = "to end what was deployed for a time, add one that runs each hour with `undeploy`: true"
+        return [commit, key, forks, rollback, watch, end]
     approval = "name the people who approve: Settings > Environments > production > Required reviewers"
     start = "start releasing: gh variable set EDGE_RELEASE --body true"
     push = "CI pushes dvc.lock and the metrics to main: if main is protected, let GitHub Actions do it"
-    return [commit, approval, start, push]
+    end = "to end what was deployed for a time: gh variable set EDGE_UNDEPLOY --body true"
+    return [commit, approval, start, push, end]
+
+
+def infrastructure_by_hand(ci: str, folder: str) -> list[str]:
+    """Return what the CI must be told so that it plans and applies what is in `folder`."""
+    if ci == "circleci":
+        return [
+            "restrict the context `infrastructure` to those who approve: Organization Settings > Contexts > Security",
+            f"to apply what main has in {folder}/, use Trigger Pipeline with the parameter `apply`: true",
+        ]
+    return [f"let CI plan and apply {folder}/: gh variable set EDGE_INFRASTRUCTURE --body true"]
 
 
 def script(config: EdgeConfig, found: list[Step]) -> Iterator[str]:
@@ -146,7 +207,7 @@ def carry_out(config: EdgeConfig, root: Path, found: list[Step], progress: Progr
     if not number.isdigit():
         raise SetUpError(f"gcloud gave no number for the project `{project}`", f"gcloud projects describe {project}")
     for step in found:
-        if step.look and gcloud.attempt(step.look, doing=step.purpose, folder=root).returncode == 0:
+        if step.look and gcloud.exists(step.look, doing=step.purpose, folder=root):
             progress.step(f"done already: {step.purpose}")
             continue
         progress.step(step.purpose)
@@ -154,14 +215,17 @@ def carry_out(config: EdgeConfig, root: Path, found: list[Step], progress: Progr
         gcloud.text(command, doing=step.purpose, limit=gcloud.ENABLE_LIMIT, folder=root)
 
 
-def switch_on(root: Path) -> bool:
-    """Set the default of CircleCI's parameter `release` to true. False when the file has no such line."""
+def switch_on(root: Path, parameter: str = "release") -> bool:
+    """Set the default of a parameter of CircleCI's pipelines to true. False when the file has no such line."""
     from edge_tasks.repo.files import write_atomically
 
     path = root / ".circleci" / "config.yml"
     text = path.read_text(encoding="utf-8")
     changed, count = re.subn(
-        r"(^  release:[^\n]*\n    type: boolean\n    default: )(?:false|true)$", r"\1true", text, flags=re.MULTILINE
+        rf"(^  {parameter}:[^\n]*\n    type: boolean\n    default: )(?:false|true)$",
+        r"\1true",
+        text,
+        flags=re.MULTILINE,
     )
     if count and changed != text:
         write_atomically(path, changed.encode())

@@ -12,11 +12,13 @@ from datetime import datetime, timezone
 from functools import cache, partial
 from pathlib import Path
 
+from edge_tasks.cloud import quotas
 from edge_tasks.cloud.client import Cloud, connect, on_google_cloud
 from edge_tasks.cloud.state_store import STALE_AGE, StateStore
 from edge_tasks.domain import images
 from edge_tasks.domain.config import EdgeConfig
 from edge_tasks.domain.machines import check_machine
+from edge_tasks.domain.quotas import needs
 from edge_tasks.domain.serving_choice import choose
 from edge_tasks.errors import ConfigError, DataError, EdgeError, GitError, ServerError, StateError
 from edge_tasks.jobs.run_script import SCRIPT
@@ -68,7 +70,8 @@ def _place_checks(root: Path, config: EdgeConfig) -> list[Check]:
     reach = cache(lambda: connect(config, root))
     state = Check("state", lambda: _state(reach()), after=(google_cloud.BUCKET,))
     if on_google_cloud(config):
-        return [*google_cloud.checks(config, reach, by_terraform=is_managed(root)), state]
+        quota = Check("quota", lambda: _quota(config, reach()), after=(google_cloud.CREDENTIALS,))
+        return [*google_cloud.checks(config, reach, by_terraform=is_managed(root)), state, quota]
     servers = Check(_SERVERS, lambda: _servers(root))
     if emulator_process.running(root) is None:
         return [servers]
@@ -258,6 +261,25 @@ def _servers(root: Path) -> Finding:
             f"they run (process {servers.pid}) but do not answer", "invoke local.stop, then look at invoke local.logs"
         )
     return Finding(f"Vertex AI at {servers.vertex_url}, Cloud Storage at {servers.storage_url}")
+
+
+def _quota(config: EdgeConfig, cloud: Cloud) -> Finding:
+    """Look whether the project may ever have the machines that edge.yaml names; what is in use is not looked at."""
+    limits = quotas.limits(cloud)
+    if limits is None:
+        enable = f"gcloud services enable cloudquotas.googleapis.com --project {cloud.project}"
+        return Finding("not looked at: nobody tells this account", advice=f"{enable}, and roles/cloudquotas.viewer")
+    known = 0
+    for name, model in config.models.items():
+        for use, machine in (
+            ("training", preflight.training_machines(model)),
+            ("serving", preflight.serving_machines(model)),
+        ):
+            preflight.check_quota(cloud, f"models.{name}.{use}_machine_type", machine, limits)
+            known += any(metric in limits for metric in needs(machine))
+    if not known:
+        return Finding(f"Google names no quota of these machines in {cloud.region}")
+    return Finding(f"the project may have the machines that edge.yaml names, in {cloud.region}")
 
 
 def _state(cloud: Cloud) -> Finding:

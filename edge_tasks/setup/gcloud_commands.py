@@ -9,6 +9,7 @@ from functools import singledispatch
 from edge_tasks.domain.infrastructure import (
     AccountRole,
     BucketRole,
+    CustomRole,
     Federated,
     IdentityPool,
     IdentityProvider,
@@ -81,6 +82,8 @@ def look(resource: Resource, project_id: str) -> tuple[str, ...] | None:
         case IdentityProvider():
             place = in_pool(project_id, resource.pool_id)
             return (*_POOLS, "providers", "describe", resource.provider_id, *place)
+        case CustomRole():
+            return ("gcloud", "iam", "roles", "describe", resource.role_id, "--project", project_id)
         case ImageRepository():
             place = ("--location", resource.region, "--project", project_id)
             return ("gcloud", "artifacts", "repositories", "describe", resource.repository_id, *place)

@@ -5,20 +5,23 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from edge_tasks.cloud import gcloud, storage
+from edge_tasks.cloud import endpoints, gcloud, request_log, storage
 from edge_tasks.cloud.client import Cloud
+from edge_tasks.cloud.state_store import StateStore
 from edge_tasks.domain import infrastructure
 from edge_tasks.domain.config import EdgeConfig
 from edge_tasks.domain.infrastructure import (
     Bucket,
+    CustomRole,
     Endpoint,
     IdentityPool,
     IdentityProvider,
     ImageRepository,
+    LogDataset,
     Place,
     Resource,
     Service,
@@ -29,7 +32,14 @@ from edge_tasks.errors import EdgeError
 from edge_tasks.repo import edge_yaml, layout
 from edge_tasks.repo.files import write_atomically
 from edge_tasks.setup import gcloud_commands, terraform
-from edge_tasks.setup.ci_federation import place_of, service_accounts
+from edge_tasks.setup.ci_federation import (
+    CREDENTIALS_FILES,
+    forgets,
+    log_in_document,
+    place_of,
+    service_accounts,
+    switch_on,
+)
 from edge_tasks.setup.terraform import Existing, Variable
 
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
@@ -54,9 +64,14 @@ The bucket holds Terraform's own state, too, so it is made first:
 `invoke infra.adopt` writes the accounts that Terraform made into edge.yaml.
 
 - Models, versions and traffic are for `invoke model.deploy`: Terraform leaves them alone.
-- Roles are given to one member each. Terraform never takes a role from somebody else.
+{in_ci}- Roles are given to one member each. Terraform never takes a role from somebody else.
 - `terraform destroy` keeps the bucket{endpoint} (`prevent_destroy`), and the APIs stay on.
 - A deleted pool of identities keeps its id for 30 days, a deleted role for a week: undelete them, then import them.
+"""
+
+_IN_CI = """\
+- CI plans with the account `edge-plan-...`, which reads, and applies with `edge-apply-...`, which can take every right
+  in the project. Only a job on the branch that a person has approved becomes the second.
 """
 
 
@@ -70,9 +85,22 @@ class Wanted:
     alert_email: str = ""
     billing_account: str = ""
     budget: int = 0
+    # CI plans and applies the export itself.
+    in_ci: bool = False
+    # The ids of the models' endpoints that exist already, by model.
+    endpoint_ids: Mapping[str, str] = field(default_factory=dict)
 
     def check(self) -> None:
-        """Raise EdgeError for what Google would refuse."""
+        """Raise EdgeError for what Google would refuse, and for what does not go together."""
+        if self.in_ci and self.trust is None:
+            raise EdgeError(
+                "CI cannot apply what it is not let in for", "add --ci github or --ci circleci, with its ids"
+            )
+        if self.in_ci and self.trust and not self.trust.approved:
+            raise EdgeError(
+                "no token of CircleCI says that a person has approved, unless the job has a restricted context",
+                "make a context `infrastructure`, restrict it to those who approve, and add --context ID",
+            )
         if self.alert_email and not _EMAIL.fullmatch(self.alert_email):
             raise EdgeError(f"`{self.alert_email}` is not an e-mail address", "such as --alert-email team@example.com")
         if self.budget < 0 or bool(self.budget) != bool(self.billing_account):
@@ -97,8 +125,12 @@ def make_plan(config: EdgeConfig, wanted: Wanted, place: Place | None = None) ->
     if wanted.trust:
         others = sorted(service_accounts(config) - {replace(own, project_id=place_of(config).project_id).email})
         parts.append(infrastructure.continuous_integration(place, wanted.trust, [own, *others]))
+        if wanted.request_logs:
+            parts.append(infrastructure.log_reader(wanted.trust, place, deletes=forgets(config)))
+        if wanted.in_ci:
+            parts.append(infrastructure.terraform_in_ci(place, wanted.trust))
     if wanted.endpoints:
-        parts.append([_endpoint(config, place, name) for name in config.models])
+        parts.append([_endpoint(config, place, name, wanted.endpoint_ids.get(name, "")) for name in config.models])
     if wanted.request_logs:
         parts.append(infrastructure.request_logs(place, config.models))
     if wanted.alert_email:
@@ -108,9 +140,9 @@ def make_plan(config: EdgeConfig, wanted: Wanted, place: Place | None = None) ->
     return infrastructure.together(*parts)
 
 
-def _endpoint(config: EdgeConfig, place: Place, name: str) -> Endpoint:
+def _endpoint(config: EdgeConfig, place: Place, name: str, endpoint_id: str) -> Endpoint:
     labels = {**config.models[name].labels, **layout.endpoint_labels(name, config.storage_bucket.bucket_name)}
-    return Endpoint(name, config.models[name].endpoint_name, place.region, tuple(labels.items()))
+    return Endpoint(name, config.models[name].endpoint_name, place.region, tuple(labels.items()), endpoint_id)
 
 
 def variables(config: EdgeConfig, trust: Trust | None) -> list[Variable]:
@@ -171,6 +203,7 @@ def terraform_files(config: EdgeConfig, wanted: Wanted, import_ids: Sequence[str
     found["README.md"] = README.format(
         ci=" and `invoke ci.setup`" if wanted.trust else "",
         flags=_flags(wanted),
+        in_ci=_IN_CI if wanted.in_ci else "",
         folder=folder,
         endpoint=" and the endpoints" if wanted.endpoints else "",
     )
@@ -201,6 +234,9 @@ def _flags(wanted: Wanted) -> str:
             flags.append(f"--organization {wanted.trust.audience} --project {wanted.trust.repository}")
         else:
             flags.append(f"--repository {wanted.trust.repository}")
+    flags += ["--apply-in-ci"] * wanted.in_ci
+    if wanted.in_ci and wanted.trust and wanted.trust.ci == "circleci":
+        flags.append(f"--context {wanted.trust.approved.split(chr(39))[1]}")
     flags += ["--endpoints"] * wanted.endpoints + ["--request-logs"] * wanted.request_logs
     if wanted.alert_email:
         flags.append(f"--alert-email {wanted.alert_email}")
@@ -229,6 +265,12 @@ def importable(plan: Sequence[Resource], place: Place) -> list[tuple[Resource, s
             found.append((one, f"{_pool(project, one.pool_id)}/providers/{one.provider_id}"))
         elif isinstance(one, ImageRepository):
             found.append((one, f"projects/{project}/locations/{one.region}/repositories/{one.repository_id}"))
+        elif isinstance(one, CustomRole):
+            found.append((one, f"projects/{project}/roles/{one.role_id}"))
+        elif isinstance(one, LogDataset):
+            found.append((one, f"projects/{project}/datasets/{one.dataset_id}"))
+        elif isinstance(one, Endpoint) and one.endpoint_id:
+            found.append((one, f"projects/{project}/locations/{one.region}/endpoints/{one.endpoint_id}"))
     return found
 
 
@@ -236,8 +278,21 @@ def _pool(project: str, pool_id: str) -> str:
     return f"projects/{project}/locations/global/workloadIdentityPools/{pool_id}"
 
 
+def known_endpoints(config: EdgeConfig, cloud: Cloud) -> dict[str, str]:
+    """Return the ids of the models' endpoints that exist, by model: those that `invoke teardown` would delete."""
+    store = StateStore(cloud)
+    models = store.load().models if store.exists() else {}
+    found = {}
+    for name in config.models:
+        resource = models[name].endpoint if name in models else None
+        endpoint = endpoints.get_endpoint(cloud, resource) if resource else None
+        if endpoint is not None:
+            found[name] = endpoint.name.rpartition("/")[2]
+    return found
+
+
 def existing(config: EdgeConfig, wanted: Wanted, cloud: Cloud) -> list[str]:
-    """Return the import ids of what exists in the project, by gcloud."""
+    """Return the import ids of what exists in the project: by gcloud, by the shared state, and by BigQuery."""
     place, plan = place_of(config), make_plan(config, wanted)
     enabled = gcloud.enabled_services(place.project_id)
     found = []
@@ -246,9 +301,13 @@ def existing(config: EdgeConfig, wanted: Wanted, cloud: Cloud) -> list[str]:
             there = resource.name in enabled
         elif isinstance(resource, Bucket):
             there = storage.bucket_exists(cloud)
+        elif isinstance(resource, Endpoint):
+            there = True  # `known_endpoints` has looked
+        elif isinstance(resource, LogDataset):
+            there = request_log.dataset_exists(cloud, resource.dataset_id)
         else:
             command = gcloud_commands.look(resource, place.project_id)
-            there = command is not None and gcloud.attempt(command, doing=f"look at {import_id}").returncode == 0
+            there = command is not None and gcloud.exists(command, doing=f"look at {import_id}")
         if there:
             found.append(import_id)
     return found
@@ -257,7 +316,8 @@ def existing(config: EdgeConfig, wanted: Wanted, cloud: Cloud) -> list[str]:
 def write(folder: Path, files: Mapping[str, str]) -> list[str]:
     """Write the files of an export into `folder`; return the names of those that are new or changed.
 
-    terraform.tfvars stays as people have changed it. Raises EdgeError when a file of that name is somebody else's.
+    What people have changed in terraform.tfvars stays, but for the place, which is for edge.yaml to say. Raises
+    EdgeError when a file of that name is somebody else's.
     """
     foreign = [name for name in files if not _ours(folder / name)]
     if foreign:
@@ -267,7 +327,10 @@ def write(folder: Path, files: Mapping[str, str]) -> list[str]:
     changed = []
     for name, text in files.items():
         path = folder / name
-        if path.exists() and (name == "terraform.tfvars" or path.read_text(encoding="utf-8") == text):
+        before = path.read_text(encoding="utf-8") if path.exists() else None
+        if before is not None and name == "terraform.tfvars":
+            text = _merged(before, text)
+        if before == text:
             continue
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(path, text.encode())
@@ -279,6 +342,30 @@ def write(folder: Path, files: Mapping[str, str]) -> list[str]:
     return changed
 
 
+# A line of terraform.tfvars, and the variables that edge.yaml gives.
+_ASSIGNED = re.compile(r'^(?P<name>\w+)(?P<equals>\s*=\s*)"(?P<value>[^"]*)"', re.MULTILINE)
+_PLACE = ("project_id", "region", "bucket_name")
+
+
+def _merged(before: str, exported: str) -> str:
+    """Return the values as they were, with edge.yaml's place, and with those that have come since."""
+    new = {match["name"]: match for match in _ASSIGNED.finditer(exported)}
+
+    def changed(match: re.Match[str]) -> str:
+        name = match["name"]
+        value = new[name]["value"] if name in _PLACE and name in new else match["value"]
+        return f'{name}{match["equals"]}"{value}"'
+
+    text = _ASSIGNED.sub(changed, before)
+    missing = [name for name in new if not re.search(rf"^{name}\s*=", text, re.MULTILINE)]
+    if missing:
+        width = max(len(name) for name in missing)
+        text = (
+            text.rstrip("\n") + "\n\n" + "".join(f'{name.ljust(width)} = "{new[name]["value"]}"\n' for name in missing)
+        )
+    return text
+
+
 def _ours(path: Path) -> bool:
     if not path.exists():
         return True
@@ -286,19 +373,60 @@ def _ours(path: Path) -> bool:
     return terraform.MARK in head or "`invoke infra.export` wrote these files" in head
 
 
+def log_in_files(outputs: Mapping[str, Any]) -> dict[str, str]:
+    """Return the files by which CI logs in, by their names in the repository: one for each way that Terraform made."""
+    found = {}
+    for way in ("ci", "plan", "apply"):
+        provider, account = (_value_of(outputs, f"{way}_{what}") for what in ("identity_provider", "service_account"))
+        if isinstance(provider, str) and isinstance(account, str):
+            ci = provider.rpartition("/")[2].partition("-")[0]
+            if ci not in CREDENTIALS_FILES:
+                raise EdgeError(
+                    f"`{provider}` is not the provider of a CI that is known here", "terraform -chdir=infra output"
+                )
+            path = CREDENTIALS_FILES[ci]
+            name = path if way == "ci" else path.replace(".json", f"-{way}.json")
+            found[name] = log_in_document(provider, account)
+    return found
+
+
+def write_log_ins(root: Path, files: Mapping[str, str]) -> list[str]:
+    """Write those files, and switch on what waits for them in CircleCI's configuration; return what has changed."""
+    changed = []
+    for name, text in files.items():
+        path = root / name
+        if not path.is_file() or path.read_text(encoding="utf-8") != text:
+            path.parent.mkdir(exist_ok=True)
+            write_atomically(path, text.encode())
+            changed.append(name)
+    config = root / ".circleci" / "config.yml"
+    if config.is_file() and any(name.startswith(".circleci/") for name in files):
+        before = config.read_bytes()
+        switch_on(root)
+        if any(name.endswith("-apply.json") for name in files):
+            switch_on(root, "infrastructure")
+        if config.read_bytes() != before:
+            changed.append(".circleci/config.yml")
+    return changed
+
+
+def _value_of(outputs: Mapping[str, Any], name: str) -> Any:
+    one = outputs.get(name)
+    return one.get("value") if isinstance(one, Mapping) else None
+
+
 def adopt(root: Path, config: EdgeConfig, outputs: Mapping[str, Any]) -> dict[str, str]:
     """Write what Terraform made into edge.yaml, where no other value stands; return what was written, by key.
 
     `outputs` is what `terraform output -json` prints. Raises EdgeError when it is of another bucket.
     """
-    values = {name: one.get("value") for name, one in outputs.items() if isinstance(one, Mapping)}
-    bucket = values.get("bucket_name")
+    bucket = _value_of(outputs, "bucket_name")
     if bucket != config.storage_bucket.bucket_name:
         raise EdgeError(
             f"these outputs are of the bucket `{bucket}`, edge.yaml names `{config.storage_bucket.bucket_name}`",
             "terraform -chdir=infra output -json > FILE, then invoke infra.adopt --file FILE",
         )
-    account = values.get("training_service_account")
+    account = _value_of(outputs, "training_service_account")
     if not isinstance(account, str):
         raise EdgeError("these outputs hold no `training_service_account`", "terraform -chdir=infra apply")
     written = {

@@ -42,6 +42,32 @@ PROVIDER_VERSION = ">= 6.50, < 8.0"
 # Seconds; what Google sets for new buckets. https://cloud.google.com/storage/docs/soft-delete
 _SOFT_DELETE = 7 * 24 * 3600
 
+# The ways of CI into the project, by their names in the configuration.
+_WAYS = {
+    "ci": "CI's trainings and releases",
+    "plan": "CI's plans of this configuration",
+    "apply": "CI's changes of it that a person approved",
+}
+
+# Findings of checkov (https://www.checkov.io/5.Policy%20Index/terraform.html) that are meant to be so.
+_ACCEPTED: Mapping[type, Sequence[tuple[str, str]]] = {
+    Bucket: (
+        ("CKV_GCP_62", "access logs take another bucket; Cloud Audit Logs can tell who read what"),
+        ("CKV_GCP_78", "soft delete keeps what is deleted or written over; versions of a lock and a state only cost"),
+    ),
+    ImageRepository: (("CKV_GCP_84", "encrypted with Google's keys, as all else here"),),
+    LogDataset: (("CKV_GCP_81", "encrypted with Google's keys, as all else here"),),
+    Endpoint: (
+        ("CKV2_GCP_24", "encrypted with Google's keys, as all else here"),
+        ("CKV2_GCP_33", "asked over HTTPS by who has the right to predict; a private one takes a network"),
+    ),
+}
+# Of GitHub alone: the check wants the claim `sub`, whose text differs with a job's environment.
+_GITHUB_ISSUER = "https://token.actions.githubusercontent.com"
+_ACCEPTED_OF_GITHUB = ("CKV_GCP_125", "the condition compares the repository (and branch), of which `sub` is made")
+
+_ACCEPTED_OF_APPLY = ("CKV_GCP_49", "it makes the accounts here; only a job that a person approved becomes this one")
+
 # Where an export goes by default, in the repository.
 FOLDER = "infra"
 
@@ -186,9 +212,15 @@ class _Writer:
             elif isinstance(resource, ServiceAccount) and resource.account_id == "edge-job":
                 text = "The account that training jobs run as; `invoke infra.adopt` writes it into edge.yaml"
                 found.append(_output("training_service_account", text, self.address(resource), "email"))
-            elif isinstance(resource, IdentityProvider):
+            elif isinstance(resource, ServiceAccount):
+                way = self.address(resource).partition(".")[2]
                 found.append(
-                    _output("ci_identity_provider", "The provider that trusts CI", self.address(resource), "name")
+                    _output(f"{way}_service_account", f"The account of {_WAYS[way]}", self.address(resource), "email")
+                )
+            elif isinstance(resource, IdentityProvider):
+                way = self.address(resource).partition(".")[2]
+                found.append(
+                    _output(f"{way}_identity_provider", f"What trusts {_WAYS[way]}", self.address(resource), "name")
                 )
         return found
 
@@ -200,14 +232,15 @@ class _Writer:
             case Bucket():
                 return "google_storage_bucket.store"
             case ServiceAccount():
-                own = resource.account_id
-                return f"google_service_account.{'ci' if own.startswith('edge-ci-') else _name(own)}"
+                own = re.fullmatch(r"edge-(ci|plan|apply)-[0-9a-f]{8}", resource.account_id)
+                return f"google_service_account.{own[1] if own else _name(resource.account_id)}"
             case CustomRole():
                 return f"google_project_iam_custom_role.{_name(resource.role_id)}"
             case IdentityPool():
                 return f"google_iam_workload_identity_pool.{_name(resource.pool_id)}"
             case IdentityProvider():
-                return "google_iam_workload_identity_pool_provider.ci"
+                way = resource.provider_id.rpartition("-")[2]
+                return f"google_iam_workload_identity_pool_provider.{way if way in ('plan', 'apply') else 'ci'}"
             case ImageRepository():
                 return f"google_artifact_registry_repository.{_name(resource.repository_id)}"
             case Endpoint():
@@ -251,7 +284,10 @@ class _Writer:
             (
                 {"for_each": Expression("toset(" + _list(self._apis) + ")")},
                 {"service": Expression("each.value")},
-                Comment("Others may use the API, too: it stays on when this configuration goes."),
+                Comment(
+                    "Others may use the API, too: it stays on when this configuration goes. Nothing here names one of\n"
+                    "Google's service agents, which come into being with an API's first use."
+                ),
                 {"disable_on_destroy": False},
             ),
         )
@@ -259,7 +295,7 @@ class _Writer:
     def _make(self, resource: Resource, *body: Block | Comment | Mapping[str, Value], api: bool = True) -> Block:
         kind, name = self.address(resource).split(".", 1)
         needs: tuple[Mapping[str, Value], ...] = ({"depends_on": _API},) if api and self._apis else ()
-        return Block("resource", (kind, name), (*body, *needs))
+        return Block("resource", (kind, name), (*_accepted(resource), *body, *needs))
 
     @singledispatchmethod
     def _resource(self, resource: Resource) -> list[Block]:
@@ -367,7 +403,7 @@ class _Writer:
     @_resource.register
     def _(self, endpoint: Endpoint) -> list[Block]:
         settings: dict[str, Value] = {
-            "name": endpoint_id(endpoint),
+            "name": endpoint.endpoint_id or endpoint_id(endpoint),
             "display_name": endpoint.display_name,
             "location": endpoint.region,
             "labels": _labels(dict(endpoint.labels)),
@@ -379,7 +415,7 @@ class _Writer:
                 Comment(
                     "Releases say what it serves. An endpoint with a model on it cannot be deleted: run\n"
                     "`invoke model.undeploy` before `terraform destroy`. A new endpoint has another id: its callers\n"
-                    "would lose it."
+                    "would lose it. What requests it keeps is for `invoke model.monitor`."
                 ),
                 Block(
                     "lifecycle",
@@ -388,7 +424,7 @@ class _Writer:
                         {
                             "prevent_destroy": True,
                             "ignore_changes": Expression(
-                                "[description, labels, predict_request_response_logging_config, traffic_split]"
+                                "[description, predict_request_response_logging_config, traffic_split]"
                             ),
                         },
                     ),
@@ -454,6 +490,16 @@ class _Writer:
                 ),
             )
         ]
+
+
+def _accepted(resource: Resource) -> list[Comment]:
+    """Return the notes on findings of checkov that are meant to be so, in the form that it reads."""
+    found = list(_ACCEPTED.get(type(resource), ()))
+    if isinstance(resource, IdentityProvider) and resource.issuer == _GITHUB_ISSUER:
+        found.append(_ACCEPTED_OF_GITHUB)
+    if isinstance(resource, ProjectRole) and resource.role == "roles/iam.serviceAccountAdmin":
+        found.append(_ACCEPTED_OF_APPLY)
+    return [Comment("\n".join(f"checkov:skip={check}:{reason}" for check, reason in found))] if found else []
 
 
 def endpoint_id(endpoint: Endpoint) -> str:

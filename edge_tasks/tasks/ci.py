@@ -175,6 +175,7 @@ def token(_context: Any) -> None:
         "repository": "on GitHub: OWNER/NAME (default: that of the remote `origin`)",
         "organization": "on CircleCI: the organization's id",
         "project": "on CircleCI: the project's id",
+        "request_logs": "roles to read what models are asked, too, for ci.monitor (model.monitor --on)",
         "dry_run": "only print the commands",
         "yes": "do not ask",
     }
@@ -185,6 +186,7 @@ def setup(
     repository: str | None = None,  # the flag's name is the user's word
     organization: str | None = None,
     project: str | None = None,
+    request_logs: bool = False,
     dry_run: bool = False,
     yes: bool = False,
 ) -> None:
@@ -203,7 +205,7 @@ def setup(
         provider = ci_federation.github(repository, git.remote_url(here.root))
     else:
         provider = ci_federation.circleci(organization, project)
-    found = ci_federation.steps(here.config, provider)
+    found = ci_federation.steps(here.config, provider, request_logs=request_logs)
     project_id = here.config.google_cloud_project.project_id
     with Console() as console:
         if dry_run:
@@ -214,7 +216,7 @@ def setup(
             ci_federation.carry_out(here.config, here.root, found, console)
             if provider.ci == "circleci" and not ci_federation.switch_on(here.root):
                 console.step("set the default of the parameter `release` in .circleci/config.yml to true")
-        for line in ci_federation.by_hand(provider):
+        for line in ci_federation.by_hand(provider.ci):
             console.step(f"then {line}")
 
 

@@ -1,4 +1,4 @@
-"""`cost.*`: what serving costs, by the hour and in money."""
+"""`cost.*`: what runs, what it costs by the hour and in money, and whether anybody needs it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 from invoke.collection import Collection
 
 from edge_tasks.tasks._repository import repository
-from edge_tasks.tasks._task import task
+from edge_tasks.tasks._task import AS_JSON, task
 
 
 @task(help={"currency": "such as EUR (default: USD)"})
@@ -18,40 +18,46 @@ def update(_context: Any, currency: str = "USD") -> None:
     """
     from edge_tasks.console import Console
     from edge_tasks.models import costs
+    from edge_tasks.releases.preflight import serving_machines
 
     here = repository()
     with Console() as console:
         prices = costs.update(here.config, here.root, currency)
         console.step(f"{len(prices.prices)} prices in {prices.region}, {prices.currency}, of {prices.fetched}")
         for name, settings in here.config.models.items():
-            console.step(f"`{name}`: {costs.sentence(costs.serving(settings), prices)}")
+            console.step(f"`{name}`: {costs.sentence(serving_machines(settings), prices)}")
 
 
-@task(help={"json": "as JSON"})
+@task(help=AS_JSON)
 def status(_context: Any, json: bool = False) -> None:
-    """List what is deployed, and what it costs.
+    """List what runs, and what it costs.
 
-    Since when it is, what it costs a day, and what it has cost.
+    Versions on endpoints and running jobs: since when, requests in 24 hours, idle or not, and what it has cost.
     """
-    from json import dumps
-
-    from edge_tasks.cloud.client import on_google_cloud
-    from edge_tasks.console import print_note, print_result, print_table
+    from edge_tasks.console import print_json, print_note, print_table
+    from edge_tasks.jobs import listing
     from edge_tasks.models import costs
 
     here = repository()
     prices = costs.load(here.config, here.root)
-    rows = costs.rows(list(costs.served(here.cloud)), prices)
+    why: list[str] = []
+    found = list(costs.running(here.cloud, why.append))
+    for job in listing.list_jobs(here.cloud, here.config):
+        if not job.job.done:
+            kind = job.api.noun
+            found.append(costs.Running(job.model, kind, job.job.job_id, job.job.uses, job.job.started))
     if json:
-        print_result(dumps([dict(zip(costs.COLUMNS, row, strict=True)) for row in rows], indent=2))
+        print_json([one.document(prices) for one in found])
         return
-    print_table(costs.COLUMNS, rows)
-    if prices:
-        print_note(f"list prices of {prices.fetched} in {prices.region}, without discounts")
-    else:
-        print_note("invoke cost.update fetches prices")
-    if not on_google_cloud(here.config):
-        print_note("with target local nothing is paid: this is what the same would cost on Google Cloud")
+    if not found:
+        print_note("nothing runs, so nothing costs by the hour")
+        return
+    print_table(costs.COLUMNS, [one.row(prices) for one in found], spare=("since (UTC)",))
+    for one in why:
+        print_note(one)
+    print_note(costs.basis(here.config, prices) if prices else "invoke cost.update fetches prices")
+    if any(one.use == "idle" for one in found):
+        print_note("idle: nobody has asked it for 24 hours; invoke model.undeploy --idle 24h takes it off")
 
 
 collection = Collection("cost", update, status)

@@ -27,6 +27,8 @@ _FORMATS = ("terraform", "json")
         "repository": "on GitHub: OWNER/NAME (default: that of the remote `origin`)",
         "organization": "on CircleCI: the organization's id",
         "project": "on CircleCI: the project's id",
+        "apply_in_ci": "accounts by which CI plans on pull requests and applies what was approved, too",
+        "context": "on CircleCI, with --apply-in-ci: the id of the context that only those may use who approve",
         "endpoints": "the models' endpoints, too",
         "request_logs": "the data sets of the models' request logs, too",
         "alert_email": "an e-mail to this address when endpoints answer with errors",
@@ -42,6 +44,8 @@ def export(
     repository: str | None = None,
     organization: str | None = None,
     project: str | None = None,
+    apply_in_ci: bool = False,
+    context: str | None = None,
     endpoints: bool = False,
     request_logs: bool = False,
     alert_email: str = "",
@@ -53,7 +57,9 @@ def export(
     What they make on Google Cloud, with imports of what exists there.
     """
     import json
+    from dataclasses import replace
 
+    from edge_tasks.cloud.client import on_google_cloud
     from edge_tasks.console import Console, print_result
     from edge_tasks.domain.infrastructure import as_json
     from edge_tasks.errors import EdgeError
@@ -64,11 +70,13 @@ def export(
         raise EdgeError(f"there is no format `{format}`", f"use --format {' or --format '.join(_FORMATS)}")
     here = find_repository()
     with Console() as console:
-        trust = _trust(here, ci, repository, organization, project)
-        if trust is None and ci != "none":
+        trust = _trust(here, ci, repository, organization, project, context)
+        if trust is None and ci != "none" and not apply_in_ci:
             console.step("CI is left out: its ids are not given (see --help)")
-        wanted = Wanted(trust, endpoints, request_logs, alert_email, billing_account, budget)
+        wanted = Wanted(trust, endpoints, request_logs, alert_email, billing_account, budget, apply_in_ci)
         wanted.check()
+        if endpoints and on_google_cloud(here.config):
+            wanted = replace(wanted, endpoint_ids=infrastructure.known_endpoints(here.config, here.cloud))
         if format == "json":
             print_result(json.dumps(as_json(infrastructure.make_plan(here.config, wanted)), indent=2))
             return
@@ -86,23 +94,40 @@ def export(
 def adopt(_context: Any, file: str | None = None) -> None:
     """Write the accounts that Terraform made into edge.yaml.
 
-    Only where no other is named.
+    Only where no other is named; and the files by which CI logs in, which hold no secret.
     """
     from edge_tasks.console import Console
-    from edge_tasks.setup import infrastructure
+    from edge_tasks.setup import ci_federation, infrastructure
+    from edge_tasks.setup.terraform import FOLDER
 
     here = find_repository()
-    text = _outputs(here.root, file)
+    outputs = infrastructure.read_outputs(_outputs(here.root, file))
     with Console() as console:
-        written = infrastructure.adopt(here.root, here.config, infrastructure.read_outputs(text))
+        files = infrastructure.log_in_files(outputs)
+        written = infrastructure.adopt(here.root, here.config, outputs)
         for key, value in written.items():
             console.step(f"edge.yaml: {key} = {value}")
         if not written:
             console.step("edge.yaml names the accounts already")
+        if not files:
+            return
+        for name in infrastructure.write_log_ins(here.root, files):
+            console.step(name)
+        ci = "circleci" if any(name.startswith(".circleci/") for name in files) else "github"
+        lines = ci_federation.by_hand(ci)
+        if any(name.endswith("-apply.json") for name in files):
+            lines += ci_federation.infrastructure_by_hand(ci, FOLDER)
+        for line in lines:
+            console.step(f"then {line}")
 
 
 def _trust(
-    here: Repository, ci: str | None, repository: str | None, organization: str | None, project: str | None
+    here: Repository,
+    ci: str | None,
+    repository: str | None,
+    organization: str | None,
+    project: str | None,
+    context: str | None,
 ) -> Trust | None:
     """Return whose CI is let in; None when the repository has no CI, or it cannot be told which project is its."""
     from edge_tasks.setup import ci_federation
@@ -110,11 +135,11 @@ def _trust(
 
     if ci == "none":
         return None
-    given = any((ci, repository, organization, project))
+    given = any((ci, repository, organization, project, context))
     try:
         if ci_federation.choose(here.root, ci) == "github":
             return ci_federation.github(repository, git.remote_url(here.root))
-        return ci_federation.circleci(organization, project)
+        return ci_federation.circleci(organization, project, context)
     except ci_federation.SetUpError:
         if given:
             raise

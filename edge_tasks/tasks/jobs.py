@@ -33,17 +33,21 @@ def list_(
     """
     from edge_tasks.console import Console, print_json, print_table
     from edge_tasks.jobs import listing
+    from edge_tasks.models import costs
 
     here = repository()
+    prices = costs.load(here.config, here.root)
     jobs = listing.list_jobs(here.cloud, here.config, model, state)
     if limit < 0:
         limit = 0 if json else _DEFAULT_LIMIT
     shown = jobs[:limit] if limit else jobs
     if json:
-        print_json([job.document() for job in shown])
+        print_json([job.document(prices) for job in shown])
     elif shown:
-        print_table(listing.COLUMNS, [job.row() for job in shown], spare=("run",))
+        print_table(listing.COLUMNS, [job.row(prices) for job in shown], spare=("run", "kind"))
     with Console() as console:
+        if prices and shown and not json:
+            console.step(f"cost: by {costs.basis(here.config, prices)}")
         if not jobs:
             console.step("there is no such job" if model or state else "there is no job yet: dvc repro starts one")
         elif len(shown) < len(jobs):

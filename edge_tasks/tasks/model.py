@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from invoke.collection import Collection
@@ -44,15 +45,18 @@ def init_(_context: Any, name: str, example: str = "tabular") -> None:
 @task(name="list", help=AS_JSON)
 def list_(_context: Any, json: bool = False) -> None:
     """List the models: trained when, and what serves."""
-    from edge_tasks.console import print_json, print_table
-    from edge_tasks.models import overview
+    from edge_tasks.console import print_json, print_note, print_table
+    from edge_tasks.models import costs, overview
 
     here = repository()
-    models = overview.list_models(here.root, here.config, here.cloud)
+    prices = costs.load(here.config, here.root)
+    models = overview.list_models(here.root, here.config, here.cloud, machines=prices is not None)
     if json:
-        print_json([model.document() for model in models])
-    else:
-        print_table(overview.COLUMNS, [model.row() for model in models], spare=("since (UTC)",))
+        print_json([model.document(prices) for model in models])
+        return
+    print_table(overview.COLUMNS, [model.row(prices) for model in models], spare=("since (UTC)", "version"))
+    if prices and any(model.running for model in models):
+        print_note(f"cost: until now, by {costs.basis(here.config, prices)}")
 
 
 @task(help={"name": NAME_HELP, **AS_JSON})
@@ -105,16 +109,24 @@ def _release(name: str | None, **options: Any) -> Iterator[tuple[Release, Consol
         )
 
 
-def _tell(release: Release, console: Console, outcome: Outcome, traffic: int = 100, command: str = "deploy") -> None:
+def _tell(
+    release: Release,
+    console: Console,
+    outcome: Outcome,
+    traffic: int = 100,
+    command: str = "deploy",
+    period: timedelta | None = None,
+) -> None:
     """Say what a release did, and what to type next."""
     name, version = release.name, outcome.version
     several = len(release.config.models) > 1
     if release.options.dry_run:
         if outcome.changed and command == "deploy":
             from edge_tasks.models import costs
+            from edge_tasks.releases.preflight import serving_machines
 
-            machine = costs.serving(release.settings)
-            console.step(costs.sentence(machine, costs.load(release.config, release.root)))
+            machine = serving_machines(release.settings)
+            console.step(costs.sentence(machine, costs.load(release.config, release.root), period))
         return
     if not outcome.finished:
         again = f"invoke model.{command} --name {name}"
@@ -123,6 +135,8 @@ def _tell(release: Release, console: Console, outcome: Outcome, traffic: int = 1
     serves = "serves" if outcome.changed else "serves already"
     part = "all the requests" if traffic == 100 else f"{traffic} % of the requests"
     console.step(f"`{name}` version {version} {serves} {part}: {outcome.url}")
+    if period is not None:
+        console.step("invoke model.undeploy --expired takes it off then; CI can do that by itself (README.md)")
     if traffic < 100:
         console.step("now give it all: invoke model.promote" + (f" --name {name}" if several else ""))
     elif command == "deploy":
@@ -134,6 +148,7 @@ def _tell(release: Release, console: Console, outcome: Outcome, traffic: int = 1
         **_RELEASE,
         "traffic": "per cent of the requests; the version before keeps the rest",
         "checks": "deploy an artifact, too, that could not be loaded as far as can be seen",
+        "for_": "only for so long, such as 4h or 2d: model.undeploy --expired takes it off then",
     }
 )
 def deploy(
@@ -145,11 +160,14 @@ def deploy(
     lock_timeout: int = 0,
     async_: bool = False,
     dry_run: bool = False,
+    for_: str | None = None,
 ) -> None:
     """Serve the trained model on its endpoint.
 
     The version before goes when the new one serves.
     """
+    from edge_tasks.domain.period import read_period
+    from edge_tasks.domain.runs import utc_now
     from edge_tasks.releases import operations
     from edge_tasks.repo.model_folders import check_folder
 
@@ -162,7 +180,9 @@ def deploy(
     }
     with _release(name, **options) as (release, console):
         check_folder(release.root, release.config, release.name)
-        _tell(release, console, operations.deploy(release, traffic), traffic)
+        period = read_period(for_) if for_ is not None else None
+        until = utc_now().replace(microsecond=0) + period if period else None
+        _tell(release, console, operations.deploy(release, traffic, until), traffic, period=period)
 
 
 @task(help=_RELEASE)
@@ -210,18 +230,65 @@ def rollback(
         _tell(release, console, operations.rollback(release, to), command="rollback")
 
 
-@task(help=_DRY_RUN)
-def undeploy(_context: Any, name: str | None = None, lock_timeout: int = 0, dry_run: bool = False) -> None:
+@task(
+    help={
+        **_DRY_RUN,
+        "name": "the model; not needed when there is only one, or with --expired or --idle, which look at all",
+        "expired": "only what was deployed for a time (model.deploy --for) that is over",
+        "idle": "only what nobody has asked for so long, such as 24h or 7d",
+    }
+)
+def undeploy(
+    _context: Any,
+    name: str | None = None,
+    expired: bool = False,
+    idle: str | None = None,
+    lock_timeout: int = 0,
+    dry_run: bool = False,
+) -> None:
     """Take the model off its endpoint.
 
     The endpoint stays with its id, and costs nothing.
     """
     from edge_tasks.releases import operations
 
+    if expired or idle is not None:
+        _undeploy_what_is_over(name, expired, idle, lock_timeout, dry_run=dry_run)
+        return
     with _release(name, dry_run=dry_run, lock_timeout=lock_timeout) as (release, console):
         done = operations.undeploy(release)
         if not dry_run:
             console.step(f"`{release.name}` is no longer deployed" if done else f"`{release.name}` was not deployed")
+
+
+def _undeploy_what_is_over(
+    name: str | None, expired: bool, idle: str | None, lock_timeout: int, *, dry_run: bool
+) -> None:
+    """Take off what has expired or is idle, of one model or of all; the rest is not touched."""
+    from edge_tasks.console import Console
+    from edge_tasks.domain.period import read_period
+    from edge_tasks.errors import EdgeError
+    from edge_tasks.models import endings
+    from edge_tasks.releases.plan import Options, Release
+
+    period = read_period(idle) if idle is not None else None
+    if period is not None and period > endings.LONGEST:
+        raise EdgeError(f"requests are counted for 6 weeks, not for {idle}", "use at most 6w")
+    here = repository()
+    if name is not None:
+        name, _ = here.config.model(name)
+    options = Options(dry_run=dry_run, lock_timeout=lock_timeout)
+    with Console() as console:
+        ended = 0
+        for found in endings.due(here.cloud, name, expired=expired, idle=period):
+            console.step(f"`{found.model}`: {found.reason}")
+            if isinstance(found, endings.Ending):
+                release = Release(here.cloud, here.config, here.root, found.model, console, options)
+                if not endings.carry_out(found, release):
+                    console.step(f"`{found.model}` was released meanwhile, and stays")
+                ended += 1
+        if not ended:
+            console.step("nothing is to be taken off")
 
 
 @task(help={**_DRY_RUN, "yes": "do not ask"})

@@ -25,6 +25,7 @@ def teardown(
     """
     from edge_tasks.console import Console, confirm
     from edge_tasks.errors import EdgeError
+    from edge_tasks.models import costs
     from edge_tasks.releases import teardown as work
 
     here = repository()
@@ -37,6 +38,9 @@ def teardown(
             return
         for thing in things:
             console.step(f"would delete the {thing}")
+        prices = costs.load(here.config, here.root)
+        for one in costs.running(here.cloud, counted=False):
+            console.step(costs.spent(one, prices, here.config))
         if dry_run:
             return
         if not yes and not confirm(f"delete all this ({here.config.target})? It cannot be undone."):

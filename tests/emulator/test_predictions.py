@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 import threading
+from datetime import timedelta
 from pathlib import Path
 
 import psutil
 import pytest
 
-from tests.emulator.harness import ECHO, PARENT, Emulator, model_of
+from edge_tasks.emulator.clock import Clock
+from edge_tasks.emulator.services.request_counts import FILE, RequestCounts
+from tests.emulator.harness import ECHO, PARENT, Answer, Emulator, model_of
 
 LIMIT = 1_572_864
 
@@ -166,3 +170,85 @@ def test_a_slow_model_holds_nobody_up(emulator: Emulator, endpoint: str, tmp_pat
             continue
     client.join()
     assert answers == [["open"]]
+
+
+# --- counted ------------------------------------------------------------------------------------------------------
+
+COUNTED = (
+    'metric.type="aiplatform.googleapis.com/prediction/online/response_count" AND resource.labels.endpoint_id="{}"'
+)
+
+
+def counts(emulator: Emulator, name: str, **changes: str) -> Answer:
+    query = {
+        "filter": COUNTED.format(name.rpartition("/")[2]),
+        "interval.startTime": "2020-01-01T00:00:00Z",
+        "interval.endTime": "2100-01-01T00:00:00Z",
+        **changes,
+    }
+    return emulator.get("/v3/projects/test-project/timeSeries", params=query)
+
+
+def test_answers_are_counted_by_deployed_model_and_status(emulator: Emulator) -> None:
+    name = emulator.create_endpoint()
+    emulator.deployed(name, emulator.upload(model_of("lambda rows: [1 / row for row in rows]")))
+    assert counts(emulator, name).body == {}
+    for instance in (1, 2, 0):
+        emulator.predict(name, [instance])
+    emulator.post(f"{name}:rawPredict", {"instances": [1]})
+    found = {
+        one["metric"]["labels"]["response_code"]: int(one["points"][0]["value"]["int64Value"])
+        for one in counts(emulator, name).body["timeSeries"]
+    }
+    assert (found.pop("2xx"), sum(found.values())) == (3, 1)
+    assert counts(emulator, name, **{"interval.endTime": "2020-01-02T00:00:00Z"}).body == {}
+    assert emulator.get("/v3/projects/another-project/timeSeries", params=None).error == (501, "UNIMPLEMENTED")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"filter": 'metric.type="compute.googleapis.com/instance/cpu/utilization"'},
+        {"filter": COUNTED.partition(" AND")[0]},
+        {"aggregation.perSeriesAligner": "ALIGN_RATE"},
+        {"secondaryAggregation.alignmentPeriod": "60s"},
+    ],
+    ids=str,
+)
+def test_other_questions_to_cloud_monitoring_are_refused_by_name(emulator: Emulator, changes: dict[str, str]) -> None:
+    answer = counts(emulator, "endpoints/1", **changes)
+    assert answer.error == (501, "UNIMPLEMENTED")
+    assert counts(emulator, "endpoints/1", **{"interval.endTime": "soon"}).error == (400, "INVALID_ARGUMENT")
+
+
+def test_counts_survive_a_restart_and_are_dropped_when_they_are_old(tmp_path: Path) -> None:
+    name = "projects/511276864447/locations/us-central1/endpoints/1"
+    clock = Clock()
+    counted = RequestCounts(tmp_path, clock)
+    counted.add(name, "7", 200)
+    counted.add(name, "7", 200)
+    counted.save()
+    (tmp_path / FILE).with_suffix(".new").write_text("cut off")
+    again = RequestCounts(tmp_path, clock)
+    again.add(name, "7", 200)
+    again.save()
+    ((_, _, _, minutes),) = json.loads((tmp_path / FILE).read_text())
+    assert sum(count for _, count in minutes) == 3
+    clock._ahead = timedelta(days=50)
+    again.add(name, "8", 200)
+    again.save()
+    assert [row[1] for row in json.loads((tmp_path / FILE).read_text())] == ["8"]
+    (tmp_path / FILE).write_text("{")
+    assert RequestCounts(tmp_path, clock)._counts == {}
+
+
+def test_scaling_to_zero_is_refused_by_name_since_it_is_not_emulated(emulator: Emulator) -> None:
+    resources = {
+        "machineSpec": {"machineType": "n1-standard-2"},
+        "minReplicaCount": 0,
+        "scaleToZeroSpec": {"idleScaledownPeriod": "300s"},
+    }
+    body = {"deployedModel": {"model": emulator.upload(ECHO), "dedicatedResources": resources}}
+    answer = emulator.post(f"/v1beta1/{emulator.create_endpoint()}:deployModel", body)
+    assert answer.status == 400
+    assert "scaleToZeroSpec" in answer.message

@@ -180,6 +180,9 @@ def _made(kind: str, name: str, state: Mapping[str, Any]) -> str:
         return texts.get(name, f"projects/my-project/serviceAccounts/{email}")
     if kind == "google_iam_workload_identity_pool":
         return f"projects/4242/locations/global/workloadIdentityPools/{state['workload_identity_pool_id']}"
+    if kind == "google_iam_workload_identity_pool_provider" and name == "name":
+        pool, provider = state["workload_identity_pool_id"], state["workload_identity_pool_provider_id"]
+        return f"projects/4242/locations/global/workloadIdentityPools/{pool}/providers/{provider}"
     return f"{kind}.{name}"
 
 

@@ -13,16 +13,25 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import hcl2
 import pytest
 
 from edge_tasks.cloud import storage
 from edge_tasks.cloud.client import Cloud
 from edge_tasks.domain.config import EdgeConfig
-from edge_tasks.domain.infrastructure import SERVICES, Trust
+from edge_tasks.domain.infrastructure import (
+    SERVICES,
+    AccountRole,
+    Federated,
+    IdentityProvider,
+    Trust,
+    terraform_in_ci,
+    together,
+)
 from edge_tasks.errors import EdgeError
 from edge_tasks.repo import layout
 from edge_tasks.repo.edge_yaml import load_config
-from edge_tasks.setup import ci_federation, infrastructure
+from edge_tasks.setup import ci_federation, gcloud_commands, infrastructure
 from edge_tasks.setup.ci_federation import place_of
 from edge_tasks.setup.gcloud_commands import PROJECT_NUMBER
 from edge_tasks.setup.infrastructure import Wanted
@@ -37,7 +46,8 @@ pytestmark = pytest.mark.skipif(
 UUID, OTHER = "11111111-2222-3333-4444-555555555555", "66666666-7777-8888-9999-aaaaaaaaaaaa"
 GITHUB = ci_federation.github("acme/churn", None)
 CIRCLECI = ci_federation.circleci(UUID, OTHER)
-ALL = Wanted(GITHUB, True, True, "team@example.com", "012345-6789AB-CDEF01", 100)
+APPROVED = ci_federation.circleci(UUID, OTHER, UUID)
+ALL = Wanted(GITHUB, True, True, "team@example.com", "012345-6789AB-CDEF01", 100, True)
 
 EDGE_YAML = """
 google_cloud_project: {project_id: my-project, region: europe-west1}
@@ -84,7 +94,7 @@ COMBINATIONS = [
     Wanted(request_logs=True),
     Wanted(alert_email="a@b.example"),
     Wanted(None, False, False, "", "012345-6789AB-CDEF01", 7),
-    Wanted(CIRCLECI, True, True, "a@b.example"),
+    Wanted(APPROVED, True, True, "a@b.example", in_ci=True, endpoint_ids={"digits": "4711"}),
     ALL,
 ]
 
@@ -98,6 +108,33 @@ def test_terraform_takes_every_combination_of_answers(
     done = run(folder, provider, formatted, ("init",), ("validate",), ("plan", "-input=false", "-detailed-exitcode"))
     assert not failed(done)
     assert done[-1].code == 2
+
+
+def test_another_reader_of_the_language_finds_the_same_resources(settings: EdgeConfig, tmp_path: Path) -> None:
+    folder = written(tmp_path, settings, ALL)
+    read = {path.name: hcl2.loads(path.read_text()) for path in folder.glob("*.tf*")}
+    assert sorted(read) == ["main.tf", "outputs.tf", "terraform.tfvars", "variables.tf", "versions.tf"]
+    found = [
+        f"{kind}.{name}".replace('"', "")
+        for block in read["main.tf"]["resource"]
+        for kind, named in block.items()
+        for name in named
+    ]
+    assert len(set(found)) == len(found)
+    text = (folder / "main.tf").read_text()
+    assert set(found) == {".".join(names) for names in re.findall(r'^resource "(\w+)" "(\w+)"', text, re.MULTILINE)}
+    assert read["terraform.tfvars"]["bucket_name"] == '"my-bucket"'
+
+
+def test_what_checkov_would_find_is_explained_where_it_is(settings: EdgeConfig, tmp_path: Path) -> None:
+    """docs/infrastructure.md tells how to run checkov itself, which is too heavy for these tests."""
+    text = (written(tmp_path, settings, ALL) / "main.tf").read_text()
+    skipped = re.findall(r"^  # checkov:skip=(\w+):(.*)$", text, re.MULTILINE)
+    assert all(len(reason) > 20 for _, reason in skipped)
+    assert sorted({check for check, _ in skipped}) == [
+        *("CKV2_GCP_24", "CKV2_GCP_33", "CKV_GCP_125", "CKV_GCP_49", "CKV_GCP_62", "CKV_GCP_78", "CKV_GCP_81"),
+        "CKV_GCP_84",
+    ]
 
 
 def test_after_apply_a_second_plan_has_no_changes_and_the_accounts_go_into_edge_yaml(
@@ -123,10 +160,16 @@ def test_after_apply_a_second_plan_has_no_changes_and_the_accounts_go_into_edge_
 
 
 def test_what_exists_is_imported_and_not_made(settings: EdgeConfig, provider: Path, tmp_path: Path) -> None:
-    plan = infrastructure.make_plan(settings, ALL)
+    wanted = replace(ALL, endpoint_ids={"digits": "4711"})
+    plan = infrastructure.make_plan(settings, wanted)
     ids = [import_id for _, import_id in infrastructure.importable(plan, place_of(settings))]
-    assert "my-bucket" in ids
-    done = run(written(tmp_path, settings, ALL, tuple(ids)), provider, ("init",), ("plan", "-input=false", "-no-color"))
+    project = "projects/my-project"
+    assert {"my-bucket", f"{project}/roles/edgePredict", f"{project}/datasets/edge_churn_rate"} <= set(ids)
+    # Only the endpoint that exists; with its own id, so that Terraform does not replace it.
+    assert [one for one in ids if "/endpoints/" in one] == [f"{project}/locations/europe-west1/endpoints/4711"]
+    folder = written(tmp_path, settings, wanted, tuple(ids))
+    assert 'name         = "4711"' in (folder / "main.tf").read_text()
+    done = run(folder, provider, ("init",), ("plan", "-input=false", "-no-color"))
     assert not failed(done)
     assert f"Plan: {len(ids)} to import, " in done[-1].out
 
@@ -233,6 +276,66 @@ def test_terraform_makes_what_gcloud_would_and_no_more(
     assert made == by_gcloud([*commands, ask]) | further
 
 
+def test_terraform_gives_ci_the_same_further_rights_as_gcloud_would(
+    settings: EdgeConfig, provider: Path, tmp_path: Path
+) -> None:
+    folder = written(tmp_path, settings, Wanted(GITHUB, request_logs=True, in_ci=True))
+    done = run(folder, provider, ("init",), ("apply", "-auto-approve", "-input=false"), ("show", "-json"))
+    assert not failed(done)
+    more = gcloud_commands.steps(together(terraform_in_ci(place_of(settings), GITHUB)), "my-project")
+    commands = [list(step.command) for step in (*ci_federation.steps(settings, GITHUB, request_logs=True), *more)]
+    wanted = by_gcloud(commands)
+    made = by_terraform(resources(done[-1].out))
+    assert wanted <= made
+    accounts = [f"edge-{way}-{GITHUB.key}@my-project.iam.gserviceaccount.com" for way in ("ci", "plan", "apply")]
+    assert {fact for fact in made if any(account in str(fact) for account in accounts)} - wanted == {
+        ("on account", "edge-job@my-project.iam.gserviceaccount.com", "roles/iam.serviceAccountUser",
+         f"serviceAccount:{accounts[0]}"),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("trust", [GITHUB, APPROVED], ids=["github", "circleci"])
+def test_a_pull_request_reaches_only_what_reads(trust: Trust, settings: EdgeConfig) -> None:
+    plan = infrastructure.make_plan(settings, Wanted(trust, in_ci=True))
+    providers = {
+        one.provider_id.removeprefix(trust.provider_id): one for one in plan if isinstance(one, IdentityProvider)
+    }
+    assert sorted(providers) == ["", "-apply", "-plan"]
+    # Members of a pool are told apart by attributes alone: one for each provider, and each used for one account.
+    assert len({one.attribute for one in providers.values()}) == 3
+    members = [one.member for one in plan if isinstance(one, AccountRole)]
+    used = [member.attribute for member in members if isinstance(member, Federated)]
+    assert sorted(used) == sorted(one.attribute for one in providers.values())
+    branch = f"{trust.branch_claim} == 'refs/heads/main'"
+    assert [branch in providers[way].condition for way in ("", "-plan", "-apply")] == [True, False, True]
+    assert providers["-apply"].condition.endswith(f" && {trust.approved}")
+    assert all(f"== '{trust.repository}'" in one.condition for one in providers.values())
+    reading = {str(getattr(one, "role", "")) for one in plan if "edge-plan-" in str(getattr(one, "member", ""))}
+    assert len(reading) > 10
+    assert not [role for role in reading if re.search("(?i)admin|editor|owner|user$", role)]
+
+
+def test_what_ci_logs_in_with_is_what_gcloud_would_write(settings: EdgeConfig, provider: Path, tmp_path: Path) -> None:
+    folder = written(tmp_path / "infra", settings, Wanted(APPROVED, in_ci=True))
+    done = run(folder, provider, ("init",), ("apply", "-auto-approve", "-input=false"), ("output", "-json"))
+    assert not failed(done)
+    outputs = infrastructure.read_outputs(done[-1].out)
+    files = infrastructure.log_in_files(outputs)
+    assert sorted(files) == [f".circleci/google-cloud{way}.json" for way in ("-apply", "-plan", "")]
+    first = json.loads(files[".circleci/google-cloud.json"])
+    (step,) = [one for one in ci_federation.steps(settings, APPROVED) if "create-cred-config" in one.command]
+    assert first["subject_token_type"] == option(list(step.command), "--subject-token-type")
+    provider_name = step.command[4].replace(PROJECT_NUMBER, "4242")
+    assert first["audience"] == f"//iam.googleapis.com/{provider_name}"
+    executable = first["credential_source"]["executable"]
+    assert executable["command"] == option(list(step.command), "--executable-command")
+    assert str(executable["timeout_millis"]) == option(list(step.command), "--executable-timeout-millis")
+    account = option(list(step.command), "--service-account")
+    assert first["service_account_impersonation_url"].endswith(f"/{account}:generateAccessToken")
+    assert infrastructure.write_log_ins(tmp_path, files) == list(files)
+    assert infrastructure.write_log_ins(tmp_path, files) == []
+
+
 def test_the_bucket_is_as_init_makes_it(cloud: Cloud, config: EdgeConfig, provider: Path, tmp_path: Path) -> None:
     storage.delete_bucket(cloud)
     storage.create_bucket(cloud)
@@ -267,6 +370,23 @@ def test_a_second_export_changes_nothing_and_keeps_what_people_wrote(settings: E
     assert (tmp_path / "mine.tf").read_text() == "# mine\n"
 
 
+def test_values_that_have_come_since_are_added_and_the_place_is_edge_yaml_s(
+    settings: EdgeConfig, provider: Path, tmp_path: Path
+) -> None:
+    infrastructure.write(tmp_path, infrastructure.terraform_files(settings, Wanted(), (), "infra"))
+    values = tmp_path / "terraform.tfvars"
+    values.write_text(values.read_text().replace("my-project", "another-project") + 'mine = "x" # mine\n')
+    assert "terraform.tfvars" in infrastructure.write(
+        tmp_path, infrastructure.terraform_files(settings, Wanted(GITHUB), (), "infra")
+    )
+    text = values.read_text()
+    assert "another-project" not in text
+    assert 'mine = "x" # mine\n\ngithub_repository = "acme/churn"\nbranch            = "main"\n' in text
+    values.write_text(text.replace('mine = "x" # mine\n', ""))
+    done = run(tmp_path, provider, ("fmt", "-check", "-diff"), ("init",), ("plan", "-input=false"))
+    assert not failed(done)
+
+
 def test_a_file_of_somebody_else_is_never_replaced(settings: EdgeConfig, tmp_path: Path) -> None:
     (tmp_path / "main.tf").write_text("# mine\n")
     with pytest.raises(EdgeError, match=r"main\.tf` was not written by an export"):
@@ -278,6 +398,8 @@ def test_a_file_of_somebody_else_is_never_replaced(settings: EdgeConfig, tmp_pat
     ("wanted", "problem"),
     [
         (Wanted(alert_email="nobody"), "`nobody` is not an e-mail address"),
+        (Wanted(in_ci=True), "CI cannot apply what it is not let in for"),
+        (Wanted(CIRCLECI, in_ci=True), "no token of CircleCI says that a person has approved"),
         (Wanted(budget=5), "a budget takes an amount and a billing account"),
         (Wanted(billing_account="1", budget=5), "`1` is not the id of a billing account"),
         (Wanted(billing_account="012345-6789AB-CDEF01", budget=-1), "a budget takes an amount"),

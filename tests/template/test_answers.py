@@ -166,7 +166,7 @@ def test_on_a_terminal_a_refused_answer_is_asked_for_again(repository: Path, tmp
         text=True,
     ) as process:
         os.close(theirs)
-        os.write(ours, b"\nChurn_Model\nchurn-model\ndigit\ndigits\n\n\n\n\n3\n")
+        os.write(ours, b"\nChurn_Model\nchurn-model\ndigit\ndigits\n\n\n\n\n3\n2\n")
         _, said = process.communicate(timeout=60)
         os.close(ours)
     assert process.returncode == 0, said
@@ -176,6 +176,7 @@ def test_on_a_terminal_a_refused_answer_is_asked_for_again(repository: Path, tmp
     recorded = json.loads((tmp_path / "churn-model" / ".edge-template.json").read_text())
     assert recorded["answers"]["example"] == recorded["answers"]["model_name"] == "digits"
     assert recorded["answers"]["bucket_name"] == "my-gcp-project-churn-model"
+    assert recorded["answers"]["infrastructure"] == "terraform"
 
 
 def test_the_program_ends_with_status_1_and_leaves_nothing(repository: Path, tmp_path: Path) -> None:
@@ -202,8 +203,8 @@ def test_a_bad_answer_is_refused_before_the_next_question(repository: Path, tmp_
         check=False,
     )
     assert done.returncode == 1
-    assert "[2/8]" in done.stdout
-    assert "[3/8]" not in done.stdout
+    assert "[2/9]" in done.stdout
+    assert "[3/9]" not in done.stdout
     assert done.stderr.startswith("error: The project slug `Churn_Model` is not a legal name\n\nhint: ")
     assert list(tmp_path.iterdir()) == []
 
@@ -220,14 +221,15 @@ def test_pressing_enter_throughout_works(repository: Path, tmp_path: Path) -> No
     done = subprocess.run(
         [sys.executable, "-m", "cookiecutter", str(repository)],
         cwd=tmp_path,
-        input="\n" * 8,
+        input="\n" * 9,
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
-    assert "[8/8] Where tests, training and releases run" in done.stdout
+    assert "[8/9] Where tests, training and releases run" in done.stdout
+    assert "[9/9] What makes APIs, bucket, accounts and roles" in done.stdout
     assert "    cd my-ml-project\n" in done.stdout
     assert "    dvc repro models/hello-world/dvc.yaml\n" in done.stdout
     assert [path.name for path in tmp_path.iterdir()] == ["my-ml-project"]
@@ -252,6 +254,7 @@ def test_the_questions_come_in_this_order(repository: Path) -> None:
         ("region", "us-central1"),
         ("bucket_name", "my-gcp-project-my-ml-project"),
         ("ci", "circleci"),
+        ("infrastructure", "none"),
     ]
 
 

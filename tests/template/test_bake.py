@@ -24,6 +24,7 @@ from packaging.requirements import Requirement
 import edge_tasks
 from hooks import source
 from edge_tasks.repo.edge_yaml import load_config
+from edge_tasks.setup import infrastructure
 from edge_tasks.setup.template import render_model
 from tests.template.conftest import Baked
 
@@ -88,8 +89,17 @@ OF_EXAMPLE = {
 }
 OF_CI = {
     "circleci": {".circleci/config.yml"},
-    "github": {f".github/workflows/{name}.yml" for name in ("check", "monitor", "release", "retrain", "rollback")},
+    "github": {
+        f".github/workflows/{name}.yml" for name in ("check", "monitor", "release", "retrain", "rollback", "undeploy")
+    },
     "none": set[str](),
+}
+OF_INFRASTRUCTURE = {
+    "none": set[str](),
+    "terraform": {
+        f"infra/{name}"
+        for name in ("README.md", "main.tf", "outputs.tf", "terraform.tfvars", "variables.tf", "versions.tf")
+    },
 }
 MARKS = ("<<", ">>", "<%", "%>", "<#", "#>", "cookiecutter")
 
@@ -160,13 +170,25 @@ def model_of(baked: Path) -> str:
 
 
 def test_every_choice_of_the_questions_is_known_here(answers_module: types.ModuleType) -> None:
-    known = {"example": set(OF_EXAMPLE), "ci": set(OF_CI)}
+    known = {"example": set(OF_EXAMPLE), "ci": set(OF_CI), "infrastructure": set(OF_INFRASTRUCTURE)}
     assert known == {question: set(choices) for question, choices in answers_module.CHOICES.items()}
 
 
 def test_the_files_are_exactly_these(combination: Baked) -> None:
-    example = combination.choices["example"]
-    assert files_of(combination.root) == expected_files(example, example, combination.choices["ci"])
+    example, ci, infrastructure = (combination.choices[name] for name in ("example", "ci", "infrastructure"))
+    further = OF_INFRASTRUCTURE[infrastructure]
+    if (ci, infrastructure) == ("github", "terraform"):
+        further = further | {".github/workflows/infrastructure.yml"}
+    assert files_of(combination.root) == expected_files(example, example, ci) | further
+
+
+def test_infra_holds_what_an_export_of_the_new_repository_would_write(bake: Bake) -> None:
+    """`scripts/template-infra` writes it again."""
+    baked = bake(infrastructure="terraform", google_cloud_project_id="ada-project", region="europe-west4", ci="none")
+    config = load_config(baked, {})
+    exported = infrastructure.terraform_files(config, infrastructure.Wanted(), (), "infra")
+    assert {name: (baked / "infra" / name).read_text() for name in exported} == exported
+    assert infrastructure.write(baked / "infra", exported) == []
 
 
 @pytest.mark.parametrize("example", OF_EXAMPLE)

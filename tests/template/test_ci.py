@@ -29,7 +29,10 @@ Bake = Callable[..., Path]
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 BIN = Path(sys.executable).parent
-GITHUB = tuple(f".github/workflows/{name}.yml" for name in ("check", "release", "rollback", "monitor", "retrain"))
+GITHUB = tuple(
+    f".github/workflows/{name}.yml" for name in ("check", "release", "rollback", "monitor", "retrain", "undeploy")
+)
+INFRASTRUCTURE = ".github/workflows/infrastructure.yml"
 CIRCLECI = (".circleci/config.yml",)
 
 # Steps that are not commands: what the CI itself does, and what stands for it in these tests.
@@ -73,7 +76,7 @@ def read_yaml(path: Path) -> Any:
 def circleci_jobs(repository: Path, parameters: dict[str, str]) -> dict[str, Job]:
     """Read CircleCI's jobs; `<< pipeline.parameters.NAME >>` is what `parameters` says."""
     text = (repository / ".circleci/config.yml").read_text(encoding="utf-8")
-    for name, value in {"monitor": True, "retrain": "m", **parameters}.items():
+    for name, value in {"monitor": True, "retrain": "m", "undeploy": True, "idle": "", **parameters}.items():
         text = text.replace(f"<< pipeline.parameters.{name} >>", json.dumps(value))
     config = yaml.safe_load(text)
 
@@ -103,7 +106,9 @@ def _persisted(step: dict[str, Any]) -> list[str]:
 def github_jobs(repository: Path, parameters: dict[str, str]) -> dict[str, Job]:
     """Read the jobs of the workflows; `${{ inputs.NAME }}` is what `parameters` says."""
     jobs = {}
-    for path in GITHUB:
+    for path in (*GITHUB, INFRASTRUCTURE):
+        if path == INFRASTRUCTURE and not (repository / path).exists():
+            continue
         text = (repository / path).read_text(encoding="utf-8")
         for name, value in {"model": parameters["rollback"], "version": parameters["rollback_to"]}.items():
             text = text.replace("${{ inputs.%s }}" % name, json.dumps(value))
@@ -134,18 +139,27 @@ def repositories(bake_into: Bake, tmp_path_factory: pytest.TempPathFactory) -> d
     return {ci: bake_into(folder, project_slug=ci, ci=ci, example="hello-world") for ci in JOBS}
 
 
+@pytest.fixture(scope="session")
+def with_infrastructure(bake_into: Bake, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A repository for each CI, with what Terraform makes in it. For reading only."""
+    folder = tmp_path_factory.mktemp("infrastructure")
+    return {ci: bake_into(folder, project_slug=ci, ci=ci, infrastructure="terraform") for ci in JOBS}
+
+
 # --- the files ----------------------------------------------------------------------------------------------------
 
 
-def test_the_config_keeps_to_circleci_s_schema(repositories: dict[str, Path], run: Run) -> None:
-    root = repositories["circleci"]
-    run(BIN / "check-jsonschema", "--builtin-schema", "vendor.circle-ci", *CIRCLECI, cwd=root)
+def test_the_config_keeps_to_circleci_s_schema(
+    repositories: dict[str, Path], with_infrastructure: dict[str, Path], run: Run
+) -> None:
+    for baked in (repositories, with_infrastructure):
+        run(BIN / "check-jsonschema", "--builtin-schema", "vendor.circle-ci", *CIRCLECI, cwd=baked["circleci"])
 
 
-def test_the_workflows_keep_to_github_s_schema_and_are_safe(repositories: dict[str, Path], run: Run) -> None:
-    root = repositories["github"]
-    run(BIN / "check-jsonschema", "--builtin-schema", "vendor.github-workflows", *GITHUB, cwd=root)
-    run(BIN / "zizmor", "--offline", "--no-progress", "--min-severity=medium", *GITHUB, cwd=root)
+def test_the_workflows_keep_to_github_s_schema_and_are_safe(with_infrastructure: dict[str, Path], run: Run) -> None:
+    root, files = with_infrastructure["github"], (*GITHUB, INFRASTRUCTURE)
+    run(BIN / "check-jsonschema", "--builtin-schema", "vendor.github-workflows", *files, cwd=root)
+    run(BIN / "zizmor", "--offline", "--no-progress", "--min-severity=medium", *files, cwd=root)
 
 
 def test_there_is_no_orb_and_no_here_document(repositories: dict[str, Path]) -> None:
@@ -157,8 +171,8 @@ def test_there_is_no_orb_and_no_here_document(repositories: dict[str, Path]) -> 
 
 
 @pytest.mark.parametrize("ci", JOBS)
-def test_the_commands_are_sound_shell(repositories: dict[str, Path], run: Run, ci: str, tmp_path: Path) -> None:
-    for name, job in JOBS[ci](repositories[ci], {"rollback": "m", "rollback_to": ""}).items():
+def test_the_commands_are_sound_shell(with_infrastructure: dict[str, Path], run: Run, ci: str, tmp_path: Path) -> None:
+    for name, job in JOBS[ci](with_infrastructure[ci], {"rollback": "m", "rollback_to": ""}).items():
         script = tmp_path / f"{name}.sh"
         variables = {*job.environment, *(key for step in job.steps for key in step.environment)}
         lines = [f"export {key}=x" for key in sorted(variables)] + [step.command for step in job.steps]
@@ -184,16 +198,41 @@ def test_a_pull_request_gets_no_identity_and_no_secret(repositories: dict[str, P
     assert not [text for text in texts if "secrets." in text or "context:" in text]
 
 
-def test_both_ci_do_the_same(repositories: dict[str, Path]) -> None:
-    own = {"Lead Google's clients to this repository's identity", "Show the comparison", "Show what was found"}
+def test_both_ci_do_the_same(with_infrastructure: dict[str, Path]) -> None:
+    own = {
+        *("Lead Google's clients to this repository's identity", "Show the comparison", "Show what was found"),
+        *("Lead Google's clients to the account that plans", "Lead Google's clients to the account that applies"),
+        "Show the plan",
+    }
     done = {
         ci: {
             name: [(step.name, step.command, step.on_failure) for step in job.steps if step.name not in own]
-            for name, job in read(repositories[ci], {"rollback": "m", "rollback_to": ""}).items()
+            for name, job in read(with_infrastructure[ci], {"rollback": "m", "rollback_to": ""}).items()
         }
         for ci, read in JOBS.items()
     }
+    assert {"plan", "apply", "undeploy"} <= set(done["github"])
     assert done["circleci"] == done["github"]
+
+
+def test_infrastructure_is_planned_for_a_pull_request_and_applied_after_approval_by_another_account(
+    with_infrastructure: dict[str, Path],
+) -> None:
+    jobs = read_yaml(with_infrastructure["github"] / INFRASTRUCTURE)["jobs"]
+    assert [(name, job.get("needs"), job.get("environment")) for name, job in jobs.items()] == [
+        ("plan", None, None), ("apply", "plan", "production"),
+    ]  # fmt: skip
+    assert "github.event_name != 'pull_request'" in jobs["apply"]["if"]
+    files = [job["env"]["GOOGLE_APPLICATION_CREDENTIALS"].rpartition("/")[2] for job in jobs.values()]
+    assert files == ["google-cloud-plan.json", "google-cloud-apply.json"]
+    config = read_yaml(with_infrastructure["circleci"] / CIRCLECI[0])
+    steps = config["workflows"]["apply"]["jobs"]
+    assert [next(iter(job)) if isinstance(job, dict) else job for job in steps] == ["plan", "approve", "apply"]
+    assert steps[1]["approve"] == {"type": "approval", "requires": ["plan"]}
+    assert steps[2]["apply"] == {"context": "infrastructure", "requires": ["approve"]}
+    # What nobody has approved never gets that context.
+    assert config["workflows"]["plan"]["jobs"] == ["plan"]
+    assert json.dumps(config).count('"context"') == 1
 
 
 def test_only_main_is_released_and_only_after_approval(repositories: dict[str, Path]) -> None:
@@ -244,21 +283,42 @@ def runs(condition: Any) -> bool:
         ("main", False, {"rollback": "digits"}, "rollback"),
         ("main", True, {"monitor": True}, "monitor"),
         ("main", True, {"retrain": "digits"}, "retrain"),
+        ("main", True, {"undeploy": True}, "undeploy"),
     ],
 )
 def test_one_workflow_runs_and_it_is_the_right_one(
-    repositories: dict[str, Path], branch: str, release: bool, given: dict[str, Any], workflow: str
+    repositories: dict[str, Path],
+    with_infrastructure: dict[str, Path],
+    branch: str,
+    release: bool,
+    given: dict[str, Any],
+    workflow: str,
 ) -> None:
-    text = (repositories["circleci"] / CIRCLECI[0]).read_text()
-    parameters = {"release": release, "rollback": "", "monitor": False, "retrain": "", **given}
+    assert started(repositories["circleci"], branch, release, given) == [workflow]
+    # Until there are accounts for it, nothing is planned.
+    off, on = {"infrastructure": False, "apply": False}, {"infrastructure": True, "apply": False}
+    assert started(with_infrastructure["circleci"], branch, release, {**off, **given}) == [workflow]
+    planned = ["plan"] if branch == "topic" else []
+    assert sorted(started(with_infrastructure["circleci"], branch, release, {**on, **given})) == sorted([workflow, *planned])
+
+
+def test_infrastructure_is_applied_on_main_alone(with_infrastructure: dict[str, Path]) -> None:
+    given = {"infrastructure": True, "apply": True}
+    assert started(with_infrastructure["circleci"], "main", True, given) == ["apply"]
+    assert started(with_infrastructure["circleci"], "topic", True, given) == []
+
+
+def started(repository: Path, branch: str, release: bool, given: dict[str, Any]) -> list[str]:
+    """Return the workflows that CircleCI would start."""
+    text = (repository / CIRCLECI[0]).read_text()
+    parameters = {"release": release, "rollback": "", "monitor": False, "retrain": "", "undeploy": False, **given}
     values = {"git.branch": branch, **{f"parameters.{name}": value for name, value in parameters.items()}}
     for name, value in values.items():
         text = text.replace(f"<< pipeline.{name} >>", json.dumps(value))
     workflows = yaml.safe_load(text)["workflows"]
-    started = [
+    return [
         name for name, each in workflows.items() if runs(each.get("when", True)) and not runs(each.get("unless", False))
     ]
-    assert started == [workflow]
 
 
 def test_going_back_never_waits_for_a_release_that_nobody_approves(repositories: dict[str, Path]) -> None:
@@ -415,6 +475,10 @@ def test_main_is_trained_recorded_released_in_two_steps_and_taken_back(pipeline:
     # Nothing is kept of what is asked, so there is nothing to look at.
     looked = pipeline.run(jobs["monitor"], cloud, **local)
     assert "keeps nothing of what it is asked" in looked["Look at what the models are asked, and act on what has changed"]
+
+    # Nothing was deployed for a time.
+    ended = pipeline.run(jobs["undeploy"], cloud, **local)
+    assert "nothing is to be taken off" in ended["Take off what has expired, and what nobody asks"]
 
     # What a failed trial runs. There is nothing to take off any more, which is not an error.
     (cancel,) = [step for step in jobs["deploy"].steps if step.on_failure]

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from edge_tasks.emulator.schema.surface import Message
     from edge_tasks.emulator.services.context import Context
     from edge_tasks.emulator.services.deployments import Deployments
+    from edge_tasks.emulator.services.request_counts import RequestCounts
     from edge_tasks.emulator.services.request_logs import RequestLogs
     from edge_tasks.emulator.serving.connection import Stream
 
@@ -42,10 +43,11 @@ FIELDS = frozenset({"instances", "parameters", "labels"})
 class Predictions:
     """Chooses a deployed model by the traffic split, asks its server, and passes on what it says."""
 
-    def __init__(self, context: Context, deployments: Deployments, logs: RequestLogs) -> None:
+    def __init__(self, context: Context, deployments: Deployments, logs: RequestLogs, counts: RequestCounts) -> None:
         self._context = context
         self._deployments = deployments
         self._logs = logs
+        self._counts = counts
         self._random = random.Random()  # noqa: S311  (which model answers is not secret)
         self._targets: dict[str, _Targets] = {}
 
@@ -69,6 +71,7 @@ class Predictions:
         name = numbered(request.variables["endpoint"])
         deployed, targets = self._choose(name)
         answer = await self._deployments.server(name, deployed).predict(request.body, limit=targets.limit)
+        self._counts.add(name, deployed.id, answer.status)
         reply = read_answer(answer)
         for destination in self._sampled(targets):
             self._logs.add(destination, name, deployed.id, body["instances"], reply["predictions"])
@@ -92,6 +95,7 @@ class Predictions:
         name = numbered(request.variables["endpoint"])
         deployed, targets = self._choose(name)
         answer = await self._deployments.server(name, deployed).predict(body, content_type, targets.limit)
+        self._counts.add(name, deployed.id, answer.status)
         if answer.status != 200:
             raise _failure(answer)
         for destination in self._sampled(targets):
@@ -112,6 +116,7 @@ class Predictions:
         name = numbered(request.variables["endpoint"])
         deployed, targets = self._choose(name)
         stream = await self._deployments.server(name, deployed).stream(body, content_type, targets.limit)
+        self._counts.add(name, deployed.id, stream.status)
         chunks = _whole(stream)
         if stream.status != 200:
             raise _failure(Answer(stream.status, stream.content_type, b"".join([chunk async for chunk in chunks])))
