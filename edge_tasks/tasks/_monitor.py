@@ -132,11 +132,11 @@ def monitor(
     else:
         found = watch.watch(here.cloud, name, period, settings, baseline=known, before=before, version=against)
     if by is not None:
-        rows = requests.read(here.cloud, name, requests.now() - period)
+        asked = requests.read(here.cloud, name, requests.now() - period)
         if known is None:
-            rows = requests.of_serving(here.cloud, name, rows)
+            asked = requests.of_serving(here.cloud, name, asked)
         labels = feedback.load(here.cloud, here.config, name)
-        groups = bias.groups(rows, known or watch.trained_baseline(here.cloud, name), labels, by, settings)
+        groups = bias.groups(asked, known or watch.trained_baseline(here.cloud, name), labels, by, settings)
     if html is not None:
         write_atomically(Path(html), page.page(found, groups).encode())
     if json:

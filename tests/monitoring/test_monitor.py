@@ -13,7 +13,7 @@ import pytest
 
 from edge_tasks.cloud import endpoints, model_registry
 from edge_tasks.cloud.client import connect
-from edge_tasks.cloud.request_log import Row
+from edge_tasks.cloud.request_batch import Batch
 from edge_tasks.cloud.state_store import StateStore
 from edge_tasks.domain.baseline import make_baseline
 from edge_tasks.main import program
@@ -57,9 +57,9 @@ def ask(repository: Repository, instances: list[Any]) -> None:
     endpoints.predict(cloud, endpoint, json.dumps({"instances": instances}).encode())
 
 
-def kept(repository: Repository) -> list[Row]:
+def kept(repository: Repository) -> list[Batch]:
     cloud = connect(load_config(repository.root), repository.root)
-    return requests.read(cloud, "hello-world", requests.now() - timedelta(days=1))
+    return list(requests.read(cloud, "hello-world", requests.now() - timedelta(days=1)))
 
 
 def monitored(repository: Repository, *flags: str, status: int = 0) -> dict[str, Any]:
@@ -168,9 +168,9 @@ def test_ci_fails_once_for_a_drift_that_nobody_was_told_of(repository: Repositor
     objects, baseline = cloud.objects_in(bucket), f"{folder}/baseline.json"
     objects.write(baseline, make_baseline(columns, "its training").to_json())
     try:
-        before = len(kept(repository))
+        before = sum(map(len, kept(repository)))
         ask(repository, rows(1200, shift=10, seed=9))
-        while len(kept(repository)) == before:
+        while sum(map(len, kept(repository))) == before:
             pass
         first = repository.run("invoke", "ci.monitor", check=False)
         assert (first.returncode, "`age` has changed against its training" in first.stderr) == (1, True)
@@ -191,10 +191,11 @@ def test_ci_fails_once_for_a_drift_that_nobody_was_told_of(repository: Repositor
         assert "Groups of region" in (repository.root / "report.html").read_text()
 
         logged = kept(repository)
-        true = "".join(f"{row.request_id},{place},1\n" for row in logged for place in range(len(row.asked)))
+        ids = [(one, len(asked)) for batch in logged for one, asked in zip(batch.request_ids, batch.asked, strict=True)]
+        true = "".join(f"{one},{place},1\n" for one, instances in ids for place in range(instances))
         (repository.root / "true.csv").write_text("request_id,instance,label\n" + true)
         days = json.loads(repository.run("invoke", "model.feedback", "--file", "true.csv", "--json").stdout).values()
-        total = sum(len(row.asked) for row in logged)
+        total = sum(instances for _, instances in ids)
         assert sum(day["rows"] for day in days) == sum(day["errors"][0] for day in days) == total
         assert all(day["errors"][1] == 0 for day in days)
     finally:
