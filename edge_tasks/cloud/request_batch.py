@@ -60,12 +60,14 @@ class Batch:
 
 def of_lines(content: bytes, endpoint: str, since: str, until: str) -> Batch:
     """Return the predictions of an endpoint in JSON lines, from a time on and before another one."""
-    lines = content.splitlines()
+    body = content.strip(b"\n")
     try:
-        rows = _loads(b"[" + b",".join(lines) + b"]")
+        rows = _loads(b"[" + body.replace(b"\n", b",") + b"]")
     except ValueError:
         rows = ()
-    return of_rows(rows if len(rows) == len(lines) else list(map(_line, lines)), endpoint, since, until)
+    if len(rows) != body.count(b"\n") + 1:
+        rows = list(map(_line, body.splitlines()))
+    return of_rows(rows, endpoint, since, until)
 
 
 def of_rows(rows: Sequence[Any], endpoint: str, since: str, until: str) -> Batch:
@@ -75,6 +77,8 @@ def of_rows(rows: Sequence[Any], endpoint: str, since: str, until: str) -> Batch
         found = [values for values in (_values(row, endpoint) for row in rows) if values is not None]
         models, times, ids, asked, answered = zip(*found, strict=True) if found else ((),) * 5
         batch = Batch(models, times, ids, asked, answered)
+    if batch.times and since <= min(batch.times) and max(batch.times) < until:
+        return batch
     return batch.only([since <= time < until for time in batch.times])
 
 
@@ -84,14 +88,15 @@ def _alike(rows: Sequence[Any], endpoint: str) -> Batch | None:
         names, models, times, ids, asked, answered = map(list, zip(*map(_FIELDS, rows), strict=True))
         if set(map(type, chain(names, models, times, ids))) != {str}:
             return None
-        if all(len(time) == _LENGTH and time.endswith(_UTC) for time in times):
+        if set(map(len, times)) == {_LENGTH} and {time[-len(_UTC) :] for time in times} == {_UTC}:
             deque(map(datetime.fromisoformat, times), maxlen=0)  # raises what is caught below
         else:
             times = [text_of(_moment(time)) for time in times]
         batch = Batch(models, times, ids, _decoded(asked), _decoded(answered))
     except (KeyError, TypeError, ValueError, OverflowError):
         return None
-    return batch.only([name.endswith(endpoint) for name in names])
+    of_endpoint = {name for name in set(names) if name.endswith(endpoint)}
+    return batch.only([name in of_endpoint for name in names])
 
 
 def _decoded(payloads: list[list[str]]) -> list[list[Any]]:

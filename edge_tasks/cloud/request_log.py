@@ -22,7 +22,9 @@ from edge_tasks.errors import CloudError, NotFoundError
 
 _SCHEME, _TABLE = "bq://", "request_response_logging"
 # So many files of half a megabyte are fetched before they are needed.
-_AHEAD = 4
+_AHEAD = 2
+# So many bytes of them are read at once.
+_AT_ONCE = 1 << 20
 # Rows in one answer of BigQuery, which has at most 10 MB anyway.
 _ROWS = 10_000
 # BigQuery answers after so many milliseconds even if it has not finished; then it is asked again.
@@ -68,7 +70,8 @@ def read(cloud: Cloud, endpoint: str, table: str, since: datetime, until: dateti
     until = until or datetime.now(timezone.utc) + timedelta(minutes=1)
     wanted = (f"/{endpoint.rpartition('/')[2]}", text_of(since), text_of(until))
     if cloud.bigquery_url is None:
-        found = (of_lines(content, *wanted) for content in _from_files(cloud, *_folder(table), since, until))
+        contents = _gathered(_from_files(cloud, *_folder(table), since, until))
+        found = (of_lines(content, *wanted) for content in contents)
     else:
         found = (of_rows(rows, *wanted) for rows in _from_bigquery(cloud, _table(table), since, until))
     with _no_collection():
@@ -133,6 +136,18 @@ def _from_files(cloud: Cloud, bucket: str, folder: str, since: datetime, until: 
                 yield ahead.popleft().result()
         while ahead:
             yield ahead.popleft().result()
+
+
+def _gathered(contents: Iterator[bytes]) -> Iterator[bytes]:
+    """Join small files: an endpoint that is asked now and then has thousands of them."""
+    waiting: list[bytes] = []
+    for content in contents:
+        waiting.append(content.strip(b"\n"))
+        if sum(map(len, waiting)) >= _AT_ONCE:
+            yield b"\n".join(waiting)
+            waiting = []
+    if waiting:
+        yield b"\n".join(waiting)
 
 
 def _files(objects: Bucket, folder: str, since: datetime, until: datetime) -> Iterator[str]:

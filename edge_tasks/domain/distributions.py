@@ -18,8 +18,8 @@ NUMBER, CATEGORY = "number", "category"
 BINS, CATEGORIES = 10, 50
 # So many different numbers have a bin each.
 FEW_NUMBERS = 20
-# From so many values on numpy counts them: to import it takes as long as to count some thousands.
-MANY = 5000
+# From so many values on numpy counts them: to import it takes as long as to count some of such columns.
+MANY = 1000
 OTHERS = "(others)"
 MISSING = "(missing)"
 
