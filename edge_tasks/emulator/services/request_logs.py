@@ -125,7 +125,9 @@ class RequestLogs:
                 "response_payload": [_text(value) for value in answered],
             }
         )
-        table = self._tables.setdefault((destination.bucket, destination.folder), _Table())
+        table = self._tables.get(destination[:2])
+        if table is None:
+            table = self._tables[destination[:2]] = _Table()
         if len(line) > LARGEST_ROW or table.waiting_bytes > LARGEST_BACKLOG:
             self._lose(1, "too large" if len(line) > LARGEST_ROW else "Cloud Storage does not take them")
             return
