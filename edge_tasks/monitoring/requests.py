@@ -47,9 +47,12 @@ def endpoint_of(cloud: Cloud, model: str) -> str:
 
 
 def read(cloud: Cloud, model: str, since: datetime, until: datetime | None = None) -> Iterator[Batch]:
-    """Yield what a model was asked from `since` on, by thousands of predictions."""
+    """Return what a model was asked from `since` on, by thousands of predictions.
+
+    Raises EdgeError at once when its endpoint keeps nothing.
+    """
     endpoint = endpoint_of(cloud, model)
-    yield from request_log.read(cloud, endpoint, _table(cloud, model, endpoint), since, until)
+    return request_log.read(cloud, endpoint, _table(cloud, model, endpoint), since, until)
 
 
 def delete(cloud: Cloud, model: str, until: datetime) -> int:

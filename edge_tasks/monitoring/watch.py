@@ -76,20 +76,18 @@ def watch(
     """
     now = requests.now()
     start = now - since
+    current = requests.read(cloud, model, start)
     if version is not None:
         deployed = _deployed_as(cloud, requests.endpoint_of(cloud, model), version)
         baseline = _counted_baseline(
-            lambda: requests.batches_of(requests.read(cloud, model, start, now), deployed), f"version {version}"
+            lambda: requests.batches_of(requests.read(cloud, model, start), deployed), f"version {version}"
         )
-        current = requests.batches_of(requests.read(cloud, model, start, now), deployed, others=True)
+        current = requests.batches_of(current, deployed, others=True)
     elif before:
         baseline = _counted_baseline(lambda: requests.read(cloud, model, start - since, start), "the time before")
-        current = requests.read(cloud, model, start, now)
     elif baseline is None:
         baseline = trained_baseline(cloud, model)
-        current = requests.of_serving(cloud, model, requests.read(cloud, model, start, now))
-    else:
-        current = requests.read(cloud, model, start, now)
+        current = requests.of_serving(cloud, model, current)
     tally = Tally(baseline)
     for batch in current:
         tally.add(requests.columns(batch, names_in(baseline)), sum(map(len, batch.asked)))

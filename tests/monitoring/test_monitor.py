@@ -129,7 +129,13 @@ def test_an_alarm_can_be_tried_before_it_is_needed(repository: Repository) -> No
         (("--shift", "a=+1"), "--shift changes the rows of --replay"),
         (("--by", "age", "--before"), "--by compares requests with a training or a file"),
         (("--older-than", "1d"), "--older-than says what --delete leaves"),
-        (("--training", "gs://a/b.csv"), "--training and --target belong to --managed"),
+        (("--training", "gs://a/b.csv"), "--once, --training and --target belong to --managed"),
+        (("--once",), "--once, --training and --target belong to --managed"),
+        (("--managed", "--once", "--off"), "--once and --off contradict each other"),
+        (
+            ("--managed", "--once", "--training", "b.csv", "--baseline", "sample.jsonl"),
+            "`b.csv` is not a file",
+        ),
         (("--managed", "--by", "age"), "--managed sets up a job of Vertex AI's"),
         (("--baseline", "nowhere.csv"), "`nowhere.csv` cannot be read"),
         (("--baseline", "edge.yaml"), "`edge.yaml`, line 1 is not JSON"),
@@ -216,10 +222,27 @@ def test_vertex_ai_s_own_monitoring_is_set_up_and_ended(repository: Repository) 
     """What it finds is shown in test_managed.py."""
     told = repository.run("invoke", "model.monitor", "--managed").stderr
     assert "looks every 24 h at 100% of the requests; it is pending" in told
-    assert "deleted the monitoring job" in repository.run("invoke", "model.monitor", "--managed", "--off").stderr
+    config = load_config(repository.root)
+    cloud = connect(config, repository.root)
+    training = "\n".join([",".join(COLUMNS), *(",".join(map(str, row)) for row in rows(3000))])
+    cloud.objects.write("training.csv", f"{training}\n".encode())
+    (repository.root / "training.csv").write_text(f"{training}\n")
+    before = sum(map(len, kept(repository)))
+    ask(repository, rows(500, shift=25))
+    while sum(map(len, kept(repository))) == before:
+        pass
+    uri = f"gs://{config.storage_bucket.bucket_name}/training.csv"
+    once = ("--managed", "--once", "--baseline", "training.csv", "--training", uri)
+    looked = repository.run("invoke", "model.monitor", *once, check=False)
+    assert looked.returncode == 1
+    assert [line.split("\t")[:2] for line in looked.stdout.splitlines()[1:2]] == [["age", "input"]]
+    assert f"compared the last 1d with {uri}" in looked.stderr
+    told = repository.run("invoke", "model.monitor", "--managed", "--off").stderr
+    assert "/modelDeploymentMonitoringJobs/" in told
+    assert "/modelMonitors/" in told
     problem, hint = repository.fails("invoke", "model.monitor", "--managed", "--off")
     assert (problem, hint) == (
-        "`hello-world` has no monitoring job", "invoke model.monitor --name hello-world --managed",
+        "`hello-world` has no monitoring job, and no monitor", "invoke model.monitor --name hello-world --managed",
     )  # fmt: skip
 
 
