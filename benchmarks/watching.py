@@ -140,7 +140,7 @@ def _read(cloud: Cloud, endpoint: str, process: psutil.Process) -> Iterator[Row]
     for _ in range(3):
         started, computed = time.perf_counter(), _computed(reader) + _computed(process)
         tally = Tally(baseline)
-        for batch in request_log.read(cloud, endpoint, table, FIRST, FIRST + timedelta(days=2)):
+        for batch in request_log.batches(cloud, endpoint, table, FIRST, FIRST + timedelta(days=2)):
             tally.add(asked.columns(batch), len(batch))
             peak = max(peak, _megabytes(reader))
         compare(baseline.columns, tally.columns)

@@ -168,7 +168,7 @@ def typed(folder: Path, page: str, slug: str) -> str:
     try:
         done = subprocess.run(
             ["bash", "-c", "set -ex\n" + "\n".join(commands)],
-            cwd=folder, env=environment, capture_output=True, text=True, timeout=500,
+            cwd=folder, env=environment, capture_output=True, text=True, timeout=800,
         )  # fmt: skip
         assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
         return done.stdout
@@ -192,11 +192,11 @@ def test_the_tutorial_leaves_out_only_what_costs_or_needs_a_network() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_the_monitoring_tutorial_finds_the_change_trains_and_promotes(tmp_path: Path) -> None:
     told = typed(tmp_path, "monitoring.md", "customers")
-    alarms = ("an alarm, as it should be", "the model needs new data", "the two versions answer otherwise")
-    # What each look says of the ages: in the file, calm, older, between both versions, after the training.
+    alarms = ("an alarm, as it should be", "the model needs new data", "version 1 was asked otherwise")
+    # What each look says of the ages: in the file, calm, older, of the two versions, after the training.
     verdicts = [line.split("\t")[-1] for line in told.splitlines() if line.startswith("age\t")]
-    assert verdicts == ["changed", "same", "changed", "same", "same"]
+    assert verdicts == ["changed", "same", "changed", "changed", "same"]
     assert [told.count(f"\n{alarm}\n") for alarm in alarms] == [1, 1, 1]

@@ -9,12 +9,12 @@ from __future__ import annotations
 import contextlib
 import json
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from itertools import chain, compress
 from operator import itemgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 _loads: Callable[[str | bytes], Any] = json.loads
 with contextlib.suppress(ImportError):  # it comes with the emulator, and is three times as fast
@@ -25,6 +25,16 @@ _FIELDS = itemgetter(
 )
 # How `text_of` writes a time; such texts are in order when the times are.
 _UTC, _LENGTH = "+00:00", 32
+
+
+class Row(NamedTuple):
+    """One prediction that was kept: its instances and predictions, each a JSON value."""
+
+    deployed_model_id: str
+    time: datetime
+    asked: list[Any]
+    answered: list[Any]
+    request_id: str
 
 
 @dataclass(frozen=True)
@@ -40,6 +50,11 @@ class Batch:
     def __len__(self) -> int:
         """How many predictions these are."""
         return len(self.times)
+
+    def rows(self) -> Iterator[Row]:
+        """Yield one prediction after the other."""
+        times = map(datetime.fromisoformat, self.times)
+        yield from map(Row, self.deployed_model_ids, times, self.asked, self.answered, self.request_ids)
 
     def only(self, keep: Sequence[bool]) -> Batch:
         """Return those for which `keep` is true."""

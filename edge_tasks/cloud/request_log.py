@@ -17,7 +17,7 @@ from typing import Any
 
 from edge_tasks.cloud.bucket import CONNECTIONS, Bucket
 from edge_tasks.cloud.client import Cloud, sdk_errors
-from edge_tasks.cloud.request_batch import Batch, of_lines, of_rows, text_of
+from edge_tasks.cloud.request_batch import Batch, Row, of_lines, of_rows, text_of
 from edge_tasks.errors import CloudError, NotFoundError
 
 _SCHEME, _TABLE = "bq://", "request_response_logging"
@@ -62,8 +62,14 @@ def keep(cloud: Cloud, endpoint: str, wanted: LogSetting) -> None:
         )
 
 
-def read(cloud: Cloud, endpoint: str, table: str, since: datetime, until: datetime | None = None) -> Iterator[Batch]:
-    """Yield what an endpoint was asked from `since` to `until` (exclusive), in no order; damaged rows are left out.
+def read(cloud: Cloud, endpoint: str, table: str, since: datetime, until: datetime | None = None) -> Iterator[Row]:
+    """Yield what an endpoint was asked from `since` to `until` (exclusive), in no order; damaged rows are left out."""
+    for batch in batches(cloud, endpoint, table, since, until):
+        yield from batch.rows()
+
+
+def batches(cloud: Cloud, endpoint: str, table: str, since: datetime, until: datetime | None = None) -> Iterator[Batch]:
+    """Yield the same by thousands of predictions, which takes a third of the time.
 
     It is read in pieces: what is in memory does not grow with what was kept.
     """

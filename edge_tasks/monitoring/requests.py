@@ -52,7 +52,7 @@ def read(cloud: Cloud, model: str, since: datetime, until: datetime | None = Non
     Raises EdgeError at once when its endpoint keeps nothing.
     """
     endpoint = endpoint_of(cloud, model)
-    return request_log.read(cloud, endpoint, _table(cloud, model, endpoint), since, until)
+    return request_log.batches(cloud, endpoint, _table(cloud, model, endpoint), since, until)
 
 
 def delete(cloud: Cloud, model: str, until: datetime) -> int:

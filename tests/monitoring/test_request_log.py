@@ -87,7 +87,7 @@ def cloud_at(bigquery: BigQuery) -> Cloud:
 
 
 def read(bigquery: BigQuery) -> Batch:
-    found = list(request_log.read(cloud_at(bigquery), ENDPOINT, TABLE, NOW - timedelta(hours=1), NOW))
+    found = list(request_log.batches(cloud_at(bigquery), ENDPOINT, TABLE, NOW - timedelta(hours=1), NOW))
     columns = ("deployed_model_ids", "times", "request_ids", "asked", "answered")
     return Batch(*([value for batch in found for value in getattr(batch, name)] for name in columns))
 
@@ -99,6 +99,7 @@ def test_all_pages_of_an_answer_that_takes_its_time_are_read() -> None:
     assert found.answered == [[[number], 0.5] for number in range(1, 11)]
     assert found.deployed_model_ids == [str(number % 2) for number in range(1, 11)]
     assert found.request_ids == [str(2**61 + number) for number in range(1, 11)]
+    assert [one.time for one in found.rows()] == [NOW - timedelta(minutes=number) for number in range(1, 11)]
     assert found.times == [text_of(NOW - timedelta(minutes=number)) for number in range(1, 11)]
 
 
