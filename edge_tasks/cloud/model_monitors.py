@@ -64,7 +64,10 @@ def look(cloud: Cloud, wanted: Wanted) -> tuple[str, list[Finding]]:
     detail = job.get("jobExecutionDetail", {})
     if job["state"] == "JOB_STATE_FAILED":
         message = detail.get("error", {}).get("message", "it does not say why")
-        raise CloudError(f"the monitoring job {job['name']} failed: {message}", "invoke model.monitor")
+        raise CloudError(
+            f"the monitoring job {job['name']} failed: {message}",
+            "name the training data: --training gs://BUCKET/FILE.csv",
+        )
     return job["name"], _findings(cloud, monitor, job["name"])
 
 

@@ -6,6 +6,7 @@ has several), or by a key: a column of the instances, such as a customer's numbe
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -92,15 +93,18 @@ def load(cloud: Cloud, config: EdgeConfig, model: str) -> Labels:
         stored = sorted(cloud.objects.list(f"{layout.feedback(config, model)}/"), key=lambda one: one.created)
         for one in stored:
             for line in cloud.objects.read(one.name).splitlines():
-                _add(found, json.loads(line))
+                _add(found, line)
     return found
 
 
-def _add(labels: Labels, row: Mapping[str, Any]) -> None:
-    if "key" in row:
-        labels.by_key.setdefault(str(row["key"]), {})[str(row["value"])] = row["label"]
-    else:
-        labels.by_request[str(row[REQUEST_ID]), int(row[INSTANCE])] = row["label"]
+def _add(labels: Labels, line: bytes) -> None:
+    """Add a label; a line that is damaged holds none."""
+    with contextlib.suppress(ValueError, TypeError, KeyError):
+        row = json.loads(line)
+        if "key" in row:
+            labels.by_key.setdefault(str(row["key"]), {})[str(row["value"])] = row["label"]
+        else:
+            labels.by_request[str(row[REQUEST_ID]), int(row[INSTANCE])] = row["label"]
 
 
 def delete(cloud: Cloud, config: EdgeConfig, model: str, until: datetime) -> int:

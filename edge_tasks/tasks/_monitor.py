@@ -115,6 +115,9 @@ def monitor(
             managed and bool(on or delete or by or html or replay or (baseline and not once) or before or against)
         ),
         ("--shift changes the rows of --replay", "add --replay FILE"): bool(shift) and replay is None,
+        (f"the report cannot be written: `{html}` is not a file in a folder that is there", "choose another one"): (
+            html is not None and (Path(html).is_dir() or not Path(html).absolute().parent.is_dir())
+        ),
     }
     for (problem, hint), is_there in slips.items():
         if is_there:

@@ -154,7 +154,7 @@ def test_the_sdk_sets_it(emulator: Emulator, aiplatform: Any) -> None:
 
 
 def test_a_row_that_cannot_be_written_is_lost_and_the_prediction_is_answered(emulator: Emulator) -> None:
-    """What is nested more deeply than JSON is written here, and a table that is no bucket's name."""
+    """What is nested more deeply than JSON is written here, and a table whose name no bucket can have."""
     model = model_of("lambda rows: [1] * len(rows)")
     endpoint, _ = logging_endpoint(emulator, "bq://log-project.deep", model=model)
     nested: Any = 1

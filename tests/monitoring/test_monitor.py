@@ -117,6 +117,8 @@ def test_an_alarm_can_be_tried_before_it_is_needed(repository: Repository) -> No
     assert monitored(repository, *place, "--shift", "age=*2", "--shift", "age=-1", status=1)["changed"] == ["age"]
     problem, hint = repository.fails("invoke", "model.monitor", *place, "--shift", "agee=+1")
     assert (problem, hint) == ("there is no column `agee`", "there are `age`, `city`")
+    problem, _ = repository.fails("invoke", "model.monitor", *place, "--shift", "city=+1")
+    assert problem == "`city` holds no numbers that could be shifted"
 
 
 @pytest.mark.parametrize(
@@ -137,6 +139,7 @@ def test_an_alarm_can_be_tried_before_it_is_needed(repository: Repository) -> No
             "`b.csv` is not a file",
         ),
         (("--managed", "--by", "age"), "--managed sets up a job of Vertex AI's"),
+        (("--html", "no/folder.html"), "the report cannot be written: `no/folder.html` is not a file in a folder"),
         (("--baseline", "nowhere.csv"), "`nowhere.csv` cannot be read"),
         (("--baseline", "edge.yaml"), "`edge.yaml`, line 1 is not JSON"),
         (("--against", "99"), "the version 99 does not serve"),
