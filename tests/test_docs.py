@@ -138,20 +138,26 @@ def test_every_message_explained_is_one_that_the_package_gives() -> None:
 
 
 @pytest.mark.parametrize(
-    "page", [page for page in PAGES if page.name not in ("README.md", "tutorial.md", "emulator.md")], ids=ids
+    "page",
+    [page for page in PAGES if page.name not in ("README.md", "tutorial.md", "emulator.md", "monitoring.md")],
+    ids=ids,
 )
 def test_every_other_command_says_why_it_is_not_run(page: Path) -> None:
-    """The tutorial is run below, README.md in test_readme.py, emulator.md in emulator/test_languages.py."""
+    """Both tutorials are run below, README.md in test_readme.py, emulator.md in emulator/test_languages.py."""
     assert not [block for block in blocks(read(page)) if block.not_run is None]
 
 
 @pytest.fixture(scope="module")
 def tutorial(tmp_path_factory: pytest.TempPathFactory) -> str:
     """What the tutorial's commands print, typed one after the other."""
-    folder = tmp_path_factory.mktemp("tutorial")
+    return typed(tmp_path_factory.mktemp("tutorial"), "tutorial.md", "digits")
+
+
+def typed(folder: Path, page: str, slug: str) -> str:
+    """What a page's commands print, typed one after the other next to a checkout; they make the repository `slug`."""
     (folder / "home").mkdir()
     (folder / "vertex-edge").symlink_to(ROOT)
-    typed = [block.commands for block in blocks(read(ROOT / "docs/tutorial.md")) if block.not_run is None]
+    commands = [block.commands for block in blocks(read(ROOT / "docs" / page)) if block.not_run is None]
     environment = clean_environment(folder / "home")
     environment |= {
         "PATH": f"{pip_beside(folder / 'bin')}:{environment['PATH']}",
@@ -161,17 +167,15 @@ def tutorial(tmp_path_factory: pytest.TempPathFactory) -> str:
     }
     try:
         done = subprocess.run(
-            ["bash", "-c", "set -ex\n" + "\n".join(typed)],
-            cwd=folder, env=environment, capture_output=True, text=True, timeout=500,
+            ["bash", "-c", "set -ex\n" + "\n".join(commands)],
+            cwd=folder, env=environment, capture_output=True, text=True, timeout=800,
         )  # fmt: skip
         assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
         return done.stdout
     finally:
         edge = str(Path(sys.executable).parent / "edge")
-        if (folder / "digits").exists():
-            subprocess.run(
-                [edge, "local.stop"], cwd=folder / "digits", env=environment, capture_output=True, check=False
-            )
+        if (folder / slug).exists():
+            subprocess.run([edge, "local.stop"], cwd=folder / slug, env=environment, capture_output=True, check=False)
 
 
 @pytest.mark.timeout(600)
@@ -185,3 +189,14 @@ def test_the_tutorial_s_commands_work_as_they_stand(tutorial: str) -> None:
 def test_the_tutorial_leaves_out_only_what_costs_or_needs_a_network() -> None:
     reasons = {block.not_run for block in blocks(read(ROOT / "docs/tutorial.md"))} - {None}
     assert reasons == {"needs a network", "needs a Google account"}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_the_monitoring_tutorial_finds_the_change_trains_and_promotes(tmp_path: Path) -> None:
+    told = typed(tmp_path, "monitoring.md", "customers")
+    alarms = ("an alarm, as it should be", "the model needs new data", "version 1 was asked otherwise")
+    # What each look says of the ages: in the file, calm, older, of the two versions, after the training.
+    verdicts = [line.split("\t")[-1] for line in told.splitlines() if line.startswith("age\t")]
+    assert verdicts == ["changed", "same", "changed", "changed", "same"]
+    assert [told.count(f"\n{alarm}\n") for alarm in alarms] == [1, 1, 1]

@@ -7,22 +7,24 @@ table; in the emulator, which has no BigQuery, the table is a folder of JSON lin
 from __future__ import annotations
 
 import contextlib
-import json
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+import gc
+from collections import deque
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
-from typing import Any, NamedTuple
+from typing import Any
 
-from edge_tasks.cloud.bucket import CONNECTIONS
+from edge_tasks.cloud.bucket import CONNECTIONS, Bucket
 from edge_tasks.cloud.client import Cloud, sdk_errors
+from edge_tasks.cloud.request_batch import Batch, Row, of_lines, of_rows, text_of
 from edge_tasks.errors import CloudError, NotFoundError
 
-_loads: Callable[[str | bytes], Any] = json.loads
-with contextlib.suppress(ImportError):  # it comes with the emulator, and is three times as fast
-    from orjson import loads as _loads
-
 _SCHEME, _TABLE = "bq://", "request_response_logging"
+# So many files of half a megabyte are fetched before they are needed.
+_AHEAD = 2
+# So many bytes of them are read at once.
+_AT_ONCE = 1 << 20
 # Rows in one answer of BigQuery, which has at most 10 MB anyway.
 _ROWS = 10_000
 # BigQuery answers after so many milliseconds even if it has not finished; then it is asked again.
@@ -37,16 +39,6 @@ class LogSetting:
     enabled: bool = False
     sampling_rate: float = 0.0
     table: str = ""
-
-
-class Row(NamedTuple):
-    """One prediction that was kept: its instances and predictions, each a JSON value."""
-
-    deployed_model_id: str
-    time: datetime
-    asked: list[Any]
-    answered: list[Any]
-    request_id: str = ""
 
 
 def setting(cloud: Cloud, endpoint: str) -> LogSetting:
@@ -71,17 +63,37 @@ def keep(cloud: Cloud, endpoint: str, wanted: LogSetting) -> None:
 
 
 def read(cloud: Cloud, endpoint: str, table: str, since: datetime, until: datetime | None = None) -> Iterator[Row]:
-    """Yield the rows of an endpoint from `since` to `until` (exclusive), in no order; damaged ones are left out."""
+    """Yield what an endpoint was asked from `since` to `until` (exclusive), in no order; damaged rows are left out."""
+    for batch in batches(cloud, endpoint, table, since, until):
+        yield from batch.rows()
+
+
+def batches(cloud: Cloud, endpoint: str, table: str, since: datetime, until: datetime | None = None) -> Iterator[Batch]:
+    """Yield the same by thousands of predictions, which takes a third of the time.
+
+    It is read in pieces: what is in memory does not grow with what was kept.
+    """
     until = until or datetime.now(timezone.utc) + timedelta(minutes=1)
+    wanted = (f"/{endpoint.rpartition('/')[2]}", text_of(since), text_of(until))
     if cloud.bigquery_url is None:
-        found = _from_files(cloud, *_folder(table), since, until)
+        contents = _gathered(_from_files(cloud, *_folder(table), since, until))
+        found = (of_lines(content, *wanted) for content in contents)
     else:
-        found = _from_bigquery(cloud, _table(table), since, until)
-    number = f"/{endpoint.rpartition('/')[2]}"
-    for values in found:
-        row = _row(values, number)
-        if row is not None and since <= row.time < until:
-            yield row
+        found = (of_rows(rows, *wanted) for rows in _from_bigquery(cloud, _table(table), since, until))
+    with _no_collection():
+        yield from (batch for batch in found if len(batch))
+
+
+@contextlib.contextmanager
+def _no_collection() -> Iterator[None]:
+    """Let Python look for no garbage meanwhile: among thousands of new values that takes longer than reading them."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def dataset_exists(cloud: Cloud, dataset_id: str) -> bool:
@@ -127,74 +139,68 @@ def _folder(table: str) -> tuple[str, str]:
     return f"{project.replace(':', '-')}-bigquery-tables", f"{dataset}/{name}"
 
 
-def _row(values: Mapping[str, Any], endpoint: str) -> Row | None:
-    try:
-        if not values["endpoint"].endswith(endpoint):
-            return None
-        return Row(
-            values["deployed_model_id"],
-            _moment(values["logging_time"]),
-            [_value(text) for text in values["request_payload"]],
-            [_value(text) for text in values["response_payload"]],
-            str(values.get("request_id", "")),
-        )
-    except (KeyError, TypeError, ValueError, AttributeError):
-        return None
-
-
-def _value(text: str) -> Any:
-    try:
-        return _loads(text)
-    except ValueError:
-        pass
-    try:
-        return json.loads(text)  # which knows NaN
-    except ValueError:
-        # A text stands there as it is.
-        return text
-
-
 # --- the emulator's files ---
 
 
-def _from_files(
-    cloud: Cloud, bucket: str, folder: str, since: datetime, until: datetime
-) -> Iterator[Mapping[str, Any]]:
+def _from_files(cloud: Cloud, bucket: str, folder: str, since: datetime, until: datetime) -> Iterator[bytes]:
+    """Yield the content of each file of these days; some are fetched ahead."""
     objects = cloud.objects_in(bucket)
-    names: list[str] = []
+    ahead: deque[Future[bytes]] = deque()
+    with ThreadPoolExecutor(_AHEAD) as pool:
+        for name in _files(objects, folder, since, until):
+            ahead.append(pool.submit(_content, objects, name))
+            if len(ahead) > _AHEAD:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
+
+
+def _gathered(contents: Iterator[bytes]) -> Iterator[bytes]:
+    """Join small files: an endpoint that is asked now and then has thousands of them."""
+    waiting: list[bytes] = []
+    for content in contents:
+        waiting.append(content.strip(b"\n"))
+        if sum(map(len, waiting)) >= _AT_ONCE:
+            yield b"\n".join(waiting)
+            waiting = []
+    if waiting:
+        yield b"\n".join(waiting)
+
+
+def _files(objects: Bucket, folder: str, since: datetime, until: datetime) -> Iterator[str]:
     day = since.date()
     try:
         with sdk_errors("read the request log"):
             while day <= until.date():
-                names += [stored.name for stored in objects.list(f"{folder}/{day:%Y-%m-%d}/")]
+                yield from objects.names(f"{folder}/{day:%Y-%m-%d}/")
                 day += timedelta(days=1)
     except NotFoundError:
         return
-    with sdk_errors("read the request log"), ThreadPoolExecutor(CONNECTIONS) as pool:
-        for content in pool.map(objects.read, names):
-            yield from map(_line, content.splitlines())
 
 
-def _line(line: bytes) -> Mapping[str, Any]:
+def _content(objects: Bucket, name: str) -> bytes:
     try:
-        found = _loads(line)
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
+        with sdk_errors("read the request log"):
+            return objects.read(name)
+    except NotFoundError:
+        # Deleted meanwhile, as what is too old is.
+        return b""
 
 
 # --- BigQuery: https://cloud.google.com/bigquery/docs/reference/rest/v2/jobs/query ---
 
 
-def _from_bigquery(cloud: Cloud, table: str, since: datetime, until: datetime) -> Iterator[Mapping[str, Any]]:
+def _from_bigquery(cloud: Cloud, table: str, since: datetime, until: datetime) -> Iterator[list[Any]]:
     query = (
         f"SELECT endpoint, {', '.join(_COLUMNS)} FROM `{table}` "  # noqa: S608  (its parts were checked when it was set)
         "WHERE logging_time >= @since AND logging_time < @until"
     )
     for answer in _query(cloud, table, query, {"since": since, "until": until}):
         names = [column["name"] for column in answer.get("schema", {}).get("fields", [])]
-        for row in answer.get("rows", []):
-            yield {name: _cell(cell["v"]) for name, cell in zip(names, row["f"], strict=True)}
+        yield [
+            {name: _cell(cell["v"]) for name, cell in zip(names, row["f"], strict=True)}
+            for row in answer.get("rows", [])
+        ]
 
 
 def _delete_from_bigquery(cloud: Cloud, table: str, until: datetime) -> int:
@@ -255,10 +261,3 @@ def _ask(cloud: Cloud, method: str, path: str, table: str, **options: Any) -> di
 
 def _cell(value: Any) -> Any:
     return [cell["v"] for cell in value] if isinstance(value, list) else value
-
-
-def _moment(value: str) -> datetime:
-    """Read a time: ISO 8601, or BigQuery's microseconds since 1970."""
-    if "T" in value:
-        return datetime.fromisoformat(value.replace("Z", "+00:00"))
-    return datetime.fromtimestamp(int(value) / 1e6, timezone.utc)

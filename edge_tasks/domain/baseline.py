@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from operator import itemgetter
 from typing import Any
 
 from edge_tasks.domain.distributions import Distribution, describe
@@ -84,6 +85,36 @@ def is_prediction(column: str) -> bool:
     return column == PREDICTION or column.startswith(f"{PREDICTION}.")
 
 
+class Tally:
+    """Rows that come in batches, counted in the bins of a baseline: what is kept does not grow with them."""
+
+    def __init__(self, baseline: Baseline) -> None:
+        self._known = baseline.columns
+        self._counted: dict[str, Distribution] = {}
+        self.names: dict[str, None] = {}
+        self.rows = 0
+
+    def add(self, columns: Mapping[str, Sequence[Any]], rows: int) -> None:
+        """Count the columns of so many more rows."""
+        self.names.update(dict.fromkeys(columns))
+        for name in {**self._counted, **columns}:
+            known = self._known.get(name)
+            if known is not None:
+                more = known.like(columns[name]) if name in columns else _all_missing(known, rows)
+                before = self._counted.get(name) or _all_missing(known, self.rows)
+                self._counted[name] = before.plus(more)
+        self.rows += rows
+
+    @property
+    def columns(self) -> dict[str, Distribution]:
+        """The columns of the baseline that the rows have; what a row lacks is missing."""
+        return {name: self._counted[name] for name in self._known if name in self._counted}
+
+
+def _all_missing(known: Distribution, rows: int) -> Distribution:
+    return replace(known.like(()), missing=rows)
+
+
 def make_baseline(columns: Mapping[str, Sequence[Any]], source: str = "") -> Baseline:
     """Describe the columns of a sample."""
     rows = max((len(values) for values in columns.values()), default=0)
@@ -114,6 +145,11 @@ def columns_of(
 
 
 def _collect(found: dict[str, list[Any]], rows: Iterable[Any], prefix: str, names: Sequence[str]) -> None:
+    rows = rows if isinstance(rows, list) else list(rows)
+    alike = _alike(rows, prefix, names)
+    if alike is not None:
+        found.update(alike)
+        return
     columns: dict[str, list[Any]] = {}
     for count, row in enumerate(rows):
         for name, value in _parts(row, prefix, names):
@@ -125,6 +161,41 @@ def _collect(found: dict[str, list[Any]], rows: Iterable[Any], prefix: str, name
             if len(column) <= count:
                 column.append(None)
     found.update(columns)
+
+
+def _alike(rows: list[Any], prefix: str, names: Sequence[str]) -> dict[str, list[Any]] | None:
+    """Return the columns of rows that are all built alike, in a tenth of the time; None when they are not."""
+    kinds = set(map(type, rows))
+    if len(kinds) != 1 or len(set(map(len, rows)) if kinds <= {dict, list} else ()) > 1:
+        return None
+    first = rows[0]
+    if kinds == {dict}:
+        dot = f"{prefix}." if prefix else ""
+        keys = list(first)
+        try:
+            values = [list(map(itemgetter(key), rows)) for key in keys]
+        except KeyError:
+            return None
+        whole = [f"{dot}{key}" for key in keys]
+    elif kinds == {list}:
+        if len(first) > MOST_PARTS:
+            return {}
+        values = [list(column) for column in zip(*rows, strict=True)]
+        parts = [names[place] if place < len(names) else str(place) for place in range(len(first))]
+        whole = [f"{prefix}.{name}" if prefix else name for name in parts]
+    else:
+        return {prefix or (names[0] if names else "0"): rows}
+    found: dict[str, list[Any]] = {}
+    for name, column in zip(whole, values, strict=True):
+        inner = set(map(type, column))
+        if not inner & {dict, list}:
+            found[name] = column
+            continue
+        below = _alike(column, name, ())
+        if below is None:
+            return None
+        found.update(below)
+    return found
 
 
 def _parts(row: Any, prefix: str, names: Sequence[str]) -> Iterable[tuple[str, Any]]:

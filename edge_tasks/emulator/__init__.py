@@ -36,8 +36,8 @@ What is not as on Vertex AI, on purpose or so far:
 - batch predictions read jsonl and csv and write jsonl, one file of results and one of errors for each input
   file; a batch that fails is asked again instance by instance, so that only the bad ones fail;
 - schedules start pipeline jobs, not notebooks; what was due while the emulator did not run is left out;
-- monitoring jobs of endpoints compare windows by their own clock, which can be moved; they write no mail and no log,
-  and monitor no attributions; there are no model monitors (of v1beta1);
+- monitoring jobs of endpoints compare windows by their own clock, which can be moved, and those of model monitors (of
+  v1beta1) once; both write no files, no mail and no log, and monitor no attributions;
 - metadata stores keep artifacts, executions and contexts of any schema title, not the schemas; tensorboards keep
   scalars and tensors, and have no web page;
 - Cloud Storage keeps a bucket's settings, also those that do nothing here (lifecycle, soft delete, autoclass, website,
@@ -54,7 +54,7 @@ What is not as on Vertex AI, on purpose or so far:
     services/  one module for each Vertex AI service, a function for each RPC, named after it
     storage/   Cloud Storage: buckets, objects, uploads
     runtime/   processes and containers: jobs, Cloud Storage, packages, images, isolated environments
-    monitoring/  how far two samples of features are apart
+    monitoring/  what monitoring jobs compare: the columns of files, tables and logs, and how far two are apart
     pipelines/ compiled pipelines: their graph, conditions, placeholders
     datasets/  the rows of managed datasets, and their splits
     recording/ sessions of Google's API, and how the emulator answers the same

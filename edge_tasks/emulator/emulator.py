@@ -45,6 +45,8 @@ from edge_tasks.emulator.services.metadata_nodes import MetadataNodes
 from edge_tasks.emulator.services.metadata_stores import MetadataStores
 from edge_tasks.emulator.services.model_copies import ModelCopies
 from edge_tasks.emulator.services.model_evaluations import ModelEvaluations
+from edge_tasks.emulator.services.model_monitoring_jobs import ModelMonitoringJobs
+from edge_tasks.emulator.services.model_monitors import ModelMonitors
 from edge_tasks.emulator.services.models import Models
 from edge_tasks.emulator.services.monitoring_jobs import MonitoringJobs
 from edge_tasks.emulator.services.operations import Operations
@@ -113,7 +115,9 @@ class Emulator:
         services += [ModelCopies(context, self.operations, models), ModelEvaluations(context, models)]
         services += [MetadataStores(context, self.operations), MetadataNodes(context, self.operations)]
         services += [MetadataLineage(context), Tensorboards(context, self.operations), TensorboardData(context)]
-        services += [MonitoringJobs(context, self.operations)]
+        self.monitoring = ModelMonitoringJobs(context, self.operations)
+        services += [MonitoringJobs(context, self.operations), ModelMonitors(context, self.operations, models)]
+        services += [self.monitoring]
         self.schedules = Schedules(context, self.operations, self.pipeline_jobs)
         services += [self.schedules]
         self.request_logs = RequestLogs(storage, clock)
@@ -145,6 +149,7 @@ class Emulator:
         self.tuning.recover()
         self.batches.recover()
         self.pipeline_jobs.recover()
+        self.monitoring.recover()
         self.models.recover()
         self.schedules.recover()
 
@@ -154,7 +159,7 @@ class Emulator:
         await self.schedules.close()
         # First, so that a pipeline does not see the end of its jobs as their failure.
         await self.pipeline_jobs.close()
-        running = (self.jobs, self.pipelines, self.tuning, self.batches, self.operations)
+        running = (self.jobs, self.pipelines, self.tuning, self.batches, self.monitoring, self.operations)
         await asyncio.gather(*(service.close() for service in running))
         await self.model_servers.stop()
         await self.request_logs.close()

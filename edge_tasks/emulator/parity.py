@@ -48,6 +48,9 @@ LIMITS = {
     "IAMPolicy.TestIamPermissions": "of models and endpoints; everything is permitted",
     "JobService.CreateModelDeploymentMonitoringJob": "raw features, training data in csv, jsonl and the emulator's "
     "tables; no attributions, no mail, no alert in a log",
+    "ModelMonitoringService.CreateModelMonitor": "output_spec and notification_spec are kept: no files, no mail",
+    "ModelMonitoringService.CreateModelMonitoringJob": "csv, jsonl, the emulator's tables, tabular datasets, batch "
+    "predictions, request logs; no attributions, no queries of BigQuery, no TFRecord, no schedules; writes no files",
     "PredictionService.Explain": "sampled Shapley only, of models that predict numbers",
     "PredictionService.Predict": "requests are logged as files, since there is no BigQuery",
 }
@@ -94,7 +97,7 @@ def markdown(table: list[Row]) -> str:
         "Made by `make parity` from the emulator itself and the route table of google-cloud-aiplatform; a test keeps",
         "it true. `invoke local.parity` prints the same. An absent RPC answers 501 UNIMPLEMENTED and its name.",
         "v1beta1 answers the same RPCs by the same routes, and so does gRPC; fields that only v1beta1 has are refused",
-        "by their names, or by their numbers when they come by gRPC.",
+        "by their names, or by their numbers when they come by gRPC. Of ModelMonitoringService there is v1beta1 alone.",
         "",
         _counts(table),
     ]

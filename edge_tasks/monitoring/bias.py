@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from edge_tasks.cloud.request_log import Row
+from edge_tasks.cloud.request_batch import Batch
 from edge_tasks.domain.baseline import Baseline, columns_of
 from edge_tasks.domain.config import Monitoring
 from edge_tasks.domain.distributions import Distribution, describe
@@ -32,21 +32,29 @@ class Groups:
         return list({**self.before, **self.now})
 
 
-def groups(rows: Iterable[Row], baseline: Baseline | None, labels: Labels, column: str, settings: Monitoring) -> Groups:
+def groups(
+    batches: Iterable[Batch], baseline: Baseline | None, labels: Labels, column: str, settings: Monitoring
+) -> Groups:
     """Split what was asked, and the baseline, by the groups of a column.
 
     Without a baseline the groups are those of what was asked.
     """
     if settings.columns and column not in settings.columns:
         raise EdgeError(f"`{column}` is not one of the columns that may be looked at", "add it to `monitoring.columns`")
-    rows = list(rows)
-    inputs = columns_of(requests.asked(rows), (), names_in(baseline) if baseline else ())
+    names = names_in(baseline) if baseline else []
+    inputs: dict[str, None] = {}
+    values: list[Any] = []
+    answers: list[Any] = []
+    known: list[Any] = []
+    for batch in batches:
+        columns = columns_of(requests.asked(batch), (), names)
+        inputs.update(dict.fromkeys(columns))
+        answers += [answer_of(prediction) for prediction in requests.answered(batch)]
+        values += columns.get(column, [None] * (len(answers) - len(values)))
+        known += labels.of_batch(batch)
     if column not in inputs and (baseline is None or column not in baseline.columns):
         there = ", ".join(f"`{name}`" for name in inputs) or "none"
         raise EdgeError(f"what is asked has no column `{column}`", f"it has {there}")
-    values = inputs.get(column, [])
-    answers = [answer_of(prediction) for prediction in requests.answered(rows)]
-    known = [label for row in rows for label in labels.of(row)]
     grouping = Grouping(_distribution(baseline, column, values))
     if not grouping.is_possible:
         raise EdgeError(

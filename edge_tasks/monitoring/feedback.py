@@ -6,6 +6,7 @@ has several), or by a key: a column of the instances, such as a customer's numbe
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_tasks.cloud.client import Cloud, sdk_errors
-from edge_tasks.cloud.request_log import Row
+from edge_tasks.cloud.request_batch import Batch
 from edge_tasks.domain.config import EdgeConfig
 from edge_tasks.domain.groups import Outcome, answer_of, are_numbers, class_of
 from edge_tasks.errors import EdgeError
@@ -36,9 +37,15 @@ class Labels:
         """How many there are."""
         return len(self.by_request) + sum(map(len, self.by_key.values()))
 
-    def of(self, row: Row) -> list[Any]:
-        """Return the true answer to each instance of a request; None where it is not known."""
-        return [self._of(row.request_id, place, instance) for place, instance in enumerate(row.asked)]
+    def of_batch(self, batch: Batch) -> list[Any]:
+        """Return the true answer to each instance of some requests; None where it is not known."""
+        if not len(self):
+            return [None] * sum(map(len, batch.asked))
+        return [
+            self._of(request_id, place, instance)
+            for request_id, instances in zip(batch.request_ids, batch.asked, strict=True)
+            for place, instance in enumerate(instances)
+        ]
 
     def _of(self, request_id: str, place: int, instance: Any) -> Any:
         found = self.by_request.get((request_id, place))
@@ -86,15 +93,18 @@ def load(cloud: Cloud, config: EdgeConfig, model: str) -> Labels:
         stored = sorted(cloud.objects.list(f"{layout.feedback(config, model)}/"), key=lambda one: one.created)
         for one in stored:
             for line in cloud.objects.read(one.name).splitlines():
-                _add(found, json.loads(line))
+                _add(found, line)
     return found
 
 
-def _add(labels: Labels, row: Mapping[str, Any]) -> None:
-    if "key" in row:
-        labels.by_key.setdefault(str(row["key"]), {})[str(row["value"])] = row["label"]
-    else:
-        labels.by_request[str(row[REQUEST_ID]), int(row[INSTANCE])] = row["label"]
+def _add(labels: Labels, line: bytes) -> None:
+    """Add a label; a line that is damaged holds none."""
+    with contextlib.suppress(ValueError, TypeError, KeyError):
+        row = json.loads(line)
+        if "key" in row:
+            labels.by_key.setdefault(str(row["key"]), {})[str(row["value"])] = row["label"]
+        else:
+            labels.by_request[str(row[REQUEST_ID]), int(row[INSTANCE])] = row["label"]
 
 
 def delete(cloud: Cloud, config: EdgeConfig, model: str, until: datetime) -> int:
@@ -106,14 +116,14 @@ def delete(cloud: Cloud, config: EdgeConfig, model: str, until: datetime) -> int
     return len(old)
 
 
-def by_day(rows: Iterable[Row], labels: Labels) -> dict[str, Outcome]:
+def by_day(batches: Iterable[Batch], labels: Labels) -> dict[str, Outcome]:
     """Return what was answered on each day (UTC), and how often that was wrong, the oldest day first."""
-    days: dict[str, list[Row]] = {}
-    for row in rows:
-        days.setdefault(f"{row.time:%Y-%m-%d}", []).append(row)
-    answers = {day: [answer_of(one) for one in requests.answered(found)] for day, found in days.items()}
-    numeric = are_numbers(answer for found in answers.values() for answer in found)
-    return {
-        day: Outcome.of(answers[day], [label for row in days[day] for label in labels.of(row)], numeric)
-        for day in sorted(days)
-    }
+    days: dict[str, tuple[list[Any], list[Any]]] = {}
+    for batch in batches:
+        for day in dict.fromkeys(time[:10] for time in batch.times):
+            of_day = batch.only([time.startswith(day) for time in batch.times])
+            answers, known = days.setdefault(day, ([], []))
+            answers += [answer_of(one) for one in requests.answered(of_day)]
+            known += labels.of_batch(of_day)
+    numeric = are_numbers(answer for answers, _ in days.values() for answer in answers)
+    return {day: Outcome.of(*days[day], numeric) for day in sorted(days)}

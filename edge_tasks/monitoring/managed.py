@@ -1,13 +1,22 @@
-"""Vertex AI's own monitoring of a model's endpoint, set up from the settings of edge.yaml."""
+"""Vertex AI's own monitoring of a model, set up from the settings of edge.yaml.
+
+The job of v1 looks by itself, again and again, at what an endpoint is asked with objects. The monitor of v1beta1 looks
+when it is told to; it compares predictions, too, and knows the names in lists, since its schema has them in order.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
+from typing import Any
 
-from edge_tasks.cloud import monitoring_jobs
+from edge_tasks.cloud import model_monitors, monitoring_jobs
 from edge_tasks.cloud.client import Cloud
 from edge_tasks.cloud.monitoring_jobs import Finding, Wanted
+from edge_tasks.cloud.state_store import StateStore
+from edge_tasks.domain.baseline import PREDICTION, Baseline, is_prediction
 from edge_tasks.domain.config import Monitoring
+from edge_tasks.domain.distributions import NUMBER
 from edge_tasks.domain.period import read_period
 from edge_tasks.errors import EdgeError, NotFoundError
 from edge_tasks.monitoring import requests
@@ -30,9 +39,8 @@ def ensure(
 
     Only the columns of the settings are monitored, if they name some.
     """
-    if training is not None and not training.startswith("gs://"):
-        raise EdgeError(f"`{training}` is not a file on Cloud Storage", "gcloud storage cp FILE.csv gs://...")
-    hours = max(1, -(-read_period(settings.window) // timedelta(hours=1)))
+    _check_training(training)
+    hours = _hours(settings)
     thresholds = {name: settings.thresholds.get(name, DEFAULT_THRESHOLD) for name in settings.columns}
     wanted = Wanted(
         display_name=display_name(model),
@@ -48,19 +56,85 @@ def ensure(
     return monitoring_jobs.ensure(cloud, requests.endpoint_of(cloud, model), wanted), hours
 
 
+def look(
+    cloud: Cloud, model: str, settings: Monitoring, baseline: Baseline, training: str | None, target: str
+) -> tuple[str, list[Finding]]:
+    """Let a monitor of the version that serves look once: at the last window, against `training` or the time before.
+
+    The names and the types of columns are the baseline's. Return the job's name, and what it found.
+    """
+    _check_training(training)
+    endpoint = requests.endpoint_of(cloud, model)
+    deployed = StateStore(cloud).load().model(model).deployed
+    if deployed is None:
+        raise NotFoundError(f"the model `{model}` is not deployed", f"invoke model.deploy --name {model}")
+    if not requests.is_kept(cloud, model):
+        raise EdgeError(
+            f"the endpoint of `{model}` keeps nothing of what it is asked", f"invoke model.monitor --name {model} --on"
+        )
+    window = f"{_hours(settings)}h"
+    logs: dict[str, Any] = {"vertexEndpointLogs": {"endpoints": [endpoint]}}
+    before: dict[str, Any] = {**logs, "timeOffset": {"offset": window, "window": window}}
+    if training is not None:
+        before = {"columnizedDataset": {"gcsSource": {"gcsUri": training, "format": "CSV"}}}
+    types = {
+        name: "float" if column.kind == NUMBER else "categorical"
+        for name, column in baseline.columns.items()
+        if name != target
+    }
+    wanted = model_monitors.Wanted(
+        display_name=display_name(model),
+        model=deployed.model,
+        features={name: kind for name, kind in types.items() if not is_prediction(name) and "." not in name},
+        predictions=_predictions(types) if training is None else {},
+        baseline=before,
+        target={**logs, "timeOffset": {"window": window}},
+        watched=settings.columns,
+        ground_truth=target,
+        thresholds=settings.thresholds,
+        default_threshold=DEFAULT_THRESHOLD,
+        emails=settings.emails,
+    )
+    return model_monitors.look(cloud, wanted)
+
+
+def _predictions(types: Mapping[str, str]) -> dict[str, str]:
+    """Return the predictions as Vertex AI names them: by the key of an object, which it takes only if it is flat."""
+    prefix = f"{PREDICTION}."
+    return {
+        name.removeprefix(prefix): kind
+        for name, kind in types.items()
+        if is_prediction(name) and "." not in name.removeprefix(prefix)
+    }
+
+
+def _check_training(training: str | None) -> None:
+    if training is not None and not training.startswith("gs://"):
+        raise EdgeError(f"`{training}` is not a file on Cloud Storage", "gcloud storage cp FILE.csv gs://...")
+
+
+def _hours(settings: Monitoring) -> int:
+    """Return the window in hours, which Vertex AI counts in, rounded up."""
+    return max(1, -(-read_period(settings.window) // timedelta(hours=1)))
+
+
 def findings(cloud: Cloud, name: str) -> tuple[str, list[Finding]]:
     """Return the state of a job in words, and what it found last."""
     state, trouble = monitoring_jobs.state(cloud, name)
     return f"{state}: {trouble}" if trouble else state, monitoring_jobs.findings(cloud, name)
 
 
-def remove(cloud: Cloud, model: str) -> str:
-    """Delete the job of a model's endpoint; return its name."""
-    name = monitoring_jobs.find(cloud, requests.endpoint_of(cloud, model), display_name(model))
-    if name is None:
-        raise NotFoundError(f"`{model}` has no monitoring job", f"invoke model.monitor --name {model} --managed")
-    monitoring_jobs.delete(cloud, name)
-    return name
+def remove(cloud: Cloud, model: str) -> list[str]:
+    """Delete the job of a model's endpoint, and the model's monitors; return their names."""
+    job = monitoring_jobs.find(cloud, requests.endpoint_of(cloud, model), display_name(model))
+    if job is not None:
+        monitoring_jobs.delete(cloud, job)
+    found = [*([job] if job else []), *model_monitors.delete(cloud, display_name(model))]
+    if not found:
+        raise NotFoundError(
+            f"`{model}` has no monitoring job, and no monitor", f"invoke model.monitor --name {model} --managed"
+        )
+    return found
 
 
 def row(found: Finding) -> list[str]:

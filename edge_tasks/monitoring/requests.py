@@ -1,16 +1,17 @@
-"""What the endpoint of a model was asked: switched on and off, read as rows and columns, deleted."""
+"""What the endpoint of a model was asked: switched on and off, read as columns, deleted."""
 
 from __future__ import annotations
 
-import contextlib
-import gc
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timezone
+from itertools import chain
+from operator import eq
 from typing import Any
 
 from edge_tasks.cloud import request_log
 from edge_tasks.cloud.client import Cloud
-from edge_tasks.cloud.request_log import LogSetting, Row
+from edge_tasks.cloud.request_batch import Batch
+from edge_tasks.cloud.request_log import LogSetting
 from edge_tasks.cloud.state_store import StateStore
 from edge_tasks.domain.baseline import columns_of
 from edge_tasks.domain.infrastructure import LogDataset
@@ -45,24 +46,13 @@ def endpoint_of(cloud: Cloud, model: str) -> str:
     return found
 
 
-def read(cloud: Cloud, model: str, since: datetime) -> list[Row]:
-    """Return the rows of what a model was asked from `since` on."""
+def read(cloud: Cloud, model: str, since: datetime, until: datetime | None = None) -> Iterator[Batch]:
+    """Return what a model was asked from `since` on, by thousands of predictions.
+
+    Raises EdgeError at once when its endpoint keeps nothing.
+    """
     endpoint = endpoint_of(cloud, model)
-    table = _table(cloud, model, endpoint)
-    with _no_collection():
-        return list(request_log.read(cloud, endpoint, table, since))
-
-
-@contextlib.contextmanager
-def _no_collection() -> Iterator[None]:
-    """Let Python look for no garbage meanwhile: among millions of new values that takes as long as reading them."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
+    return request_log.batches(cloud, endpoint, _table(cloud, model, endpoint), since, until)
 
 
 def delete(cloud: Cloud, model: str, until: datetime) -> int:
@@ -80,30 +70,40 @@ def _table(cloud: Cloud, model: str, endpoint: str) -> str:
     return table
 
 
-def of_serving(cloud: Cloud, model: str, rows: Iterable[Row]) -> list[Row]:
-    """Return the rows that the version which serves has answered, not those of the versions before."""
+def of_serving(cloud: Cloud, model: str, batches: Iterable[Batch]) -> Iterator[Batch]:
+    """Yield what the version that serves has answered, not the versions before."""
     deployed = StateStore(cloud).load().model(model).deployed
-    return [row for row in rows if deployed is None or row.deployed_model_id == deployed.deployed_model_id]
+    return batches_of(batches, deployed.deployed_model_id) if deployed else iter(batches)
 
 
-def columns(rows: Iterable[Row], names: Sequence[str] = ()) -> dict[str, list[Any]]:
+def batches_of(batches: Iterable[Batch], deployed_model_id: str, *, others: bool = False) -> Iterator[Batch]:
+    """Yield what this deployed model has answered; with `others` what all others have."""
+    for batch in batches:
+        found = batch.only([(one == deployed_model_id) is not others for one in batch.deployed_model_ids])
+        if len(found):
+            yield found
+
+
+def columns(batch: Batch, names: Sequence[str] = ()) -> dict[str, list[Any]]:
     """Return the columns of what was asked and answered."""
-    return columns_of(asked(rows), answered(rows), names)
+    return columns_of(asked(batch), answered(batch), names)
 
 
-def asked(rows: Iterable[Row]) -> list[Any]:
-    """Return the instances of all rows."""
-    return [instance for row in rows for instance in row.asked]
+def asked(batch: Batch) -> list[Any]:
+    """Return the instances of all predictions."""
+    return list(chain.from_iterable(batch.asked))
 
 
-def answered(rows: Iterable[Row]) -> list[Any]:
-    """Return the prediction for each instance of all rows.
+def answered(batch: Batch) -> list[Any]:
+    """Return the prediction for each instance.
 
-    A batch that was answered otherwise than instance by instance says nothing of each.
+    Instances that were answered otherwise than one by one have None.
     """
+    if all(map(eq, map(len, batch.asked), map(len, batch.answered))):
+        return list(chain.from_iterable(batch.answered))
     found: list[Any] = []
-    for row in rows:
-        found += row.answered if len(row.answered) == len(row.asked) else [None] * len(row.asked)
+    for instances, predictions in zip(batch.asked, batch.answered, strict=True):
+        found += predictions if len(predictions) == len(instances) else [None] * len(instances)
     return found
 
 

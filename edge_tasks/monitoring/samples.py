@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_tasks.domain.baseline import FILE_NAME, Baseline, columns_of, make_baseline
+from edge_tasks.domain.distributions import number_of
 from edge_tasks.errors import EdgeError
 
 _SHIFT = re.compile(r"\s*([^=]+?)\s*=\s*([+*-])\s*(\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)\s*")
@@ -65,6 +66,8 @@ def shifted(columns: Mapping[str, Sequence[Any]], shifts: Sequence[str]) -> dict
         name, sign, amount = match[1], match[2], float(match[3])
         if name not in found:
             raise EdgeError(f"there is no column `{name}`", f"there are {', '.join(f'`{one}`' for one in found)}")
+        if not any(number_of(value) is not None for value in found[name]):
+            raise EdgeError(f"`{name}` holds no numbers that could be shifted", "choose another column, such as age=+2")
         factor, term = (amount, 0.0) if sign == "*" else (1.0, amount if sign == "+" else -amount)
         found[name] = [
             value * factor + term if isinstance(value, int | float) and not isinstance(value, bool) else value

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from edge_tasks.cloud import endpoints, model_registry, storage
 from edge_tasks.cloud.client import Cloud
+from edge_tasks.cloud.request_batch import Batch
 from edge_tasks.cloud.state_store import StateStore
-from edge_tasks.domain.baseline import FILE_NAME, Baseline, is_prediction, make_baseline
+from edge_tasks.domain.baseline import FILE_NAME, Baseline, Tally, columns_of, is_prediction, make_baseline
 from edge_tasks.domain.config import Monitoring
 from edge_tasks.domain.drift import CHANGED, FEWEST_REQUESTS, TOO_FEW, Comparison, compare
 from edge_tasks.errors import EdgeError, NotFoundError
 from edge_tasks.monitoring import requests
+
+# Of requests that others are compared with, so many make the bins.
+SAMPLE = 20_000
 
 
 @dataclass(frozen=True)
@@ -72,29 +76,50 @@ def watch(
     """
     now = requests.now()
     start = now - since
-    rows = requests.read(cloud, model, start - since if before else start)
-    current = [row for row in rows if row.time >= start]
+    current = requests.read(cloud, model, start)
     if version is not None:
         deployed = _deployed_as(cloud, requests.endpoint_of(cloud, model), version)
-        others = [row for row in current if row.deployed_model_id == deployed]
-        current = [row for row in current if row.deployed_model_id != deployed]
-        baseline = make_baseline(requests.columns(others), f"version {version}")
+        baseline = _counted_baseline(
+            lambda: requests.batches_of(requests.read(cloud, model, start), deployed), f"version {version}"
+        )
+        current = requests.batches_of(current, deployed, others=True)
     elif before:
-        baseline = make_baseline(requests.columns([row for row in rows if row.time < start]), "the time before")
+        baseline = _counted_baseline(lambda: requests.read(cloud, model, start - since, start), "the time before")
     elif baseline is None:
         baseline = trained_baseline(cloud, model)
         current = requests.of_serving(cloud, model, current)
-    columns = requests.columns(current, names_in(baseline))
+    tally = Tally(baseline)
+    for batch in current:
+        tally.add(requests.columns(batch, names_in(baseline)), sum(map(len, batch.asked)))
     if not baseline.rows:
         raise EdgeError(
             f"there is nothing to compare with: {baseline.source} has no requests", "look back with --since 7d"
         )
-    if columns and not baseline.columns.keys() & columns.keys():
+    if tally.rows and not tally.columns:
         raise EdgeError(
             f"what `{model}` was asked has no column of {baseline.source or 'the baseline'}",
-            f"the requests have {_listed(columns)}; the baseline has {_listed(baseline.columns)}",
+            f"the requests have {_listed(tally.names)}; the baseline has {_listed(baseline.columns)}",
         )
-    return replace(compared(model, baseline, columns, settings), since=start, until=now)
+    return replace(_compared(model, baseline, tally, settings), since=start, until=now)
+
+
+def _counted_baseline(read: Callable[[], Iterable[Batch]], source: str) -> Baseline:
+    """Return the baseline of requests: the bins are those of the first, in which all are counted."""
+    sample: list[Batch] = []
+    found = iter(read())
+    for batch in found:
+        sample.append(batch)
+        if sum(map(len, sample)) >= SAMPLE:
+            break
+    asked = [instance for batch in sample for instance in requests.asked(batch)]
+    answered = [prediction for batch in sample for prediction in requests.answered(batch)]
+    baseline = make_baseline(columns_of(asked, answered), source)
+    if next(found, None) is None:
+        return baseline
+    tally = Tally(baseline)
+    for batch in read():
+        tally.add(requests.columns(batch), sum(map(len, batch.asked)))
+    return replace(baseline, rows=tally.rows, columns=tally.columns)
 
 
 def names_in(baseline: Baseline) -> list[str]:
@@ -104,12 +129,18 @@ def names_in(baseline: Baseline) -> list[str]:
 
 def compared(model: str, baseline: Baseline, columns: Mapping[str, Sequence[Any]], settings: Monitoring) -> Watched:
     """Compare columns with a baseline."""
-    looked_at = baseline.only(settings.columns)
-    requests = max((len(values) for values in columns.values()), default=0)
+    tally = Tally(baseline)
+    tally.add(columns, max((len(values) for values in columns.values()), default=0))
+    return _compared(model, baseline, tally, settings)
+
+
+def _compared(model: str, baseline: Baseline, tally: Tally, settings: Monitoring) -> Watched:
+    looked_at = baseline.only(settings.columns).columns
+    now = {name: column for name, column in tally.columns.items() if name in looked_at}
     fewest = settings.fewest_requests
-    comparisons = compare(looked_at.columns, looked_at.like(columns), settings.thresholds, fewest)
+    comparisons = compare(looked_at, now, settings.thresholds, fewest)
     unknown = [name for name in (*settings.columns, *settings.thresholds) if name not in baseline.columns]
-    return Watched(model, baseline.source or "the baseline", requests, comparisons, fewest, unknown=unknown)
+    return Watched(model, baseline.source or "the baseline", tally.rows, comparisons, fewest, unknown=unknown)
 
 
 def _deployed_as(cloud: Cloud, endpoint: str, version: str) -> str:
@@ -144,4 +175,4 @@ def trained_baseline(cloud: Cloud, model: str) -> Baseline:
 
 def _listed(names: Iterable[str]) -> str:
     shown = [f"`{name}`" for name in names]
-    return ", ".join(shown[:8]) + (f" and {len(shown) - 8} more" if len(shown) > 8 else "")
+    return (", ".join(shown[:8]) or "none") + (f" and {len(shown) - 8} more" if len(shown) > 8 else "")

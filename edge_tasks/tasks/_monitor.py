@@ -48,6 +48,7 @@ def logs(_context: Any, name: str | None = None, follow: bool = False, since: st
         "all": "print a line for every column",
         "json": "print everything as JSON",
         "managed": "set up Vertex AI's own monitoring job from the same settings, print what it found; --off ends it",
+        "once": "with --managed: look once, now, at predictions, too, and at models that are asked with lists",
         "training": "with --managed: the training data, gs://.../FILE.csv, to look for skew, too",
         "target": "with --training: its column of true answers",
         "delete": "delete what was kept, true answers too; with --older-than 30d only that",
@@ -74,6 +75,7 @@ def monitor(
     all: bool = False,  # noqa: A002
     json: bool = False,
     managed: bool = False,
+    once: bool = False,
     training: str | None = None,
     target: str = "",
     delete: bool = False,
@@ -105,17 +107,25 @@ def monitor(
             by is not None and (replay is not None or before or against is not None)
         ),
         ("--older-than says what --delete leaves", "add --delete"): older_than is not None and not delete,
-        ("--training and --target belong to --managed", "add --managed"): bool(training or target) and not managed,
+        ("--once, --training and --target belong to --managed", "add --managed"): (
+            bool(once or training or target) and not managed
+        ),
+        ("--once and --off contradict each other", "give one of them"): once and off,
         ("--managed sets up a job of Vertex AI's", "leave out --on, --delete, --by, --html and what to compare with"): (
-            managed and bool(on or delete or by or html or replay or baseline or before or against)
+            managed and bool(on or delete or by or html or replay or (baseline and not once) or before or against)
         ),
         ("--shift changes the rows of --replay", "add --replay FILE"): bool(shift) and replay is None,
+        (f"the report cannot be written: `{html}` is not a file in a folder that is there", "choose another one"): (
+            html is not None and (Path(html).is_dir() or not Path(html).absolute().parent.is_dir())
+        ),
     }
     for (problem, hint), is_there in slips.items():
         if is_there:
             raise EdgeError(problem, hint)
     if managed:
-        _managed(here, name, off, sample, training, target)
+        _managed_once(here, name, baseline, training, target) if once else (
+            _managed(here, name, off, sample, training, target)
+        )
         return
     if on or off or delete:
         _delete(here, name, older_than, yes) if delete else _switch(here, name, sample if on else None)
@@ -132,11 +142,11 @@ def monitor(
     else:
         found = watch.watch(here.cloud, name, period, settings, baseline=known, before=before, version=against)
     if by is not None:
-        rows = requests.read(here.cloud, name, requests.now() - period)
+        asked = requests.read(here.cloud, name, requests.now() - period)
         if known is None:
-            rows = requests.of_serving(here.cloud, name, rows)
+            asked = requests.of_serving(here.cloud, name, asked)
         labels = feedback.load(here.cloud, here.config, name)
-        groups = bias.groups(rows, known or watch.trained_baseline(here.cloud, name), labels, by, settings)
+        groups = bias.groups(asked, known or watch.trained_baseline(here.cloud, name), labels, by, settings)
     if html is not None:
         write_atomically(Path(html), page.page(found, groups).encode())
     if json:
@@ -184,7 +194,8 @@ def _managed(here: Repository, name: str, off: bool, sample: float, training: st
 
     with Console() as console:
         if off:
-            console.step(f"deleted the monitoring job {managed.remove(here.cloud, name)}")
+            for deleted in managed.remove(here.cloud, name):
+                console.step(f"deleted {deleted}")
             return
         settings = here.config.models[name].monitoring
         job, hours = managed.ensure(here.cloud, name, settings, sample, training, target)
@@ -192,6 +203,24 @@ def _managed(here: Repository, name: str, off: bool, sample: float, training: st
         if found:
             print_table(managed.COLUMNS, [managed.row(one) for one in found])
         console.step(f"the monitoring job {job} looks every {hours} h at {sample:.0%} of the requests; it is {state}")
+    if any(one.distance > one.threshold for one in found):
+        raise Exit(code=1)
+
+
+def _managed_once(here: Repository, name: str, baseline: str | None, training: str | None, target: str) -> None:
+    from pathlib import Path
+
+    from invoke.exceptions import Exit
+
+    from edge_tasks.console import Console, print_table
+    from edge_tasks.monitoring import managed, samples, watch
+
+    settings = here.config.models[name].monitoring
+    known = samples.read_baseline(Path(baseline)) if baseline else watch.trained_baseline(here.cloud, name)
+    with Console() as console:
+        job, found = managed.look(here.cloud, name, settings, known, training, target)
+        print_table(managed.COLUMNS, [managed.row(one) for one in found])
+        console.step(f"{job} compared the last {settings.window} with {training or 'the time before'}")
     if any(one.distance > one.threshold for one in found):
         raise Exit(code=1)
 

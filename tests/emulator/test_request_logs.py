@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from datetime import datetime, timezone
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -150,3 +151,40 @@ def test_the_sdk_sets_it(emulator: Emulator, aiplatform: Any) -> None:
     assert endpoint.predict([[1, 2]]).predictions == [[1, 2]]
     (row,) = eventually(lambda: rows(emulator, "log-project-bigquery-tables", "sdk/asked/"), "a row")
     assert row["request_payload"] == ["[1.0,2.0]"]
+
+
+def test_a_row_that_cannot_be_written_is_lost_and_the_prediction_is_answered(emulator: Emulator) -> None:
+    """What is nested more deeply than JSON is written here, and a table whose name no bucket can have."""
+    model = model_of("lambda rows: [1] * len(rows)")
+    endpoint, _ = logging_endpoint(emulator, "bq://log-project.deep", model=model)
+    nested: Any = 1
+    for _ in range(300):
+        nested = {"a": nested}
+    assert emulator.predict(endpoint, [nested]).status == 200
+    assert emulator.predict(endpoint, [2]).status == 200
+    table = "deep/request_response_logging/"
+    found = eventually(lambda: rows(emulator, "log-project-bigquery-tables", table), "the next row")
+    assert [row["request_payload"] for row in found] == [["2"]]
+    nowhere, _ = logging_endpoint(emulator, "bq://X.a.b", model=model)
+    assert emulator.predict(nowhere, [1]).status == 200
+    eventually(lambda: "rows of a request log are lost" in emulator.log_text(), "the log tells it")
+    assert emulator.predict(nowhere, [1]).status == 200
+
+
+def test_what_was_deleted_does_not_come_back_with_the_next_row(emulator: Emulator) -> None:
+    """The last file of a table grows by being written again."""
+    endpoint, _ = logging_endpoint(emulator, "bq://log-project.forgotten")
+    bucket, prefix = "log-project-bigquery-tables", "forgotten/"
+
+    def asked() -> list[str]:
+        return [one for row in rows(emulator, bucket, prefix) for one in row["request_payload"]]
+
+    for number in (1, 2):
+        emulator.predict(endpoint, [number])
+        eventually(lambda number=number: str(number) in asked(), "the row is kept")  # type: ignore[misc]
+    assert asked() == ["1", "2"]
+    url = f"{emulator.storage_url}/storage/v1/b/{bucket}/o"
+    for item in emulator.session.get(url, params={"prefix": prefix}, timeout=10).json()["items"]:
+        emulator.session.delete(f"{url}/{quote(item['name'], safe='')}", timeout=10)
+    emulator.predict(endpoint, [3])
+    assert eventually(asked, "the next row") == ["3"]

@@ -15,6 +15,7 @@ from edge_tasks.domain.config import EdgeConfig, Monitoring
 from edge_tasks.errors import EdgeError
 from edge_tasks.monitoring import drift_notes, feedback, rounds, text
 from edge_tasks.monitoring.watch import Watched, compared
+from edge_tasks.repo import layout
 from edge_tasks.tools import ci_service
 from edge_tasks.tools.ci_service import CiServiceError
 from tests.json_service import Asked, served
@@ -233,10 +234,12 @@ def test_true_answers_are_kept_once_and_deleted_by_age(cloud: Cloud, config: Edg
     feedback.store(cloud, config, "digits", first)
     feedback.store(cloud, config, "digits", first)
     feedback.store(cloud, config, "digits", [first[0] | {"label": "yes"}])
+    # What is damaged holds no label.
+    cloud.objects.write(f"{layout.feedback(config, 'digits')}/x.jsonl", b'\xff\n{"request_id"\n[]\n7\n{"key": "a"}\n')
     labels = feedback.load(cloud, config, "digits")
     assert (labels.by_request, labels.by_key) == ({("1", 0): "yes"}, {"customer": {"7": "no"}})
     now = datetime.now(timezone.utc)
     assert feedback.delete(cloud, config, "digits", now - timedelta(hours=1)) == 0
-    assert feedback.delete(cloud, config, "digits", now + timedelta(hours=1)) == 2
+    assert feedback.delete(cloud, config, "digits", now + timedelta(hours=1)) == 3
     assert len(feedback.load(cloud, config, "digits")) == 0
     assert "not enough" in text.markdown(drifted(requests=5))

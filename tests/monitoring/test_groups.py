@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from edge_tasks.cloud.request_log import Row
+from edge_tasks.cloud.request_batch import Batch, text_of
 from edge_tasks.domain.baseline import Baseline, columns_of, grouped, make_baseline
 from edge_tasks.domain.config import Monitoring
 from edge_tasks.domain.distributions import MISSING, OTHERS, describe
@@ -27,11 +27,11 @@ NOON = datetime(2026, 11, 27, 12, tzinfo=timezone.utc)
 NOTHING = Monitoring()
 
 
-def rows(amount: int, city: str = "York", answer: Any = "yes", day: int = 0) -> list[Row]:
-    return [
-        Row("1", NOON + timedelta(days=day), [{"city": city, "customer": number}], [answer], f"{day}-{number}")
-        for number in range(amount)
-    ]
+def rows(amount: int, city: str = "York", answer: Any = "yes", day: int = 0) -> list[Batch]:
+    asked = [[{"city": city, "customer": number}] for number in range(amount)]
+    time = text_of(NOON + timedelta(days=day))
+    ids = [f"{day}-{number}" for number in range(amount)]
+    return [Batch(["1"] * amount, [time] * amount, ids, asked, [[answer]] * amount)]
 
 
 def trained() -> Baseline:
@@ -166,8 +166,8 @@ def test_true_answers_are_joined_by_request_and_by_key(tmp_path: Path) -> None:
     file.write_text("customer,left\n7,yes\n8,\n")
     assert feedback.read_file(file, "customer", "left") == [{"key": "customer", "value": "7", "label": "yes"}]
     labels = Labels(by_request={("5", 1): "no"}, by_key={"customer": {"7": "yes"}})
-    row = Row("1", NOON, [{"customer": 7}, {"customer": 7.0}, {"customer": 9}, [7]], ["a"] * 4, "5")
-    assert labels.of(row) == ["yes", "no", None, None]
+    asked = [{"customer": 7}, {"customer": 7.0}, {"customer": 9}, [7]]
+    assert labels.of_batch(Batch(["1"], [text_of(NOON)], ["5"], [asked], [["a"] * 4])) == ["yes", "no", None, None]
 
 
 @pytest.mark.parametrize(
@@ -217,7 +217,8 @@ def test_the_report_loads_nothing_and_nothing_in_the_data_is_markup() -> None:
     baseline = make_baseline(columns, evil)
     now = {**columns, "age": [value + 300 for value in ages]}
     found = watch.compared(evil, baseline, now, NOTHING)
-    groups = bias.groups([Row("1", NOON, [{evil: evil}], [evil], "1")], baseline, Labels(), evil, NOTHING)
+    batch = Batch(["1"], [text_of(NOON)], ["1"], [[{evil: evil}]], [[evil]])
+    groups = bias.groups([batch], baseline, Labels(), evil, NOTHING)
     html = page.page(replace(found, since=NOON, until=NOON), groups, {"2026-11-27": Outcome(1)})
     parsed = Tags()
     parsed.feed(html)

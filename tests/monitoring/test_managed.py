@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 from google.auth.credentials import AnonymousCredentials
 
-from edge_tasks.cloud import monitoring_jobs
+from edge_tasks.cloud import model_monitors, monitoring_jobs
 from edge_tasks.cloud.client import Cloud
 from edge_tasks.cloud.monitoring_jobs import Wanted
 from edge_tasks.errors import CloudError, NotFoundError
@@ -101,6 +101,46 @@ def test_training_data_that_are_not_there_are_told(cloud: Cloud, clocked: Emulat
     state, _ = managed.findings(cloud, job)
     assert state.startswith("running: ")
     assert "nothing.csv" in state
+
+
+def test_a_monitor_looks_once_at_lists_and_predictions_and_is_that_of_its_version(
+    cloud: Cloud, clocked: Emulator
+) -> None:
+    """The model answers what it is asked, so a prediction is a list, too."""
+    config = {"enabled": True, "samplingRate": 1, "bigqueryDestination": {"outputUri": "bq://test-project.once"}}
+    endpoint, model = clocked.create_endpoint(predictRequestResponseLoggingConfig=config), clocked.upload(ECHO)
+    clocked.deployed(endpoint, model)
+    chance = random.Random(3)
+    training = "".join(f"{chance.gauss(40, 10)},York,yes\n" for _ in range(300))
+    uri = clocked.put(clocked.new_bucket(), "train.csv", f"age,city,left\n{training}".encode())
+    assert clocked.predict(endpoint, [[chance.gauss(70, 10), "York"] for _ in range(300)]).status == 200
+    url = f"{clocked.storage_url}/storage/v1/b/test-project-bigquery-tables/o?prefix=once/"
+    eventually(lambda: clocked.session.get(url, timeout=10).json().get("items"), "the row is kept")
+    logs = {"vertexEndpointLogs": {"endpoints": [endpoint]}}
+    wanted = model_monitors.Wanted(
+        "churn-monitoring", model, {"age": "float", "city": "categorical"}, {},
+        {"columnizedDataset": {"gcsSource": {"gcsUri": uri, "format": "CSV"}}}, logs, ground_truth="left",
+        thresholds={"city": 0.5}, emails=["ada@example.org"],
+    )  # fmt: skip
+    job, found = model_monitors.look(cloud, wanted)
+    assert [(managed.row(one)[0], managed.row(one)[1], one.threshold, managed.row(one)[-1]) for one in found] == [
+        ("age", "input", 0.3, "changed"), ("city", "input", 0.5, "same"),
+    ]  # fmt: skip
+    # The same monitor looks again, at predictions, too, and at one column alone.
+    against_itself = replace(wanted, baseline=logs, predictions={"a": "float", "b": "string"}, watched=["age"])
+    again, found = model_monitors.look(cloud, against_itself)
+    assert again.partition("/modelMonitoringJobs/")[0] == job.partition("/modelMonitoringJobs/")[0]
+    assert {(one.column, one.objective, one.distance) for one in found} == {
+        ("age", "input", 0), ("a", "prediction", 0), ("b", "prediction", 0),
+    }  # fmt: skip
+    with pytest.raises(CloudError, match=r"failed: The baseline dataset has no values of 'size'"):
+        model_monitors.look(cloud, replace(wanted, features={"age": "float", "city": "string", "size": "float"}))
+    with pytest.raises(CloudError, match="Vertex AI answered 400: The field 'age' must have a data_type"):
+        model_monitors.look(cloud, replace(wanted, features={"age": "number"}))
+    other, _ = model_monitors.look(cloud, replace(wanted, model=clocked.upload(ECHO)))
+    assert len(model_monitors.delete(cloud, "churn-monitoring")) == 2
+    with pytest.raises(NotFoundError):
+        model_monitors._ask(cloud, "GET", other)
 
 
 def test_an_endpoint_that_serves_nothing_is_not_monitored(cloud: Cloud, clocked: Emulator) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from edge_tasks.cloud import endpoints, model_registry
 from edge_tasks.cloud.client import connect
-from edge_tasks.cloud.request_log import Row
+from edge_tasks.cloud.request_batch import Batch
 from edge_tasks.cloud.state_store import StateStore
 from edge_tasks.domain.baseline import make_baseline
 from edge_tasks.main import program
@@ -57,9 +57,9 @@ def ask(repository: Repository, instances: list[Any]) -> None:
     endpoints.predict(cloud, endpoint, json.dumps({"instances": instances}).encode())
 
 
-def kept(repository: Repository) -> list[Row]:
+def kept(repository: Repository) -> list[Batch]:
     cloud = connect(load_config(repository.root), repository.root)
-    return requests.read(cloud, "hello-world", requests.now() - timedelta(days=1))
+    return list(requests.read(cloud, "hello-world", requests.now() - timedelta(days=1)))
 
 
 def monitored(repository: Repository, *flags: str, status: int = 0) -> dict[str, Any]:
@@ -117,6 +117,8 @@ def test_an_alarm_can_be_tried_before_it_is_needed(repository: Repository) -> No
     assert monitored(repository, *place, "--shift", "age=*2", "--shift", "age=-1", status=1)["changed"] == ["age"]
     problem, hint = repository.fails("invoke", "model.monitor", *place, "--shift", "agee=+1")
     assert (problem, hint) == ("there is no column `agee`", "there are `age`, `city`")
+    problem, _ = repository.fails("invoke", "model.monitor", *place, "--shift", "city=+1")
+    assert problem == "`city` holds no numbers that could be shifted"
 
 
 @pytest.mark.parametrize(
@@ -129,8 +131,15 @@ def test_an_alarm_can_be_tried_before_it_is_needed(repository: Repository) -> No
         (("--shift", "a=+1"), "--shift changes the rows of --replay"),
         (("--by", "age", "--before"), "--by compares requests with a training or a file"),
         (("--older-than", "1d"), "--older-than says what --delete leaves"),
-        (("--training", "gs://a/b.csv"), "--training and --target belong to --managed"),
+        (("--training", "gs://a/b.csv"), "--once, --training and --target belong to --managed"),
+        (("--once",), "--once, --training and --target belong to --managed"),
+        (("--managed", "--once", "--off"), "--once and --off contradict each other"),
+        (
+            ("--managed", "--once", "--training", "b.csv", "--baseline", "sample.jsonl"),
+            "`b.csv` is not a file",
+        ),
         (("--managed", "--by", "age"), "--managed sets up a job of Vertex AI's"),
+        (("--html", "no/folder.html"), "the report cannot be written: `no/folder.html` is not a file in a folder"),
         (("--baseline", "nowhere.csv"), "`nowhere.csv` cannot be read"),
         (("--baseline", "edge.yaml"), "`edge.yaml`, line 1 is not JSON"),
         (("--against", "99"), "the version 99 does not serve"),
@@ -168,9 +177,9 @@ def test_ci_fails_once_for_a_drift_that_nobody_was_told_of(repository: Repositor
     objects, baseline = cloud.objects_in(bucket), f"{folder}/baseline.json"
     objects.write(baseline, make_baseline(columns, "its training").to_json())
     try:
-        before = len(kept(repository))
+        before = sum(map(len, kept(repository)))
         ask(repository, rows(1200, shift=10, seed=9))
-        while len(kept(repository)) == before:
+        while sum(map(len, kept(repository))) == before:
             pass
         first = repository.run("invoke", "ci.monitor", check=False)
         assert (first.returncode, "`age` has changed against its training" in first.stderr) == (1, True)
@@ -191,10 +200,11 @@ def test_ci_fails_once_for_a_drift_that_nobody_was_told_of(repository: Repositor
         assert "Groups of region" in (repository.root / "report.html").read_text()
 
         logged = kept(repository)
-        true = "".join(f"{row.request_id},{place},1\n" for row in logged for place in range(len(row.asked)))
+        ids = [(one, len(asked)) for batch in logged for one, asked in zip(batch.request_ids, batch.asked, strict=True)]
+        true = "".join(f"{one},{place},1\n" for one, instances in ids for place in range(instances))
         (repository.root / "true.csv").write_text("request_id,instance,label\n" + true)
         days = json.loads(repository.run("invoke", "model.feedback", "--file", "true.csv", "--json").stdout).values()
-        total = sum(len(row.asked) for row in logged)
+        total = sum(instances for _, instances in ids)
         assert sum(day["rows"] for day in days) == sum(day["errors"][0] for day in days) == total
         assert all(day["errors"][1] == 0 for day in days)
     finally:
@@ -215,10 +225,27 @@ def test_vertex_ai_s_own_monitoring_is_set_up_and_ended(repository: Repository) 
     """What it finds is shown in test_managed.py."""
     told = repository.run("invoke", "model.monitor", "--managed").stderr
     assert "looks every 24 h at 100% of the requests; it is pending" in told
-    assert "deleted the monitoring job" in repository.run("invoke", "model.monitor", "--managed", "--off").stderr
+    config = load_config(repository.root)
+    cloud = connect(config, repository.root)
+    training = "\n".join([",".join(COLUMNS), *(",".join(map(str, row)) for row in rows(3000))])
+    cloud.objects.write("training.csv", f"{training}\n".encode())
+    (repository.root / "training.csv").write_text(f"{training}\n")
+    before = sum(map(len, kept(repository)))
+    ask(repository, rows(500, shift=25))
+    while sum(map(len, kept(repository))) == before:
+        pass
+    uri = f"gs://{config.storage_bucket.bucket_name}/training.csv"
+    once = ("--managed", "--once", "--baseline", "training.csv", "--training", uri)
+    looked = repository.run("invoke", "model.monitor", *once, check=False)
+    assert looked.returncode == 1
+    assert [line.split("\t")[:2] for line in looked.stdout.splitlines()[1:2]] == [["age", "input"]]
+    assert f"compared the last 1d with {uri}" in looked.stderr
+    told = repository.run("invoke", "model.monitor", "--managed", "--off").stderr
+    assert "/modelDeploymentMonitoringJobs/" in told
+    assert "/modelMonitors/" in told
     problem, hint = repository.fails("invoke", "model.monitor", "--managed", "--off")
     assert (problem, hint) == (
-        "`hello-world` has no monitoring job", "invoke model.monitor --name hello-world --managed",
+        "`hello-world` has no monitoring job, and no monitor", "invoke model.monitor --name hello-world --managed",
     )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from google.auth.credentials import AnonymousCredentials
 
 from edge_tasks.cloud import request_log
 from edge_tasks.cloud.client import Cloud
+from edge_tasks.cloud.request_batch import Batch, text_of
 from edge_tasks.errors import CloudError, NotFoundError
 from tests.json_service import Asked, served
 
@@ -85,23 +86,26 @@ def cloud_at(bigquery: BigQuery) -> Cloud:
     )  # fmt: skip
 
 
-def read(bigquery: BigQuery) -> list[request_log.Row]:
-    return list(request_log.read(cloud_at(bigquery), ENDPOINT, TABLE, NOW - timedelta(hours=1), NOW))
+def read(bigquery: BigQuery) -> Batch:
+    found = list(request_log.batches(cloud_at(bigquery), ENDPOINT, TABLE, NOW - timedelta(hours=1), NOW))
+    columns = ("deployed_model_ids", "times", "request_ids", "asked", "answered")
+    return Batch(*([value for batch in found for value in getattr(batch, name)] for name in columns))
 
 
 def test_all_pages_of_an_answer_that_takes_its_time_are_read() -> None:
     with serving(BigQuery([row(number) for number in range(1, 11)])) as bigquery:
         found = read(bigquery)
-    assert [one.asked for one in found] == [[{"age": number}, "a text"] for number in range(1, 11)]
-    assert [one.answered for one in found] == [[[number], 0.5] for number in range(1, 11)]
-    assert [one.deployed_model_id for one in found] == [str(number % 2) for number in range(1, 11)]
-    assert [one.request_id for one in found] == [str(2**61 + number) for number in range(1, 11)]
-    assert [one.time for one in found] == [NOW - timedelta(minutes=number) for number in range(1, 11)]
+    assert found.asked == [[{"age": number}, "a text"] for number in range(1, 11)]
+    assert found.answered == [[[number], 0.5] for number in range(1, 11)]
+    assert found.deployed_model_ids == [str(number % 2) for number in range(1, 11)]
+    assert found.request_ids == [str(2**61 + number) for number in range(1, 11)]
+    assert [one.time for one in found.rows()] == [NOW - timedelta(minutes=number) for number in range(1, 11)]
+    assert found.times == [text_of(NOW - timedelta(minutes=number)) for number in range(1, 11)]
 
 
 def test_the_query_asks_for_the_time_by_parameters() -> None:
     with serving(BigQuery([], waits=0)) as bigquery:
-        assert read(bigquery) == []
+        assert len(read(bigquery)) == 0
     (query,) = bigquery.queries
     assert "FROM `my-project.edge_churn.request_response_logging` WHERE logging_time >= @since" in query["query"]
     assert query["useLegacySql"] is False
@@ -125,7 +129,7 @@ def test_rows_of_others_and_damaged_ones_are_left_out() -> None:
     damaged = row(2)
     damaged["f"][2] = cell("no time")
     with serving(BigQuery([row(1, "projects/1/locations/us-central1/endpoints/78"), damaged, row(3)])) as bigquery:
-        assert [one.asked[0] for one in read(bigquery)] == [{"age": 3}]
+        assert read(bigquery).asked == [[{"age": 3}, "a text"]]
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,7 @@ def read_csv(storage: Storage, uris: Sequence[str]) -> Table:
     """Read files whose first line is the header. This blocks."""
     header: list[str] = []
     rows: list[Any] = []
-    for name, content in _files(storage, uris):
+    for name, content in read_files(storage, uris):
         try:
             lines = list(csv.reader(io.StringIO(content.decode("utf-8-sig"), newline="")))
         except (UnicodeDecodeError, csv.Error) as error:
@@ -71,7 +71,7 @@ def read_csv(storage: Storage, uris: Sequence[str]) -> Table:
 def read_items(storage: Storage, uris: Sequence[str]) -> list[Any]:
     """Read the lines of import files: JSON objects, or the fields of a CSV file, which has no header. This blocks."""
     items: list[Any] = []
-    for name, content in _files(storage, uris):
+    for name, content in read_files(storage, uris):
         items += _items(name, content)
     return items
 
@@ -86,7 +86,8 @@ def _items(name: str, content: bytes) -> list[Any]:
         raise precondition(f"{name} cannot be imported: {error}.") from None
 
 
-def _files(storage: Storage, uris: Sequence[str]) -> list[tuple[str, bytes]]:
+def read_files(storage: Storage, uris: Sequence[str]) -> list[tuple[str, bytes]]:
+    """Return names and contents of files; a name may hold `*`. This blocks."""
     found = []
     with tempfile.TemporaryDirectory() as folder:
         for uri in uris:

@@ -123,8 +123,10 @@ class Application:
         if not routes and is_beta:
             raise unimplemented(f"{request.method} {request.path[:500]} is not implemented by this emulator.")
         if not routes:
-            raise ApiError(Code.NOT_FOUND, f"The path {request.method} {request.path[:500]} is not part of this API.")
+            raise _no_path(request)
         route = next((route for route in routes if self._knows(route)), routes[0])
+        if route.rpc.beta and not is_beta:
+            raise _no_path(request)
         name = route.rpc.full_name
         await self.faults.meet(route.rpc.name, next(iter(request.variables.values()), ""))
         if name in self._direct:
@@ -143,6 +145,10 @@ class Application:
 
     def _knows(self, route: Route) -> bool:
         return route.rpc.full_name in self._handlers or route.rpc.full_name in self._direct
+
+
+def _no_path(request: Request) -> ApiError:
+    return ApiError(Code.NOT_FOUND, f"The path {request.method} {request.path[:500]} is not part of this API.")
 
 
 def is_full_disk(error: Exception) -> bool:

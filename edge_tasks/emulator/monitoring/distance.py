@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 BINS = 10
+L_INFINITY, JENSEN_SHANNON = "l_infinity", "jensen_shannon_divergence"
 
 
 def deviation(before: Iterable[Any], now: Iterable[Any]) -> float | None:
@@ -21,9 +22,28 @@ def deviation(before: Iterable[Any], now: Iterable[Any]) -> float | None:
     second = [value for value in now if not _is_missing(value)]
     if not first or not second:
         return None
-    if all(isinstance(value, int | float) and not isinstance(value, bool) for value in (*first, *second)):
-        return _jensen_shannon(*_histograms(first, second))
-    return _l_infinity(Counter(map(str, first)), Counter(map(str, second)))
+    if are_numbers((*first, *second)):
+        return of_numbers(first, second)
+    return of_categories(first, second)
+
+
+def are_numbers(values: Iterable[Any]) -> bool:
+    """Whether all values are numbers."""
+    return all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+
+
+def of_numbers(before: Sequence[float], now: Sequence[float]) -> float:
+    """Return the Jensen-Shannon divergence of two samples, of which none is empty."""
+    return _jensen_shannon(*_histograms(before, now))
+
+
+def of_categories(before: Sequence[Any], now: Sequence[Any], measure: str = L_INFINITY) -> float:
+    """Return the distance of two samples of categories, of which none is empty, by either measure."""
+    first, second = Counter(map(str, before)), Counter(map(str, now))
+    if measure == L_INFINITY:
+        return _l_infinity(first, second)
+    names = {**first, **second}
+    return _jensen_shannon(*([sample[name] / sample.total() for name in names] for sample in (first, second)))
 
 
 def _is_missing(value: Any) -> bool:
@@ -36,7 +56,7 @@ def _l_infinity(before: Counter[str], now: Counter[str]) -> float:
 
 
 def _histograms(first: Sequence[float], second: Sequence[float]) -> tuple[list[float], list[float]]:
-    low, high = min(*first, *second), max(*first, *second)
+    low, high = min(min(first), min(second)), max(max(first), max(second))
     width = (high / BINS - low / BINS) or 1.0
 
     def shares(values: Sequence[float]) -> list[float]:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
-from edge_tasks.emulator.datasets.tables import read_csv
+from edge_tasks.emulator.datasets.tables import read_csv, read_files
 from edge_tasks.emulator.errors import invalid, precondition, unimplemented
-from edge_tasks.emulator.runtime.bucket import parse_uri
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -28,6 +26,7 @@ class Asked(NamedTuple):
     time: str
     deployed_model_id: str
     instances: list[Any]
+    predictions: list[Any]
 
 
 def training_features(storage: Storage, dataset: Message) -> Features:
@@ -40,15 +39,9 @@ def training_features(storage: Storage, dataset: Message) -> Features:
             raise unimplemented(
                 f"A training dataset with the data_format {form!r} is not implemented by this emulator."
             )
-        rows = _csv_rows(storage, uris) if form == CSV else _json_rows(storage, uris)
+        rows = csv_rows(storage, uris) if form == CSV else json_rows(storage, uris)
     elif source == "bigquery_source":
-        # The emulator has no BigQuery: a table is a folder of JSON lines, as for request logs.
-        project, name, table = (*dataset.bigquery_source.input_uri.removeprefix("bq://").split("."), "", "")[:3]
-        bucket = f"{project.replace(':', '-')}-bigquery-tables"
-        names = [one for one in storage.names(bucket, f"{name}/{table}/") if one.endswith(".jsonl")]
-        if not names:
-            raise precondition(f"There is no table {dataset.bigquery_source.input_uri}: gs://{bucket}/{name}/{table}/.")
-        rows = _json_rows(storage, [f"gs://{bucket}/{one}" for one in names])
+        rows = table_rows(storage, dataset.bigquery_source.input_uri)
     else:
         raise unimplemented(f"A training dataset by its {source} is not implemented by this emulator.")
     found = _columns(row for row in rows if isinstance(row, dict))
@@ -58,21 +51,30 @@ def training_features(storage: Storage, dataset: Message) -> Features:
     return found
 
 
-def _json_rows(storage: Storage, uris: Sequence[str]) -> list[Any]:
-    rows = []
-    for uri in uris:
-        bucket, name = parse_uri(uri, "training_dataset")
-        content = storage.read(bucket, name)
-        if content is None:
-            raise precondition(f"There is no object {uri}.")
-        try:
-            rows += [orjson.loads(line) for line in content.splitlines() if line.strip()]
-        except orjson.JSONDecodeError as error:
-            raise precondition(f"{uri} does not hold JSON lines: {error}.") from None
-    return rows
+def table_rows(storage: Storage, uri: str) -> list[Any]:
+    """Return the rows of a table: the emulator has no BigQuery, so it is a folder of JSON lines, as for logs."""
+    project, name, table = (*uri.removeprefix("bq://").split("."), "", "")[:3]
+    bucket = f"{project.replace(':', '-')}-bigquery-tables"
+    names = [one for one in storage.names(bucket, f"{name}/{table}/") if one.endswith(".jsonl")]
+    if not names:
+        raise precondition(f"There is no table {uri}: gs://{bucket}/{name}/{table}/.")
+    return json_rows(storage, [f"gs://{bucket}/{one}" for one in names])
 
 
-def _csv_rows(storage: Storage, uris: Sequence[str]) -> list[dict[str, Any]]:
+def json_rows(storage: Storage, uris: Sequence[str]) -> list[Any]:
+    """Return the lines of files; their names may hold `*`."""
+    return [row for uri, content in read_files(storage, uris) for row in _json_lines(uri, content)]
+
+
+def _json_lines(uri: str, content: bytes) -> list[Any]:
+    try:
+        return [orjson.loads(line) for line in content.splitlines() if line.strip()]
+    except orjson.JSONDecodeError as error:
+        raise precondition(f"{uri} does not hold JSON lines: {error}.") from None
+
+
+def csv_rows(storage: Storage, uris: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the rows of files; a column is numbers when all that is there are numbers."""
     table = read_csv(storage, uris)
     columns = [
         _typed([row[place] if place < len(row) else "" for row in table.rows]) for place in range(len(table.header))
@@ -81,26 +83,31 @@ def _csv_rows(storage: Storage, uris: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def _typed(values: list[str]) -> list[Any]:
-    """Return a column as numbers when all that is there are numbers."""
     try:
         return [float(value) if value.strip() else None for value in values]
     except ValueError:
         return [value or None for value in values]
 
 
-def asked(storage: Storage, bucket: str, folder: str, start: datetime, end: datetime) -> Iterator[Asked]:
-    """Yield the rows of a request log after `start` and up to `end`."""
-    first, last = start.isoformat(timespec="microseconds"), end.isoformat(timespec="microseconds")
-    day = start.date()
-    while day <= end.date():
-        for name in storage.names(bucket, f"{folder}/{day:%Y-%m-%d}/"):
+def asked(storage: Storage, bucket: str, folder: str, start: datetime | None, end: datetime) -> Iterator[Asked]:
+    """Yield the rows of a request log after `start` and up to `end`; damaged ones are left out."""
+    last = end.isoformat(timespec="microseconds")
+    first = start.isoformat(timespec="microseconds") if start else ""
+    for name in storage.names(bucket, f"{folder}/"):
+        if first[:10] <= name.removeprefix(f"{folder}/")[:10] <= last[:10]:
             for line in (storage.read(bucket, name) or b"").splitlines():
-                row = orjson.loads(line)
-                if first < row["logging_time"] <= last:
-                    yield Asked(
-                        row["logging_time"], row["deployed_model_id"], [_value(one) for one in row["request_payload"]]
-                    )
-        day += timedelta(days=1)
+                row = _asked(line)
+                if row is not None and first < row.time <= last:
+                    yield row
+
+
+def _asked(line: bytes) -> Asked | None:
+    try:
+        row = orjson.loads(line)
+        payloads = ([_value(one) for one in row[name]] for name in ("request_payload", "response_payload"))
+        return Asked(str(row["logging_time"]), str(row["deployed_model_id"]), *payloads)
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return None
 
 
 def _value(text: str) -> Any:

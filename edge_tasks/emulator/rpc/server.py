@@ -94,7 +94,7 @@ class GrpcServer:
         name = method.lstrip("/").replace("/", ".")
         is_beta = name.startswith(BETA)
         rpc = self._surface.rpcs.get(STABLE + name.removeprefix(BETA) if is_beta else name)
-        return (rpc, is_beta) if rpc is not None else None
+        return (rpc, is_beta) if rpc is not None and (is_beta or not rpc.beta) else None
 
     async def answer(self, rpc: Rpc, *, is_beta: bool, data: bytes, metadata: Any) -> tuple[bytes, dict[str, str]]:
         """Return the answer to one request, and the headers that go with it; ApiError when it is refused."""

@@ -130,6 +130,10 @@ class Storage:
         """Write an object from memory."""
         self._put(io.BytesIO(content), len(content), bucket, name)
 
+    def put_over(self, content: bytes, bucket: str, name: str, generation: int) -> int | None:
+        """Write an object over this generation of it (0: none), and return the new one; None when it is another."""
+        return self._put(io.BytesIO(content), len(content), bucket, name, generation)
+
     def sizes(self, bucket: str, prefix: str) -> dict[str, int]:
         """Return the objects below a prefix with their bytes."""
         return {item["name"]: int(item["size"]) for item in self._items(bucket, prefix, "name,size")}
@@ -141,18 +145,22 @@ class Storage:
         if response.status not in {204, 404}:
             raise precondition(f"Cloud Storage answered {response.status} to the deletion of gs://{bucket}/{name}.")
 
-    def _put(self, body: IO[bytes], size: int, bucket: str, name: str) -> None:
-        query = urlencode({"uploadType": "media", "name": name})
+    def _put(self, body: IO[bytes], size: int, bucket: str, name: str, over: int | None = None) -> int | None:
+        condition = {} if over is None else {"ifGenerationMatch": over}
+        query = urlencode({"uploadType": "media", "name": name, **condition})
         path = f"/upload/storage/v1/b/{quote(bucket, safe='')}/o?{query}"
         # Without a length the body would be sent in chunks.
         headers = {"Content-Length": str(size), "Content-Type": "application/octet-stream"}
         with self._ask("POST", path, body, headers) as response:
-            _read(response)
+            answer = _read(response)
+        if response.status == 412:
+            return None
         if response.status == 404:
             self._made.discard(bucket)
             raise precondition(f"The bucket {bucket} does not exist.")
         if response.status != 200:
             raise precondition(f"Cloud Storage answered {response.status} to the upload of gs://{bucket}/{name}.")
+        return int(json.loads(answer)["generation"])
 
     def _get(self, path: str) -> http.client.HTTPResponse | None:
         response = self._ask("GET", path)

@@ -8,6 +8,9 @@ The SDK holds what the emulator has to know, in three places:
 - the type hints of the `rest` transports: request and response message of every RPC;
 - the bodies of the clients: `from_gapic(..., Response, metadata_type=Metadata)`, the only place where the
   types inside a long-running operation are written down.
+
+Of v1beta1 come the services that v1 has not and the emulator answers. They are kept in the words of v1, by the names
+and with the messages of v1 where both have them, as v1beta1 is everywhere in the emulator (see `schema.beta`).
 """
 
 from __future__ import annotations
@@ -24,9 +27,13 @@ import typing
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from google.protobuf import descriptor_pb2, text_format
+
 from edge_tasks.emulator.schema.surface import DESCRIPTORS_FILE, ROUTES_FILE
 
 SERVICES_PACKAGE = "google.cloud.aiplatform_v1.services"
+BETA_PACKAGE = "google.cloud.aiplatform_v1beta1.services"
+BETA_SERVICES = ("model_monitoring_service",)
 
 # Every service repeats these RPCs of other APIs; they are kept once, under their service's name.
 MIXINS = {
@@ -65,10 +72,24 @@ def freeze() -> Frozen:
                     known["http"].append(http)
             for message in messages:
                 _collect_files(message.DESCRIPTOR.file, files)
+    of_beta: dict[str, Any] = {}
+    for service_package in BETA_SERVICES:
+        for rpc, record, messages in _read_service(service_package, BETA_PACKAGE):
+            if rpc.rpartition(".")[0] in MIXINS.values():
+                continue
+            rpcs[_as_v1(rpc)] = {**json.loads(_as_v1(json.dumps(record))), "beta": True}
+            for message in messages:
+                _collect_files(message.DESCRIPTOR.file, of_beta)
     # Packed in `Any` or used for errors, thus named by no RPC.
     for module in ("google.rpc.error_details_pb2", "google.api.httpbody_pb2"):
         _collect_files(importlib.import_module(module).DESCRIPTOR, files)
-    return Frozen(_descriptor_set(files), _table(rpcs))
+    protos = {name: _file_proto(file) for name, file in files.items()}
+    for name, file in of_beta.items():
+        if _as_v1(name) not in protos:
+            protos[_as_v1(name)] = text_format.Parse(
+                _as_v1(text_format.MessageToString(_file_proto(file))), descriptor_pb2.FileDescriptorProto()
+            )
+    return Frozen(_descriptor_set(protos), _table(rpcs))
 
 
 def write(folder: Path) -> None:
@@ -91,11 +112,20 @@ def _service_packages() -> list[str]:
     return sorted(info.name for info in pkgutil.iter_modules(root.__path__))
 
 
-def _read_service(package: str) -> typing.Iterator[tuple[str, dict[str, Any], list[Any]]]:
+def _as_v1(text: str) -> str:
+    """Return names, routes and files of v1beta1 as v1 has them."""
+    for beta, stable in (("aiplatform.v1beta1", "aiplatform.v1"), ("aiplatform_v1beta1/", "aiplatform_v1/")):
+        text = text.replace(beta, stable)
+    return text.replace("/v1beta1/", "/v1/")
+
+
+def _read_service(
+    package: str, services: str = SERVICES_PACKAGE
+) -> typing.Iterator[tuple[str, dict[str, Any], list[Any]]]:
     """Yield (full RPC name, its record, the message classes it uses)."""
-    base = importlib.import_module(f"{SERVICES_PACKAGE}.{package}.transports.rest_base")
-    rest = importlib.import_module(f"{SERVICES_PACKAGE}.{package}.transports.rest")
-    client = importlib.import_module(f"{SERVICES_PACKAGE}.{package}.client")
+    base = importlib.import_module(f"{services}.{package}.transports.rest_base")
+    rest = importlib.import_module(f"{services}.{package}.transports.rest")
+    client = importlib.import_module(f"{services}.{package}.client")
     service = "".join(word.title() for word in package.split("_"))
     base_transport = next(
         c for n, c in vars(base).items() if re.fullmatch(r"_Base\w+RestTransport", n) and inspect.isclass(c)
@@ -123,7 +153,8 @@ def _read_service(package: str) -> typing.Iterator[tuple[str, dict[str, Any], li
                 "metadata": metadata.DESCRIPTOR.full_name,
             }
             messages += [result, metadata]
-        full_service = MIXINS.get(rpc, f"google.cloud.aiplatform.v1.{name_of_service}")
+        version = "v1beta1" if services == BETA_PACKAGE else "v1"
+        full_service = MIXINS.get(rpc, f"google.cloud.aiplatform.{version}.{name_of_service}")
         yield f"{full_service}.{rpc}", record, messages
 
 
@@ -171,10 +202,18 @@ def _collect_files(file: Any, files: dict[str, Any]) -> None:
             _collect_files(dependency, files)
 
 
-def _descriptor_set(files: dict[str, Any]) -> bytes:
-    """Serialize every file, dependencies first, so that a pool can add them in order."""
-    from google.protobuf import descriptor_pb2
+def _file_proto(file: Any) -> descriptor_pb2.FileDescriptorProto:
+    proto = descriptor_pb2.FileDescriptorProto()
+    file.CopyToProto(proto)
+    # proto-plus collects them in a set: without an order every run would write another file. (Public
+    # dependencies are indices into the list; proto-plus makes none.)
+    if not proto.public_dependency:
+        proto.dependency.sort()
+    return proto
 
+
+def _descriptor_set(protos: dict[str, descriptor_pb2.FileDescriptorProto]) -> bytes:
+    """Serialize every file, dependencies first, so that a pool can add them in order."""
     result = descriptor_pb2.FileDescriptorSet()
     done: set[str] = set()
 
@@ -182,16 +221,11 @@ def _descriptor_set(files: dict[str, Any]) -> bytes:
         if name in done:
             return
         done.add(name)
-        for dependency in sorted(d.name for d in files[name].dependencies):
+        for dependency in sorted(protos[name].dependency):
             add(dependency)
-        file = result.file.add()
-        files[name].CopyToProto(file)
-        # proto-plus collects them in a set: without an order every run would write another file. (Public
-        # dependencies are indices into the list; proto-plus makes none.)
-        if not file.public_dependency:
-            file.dependency.sort()
+        result.file.add().CopyFrom(protos[name])
 
-    for name in sorted(files):
+    for name in sorted(protos):
         add(name)
     data: bytes = result.SerializeToString(deterministic=True)
     return data

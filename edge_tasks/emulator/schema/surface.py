@@ -39,6 +39,8 @@ class Rpc:
     http: tuple[HttpRule, ...] = field(repr=False)
     operation_response: str | None = None
     operation_metadata: str | None = None
+    # Whether only v1beta1 has it.
+    beta: bool = False
 
     @property
     def full_name(self) -> str:
@@ -95,4 +97,5 @@ def _rpc(full_name: str, record: dict[str, Any]) -> Rpc:
         http=tuple(HttpRule(rule["method"], rule["uri"], rule.get("body")) for rule in record["http"]),
         operation_response=operation.get("response"),
         operation_metadata=operation.get("metadata"),
+        beta=record.get("beta", False),
     )

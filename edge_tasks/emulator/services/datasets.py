@@ -179,7 +179,7 @@ class Datasets:
                 raise unimplemented(f"{TRAIN} with {field} is not implemented by this emulator.")
         self._check_filters(dataset, config)
         if _is_of_files(dataset):
-            _uris(dataset)
+            uris(dataset)
 
     async def training_variables(self, parent: str, config: Message) -> dict[str, str]:
         """Write a training's share of a dataset, and return the variables by which its code finds it."""
@@ -225,7 +225,7 @@ class Datasets:
 
     async def _table(self, dataset: Message) -> Table:
         if _is_of_files(dataset):
-            return await asyncio.to_thread(read_csv, self._context.storage, _uris(dataset))
+            return await asyncio.to_thread(read_csv, self._context.storage, uris(dataset))
         rows = self._context.database.children(ITEM, dataset.name)
         return Table("jsonl", [], [json_format.MessageToDict(row.message.payload) for row in rows])
 
@@ -271,7 +271,7 @@ def _straighten(dataset: Message) -> None:
         json_format.ParseDict(metadata, dataset.metadata)
 
 
-def _uris(dataset: Message) -> list[str]:
+def uris(dataset: Message) -> list[str]:
     """Return the files of a tabular dataset."""
     metadata = json_format.MessageToDict(dataset.metadata)
     source = metadata.get("inputConfig", {}) if isinstance(metadata, dict) else {}

@@ -65,6 +65,7 @@ class _Table:
     waiting_bytes: int = 0
     name: str = ""
     content: bytes = b""
+    generation: int = 0
 
 
 def check(endpoint: Message) -> None:
@@ -115,17 +116,24 @@ class RequestLogs:
         answered: Sequence[Any],
     ) -> None:
         """Keep one prediction: instances and predictions, or whole bodies as texts."""
-        line = orjson.dumps(
-            {
-                "endpoint": endpoint,
-                "deployed_model_id": deployed_model_id,
-                "logging_time": self._clock.now().isoformat(timespec="microseconds"),
-                "request_id": str(self._random.getrandbits(62)),
-                "request_payload": [_text(value) for value in asked],
-                "response_payload": [_text(value) for value in answered],
-            }
-        )
-        table = self._tables.setdefault((destination.bucket, destination.folder), _Table())
+        try:
+            line = orjson.dumps(
+                {
+                    "endpoint": endpoint,
+                    "deployed_model_id": deployed_model_id,
+                    "logging_time": self._clock.now().isoformat(timespec="microseconds"),
+                    "request_id": str(self._random.getrandbits(62)),
+                    "request_payload": [_text(value) for value in asked],
+                    "response_payload": [_text(value) for value in answered],
+                }
+            )
+        except orjson.JSONEncodeError as error:
+            # orjson reads what is nested more deeply than it writes.
+            self._lose(1, str(error))
+            return
+        table = self._tables.get(destination[:2])
+        if table is None:
+            table = self._tables[destination[:2]] = _Table()
         if len(line) > LARGEST_ROW or table.waiting_bytes > LARGEST_BACKLOG:
             self._lose(1, "too large" if len(line) > LARGEST_ROW else "Cloud Storage does not take them")
             return
@@ -165,17 +173,27 @@ class RequestLogs:
         except (ApiError, OSError) as error:
             LOG.warning("%s: %s", what, error)
             return False
+        except Exception:
+            # A fault of ours, after which the next rows are still written.
+            LOG.exception("%s", what)
+            return False
         return True
 
     def _write(self, bucket: str, folder: str, table: _Table, lines: Sequence[bytes]) -> None:
         now = self._clock.now()
         day = f"{folder}/{now:%Y-%m-%d}/"
-        if len(table.content) >= SEGMENT or not table.name.startswith(day):
-            table.name, table.content = f"{day}{now:%H%M%S}-{secrets.token_hex(4)}.jsonl", b""
-        content = table.content + b"\n".join(lines) + b"\n"
+        new = b"\n".join(lines) + b"\n"
         self._storage.make_bucket(bucket)
-        self._storage.put(content, bucket, table.name)
-        table.content = content
+        if 0 < len(table.content) < SEGMENT and table.name.startswith(day):
+            whole = table.content + new
+            generation = self._storage.put_over(whole, bucket, table.name, table.generation)
+            if generation is not None:
+                table.content, table.generation = whole, generation
+                return
+            # It was deleted: what was in it must not come back.
+        table.name, table.content = f"{day}{now:%H%M%S}-{secrets.token_hex(4)}.jsonl", b""
+        table.generation = self._storage.put_over(new, bucket, table.name, 0) or 0
+        table.content = new
 
     def _remove_old(self, bucket: str, folder: str) -> None:
         first = f"{self._clock.now() - timedelta(days=DAYS_TO_KEEP):%Y-%m-%d}"
