@@ -54,8 +54,8 @@ _TRAVELS = {
     "cloud": "bucket client object_lock run_store secret_manager state_store storage vertex_experiments vertex_sdk",
     "tracking": "backend event_log outbox output_capture sacred_observer uploader uploader_process",
     "tracking/sinks": "background mongo vertex",
-    "training": "artifact baseline context data describe environment failure hypertune job results run_options sklearn "
-    "wrapper",
+    "training": "artifact baseline context data describe environment failure hypertune job replica results run_options "
+    "sklearn wrapper",
 }
 
 # Outputs of a training, and what is about the model but not for its training.
