@@ -1,4 +1,4 @@
-"""Our predictor beside other model servers, all with the same pipeline over the columns of a DataFrame."""
+"""Our predictor compared with other model servers, all with the same pipeline over the columns of a DataFrame."""
 
 from __future__ import annotations
 
@@ -100,7 +100,8 @@ class Table:
 """
 SAVE = (
     "import joblib, mlflow.sklearn; "
-    "mlflow.sklearn.save_model(joblib.load({model!r}), {folder!r}, pyfunc_predict_fn='predict_proba')"
+    "mlflow.sklearn.save_model(joblib.load({model!r}), {folder!r}, pyfunc_predict_fn='predict_proba',"
+    " serialization_format='cloudpickle')"
 )
 
 

@@ -97,7 +97,7 @@ async def _serve(server: ModelServer, listener: socket.socket, uri: str, folder:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)
     started = time.perf_counter()
-    loading = loop.run_in_executor(None, _load, uri, folder)
+    loading: asyncio.Future[Any] = loop.run_in_executor(None, _load, uri, folder)
     waiting = asyncio.ensure_future(ended.wait())
     await asyncio.wait([loading, waiting], return_when=asyncio.FIRST_COMPLETED)
     if not ended.is_set():

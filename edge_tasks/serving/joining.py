@@ -22,7 +22,7 @@ VARIABLE = "EDGE_SERVING_JOIN"
 
 # Formats of libraries whose models look at each row by itself.
 _BY_ROW = ("xgboost", "lightgbm", "catboost")
-# What a pickle may name besides: a class of one's own might look at all rows of a request.
+# What else a pickle may name: the model's own code might look at all rows of a request.
 _LIBRARIES = frozenset({"sklearn", "numpy", "scipy", "pandas", "joblib", "xgboost", "lightgbm", "catboost"})
 _PLAIN = frozenset({"builtins", "collections", "copyreg", "_codecs", "datetime"})
 # These run what they are given.

@@ -62,7 +62,7 @@ class Cluster:
     def _describe(self, names: Any, replica: Replica, trial: dict[str, str], job_spec: dict[str, Any]) -> str:
         cluster: dict[str, list[str]] = {}
         for member, address in self._addresses.items():
-            # TensorFlow's evaluators are no part of what it calls the cluster.
+            # What TensorFlow calls the cluster does not include evaluators.
             if names[member.pool] != "evaluator":
                 cluster.setdefault(names[member.pool], []).append(address)
         task = {"type": names[replica.pool], "index": replica.number, **trial}
