@@ -72,7 +72,7 @@ class Predictor:
             return function
         if name not in METHODS or not hasattr(self.model, name):
             known = ", ".join(f"`{method}`" for method in METHODS if hasattr(self.model, method))
-            raise RequestError(f"the model has no `{name}`; it has {known}")
+            raise RequestError(f"the model has no `{name}`; it has {known or 'none that can be asked for'}")
         function = getattr(self.model, name)
         self._found = (self.model, name, function)
         return function
