@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 # Field 1 of a list, 9 bytes long; field 2 of a Value, 8 bytes.
 _ITEM = b"\x0a\x09\x11"
 _SIZE = len(_ITEM) + 8
+# Field 2 of a PredictRequest.
+_INSTANCES = b"\x12"
 
 
 def from_value(value: Message) -> Any:
@@ -31,6 +33,44 @@ def from_value(value: Message) -> Any:
     if kind == "struct_value":
         return {name: from_value(part) for name, part in value.struct_value.fields.items()}
     return getattr(value, kind) if kind in {"string_value", "bool_value"} else None
+
+
+def from_rows(values: Sequence[Message], data: bytes) -> list[Any]:
+    """Return what the instances of a PredictRequest hold, whose bytes are `data`.
+
+    Rows of as many numbers each, the usual table, are read all at once.
+    """
+    return _table(values, data) or [from_value(value) for value in values]
+
+
+def _table(values: Sequence[Message], data: bytes) -> list[Any] | None:
+    """Return the rows when each is a list of as many numbers as the first, and they lie in `data` one after another."""
+    if len(values) < 2 or values[0].WhichOneof("kind") != "list_value":
+        return None
+    first = values[0].SerializeToString()
+    items = values[0].list_value.SerializeToString()
+    if not items or _numbers(items) is None:
+        return None
+    start = data.find(first)
+    head = first[: len(first) - len(items)]
+    # Before each row: the field's tag, and the row's length.
+    lead = _varint_size(len(first)) + 1
+    size = lead + len(first)
+    block = data[start - lead : start - lead + size * len(values)]
+    if start < lead or len(block) != size * len(values):
+        return None
+    begin = lead + len(head)
+    places = [*range(begin), *(at for at in range(begin, size) if (at - begin) % _SIZE < len(_ITEM))]
+    if block[:1] != _INSTANCES or any(block[at::size] != block[at : at + 1] * len(values) for at in places):
+        return None
+    width = len(items) // _SIZE
+    row = f"{begin}x" + "3xd" * width
+    numbers = [int(one) if one.is_integer() else one for one in struct.unpack("<" + row * len(values), block)]
+    return [numbers[at : at + width] for at in range(0, len(numbers), width)]
+
+
+def _varint_size(number: int) -> int:
+    return max(1, -(-number.bit_length() // 7))
 
 
 def _numbers(data: bytes) -> list[Any] | None:
