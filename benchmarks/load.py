@@ -34,6 +34,12 @@ class Load:
 
     seconds: float
     answers: tuple[float, ...]
+    cpu_seconds: float = 0.0
+
+    @property
+    def computing(self) -> float:
+        """The seconds of processor time that the server took for each."""
+        return self.cpu_seconds / len(self.answers)
 
     @property
     def each(self) -> float:

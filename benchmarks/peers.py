@@ -7,10 +7,11 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from benchmarks.load import Target
 
@@ -45,7 +46,7 @@ class Subject:
     """What every server gets: the model's file, and a row to predict for."""
 
     model: Path
-    row: Sequence[float]
+    row: Any
 
 
 @dataclass(frozen=True)

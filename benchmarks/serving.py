@@ -9,11 +9,13 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from benchmarks.laboratory import ROOT, Laboratory
 from benchmarks.load import Load, Target, answer, load
@@ -61,22 +63,34 @@ def measure(laboratory: Laboratory) -> Iterator[Row]:
     digits = laboratory.repository / "models" / "digits"
     payload = json.loads((digits / "test_payload.json").read_text("utf-8"))
     subject = Subject(digits / "model" / "model.joblib", payload["instances"][0])
-    plans = {OURS: _emulator(laboratory.folder / "serving", subject)}
-    for program in PROGRAMS:
-        plan = _peer(program, laboratory.folder / "peers" / program.name.replace(" ", "-"), subject)
-        if plan is not None:
-            plans[program.name] = plan
-    starts = _starts(plans)
-    loads = _loads(plans)
+    ours = _emulator(laboratory.folder / "serving", subject)
+    yield from compare(OURS, ours, PROGRAMS, laboratory.folder / "peers", subject, 1)
+
+
+def compare(
+    who: str, plan: Plan, programs: Sequence[Program], folder: Path, subject: Subject, limit: float
+) -> Iterator[Row]:
+    """Compare one server with others, installed below `folder`; `limit`: how many times their throughput at least."""
+    plans = {who: plan}
+    for program in programs:
+        peer = _peer(program, folder / program.name.replace(" ", "-"), subject)
+        if peer is not None:
+            plans[program.name] = peer
+    starts = starts_of(plans)
+    loads = loads_of(plans)
     for name in plans:
-        if name == OURS:
+        if name == who:
             continue
         for connections in CONNECTIONS:
-            ours, theirs = (Sample(tuple(one.each for one in loads[who, connections])) for who in (OURS, name))
-            yield RateRow(f"predictions, {connections} at once", ours, Peer(name, theirs), 1)
-        ours, theirs = (_slowest(loads[who, CONNECTIONS[-1]]) for who in (OURS, name))
+            ours, theirs = (Sample(tuple(one.each for one in loads[one_of, connections])) for one_of in (who, name))
+            yield RateRow(f"predictions, {connections} at once", ours, Peer(name, theirs), limit)
+            ours, theirs = (
+                Sample(tuple(one.computing for one in loads[one_of, connections])) for one_of in (who, name)
+            )
+            yield RatioRow("  computing for each", ours, Peer(name, theirs))
+        ours, theirs = (slowest(loads[one_of, CONNECTIONS[-1]]) for one_of in (who, name))
         yield RatioRow(f"  99th percentile, {CONNECTIONS[-1]} at once", ours, Peer(name, theirs), 1)
-        yield RatioRow("  from start to an answer", starts[OURS], Peer(name, starts[name]), 1)
+        yield RatioRow("  from start to an answer", starts[who], Peer(name, starts[name]), 1)
 
 
 def _peer(program: Program, folder: Path, subject: Subject) -> Plan | None:
@@ -84,44 +98,53 @@ def _peer(program: Program, folder: Path, subject: Subject) -> Plan | None:
     folder.mkdir(parents=True)
     try:
         plan = program.install(folder, subject)
-        with _running(plan):
+        with running(plan):
             return plan
     except PeerError as error:
         print(f"> {program.name} is left out: {error}", file=sys.stderr, flush=True)
         return None
 
 
-def _starts(plans: dict[str, Plan]) -> dict[str, Sample]:
+def starts_of(plans: dict[str, Plan]) -> dict[str, Sample]:
     """Time each from its start to its first answer, by turns."""
     times: dict[str, list[float]] = {name: [] for name in plans}
     for _ in range(STARTS):
         for name, plan in plans.items():
             started = time.perf_counter()
-            with _running(plan):
+            with running(plan):
                 times[name].append(time.perf_counter() - started)
     return {name: Sample(tuple(taken)) for name, taken in times.items()}
 
 
-def _loads(plans: dict[str, Plan]) -> dict[tuple[str, int], list[Load]]:
+def loads_of(plans: dict[str, Plan]) -> dict[tuple[str, int], list[Load]]:
     """Load each by turns, while the others are idle."""
     found: dict[tuple[str, int], list[Load]] = {(name, count): [] for name in plans for count in CONNECTIONS}
     with ExitStack() as servers:
-        for plan in plans.values():
-            servers.enter_context(_running(plan))
+        trees = {}
+        for name, plan in plans.items():
+            trees[name] = psutil.Process(servers.enter_context(running(plan)))
             load(plan.target, CONNECTIONS[-1], SECONDS)
         for _ in range(ROUNDS):
             for (name, count), taken in found.items():
-                taken.append(load(plans[name].target, count, SECONDS))
+                before = _computed(trees[name])
+                one = load(plans[name].target, count, SECONDS)
+                taken.append(replace(one, cpu_seconds=_computed(trees[name]) - before))
     return found
 
 
-def _slowest(loads: list[Load]) -> Sample:
+def _computed(tree: psutil.Process) -> float:
+    """Return the seconds of processor time that a server's processes have taken."""
+    return sum(one.cpu_times().user + one.cpu_times().system for one in (tree, *tree.children(recursive=True)))
+
+
+def slowest(loads: list[Load]) -> Sample:
+    """Return the 99th percentile of each load."""
     return Sample(tuple(Sample(one.answers).percentile(99) for one in loads))
 
 
 @contextmanager
-def _running(plan: Plan) -> Iterator[None]:
-    """Start a server, wait until it predicts, and end it with all its processes."""
+def running(plan: Plan) -> Iterator[int]:
+    """Start a server, wait until it predicts, and end it with all its processes; gives its process id."""
     path = f"{Path(plan.command[0]).parent}{os.pathsep}{os.environ['PATH']}"
     with (plan.folder / "log").open("wb") as log:
         process = subprocess.Popen(
@@ -139,7 +162,7 @@ def _running(plan: Plan) -> Iterator[None]:
             if process.poll() is not None or time.monotonic() > deadline:
                 raise PeerError(f"it does not answer: {(plan.folder / 'log').read_text(errors='replace')[-500:]}")
             time.sleep(0.01)
-        yield
+        yield process.pid
     finally:
         process.terminate()
         with suppress(subprocess.TimeoutExpired):

@@ -41,8 +41,8 @@ ENVIRONMENT = dict(os.environ)
 UV = [str(_UV_HERE)] if _UV_HERE.exists() else ["uv"]
 
 # Libraries of models that are too large for `[dev]` (500 MB): uv puts them into a folder, once for each machine and
-# list, and without what they require of what is installed here. PyTorch's own wheel, of 3 GB with its CUDA, is not
-# among them; EDGE_TESTS_LIBRARIES names a folder (`pip install --target`) that holds whatever else is to be tried.
+# list, and without what they require of what is installed here. PyTorch comes to them where there is a wheel without
+# CUDA, which makes it 3 GB; EDGE_TESTS_LIBRARIES names a folder (`pip install --target`) with what else is to be tried.
 MODEL_LIBRARIES = (
     *(
         "xgboost-cpu==3.2.0",
@@ -55,6 +55,20 @@ MODEL_LIBRARIES = (
     ),
     *("onnx==1.23.2", "onnxruntime==1.32.0", "skl2onnx==1.20.0", "flatbuffers==25.12.19", "ml-dtypes==0.6.0"),
 )
+
+# What PyTorch requires and `[dev]` lacks; and Keras, which computes with it.
+TORCH_LIBRARIES = (
+    *("sympy==1.14.0", "mpmath==1.3.0"),
+    *("keras==3.15.1", "absl-py==2.5.1", "h5py==3.16.0", "namex==0.1.0", "optree==0.20.0"),
+)
+
+
+def torch_wheel() -> Path | None:
+    """Return a wheel of PyTorch without CUDA in a folder that pip or uv looks into; that from an index is 3 GB."""
+    folders = " ".join(ENVIRONMENT.get(name, "") for name in ("PIP_FIND_LINKS", "UV_FIND_LINKS")).split()
+    tag = f"cp{sys.version_info.major}{sys.version_info.minor}"
+    found = [path for folder in folders for path in Path(folder).glob(f"torch-*+cpu-{tag}-*{platform.machine()}.whl")]
+    return found[0] if found else None
 
 
 @functools.cache
@@ -123,14 +137,16 @@ def model_libraries() -> Path | None:
     if given := os.environ.get("EDGE_TESTS_LIBRARIES"):
         return Path(given)
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
-    name = hashlib.sha256("\n".join((version, *MODEL_LIBRARIES)).encode()).hexdigest()[:16]
+    wheel = torch_wheel()
+    wanted = (*MODEL_LIBRARIES, *((str(wheel), *TORCH_LIBRARIES) if wheel else ()))
+    name = hashlib.sha256("\n".join((version, *wanted)).encode()).hexdigest()[:16]
     cache = Path(ENVIRONMENT.get("XDG_CACHE_HOME") or Path(ENVIRONMENT.get("HOME") or "/") / ".cache")
     folder = cache / "vertex-edge-tests" / name
     if not folder.is_dir() and shutil.which(UV[0]):
         folder.parent.mkdir(parents=True, exist_ok=True)
         new = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".new-"))
         command = [*UV, "pip", "install", "--quiet", "--python", sys.executable, "--no-deps", "--target", str(new)]
-        done = subprocess.run([*command, *MODEL_LIBRARIES], env=environment(), capture_output=True, check=False)
+        done = subprocess.run([*command, *wanted], env=environment(), capture_output=True, check=False)
         # Another process of the tests may have been quicker.
         with contextlib.suppress(OSError):
             if done.returncode == 0:
@@ -166,6 +182,13 @@ def _no_kfp() -> str | None:
 
 def _no_model_libraries() -> str | None:
     return None if model_libraries() else "the libraries cannot be had: they take `uv` and, once, a network"
+
+
+def _no_torch() -> str | None:
+    found = model_libraries()
+    if found is not None and (found / "torch").is_dir():
+        return None
+    return "there is no wheel of PyTorch without CUDA in a folder that PIP_FIND_LINKS names"
 
 
 @functools.cache
@@ -246,6 +269,7 @@ MISSING: dict[str, Callable[[], str | None]] = {
     "kfp": _no_kfp,
     "node": _no_node,
     "packages": _no_packages,
+    "torch": _no_torch,
     "uv": _no_uv,
     "uv-cache": _no_uv_cache,
     "model-libraries": _no_model_libraries,

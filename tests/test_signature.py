@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import datetime as dt
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.sparse import csr_matrix
 from sklearn.compose import ColumnTransformer
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.neighbors import NearestNeighbors
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 
@@ -121,6 +124,22 @@ def test_texts_are_a_signature() -> None:
 def test_inputs_that_are_none_are_refused(inputs: Any, problem: str) -> None:
     with pytest.raises(TrainingError, match=problem):
         describe(LinearRegression().fit([[1.0, 2.0]], [1.0]), inputs, "predict")
+
+
+def test_a_sparse_matrix_is_refused_with_what_to_give_instead() -> None:
+    with pytest.raises(TrainingError, match="a sparse matrix") as error:
+        describe(LinearRegression().fit([[1.0]], [1.0]), csr_matrix([[1.0]]), "predict")
+    assert "toarray()" in str(error.value.hint)
+
+
+def test_a_model_that_cannot_be_asked_takes_a_predictor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = np.array([[1.0], [2.0]])
+    model = NearestNeighbors(n_neighbors=1).fit(rows)
+    with pytest.raises(TrainingError, match="a NearestNeighbors has no `predict`: there is nothing to ask it by"):
+        describe(model, rows, "predict")
+    (tmp_path / "predictor.py").write_text("")
+    assert describe(model, rows, "predict")[0].shape == (1,)
 
 
 def test_a_method_that_the_model_does_not_have_is_refused() -> None:

@@ -10,10 +10,7 @@ from __future__ import annotations
 import base64
 import io
 import json
-import os
-import platform
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -35,7 +32,7 @@ from edge_tasks.releases import serving_image
 from edge_tasks.releases.serving import of_folder
 from tests.emulator import python_image
 from tests.emulator.harness import FINAL, Emulator
-from tests.needs import DOCKER_PYTHON, isolated_environments
+from tests.needs import DOCKER_PYTHON, isolated_environments, torch_wheel
 from tests.serving.test_kinds_of_models import KINDS, MIXED, NEIGHBOUR, NUMBERS, PREDICTOR, approximately
 
 pytestmark = [pytest.mark.slow, pytest.mark.needs("packages"), pytest.mark.timeout(1200)]
@@ -112,14 +109,6 @@ save_results(model, {"score": 1.0}, "out", inputs=inputs, **(dict(method=method)
 Path("out/answers.json").write_text(json.dumps(as_json(list(answers))))
 """
 FILES = {"neighbour.py": NEIGHBOUR, "deeper/__init__.py": "", "deeper/scale.py": "FACTOR = 10\n", "pixels.py": PIXELS}
-
-
-def torch_wheel() -> Path | None:
-    """Return a wheel of PyTorch without CUDA in a folder that pip or uv looks into; that from an index is 3 GB."""
-    folders = " ".join(os.environ.get(name, "") for name in ("PIP_FIND_LINKS", "UV_FIND_LINKS")).split()
-    tag = f"cp{sys.version_info.major}{sys.version_info.minor}"
-    found = [path for folder in folders for path in Path(folder).glob(f"torch-*+cpu-{tag}-*{platform.machine()}.whl")]
-    return found[0] if found else None
 
 
 @dataclass(frozen=True)

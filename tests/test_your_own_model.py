@@ -7,6 +7,8 @@ import os
 import re
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ from edge_tasks.domain.config import EdgeConfig
 from edge_tasks.domain.model_formats import FORMATS
 from edge_tasks.domain.serving_choice import ArtifactFacts, choose
 from tests import needs
+from tests.emulator.harness import FINAL, PARENT, PYTHON_IMAGE, Emulator
 from tests.repositories import ROOT
 
 PAGE = (ROOT / "docs" / "your-own-model.md").read_text(encoding="utf-8")
@@ -77,6 +80,54 @@ def test_a_recipe_of_a_large_library(recipe: str, tmp_path: Path) -> None:
     if not (libraries / recipe).is_dir():
         pytest.skip(f"{recipe} is not among the libraries; see tests/needs.py")
     assert len(answers(tmp_path, recipe, libraries, words=recipe not in ("xgboost", "torch"))) == 3
+
+
+# Each replica says what its own model answers; the primary one, with which the job ends, waits for the other.
+TELL = """
+import json, time
+from pathlib import Path
+from edge_tasks.serving import ask
+told = Path(SHARED, str(me.rank))
+told.with_suffix(".new").write_text(json.dumps(ask("out/model", json.load(open("out/test_payload.json"))["instances"])))
+told.with_suffix(".new").rename(told)
+while me.rank == 0 and not told.with_name("1").exists():
+    time.sleep(0.02)
+"""
+
+
+@pytest.fixture(scope="module")
+def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
+    running = Emulator(tmp_path_factory.mktemp("emulator") / "data")
+    yield running
+    assert running.stop() == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        pytest.param("xgboost-replicas", marks=pytest.mark.needs("model-libraries")),
+        pytest.param("torch-replicas", marks=pytest.mark.needs("torch")),
+    ],
+)
+def test_replicas_train_one_model(recipe: str, tmp_path: Path, emulator: Emulator) -> None:
+    code = GIVEN.replace("WORDS", "False") + RECIPES[recipe] + TELL.replace("SHARED", repr(str(tmp_path)))
+    path = os.pathsep.join([str(ROOT), str(needs.model_libraries())])
+    container = {
+        "imageUri": PYTHON_IMAGE,
+        "command": ["python", "-W", "ignore", "-c", code],
+        "env": [{"name": "PYTHONPATH", "value": path}],
+    }
+    pools = [{"replicaCount": 1, "containerSpec": container}] * 2
+    answer = emulator.post(f"{PARENT}/customJobs", {"displayName": recipe, "jobSpec": {"workerPoolSpecs": pools}})
+    # Both import libraries that are large, on machines that are busy.
+    while (job := emulator.get(answer.body["name"]).body)["state"] not in FINAL:
+        time.sleep(0.1)
+    assert job["state"] == "JOB_STATE_SUCCEEDED", job
+    # Each saw half of the rows: had they trained alone, their models would differ.
+    first, second = (json.loads((tmp_path / name).read_text()) for name in "01")
+    assert len(first) == 3
+    assert first == second
 
 
 def test_a_predictor_of_ones_own(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from edge_tasks.emulator.runtime import processes
 from edge_tasks.emulator.runtime.bucket import Storage
 from edge_tasks.emulator.runtime.docker import Docker
 from edge_tasks.emulator.runtime.environments import SHARED, Environments
+from edge_tasks.emulator.runtime.google_front import GoogleFront
 from edge_tasks.emulator.runtime.job_environment import Servers
 from edge_tasks.emulator.runtime.job_runner import JobRunner
 from edge_tasks.emulator.runtime.programs import Programs
@@ -87,6 +88,7 @@ class Emulator:
         servers: Servers,
         environments: Environments | None = None,
         announce: Callable[[str], None] = lambda _: None,
+        front: GoogleFront | None = None,
     ) -> None:
         self.database = database
         self.environments = environments = environments or Environments()
@@ -98,7 +100,7 @@ class Emulator:
         parts = (servers, storage, self.model_servers, self.engine, environments, clock)
         context = Context(surface, transcoder, database, data, *parts)
         self.operations = Operations(context)
-        runner = JobRunner(Programs(servers, storage, database, self.engine, environments))
+        runner = JobRunner(Programs(servers, storage, database, self.engine, environments, front))
         self.jobs = Jobs(context, self.operations, runner)
         self.models = models = Models(context, self.operations)
         self.deployments = deployments = Deployments(context, models)
@@ -194,7 +196,8 @@ async def run(folder: DataFolder, port: int, storage_port: int, environments: st
         storage.start(storage_listener)
         addresses = (f"http://127.0.0.1:{port}", f"http://127.0.0.1:{storage_port}", f"127.0.0.1:{grpc_port}")
         servers = Servers(*addresses)
-        parts = (Environments(kind=environments), folder.announce_environments)
+        front = GoogleFront(storage.application, servers.storage_url, folder.path)
+        parts = (Environments(kind=environments), folder.announce_environments, front)
         emulator = Emulator(database, surface, folder.path, servers, *parts)
         emulator.recover()
         # Model servers are addressed relative to the data folder: see serving.model_server.
@@ -215,6 +218,7 @@ async def run(folder: DataFolder, port: int, storage_port: int, environments: st
         folder.withdraw()
         await asyncio.wait([answering_grpc])
         await asyncio.gather(emulator.close(), emulator.grpc.close())
+        await front.close()
         server.should_exit = True
         await serving
         tidying.cancel()

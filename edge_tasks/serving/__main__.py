@@ -21,6 +21,7 @@ from typing import Any
 
 from edge_tasks.serving.artifacts import ArtifactError, fetch
 from edge_tasks.serving.http_protocol import HttpProtocol
+from edge_tasks.serving.joining import can_join
 from edge_tasks.serving.model_files import ModelFileError
 from edge_tasks.serving.own_code import OwnCodeError, make_predictor
 from edge_tasks.serving.predictor import answer
@@ -74,6 +75,11 @@ def load(uri: str, folder: Path) -> Any:
     return predictor
 
 
+def _load(uri: str, folder: Path) -> tuple[Any, bool]:
+    predictor = load(uri, folder)
+    return predictor, can_join(predictor, folder if uri.startswith("gs://") else Path(uri))
+
+
 async def _serve(server: ModelServer, listener: socket.socket, uri: str, folder: Path) -> int:
     loop = asyncio.get_running_loop()
     connections: set[HttpProtocol] = set()
@@ -91,12 +97,13 @@ async def _serve(server: ModelServer, listener: socket.socket, uri: str, folder:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)
     started = time.perf_counter()
-    loading = loop.run_in_executor(None, load, uri, folder)
+    loading: asyncio.Future[Any] = loop.run_in_executor(None, _load, uri, folder)
     waiting = asyncio.ensure_future(ended.wait())
     await asyncio.wait([loading, waiting], return_when=asyncio.FIRST_COMPLETED)
     if not ended.is_set():
         try:
-            server.predictor = await loading
+            predictor, server.joins = await loading
+            server.predictor = predictor
         except (ArtifactError, ModelFileError, OwnCodeError) as error:
             LOG.error("the model cannot be loaded: %s", error)  # noqa: TRY400  one line says it all
             return 1

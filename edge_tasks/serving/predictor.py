@@ -34,6 +34,7 @@ class Predictor:
     model: Any = None
     signature: Signature | None = None
     _read: Reader = staticmethod(reader_of(None))
+    _found: tuple[Any, str, Any] = (None, "", None)
 
     def load(self, artifacts_uri: str) -> None:
         """Load the model from the folder `artifacts_uri`."""
@@ -56,16 +57,25 @@ class Predictor:
         """
         keywords = dict(self.parameters)
         method = keywords.pop("method", None) or (self.signature.method if self.signature else "predict")
-        if method not in METHODS or not hasattr(self.model, method):
-            known = ", ".join(f"`{name}`" for name in METHODS if hasattr(self.model, name))
-            raise RequestError(f"the model has no `{method}`; it has {known}")
-        function = getattr(self.model, method)
+        function = self._method(method)
         if keywords:
             _check_keywords(function, method, keywords)
         answers = function(instances, **keywords)
         if method in ("predict_proba", "predict_log_proba", "decision_function"):
             return with_classes(self.model, method, answers)
         return answers
+
+    def _method(self, name: str) -> Any:
+        """Return a method of the model; looked up once, because a pipeline takes long to say whether it has it."""
+        model, found, function = self._found
+        if found == name and model is self.model:
+            return function
+        if name not in METHODS or not hasattr(self.model, name):
+            known = ", ".join(f"`{method}`" for method in METHODS if hasattr(self.model, method))
+            raise RequestError(f"the model has no `{name}`; it has {known or 'none that can be asked for'}")
+        function = getattr(self.model, name)
+        self._found = (self.model, name, function)
+        return function
 
     def postprocess(self, prediction_results: Any) -> Any:
         """Return the body of the answer: `{"predictions": [...]}` with one prediction for each instance."""

@@ -13,6 +13,7 @@ import functools
 import json
 import logging
 import time
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -22,13 +23,16 @@ import orjson
 
 from edge_tasks.domain.signature import RequestError
 from edge_tasks.serving.http_protocol import Answer, Handler
+from edge_tasks.serving.joining import joined
 from edge_tasks.serving.predictor import answer
 
 LOG = logging.getLogger("edge_tasks.serving")
 
 THREADS = 4
 # Seconds and bytes: a small request after quick ones is answered without a thread, which would cost as much as they do.
-_QUICK, _SMALL = 0.005, 16 * 1024
+_QUICK, _SMALL = 0.01, 16 * 1024
+# Requests that one call of the model answers.
+_MOST_JOINED = 64
 # Seconds that a request may keep a thread while the server is still called healthy.
 STUCK_AFTER = 120.0
 
@@ -51,7 +55,10 @@ class ModelServer:
         self._since: dict[int, float] = {}
         self._slowest_lately = 1.0
         self._requests = 0
+        self._queue: deque[tuple[bytes, asyncio.Future[Answer]]] = deque()
+        self._called = False
         self.predictor: Any = None
+        self.joins = False
         self.ending = False
 
     @property
@@ -63,6 +70,8 @@ class ModelServer:
         if path == self._routes.predict and method == b"POST":
             if self.predictor is None:
                 return _error(503, "The model is being loaded.")
+            if self.joins and len(body) < _SMALL:
+                return self._enqueue(body)
             if self._slowest_lately < _QUICK and len(body) < _SMALL and not self._since:
                 return self._predict(body)
             return asyncio.get_running_loop().run_in_executor(self._pool, self._in_thread, body)
@@ -92,10 +101,56 @@ class ModelServer:
 
     # -- predictions --
 
-    def _in_thread(self, body: bytes) -> Answer:
+    def _enqueue(self, body: bytes) -> asyncio.Future[Answer]:
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Answer] = loop.create_future()
+        self._queue.append((body, future))
+        self._call(loop)
+        return future
+
+    def _call(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Have the queue looked at when all that has arrived by now is in it."""
+        if not self._called:
+            self._called = True
+            loop.call_soon(self._take, loop)
+
+    def _take(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Answer what waits, unless every thread is busy: then with the first that is free."""
+        self._called = False
+        while self._queue and len(self._since) < self._threads:
+            taken = [self._queue.popleft() for _ in range(min(len(self._queue), _MOST_JOINED))]
+            bodies = [body for body, _ in taken]
+            if self._slowest_lately < _QUICK and not self._since:
+                _settle(taken, self._together(bodies))
+                continue
+            number = self._begin()
+            work = loop.run_in_executor(self._pool, self._together, bodies)
+            work.add_done_callback(functools.partial(self._finish, loop, number, taken))
+
+    def _finish(self, loop: asyncio.AbstractEventLoop, number: int, taken: Any, work: Any) -> None:
+        del self._since[number]
+        _settle(taken, work.result())
+        self._call(loop)
+
+    def _together(self, bodies: list[bytes]) -> list[Answer]:
+        if len(bodies) > 1:
+            started = time.perf_counter()
+            try:
+                answers = joined(self.predictor, [orjson.loads(body) for body in bodies])
+            except orjson.JSONDecodeError:
+                answers = None
+            if answers is not None:
+                self._remember(time.perf_counter() - started)
+                return [Answer(200, one) for one in answers]
+        return [self._predict(body) for body in bodies]
+
+    def _begin(self) -> int:
         self._requests += 1
-        number = self._requests
-        self._since[number] = time.monotonic()
+        self._since[self._requests] = time.monotonic()
+        return self._requests
+
+    def _in_thread(self, body: bytes) -> Answer:
+        number = self._begin()
         try:
             return self._predict(body)
         finally:
@@ -116,8 +171,17 @@ class ModelServer:
             LOG.exception("a request failed")
             return _error(500, f"{type(error).__name__}: {error}")
         finally:
-            # A slow one is forgotten by and by.
-            self._slowest_lately = max(time.perf_counter() - started, self._slowest_lately / 2)
+            self._remember(time.perf_counter() - started)
+
+    def _remember(self, seconds: float) -> None:
+        # A slow one is forgotten by and by.
+        self._slowest_lately = max(seconds, self._slowest_lately / 2)
+
+
+def _settle(taken: list[tuple[bytes, asyncio.Future[Answer]]], answers: list[Answer]) -> None:
+    for (_, future), one in zip(taken, answers, strict=True):
+        if not future.done():
+            future.set_result(one)
 
 
 @functools.lru_cache(maxsize=32)

@@ -15,15 +15,18 @@ warnings.filterwarnings("ignore", message="pkg_resources is deprecated", categor
 
 from edge_tasks.training.context import TrainingState, get_config_and_state  # noqa: E402
 from edge_tasks.training.data import data_path, data_uri, open_data  # noqa: E402
+from edge_tasks.training.replica import Replica, this_replica  # noqa: E402
 from edge_tasks.training.results import save_results  # noqa: E402
 from edge_tasks.training.wrapper import vertex_wrapper  # noqa: E402
 
 __all__ = [
+    "Replica",
     "TrainingState",
     "data_path",
     "data_uri",
     "get_config_and_state",
     "open_data",
     "save_results",
+    "this_replica",
     "vertex_wrapper",
 ]

@@ -11,8 +11,10 @@ import math
 import warnings
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+from edge_tasks.domain.model_formats import PREDICTOR_FILE
 from edge_tasks.domain.signature import ARRAY, BYTES, OBJECTS, TABLE, TEXTS, Column, Output, Signature
 from edge_tasks.errors import TrainingError
 
@@ -27,6 +29,11 @@ def describe(model: Any, inputs: Any, method: str) -> tuple[Signature, list[Any]
 
     Raises TrainingError when the sample is empty, of no known kind, or the model cannot answer it.
     """
+    if hasattr(inputs, "toarray"):
+        raise TrainingError(
+            "the `inputs` of save_results are a sparse matrix, and no request holds one",
+            "put what makes it of texts or columns into the model, a Pipeline, or give inputs[:100].toarray()",
+        )
     signature = _of_inputs(inputs)
     head = inputs.head(_TRIED) if hasattr(inputs, "head") else inputs[:_TRIED]
     instances = [_instance(signature, row) for row in _rows(head)]
@@ -35,6 +42,11 @@ def describe(model: Any, inputs: Any, method: str) -> tuple[Signature, list[Any]
     if function is None:
         if hasattr(model, "predict"):
             raise TrainingError(f"a {type(model).__name__} has no `{method}`", 'method="predict" is the default')
+        if hasattr(model, "get_params") and not Path(PREDICTOR_FILE).is_file():
+            raise TrainingError(
+                f"a {type(model).__name__} has no `{method}`: there is nothing to ask it by",
+                f"write {PREDICTOR_FILE} next to train.py, which asks it otherwise, or leave out `inputs`",
+            )
         return signature, instances[:_SHOWN]
     try:
         answers = function(head)

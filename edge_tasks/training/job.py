@@ -32,6 +32,7 @@ from edge_tasks.tracking.backend import TrackingBackend
 from edge_tasks.tracking.sacred_observer import Telling, recorded
 from edge_tasks.training.context import SPEC_VARIABLE, job_root
 from edge_tasks.training.hypertune import TRIAL_VARIABLE, trial_parameters
+from edge_tasks.training.replica import this_replica
 
 
 def main() -> None:
@@ -112,15 +113,6 @@ def _is_delivered(spec: TrainingSpec) -> bool:
     return True
 
 
-def is_primary() -> bool:
-    """Say whether this is the replica whose results count.
-
-    https://cloud.google.com/vertex-ai/docs/training/distributed-training#cluster-variables
-    """
-    task = json.loads(os.environ.get("CLUSTER_SPEC") or "{}").get("task", {})
-    return task.get("type", "workerpool0") == "workerpool0" and int(task.get("index", 0)) == 0
-
-
 def deliver(config: EdgeConfig, spec: TrainingSpec, folder: Path) -> dict[str, Any]:
     """Check what the training wrote to `folder`, upload it to the job's output folder, and return the metrics.
 
@@ -129,7 +121,7 @@ def deliver(config: EdgeConfig, spec: TrainingSpec, folder: Path) -> dict[str, A
     from edge_tasks.cloud.client import connect_from_job
     from edge_tasks.cloud.storage import split_uri, upload
 
-    if not is_primary():
+    if this_replica().rank != 0:
         return {}
     results = read_results(folder)
     cloud = connect_from_job(config)
@@ -149,7 +141,7 @@ def deliver(config: EdgeConfig, spec: TrainingSpec, folder: Path) -> dict[str, A
 @contextlib.contextmanager
 def recorded_job(run: Run, config: EdgeConfig, spec: TrainingSpec) -> Iterator[Telling]:
     """Record the Sacred `run` of a job: one record for all its replicas, and for all attempts that Vertex AI makes."""
-    if not is_primary():
+    if this_replica().rank != 0:
         yield Telling()
         return
     job_id = os.environ.get("CLOUD_ML_JOB_ID")

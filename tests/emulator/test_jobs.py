@@ -312,6 +312,56 @@ def test_a_replica_that_fails_is_named_and_fails_the_job(emulator: Emulator) -> 
     assert "\nlost\n" in job["error"]["message"]
 
 
+WHO_AND_WHERE = """
+import json, os
+spec, tensorflow = (json.loads(os.environ[name]) for name in ("CLUSTER_SPEC", "TF_CONFIG"))
+print(os.environ["RANK"], os.environ["WORLD_SIZE"], *spec["task"].values(), *tensorflow["cluster"], sep=" ")
+print(os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"] in str(spec["cluster"]))
+"""
+
+
+def test_replicas_get_what_torch_distributed_reads(emulator: Emulator) -> None:
+    waits = WHO_AND_WHERE + "import time; time.sleep(0.5)"  # so that the others have told, too
+    specs = pools((1, waits), (2, WHO_AND_WHERE), (0, ""), (1, WHO_AND_WHERE))
+    job = emulator.wait_for_job(emulator.post(f"{PARENT}/customJobs", specs).body["name"])
+    assert job["state"] == "JOB_STATE_SUCCEEDED", job
+    told = emulator.output(job)
+    assert sorted(line for line in told if "chief" in line) == [
+        "0 4 workerpool0 0 chief worker",
+        "1 4 workerpool1 0 chief worker",
+        "2 4 workerpool1 1 chief worker",
+        "3 4 workerpool3 0 chief worker",
+    ]
+    # TensorFlow may listen at each address of the cluster, PyTorch at one more.
+    assert [line for line in told if "chief" not in line] == ["127.0.0.1 False"] * 4
+
+
+def test_a_replica_that_is_killed_ends_the_others_and_is_named(emulator: Emulator) -> None:
+    tells = "import os, time; print(os.getpid(), flush=True); time.sleep(1000)"
+    killed = "import os, signal, time; time.sleep(0.5); os.kill(os.getpid(), signal.SIGKILL)"
+    job = emulator.wait_for_job(
+        emulator.post(f"{PARENT}/customJobs", pools((1, tells), (1, tells), (1, killed))).body["name"]
+    )
+    assert job["error"]["message"].startswith("The replica workerpool2-0 exited with a non-zero status of 137.")
+    assert all(has_ended(int(line)) for line in emulator.output(job) if line.isdigit())
+
+
+def test_a_slow_replica_is_waited_for_until_the_job_s_timeout_and_then_all_end(emulator: Emulator) -> None:
+    body = pools((1, MEETS), (1, "import time; time.sleep(1000)"))
+    body["jobSpec"]["scheduling"] = {"timeout": "2s"}
+    job = emulator.wait_for_job(emulator.post(f"{PARENT}/customJobs", body).body["name"])
+    assert (job["state"], job["error"]["code"]) == ("JOB_STATE_FAILED", 4)
+
+
+def test_a_cancelled_job_ends_all_its_replicas(emulator: Emulator) -> None:
+    tells = "import os, time; print(os.getpid(), flush=True); time.sleep(1000)"
+    name = emulator.post(f"{PARENT}/customJobs", pools((1, tells), (2, tells))).body["name"]
+    pids = eventually(lambda: len(found := emulator.output(name)) == 3 and found, "all replicas run")
+    emulator.post(f"{name}:cancel")
+    assert emulator.wait_for_job(name)["state"] == "JOB_STATE_CANCELLED"
+    assert all(has_ended(int(pid)) for pid in pids)
+
+
 def test_the_primary_replica_is_one(emulator: Emulator) -> None:
     answer = emulator.post(f"{PARENT}/customJobs", pools((2, "")))
     assert answer.error == (400, "INVALID_ARGUMENT")

@@ -183,7 +183,7 @@ def run(libraries: Path | None, *arguments: str, folder: Path, stdin: str = "") 
     done = subprocess.run(
         [sys.executable, *arguments], cwd=folder, input=stdin, capture_output=True, text=True, check=False,
         env={
-            "PYTHONPATH": os.pathsep.join(paths), "KERAS_BACKEND": "jax", "PYTHONWARNINGS": "ignore",
+            "PYTHONPATH": os.pathsep.join(paths), "KERAS_BACKEND": "torch", "PYTHONWARNINGS": "ignore",
             "PATH": "/usr/bin:/bin", "HOME": str(folder),
         },
     )  # fmt: skip

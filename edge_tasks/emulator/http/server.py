@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 HOST = "127.0.0.1"
 # How long a stop waits for requests that are being answered.
 GRACE = 2
+_IDENTITY = re.compile(rb"(?i)\r\nTransfer-Encoding:[ \t]*identity(?=\r\n|$)")
+_CHUNKED = re.compile(rb"(?i)\r\nTransfer-Encoding:[ \t]*chunked(?=\r\n|$)")
+_LENGTH = re.compile(rb"(?i)\r\nContent-Length:[^\r\n]*")
 _OFFER = re.compile(rb"(?i)\r\nUpgrade:[ \t]*h2c(?=\r\n|$)")
 
 
@@ -45,17 +48,22 @@ class Server(uvicorn.Server):
 
 
 class _Protocol(HttpToolsProtocol):
-    """uvicorn's, but for the offer of HTTP/2, which a server may ignore.
+    """uvicorn's, but for headers that httptools has trouble with.
 
-    Java's own client makes it with its first request; httptools would take the body for another protocol's.
+    Java's own client offers HTTP/2 with its first request, which a server may ignore; the body would be taken for
+    another protocol's. TensorFlow names the encoding `identity`, which is none, for bodies that are empty, and a length
+    of bodies in chunks, which have none (RFC 9112, 6.3).
     """
 
     def data_received(self, data: bytes) -> None:
-        """Take what has come; without that offer, if it is the beginning of a request."""
+        """Take what has come; without these headers, if it is the beginning of a request."""
         if self.cycle is None or self.cycle.response_complete:
             head, end, rest = data.partition(b"\r\n\r\n")
             if end and b"h2c" in head:
                 data = _OFFER.sub(b"", head) + end + rest
+            elif end and (b"identity" in head or b"chunked" in head):
+                head = _IDENTITY.sub(b"", head)
+                data = (_LENGTH.sub(b"", head) if _CHUNKED.search(head) else head) + end + rest
         super().data_received(data)
 
 

@@ -17,7 +17,7 @@ from edge_tasks.emulator.errors import ApiError, Code, invalid, no_space, unimpl
 from edge_tasks.emulator.http.application import LARGEST_BODY, is_full_disk
 from edge_tasks.emulator.http.exchange import IS_BETA, Reply, Request, StreamedReply
 from edge_tasks.emulator.rpc.names import Names
-from edge_tasks.emulator.rpc.values import from_value, into_value
+from edge_tasks.emulator.rpc.values import from_rows, from_value, into_value
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -102,7 +102,7 @@ class GrpcServer:
         name = rpc.full_name
         await self._faults.meet(rpc.name, _resource(request))
         if name in self._direct:
-            reply = await self._direct[name](_as_http(rpc, request))
+            reply = await self._direct[name](_as_http(rpc, request, data))
             assert isinstance(reply, Reply)
             return self._from_http(rpc, reply).SerializeToString(), dict(reply.headers)
         if name not in self._handlers:
@@ -117,7 +117,7 @@ class GrpcServer:
         """Yield the answers to one request."""
         request = self._read(rpc, data, metadata, is_beta=is_beta)
         await self._faults.meet(rpc.name, _resource(request))
-        reply = await self._direct[rpc.full_name](_as_http(rpc, request))
+        reply = await self._direct[rpc.full_name](_as_http(rpc, request, data))
         assert isinstance(reply, StreamedReply)
         async for chunk in reply.chunks:
             yield self._surface.new(HTTP_BODY, content_type=reply.content_type, data=chunk).SerializeToString()
@@ -130,7 +130,7 @@ class GrpcServer:
             request = self._surface.message_class(rpc.request_type).FromString(data)
         except Exception:
             raise invalid("Error parsing the request: it is not a message of this method.") from None
-        _refuse_unknown(request, rpc.name)
+        refuse_unknown(request, rpc.name)
         self._names.check(rpc, request)
         return request
 
@@ -163,10 +163,10 @@ def _import_grpc() -> Any:
     return grpc
 
 
-def _as_http(rpc: Rpc, request: Message) -> Request:
+def _as_http(rpc: Rpc, request: Message, data: bytes) -> Request:
     """Return a prediction as it would have come by REST."""
     if rpc.full_name == PREDICT:
-        content: dict[str, Any] = {"instances": [from_value(value) for value in request.instances]}
+        content: dict[str, Any] = {"instances": from_rows(request.instances, data)}
         if request.HasField("parameters"):
             content["parameters"] = from_value(request.parameters)
         body, content_type = orjson.dumps(content), "application/json"
@@ -178,25 +178,28 @@ def _as_http(rpc: Rpc, request: Message) -> Request:
     return Request("POST", "", "", headers, body, {"endpoint": request.endpoint})
 
 
-def _refuse_unknown(message: Message, where: str) -> None:
-    """Refuse fields that these messages do not have, such as those that only v1beta1 has: they must not be dropped."""
+def refuse_unknown(message: Message, where: str) -> None:
+    """Refuse fields that these messages do not have, such as those that only v1beta1 has: they must not be dropped.
+
+    Google's own types, of which a prediction has thousands, are the same in all versions.
+    """
     from google.protobuf.unknown_fields import UnknownFieldSet
 
     unknown = UnknownFieldSet(message)
     if len(unknown):
         raise invalid(f"Unknown field number {unknown[0].field_number} of {message.DESCRIPTOR.name} in {where}.")
     for field, value in message.ListFields():
-        if field.message_type is None:
+        if field.message_type is None or field.message_type.full_name.startswith("google.protobuf."):
             continue
         if field.message_type.GetOptions().map_entry:
             if field.message_type.fields_by_name["value"].message_type is not None:
                 for part in value.values():
-                    _refuse_unknown(part, where)
+                    refuse_unknown(part, where)
         elif field.is_repeated:
             for part in value:
-                _refuse_unknown(part, where)
+                refuse_unknown(part, where)
         else:
-            _refuse_unknown(value, where)
+            refuse_unknown(value, where)
 
 
 def _make_generic_handler(grpc: Any, server: GrpcServer) -> Any:

@@ -1,6 +1,9 @@
 """The replicas of a job, and the variables by which they find each other.
 
-https://cloud.google.com/vertex-ai/docs/training/distributed-training
+CLUSTER_SPEC and TF_CONFIG: https://cloud.google.com/vertex-ai/docs/training/distributed-training. MASTER_ADDR,
+MASTER_PORT, RANK and WORLD_SIZE, which `torch.distributed` reads, are documented for the service's predecessor
+(https://cloud.google.com/ai-platform/training/docs/distributed-pytorch) and set by Vertex AI, too, for jobs of several
+replicas: https://github.com/Snapchat/GiGL relies on them in containers of its own.
 """
 
 from __future__ import annotations
@@ -42,20 +45,26 @@ class Cluster:
 
     def __init__(self, members: list[Replica]) -> None:
         self.replicas = members
-        self._addresses = dict(zip(members, _free_addresses(len(members)), strict=True))
+        *addresses, self._master = _free_addresses(len(members) + 1)
+        self._addresses = dict(zip(members, addresses, strict=True))
 
     def variables(self, replica: Replica, trial_id: str, job_spec: dict[str, Any]) -> dict[str, str]:
-        """Return CLUSTER_SPEC, and TF_CONFIG when there is more than one replica."""
+        """Return CLUSTER_SPEC; when there is more than one replica, also TF_CONFIG and what PyTorch reads."""
         trial = {"trial": trial_id} if trial_id else {}
         found = {"CLUSTER_SPEC": self._describe([f"workerpool{n}" for n in range(4)], replica, trial, job_spec)}
         if len(self.replicas) > 1:
             found["TF_CONFIG"] = self._describe(TENSORFLOW_TASKS, replica, trial, job_spec)
+            host, port = self._master.split(":")
+            found |= {"MASTER_ADDR": host, "MASTER_PORT": port}
+            found |= {"RANK": str(self.replicas.index(replica)), "WORLD_SIZE": str(len(self.replicas))}
         return found
 
     def _describe(self, names: Any, replica: Replica, trial: dict[str, str], job_spec: dict[str, Any]) -> str:
         cluster: dict[str, list[str]] = {}
         for member, address in self._addresses.items():
-            cluster.setdefault(names[member.pool], []).append(address)
+            # What TensorFlow calls the cluster does not include evaluators.
+            if names[member.pool] != "evaluator":
+                cluster.setdefault(names[member.pool], []).append(address)
         task = {"type": names[replica.pool], "index": replica.number, **trial}
         return json.dumps({"cluster": cluster, "environment": "cloud", "task": task, "job": json.dumps(job_spec)})
 

@@ -17,6 +17,7 @@ from edge_tasks.emulator.runtime import docker, image_contents, images, packages
 from edge_tasks.emulator.runtime.bucket import Storage, parse_uri
 from edge_tasks.emulator.runtime.environments import Environments, MakeError
 from edge_tasks.emulator.runtime.gcs_folder import GcsFolder, GcsMount
+from edge_tasks.emulator.runtime.google_front import BUNDLE_VARIABLE, GoogleFront
 from edge_tasks.emulator.runtime.job_environment import (
     CLIENT_HOOK,
     JobFolder,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 PLAIN_PATH = re.compile(r"[\w@%+=:,./-]+")
 # Where a container sees what it is given, and where cloudml-hypertune writes by itself.
 HOOK_IN_CONTAINER = "/usr/lib/vertex-emulator/sdk_patch"
+BUNDLE_IN_CONTAINER = "/usr/lib/vertex-emulator/google-front.pem"
 METRICS_IN_CONTAINER = "/var/hypertune/output.metrics"
 
 
@@ -101,17 +103,21 @@ class Programs:
         database: Database,
         engine: docker.Docker,
         environments: Environments,
+        front: GoogleFront | None = None,
     ) -> None:
         self.servers = servers
         self._environments = environments
         self._storage = storage
         self._database = database
         self._engine = engine
+        self._front = front
         self._mount = GcsMount(servers.storage_url)
 
     async def make(self, name: str, pool: Message, folder: JobFolder, given: Mapping[str, str]) -> Program:
         """Return the program of one replica, called `name`; `given` are the variables that Vertex AI sets."""
         image = pool.container_spec.image_uri or pool.python_package_spec.executor_image_uri
+        if self._front is not None:
+            given = {**given, **await self._front.variables()}
         try:
             if images.runs_local_python(image):
                 return await asyncio.to_thread(self._local, pool, folder, given)
@@ -188,6 +194,9 @@ class Programs:
         if image.user:
             await asyncio.to_thread(_open, folder)
         mounts = {"/gcs": folder.gcs, METRICS_IN_CONTAINER: folder.metrics, f"{HOOK_IN_CONTAINER}:ro": CLIENT_HOOK}
+        if BUNDLE_VARIABLE in environment and self._front is not None:
+            environment[BUNDLE_VARIABLE] = BUNDLE_IN_CONTAINER
+            mounts[f"{BUNDLE_IN_CONTAINER}:ro"] = self._front.bundle
         run = docker.Run(image.uri, command, arguments, environment, mounts)
         return ContainerProgram(f"vertex-emulator-{name}", run, gcs, self._engine)
 

@@ -18,6 +18,8 @@ The clients of google.cloud.aiplatform_v1 (and v1beta1) that a program makes its
 otherwise, and to the address that they are given. Here they go by REST, which needs no second connection. One that asks
 for gRPC by name, and the asynchronous ones, go to the emulator's port for gRPC, in plain text.
 
+TensorFlow's client of Cloud Storage can only be led by a proxy: where TensorFlow is imported, and nowhere else.
+
 Against Google the SDK speaks gRPC, whose errors are separate classes: FailedPrecondition is a BadRequest over REST,
 and Aborted a Conflict. Programs catch the former, and so does the SDK itself, which writes an experiment's run again
 when another has changed it meanwhile. So errors of the emulator become what they would be by gRPC.
@@ -37,6 +39,7 @@ from typing import Any
 INITIALIZER = "google.cloud.aiplatform.initializer"
 SESSIONS = "google.auth.transport.requests"
 ERRORS = "google.api_core.exceptions"
+TENSORFLOW = "tensorflow"
 CLIENTS = re.compile(
     r"google\.cloud\.(?:aiplatform_v1(?:beta1)?\.services\.\w+|resourcemanager_v3\.services\.projects)\.client"
 )
@@ -44,6 +47,8 @@ GRPC_TRANSPORTS = re.compile(r"google\.cloud\.aiplatform_v1(?:beta1)?\.services\
 HOST = re.compile(r"(?:https://)?(?:(?:[a-z0-9-]+-)?aiplatform|cloudresourcemanager)\.googleapis\.com(?::443)?/?")
 ADDRESS = "VERTEX_EMULATOR_URL"
 GRPC_ADDRESS = "VERTEX_EMULATOR_GRPC"
+# The proxy of runtime.google_front, and what it is trusted by.
+FRONT, FRONT_CERTIFICATES = "VERTEX_EMULATOR_HTTPS_PROXY", "VERTEX_EMULATOR_CA_BUNDLE"
 FILE_HOOK = "VERTEX_EMULATOR_GCS_HOOK"
 GOOGLE = re.compile(r"https://(?:(?:[a-z0-9-]+-)?aiplatform\.googleapis\.com|127\.0\.0\.1|localhost)(?=/v1)")
 
@@ -148,11 +153,19 @@ def _lead_grpc(transport: Any, channels: Any) -> None:
     transport.__init__ = led
 
 
+def lead_tensorflow(_: Any) -> None:
+    """Let `gs://` of TensorFlow lead to the emulator: its libcurl asks a proxy, and trusts what that answers with."""
+    if FRONT in os.environ:
+        os.environ["https_proxy"] = os.environ[FRONT]
+        os.environ["CURL_CA_BUNDLE"] = os.environ[FRONT_CERTIFICATES]
+
+
 # What is done to a module as soon as it is loaded.
 CHANGES: Mapping[str, Callable[[Any], None]] = {
     INITIALIZER: lambda module: preset(module.global_config),
     SESSIONS: lambda module: redirect(module.AuthorizedSession),
     ERRORS: tell_errors_apart,
+    TENSORFLOW: lead_tensorflow,
 }
 
 
