@@ -312,7 +312,7 @@ def test_another_serving_image_is_another_version_of_the_same_training(team: Tea
     assert not team.deploy().changed
     path = team.root / "edge.yaml"
     before = path.read_text()
-    image = f"europe-docker.pkg.dev/{team.config.models[NAME].serving_container_image_uri.partition('/')[2]}"
+    image = f"europe-docker.pkg.dev/{str(team.config.models[NAME].serving_container_image_uri).partition('/')[2]}"
     try:
         document = yaml.safe_load(before)
         document["models"][NAME]["serving_container_image_uri"] = image
