@@ -41,7 +41,7 @@ test-fast: $(INSTALLED) ## the tests that are not slow: after every change
 	$(TESTS) -m 'not slow and not google_cloud'
 
 test-long: $(INSTALLED) ## all tests, the random ones longer and with other numbers each time: at night
-	EDGE_TESTS_SEED=random EDGE_DISTURBANCES=20 EDGE_INTERRUPTIONS=20 VERTEX_EMULATOR_EXAMPLES=3000 $(TESTS)
+	EDGE_TESTS_SEED=random EDGE_TESTS_PYTHONS=3.10,3.11,3.12,3.13 EDGE_DISTURBANCES=20 EDGE_INTERRUPTIONS=20 VERTEX_EMULATOR_EXAMPLES=3000 $(TESTS)
 
 coverage: $(INSTALLED) ## all tests, and how many of the lines of edge_tasks they run
 	$(BIN)/python scripts/coverage -n $(WORKERS) --dist worksteal

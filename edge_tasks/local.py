@@ -7,6 +7,10 @@
 `eval "$(invoke local.env)"` does so for programs that a shell starts. A kernel runs already, so its clients are changed
 in it. With target `local` nothing goes to Google then: Vertex AI and Cloud Storage are the emulator's, credentials are
 nobody's, and requests by google-auth to other services of Google's are refused.
+
+A notebook that does not say so is led, too: IPython runs scripts/kernel_startup.py, which the wheel puts into
+etc/ipython/startup of its environment, and that calls `guard`.
+https://ipython.readthedocs.io/en/stable/interactive/tutorial.html#startup-files
 """
 
 from __future__ import annotations
@@ -16,14 +20,18 @@ import importlib.util
 import os
 import re
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 from urllib.parse import urlsplit
 
 from edge_tasks.cloud.client import client_environment, on_google_cloud
-from edge_tasks.errors import CloudError
+from edge_tasks.domain.config import EdgeConfig
+from edge_tasks.errors import CloudError, ConfigError
 from edge_tasks.repo.edge_yaml import find_root, load_config
 
 _HOOK = "vertex_emulator_sdk_patch"
@@ -34,6 +42,10 @@ _GOOGLE = re.compile(r"(?:^|\.)googleapis\.com$")
 _CLIENT_MODULES = re.compile(
     r"google\.cloud\.(?:storage\.client|aiplatform_v1(?:beta1)?\.services\.\w+\.(?:async_)?client)"
 )
+
+# What talks to Google begins with one of these, and all of them import google.auth.
+_CLIENTS = re.compile(r"google\.(?:cloud|api_core|auth|genai|oauth2)(?:$|\.)")
+_AUTH = "google.auth"
 
 # What a person has set for Google itself.
 _OTHERS = ("GOOGLE_APPLICATION_CREDENTIALS", "GOOGLE_CLOUD_QUOTA_PROJECT")
@@ -75,20 +87,82 @@ def connect(folder: Path | str | None = None) -> Connection:
         raise CloudError(
             f"a client was made before connect(), and goes to Google: {made}", "restart the kernel, and connect first"
         )
+    _lead(config, root)
+    _keep_from_google(place.project_id)
+    return connection
+
+
+def guard() -> None:
+    """Have the first import of a Google client in this process do what `connect` does, where the target is `local`.
+
+    Where edge.yaml cannot be read, or the servers do not start, that import fails: it would lead to Google.
+    """
+    if not any(isinstance(finder, _Guard) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _Guard())
+
+
+class _Guard(MetaPathFinder):
+    """Sees the first of Google's packages be imported, by which everything else is led before it is loaded."""
+
+    def __init__(self) -> None:
+        self._project: str | None = None  # that of the emulator, once clients are led there
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if not _CLIENTS.match(fullname):
+            return None
+        if self._project is None:
+            try:
+                root = find_root()
+            except ConfigError:
+                return None  # no repository here
+            config = load_config(root)
+            if on_google_cloud(config):
+                return None
+            _lead(config, root)
+            self._project = config.google_cloud_project.project_id
+            if _AUTH in sys.modules:
+                _keep_from_google(self._project)
+            sys.stderr.write(f"> target local: Google's clients of this kernel go to the emulator of {root}\n")
+        if fullname != _AUTH:
+            return None
+        spec = PathFinder.find_spec(fullname, path, target)
+        if spec is not None and spec.loader is not None:
+            spec.loader = _Kept(spec.loader, self._project)
+        return spec
+
+
+class _Kept(Loader):
+    """Loads google-auth as usual, and then keeps it from Google."""
+
+    def __init__(self, loader: Loader, project: str) -> None:
+        self._loader, self._project = loader, project
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        return self._loader.create_module(spec)
+
+    def exec_module(self, module: ModuleType) -> None:
+        self._loader.exec_module(module)
+        # As Python does it a moment later: google.auth's own modules, which the next line loads, look for it there.
+        sys.modules["google"].auth = module  # type: ignore[attr-defined]
+        _keep_from_google(self._project)
+
+
+def _lead(config: EdgeConfig, root: Path) -> None:
+    """Start the servers, and set what leads Google's clients to them, here and in programs that this one starts."""
     variables = client_environment(config, root)
     hook_folder = variables.pop("PYTHONPATH")
     before = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-    if hook_folder not in before:  # for the programs that this one starts
+    if hook_folder not in before:
         os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [hook_folder, *before]))
-    os.environ.update({**variables, "GOOGLE_CLOUD_PROJECT": place.project_id})
+    os.environ.update({**variables, "GOOGLE_CLOUD_PROJECT": config.google_cloud_project.project_id})
     for name in _OTHERS:
         os.environ.pop(name, None)
     hook = _loaded_hook() or _load_hook(Path(hook_folder))
     sdk = sys.modules.get(hook.INITIALIZER)
     if sdk is not None:
         hook.preset(sdk.global_config)
-    _keep_from_google(place.project_id)
-    return connection
 
 
 def _made_before() -> str:

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from dvc.repo import Repo
 
+from edge_tasks.jobs.submit import Submission
+from edge_tasks.repo.edge_yaml import load_config
 from edge_tasks.setup import code_link
 from tests.repositories import ROOT, Repository, copy
 
@@ -61,6 +63,40 @@ def test_dvc_sees_every_change_of_code_and_none_of_what_is_not_for_the_training(
     shutil.rmtree(folder / "words")
     (repository.root / "src" / "shop.py").write_text("BONUS = 1\n")
     assert changed() == {"src"}
+
+
+def test_a_linked_folder_is_named_until_it_is_a_dependency_for_dvc_does_not_look_into_it(
+    hello_world: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = hello_world.root
+    folder = root / "models" / "hello-world"
+    for place in (root / "elsewhere", root / "src" / "shop"):
+        place.mkdir()
+        (place / "more.py").write_text("X = 1\n")
+    (folder / "lib").symlink_to("../../elsewhere")
+    (folder / "shop").symlink_to("../../src/shop")  # the stage depends on src
+    monkeypatch.chdir(root)
+    config = load_config(root, {})
+
+    def unnoticed() -> list[str]:
+        return Submission(config, root, "hello-world", "train.py").unnoticed()
+
+    def sees(module: Path) -> bool:
+        hello_world.run("dvc", "commit", "--quiet", "--force", "models/hello-world/dvc.yaml")
+        module.write_text(module.read_text() + "Y = 1\n")
+        with Repo(str(root)) as dvc:
+            return bool(dvc.status(targets=["models/hello-world/dvc.yaml"]))
+
+    (folder / "model").mkdir()
+    for name in ("model/model.joblib", "metrics.json", "trained_model.json"):
+        (folder / name).write_text("{}")
+    assert unnoticed() == ["models/hello-world/lib"]
+    assert not sees(root / "elsewhere" / "more.py")
+    assert sees(root / "src" / "shop" / "more.py")
+    stages = folder / "dvc.yaml"
+    stages.write_text(stages.read_text().replace("      - ../../src\n", "      - ../../src\n      - lib\n"))
+    assert unnoticed() == []
+    assert sees(root / "elsewhere" / "more.py")
 
 
 def test_the_template_leaves_out_what_model_init_does() -> None:

@@ -91,6 +91,15 @@ SLIPS = {
         "`model.deploy` has no flag `\N{EM DASH}name`",
         "did you mean `edge model.deploy --name`?",
     ),
+    "model.deploy --model digits": ("`model.deploy` has no flag `--model`", "did you mean `edge model.deploy --name`?"),
+    "model.deploy --percent 5": (
+        "`model.deploy` has no flag `--percent`",
+        "did you mean `edge model.deploy --traffic`?",
+    ),
+    "model.predict-batch digits --input a.csv": (
+        "`model.predict-batch` needs OUTPUT: where the predictions go: a .jsonl or .csv file",
+        "edge model.predict-batch OUTPUT",
+    ),
     "model.deploy -name digits": ("`-name` has one dash too few", "edge model.deploy --name"),
     "model.deploy --frob": ("`model.deploy` has no flag `--frob`", "edge model.deploy --help lists its flags"),
     "--name digits model.deploy": (

@@ -90,6 +90,20 @@ def test_an_unknown_parameter_is_named_with_those_that_there_are(repository: Rep
     assert repository.fails(*train, "foo=3")[1] == "add it to @ex.config, or leave it out"
 
 
+def test_what_a_model_without_numbers_could_search_is_a_word_of_its_own_and_its_own_metric(tmp_path: Path) -> None:
+    (tmp_path / "metrics.json").write_text('{"score": 0.75}')
+    with pytest.raises(ConfigError) as caught:
+        read_ranges(tmp_path, {"is_vertex": True, "strategy": "prior"})
+    lines = "metric: score\ngoal: maximize\nparameters:\n  strategy: {values: [prior, OTHER]}"
+    assert str(caught.value.hint).endswith(lines)
+
+
+def test_a_comparison_in_which_nothing_changed_is_no_table_without_rows() -> None:
+    head = "| Path | Metric | main |\n|---|---|---|\n"
+    assert branch_comparison._rows(f"\n{head}") == ""
+    assert branch_comparison._rows(f"{head}| a | b | 1 |\n") == f"{head}| a | b | 1 |"
+
+
 # --- git and DVC ----------------------------------------------------------------------------------------------------
 
 

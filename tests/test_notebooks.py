@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.repositories import Repository, copy
+from tests.repositories import ROOT, Repository, copy
 
 # As a kernel does it: one cell after the other in one process, with the last expression shown.
 KERNEL = """\
@@ -83,6 +83,61 @@ def test_a_kernel_that_was_used_before_is_led_too_and_nothing_goes_to_google(ser
     assert shown[4] == "> True"
     assert shown[5] == "> the target is local, and the emulator has no bigquery.googleapis.com: nothing was sent"
     assert shown[6] == "> 1"
+
+
+STARTUP = f"import runpy\n_ = runpy.run_path({str(ROOT / 'scripts' / 'kernel_startup.py')!r})"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("first", "asks", "expected"),
+    [
+        ("from google.cloud import aiplatform", "len(aiplatform.Endpoint.list())", "> 1"),
+        (
+            "from google.cloud import storage",
+            "storage.Client()._connection.API_BASE_URL.startswith('http://127.0.0.1:')",
+            "> True",
+        ),
+        (
+            "import google.auth\nfrom google.auth.transport.requests import AuthorizedSession",
+            "google.auth.default()[0].__class__.__name__, AuthorizedSession.request.stays_here",
+            "> ('AnonymousCredentials', True)",
+        ),
+        (
+            "from google.cloud.aiplatform_v1 import ModelServiceClient",
+            "len(list(ModelServiceClient().list_models(parent='projects/my-gcp-project/locations/us-central1')))",
+            "> 1",
+        ),
+    ],
+)
+def test_a_kernel_that_never_connects_is_led_by_what_ipython_runs_when_it_starts(
+    served: Repository, first: str, asks: str, expected: str
+) -> None:
+    assert run_cells(served, STARTUP, first, asks, key="/no/such/key.json") == [expected]
+
+
+@pytest.mark.slow
+def test_where_the_target_cannot_be_told_no_client_of_google_is_loaded(served: Repository) -> None:
+    edge_yaml = served.root / "edge.yaml"
+    text = edge_yaml.read_text()
+    cells = [
+        STARTUP,
+        "try:\n    from google.cloud import storage\nexcept Exception as error:\n    told = str(error)",
+        "told",
+    ]
+    edge_yaml.write_text("target: [")
+    try:
+        assert "`edge.yaml` is not valid YAML" in run_cells(served, *cells)[0]
+    finally:
+        edge_yaml.write_text(text)
+
+
+@pytest.mark.slow
+def test_with_target_gcp_a_kernel_is_left_as_it_is(served: Repository) -> None:
+    script = served.root / "notebooks" / "kernel.py"
+    cells = [STARTUP, "from google.cloud import storage\nimport os\n'STORAGE_EMULATOR_HOST' in os.environ"]
+    script.write_text(KERNEL.replace("json.load(sys.stdin)", repr(cells)))
+    assert served.run("python", "notebooks/kernel.py", EDGE_TARGET="gcp").stdout == "> False\n"
 
 
 @pytest.mark.slow

@@ -317,6 +317,26 @@ def test_what_edge_yaml_says_of_serving_reaches_vertex_ai(team: Team) -> None:
     assert (model.labels["team"], model.labels["edge-model"]) == ("vision", NAME)
 
 
+def test_another_serving_image_is_another_version_of_the_same_training(team: Team) -> None:
+    """The same image, from Google's European registry, stands for a newer one."""
+    first = team.deploy()
+    assert not team.deploy().changed
+    path = team.root / "edge.yaml"
+    before = path.read_text()
+    image = f"europe-docker.pkg.dev/{str(team.config.models[NAME].serving_container_image_uri).partition('/')[2]}"
+    try:
+        document = yaml.safe_load(before)
+        document["models"][NAME]["serving_container_image_uri"] = image
+        path.write_text(yaml.safe_dump(document))
+        second = team.deploy()
+        assert (second.changed, second.version != first.version) == (True, True)
+        (deployed,) = team.endpoint.deployed.values()
+        assert team.cloud.models.get_model(name=deployed).container_spec.image_uri == image
+        assert not team.deploy().changed
+    finally:
+        path.write_text(before)
+
+
 @pytest.mark.parametrize("traffic", [0, -1, 101])
 def test_a_part_that_is_none_is_refused(team: Team, traffic: int) -> None:
     with pytest.raises(ReleaseError, match=f"{traffic} % of the traffic is not possible"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from edge_tasks.errors import ConfigError
 from edge_tasks.setup.template import JINJA_SETTINGS, check_example, examples, render_model
 from hooks import answers
-from tests.repositories import ROOT
+from tests.repositories import ROOT, copy
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -35,3 +36,19 @@ def test_an_example_that_is_none_is_answered_with_the_nearest() -> None:
     with pytest.raises(ConfigError) as caught:
         check_example("digit")
     assert caught.value.hint == "did you mean `digits`?"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("example", "parameter"), [("hello-world", "strategy"), ("tabular", "C"), ("digits", "gamma")])
+def test_the_tests_of_an_example_go_on_when_its_parameters_are_others(
+    baked: dict[str, Path], tmp_path: Path, example: str, parameter: str
+) -> None:
+    repository = copy(baked["hello-world"], tmp_path)
+    repository.run("invoke", "model.init", "churn", "--example", example)
+    folder = repository.root / "models" / "churn"
+    for name in ("train.py", "params.yaml"):
+        text = (folder / name).read_text()
+        renamed = re.sub(rf"(?<!\w){parameter}(?![\w=])", "renamed", text)  # not the name of a library's argument
+        assert renamed != text
+        (folder / name).write_text(renamed)
+    repository.run("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "models/churn")

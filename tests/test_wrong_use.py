@@ -6,6 +6,7 @@ import json
 import re
 import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -262,6 +263,33 @@ def test_a_full_disk_loses_nothing(baked: dict[str, Path], tmp_path: Path) -> No
         filler.unlink()
         repository.run("invoke", "model.deploy")
         repository.run("invoke", "local.stop")
+
+
+@pytest.mark.slow
+def test_a_second_dvc_repro_at_once_is_told_who_is_at_work_and_harms_nothing(hello_world: Repository) -> None:
+    """As seen in https://github.com/iterative/dvc/issues/9805."""
+    repository, stage = hello_world, "models/hello-world/dvc.yaml"
+    folder = repository.root / "models" / "hello-world"
+    train = folder / "train.py"
+    wait = "    import pathlib, time\n    pathlib.Path('../../began').touch()\n"
+    wait += "    while not pathlib.Path('../../go').exists():\n        time.sleep(0.05)\n"
+    train.write_text(train.read_text().replace("    X = np.array", f"{wait}    X = np.array", 1))
+    repository.set_parameter("hello-world", "is_vertex", "false")
+    first = repository.start("dvc", "repro", stage)
+    try:
+        deadline = time.monotonic() + 120
+        while not (repository.root / "began").exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        second = repository.run("dvc", "repro", stage, check=False)
+    finally:
+        (repository.root / "go").touch()
+        said, _ = first.communicate(timeout=240)
+    assert second.returncode != 0
+    assert "Traceback" not in second.stderr
+    assert re.search(r"busy|lock", second.stderr), second.stderr
+    assert str(first.pid) in second.stderr
+    assert first.returncode == 0, said
+    assert "up to date" in repository.run("dvc", "status", stage).stdout
 
 
 def test_a_copy_of_a_repository_has_servers_of_its_own(hello_world: Repository, tmp_path: Path) -> None:

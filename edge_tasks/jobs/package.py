@@ -135,7 +135,7 @@ def shared_files(root: Path) -> list[Path]:
     """Return the repository's code that every model may import: what is in `src`, and packages at the root."""
     packages = [path.parent for path in root.glob("*/__init__.py") if path.parent.name not in _NOT_SHARED]
     found = []
-    for path in sorted(path for folder in (root / "src", *packages) for path in folder.rglob("*") if path.is_file()):
+    for path in sorted({path for folder in (root / "src", *packages) for path in _all_files(folder) if path.is_file()}):
         parts = path.relative_to(root).parts
         hidden = any(part.startswith(".") or part == "__pycache__" or part.endswith(".egg-info") for part in parts)
         if not hidden and not any(fnmatch(path.name.lower(), pattern) for pattern in _SECRETS):

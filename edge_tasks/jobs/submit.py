@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -148,16 +149,18 @@ class Submission:
         refuse(self.complaints(data), f"a job for `{self._model_name}`", "--no-checks, or `with checks=False`")
 
     def unnoticed(self) -> list[str]:
-        """Return the files that travel and that no stage in the model's dvc.yaml depends on, from the root.
+        """Return what travels and no stage in the model's dvc.yaml depends on, from the root: files, linked folders.
 
-        When one of them changes, `dvc repro` has nothing to do.
+        When one of them changes, `dvc repro` has nothing to do. DVC does not look into a folder that a link leads to,
+        unless the link itself is a dependency.
         """
         watched = dvc.watched(self.model_folder)
         if not watched:
             return []
         sent = [path for path in self.files.sent if not path.name.startswith(("test_", "conftest"))]
         travelling = (*sent, *shared_files(self._root))
-        return [self._shown(path) for path in travelling if not watched & {path, *path.parents}]
+        missed = (_missed(path, watched) for path in travelling)
+        return list(dict.fromkeys(self._shown(path) for path in missed if path))
 
     def _shared_sources(self) -> dict[str, bytes]:
         shared, source = shared_files(self._root), self._root / "src"
@@ -214,3 +217,13 @@ class Submission:
 
     def _shown(self, path: Path) -> str:
         return path.relative_to(self._root).as_posix()
+
+
+def _missed(path: Path, watched: AbstractSet[Path]) -> Path | None:
+    """Return the file, or the linked folder it is in, when nothing of `watched` makes DVC look at it; else None."""
+    for place in (path, *path.parents):
+        if place in watched:
+            return None
+        if place.is_symlink() and place.is_dir():
+            return place if _missed(place.resolve() / path.relative_to(place), watched) else None
+    return path

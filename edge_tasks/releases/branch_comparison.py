@@ -20,7 +20,8 @@ def compare(root: Path, base: str) -> str:
     metrics = dvc.run(root, "metrics", "diff", "--all", "--md", revision, doing="compare the metrics")
     parameters = dvc.run(root, "params", "diff", "--md", revision, doing="compare the parameters")
     # DVC names a column by the reference that it was given.
-    metrics, parameters = (text.replace(revision, base).strip() for text in (metrics, parameters))
+    name = base.ljust(len(revision))
+    metrics, parameters = (_rows(text.replace(revision, name)) for text in (metrics, parameters))
     return (
         _section(f"Metrics, against {base}", metrics or "There are none.")
         + "\n"
@@ -36,6 +37,11 @@ def _revision(root: Path, base: str) -> str | None:
             return revision
     git.fetch_tip(root, base, remote)
     return remote if git.resolve(root, remote) else None
+
+
+def _rows(table: str) -> str:
+    """Return a table, or nothing for one that has a head only."""
+    return table.strip() if len(table.strip().splitlines()) > 2 else ""
 
 
 def _section(title: str, text: str) -> str:

@@ -53,6 +53,7 @@ class TrainedModel(Provenance):
 def save_trained_model(folder: Path, trained: TrainedModel) -> None:
     """Write FOLDER/trained_model.json."""
     values = {"format_version": FORMAT_VERSION, "model_name": "", **trained.model_dump(mode="json", by_alias=True)}
+    values["labels"] = dict(sorted(values["labels"].items()))  # the registry gives them in any order
     text = json.dumps(values, indent=2, ensure_ascii=False) + "\n"
     write_atomically(folder / FILE_NAME, text.encode())
 

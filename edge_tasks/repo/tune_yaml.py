@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,16 +24,14 @@ def read_ranges(model_folder: Path, parameters: Mapping[str, Any]) -> Ranges:
     import yaml
 
     where = f"models/{model_folder.name}/{FILE_NAME}"
-    example = next(
-        (_example(name, value) for name, value in parameters.items() if is_number(value)), _example("C", 1.0)
-    )
     try:
         document = yaml.safe_load((model_folder / FILE_NAME).read_text(encoding="utf-8"))
         file = SearchSpace.model_validate(document)
     except FileNotFoundError:
+        metric = next(iter(_metrics(model_folder)), "accuracy")
         raise ConfigError(
             f"there is no `{where}`, which says what to try",
-            f"write it, with lines such as\n\nmetric: accuracy\ngoal: maximize\nparameters:\n  {example}",
+            f"write it, with lines such as\n\nmetric: {metric}\ngoal: maximize\nparameters:\n  {_line(parameters)}",
         ) from None
     except yaml.YAMLError as error:
         raise ConfigError(f"`{where}` is not valid YAML: {' '.join(str(error).split())}", f"fix `{where}`") from None
@@ -50,6 +49,24 @@ def read_ranges(model_folder: Path, parameters: Mapping[str, Any]) -> Ranges:
             )
     types = {name: parameter.kind(parameters[name]) for name, parameter in file.parameters.items()}
     return Ranges(file.metric, file.goal == "maximize", file.parameters, types)
+
+
+def _metrics(model_folder: Path) -> list[str]:
+    """Return the names of the model's last metrics; none before its first training."""
+    try:
+        found = json.loads((model_folder / "metrics.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return []
+    return [name for name, value in found.items() if is_number(value)] if isinstance(found, dict) else []
+
+
+def _line(parameters: Mapping[str, Any]) -> str:
+    """Return a line that searches one of the parameters: a number, else a word."""
+    for name, value in parameters.items():
+        if is_number(value):
+            return _example(name, value)
+    words = ((name, value) for name, value in parameters.items() if isinstance(value, str) and name != "model_name")
+    return next((f"{name}: {{values: [{value}, OTHER]}}" for name, value in words), _example("C", 1.0))
 
 
 def _example(name: str, value: float) -> str:

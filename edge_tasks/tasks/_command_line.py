@@ -44,6 +44,17 @@ _OTHERS_WORDS = {
     "destroy": "teardown",
     "unlock": "state.unlock",
 }
+# The same for flags.
+_OTHERS_FLAGS = {
+    "--model": "--name",
+    "--model-name": "--name",
+    "--percent": "--traffic",
+    "--split": "--traffic",
+    "--format": "--json",
+    "--param": "--set",
+    "--params": "--set",
+    "--tail": "--follow",
+}
 # The task that shows what an argument may be.
 _SHOWN_BY = {
     "run_id": "experiments.list",
@@ -194,7 +205,10 @@ def _read_short_flags(token: str, words: Iterator[str], call: _Call, core: Parse
 def _written(call: _Call, contexts: Mapping[str, ParserContext], program: str) -> Iterator[str]:
     """Yield a call as invoke's parser reads it. Raises UsageError for a word too many or too few."""
     words = list(call.words)
+    optional = optional_positional(call.context)
     yield call.name
+    if optional is not None and _is_name_among_flags(call, optional):
+        yield from (_flag(optional), words.pop(0))
     for argument in call.missing:
         if not words:
             typed = f"{program} {call.name} {' '.join(_capitals(each) for each in call.missing)}"
@@ -204,7 +218,6 @@ def _written(call: _Call, contexts: Mapping[str, ParserContext], program: str) -
                 f"{typed}; `{program} {shown}` shows what there is" if shown else typed,
             )
         yield from (_flag(argument), words.pop(0))
-    optional = optional_positional(call.context)
     if words and optional is not None:
         if optional.name in call.given or len(words) > 1:
             raise _word_too_many(words[-1], call, contexts, program)
@@ -214,6 +227,17 @@ def _written(call: _Call, contexts: Mapping[str, ParserContext], program: str) -
     if words:
         raise _word_too_many(words[0], call, contexts, program)
     yield from call.flags
+
+
+def _is_name_among_flags(call: _Call, optional: Argument) -> bool:
+    """Whether the one word is the model's name, since what else must be given comes by flags, but one was forgotten."""
+    by_flag = {argument.name for argument in call.context.positional_args} & call.given
+    return (
+        bool(by_flag and call.missing)
+        and len(call.words) == 1
+        and optional.name not in call.given
+        and not re.search(r"[./]", call.words[0])
+    )
 
 
 def _word_too_many(word: str, call: _Call, contexts: Mapping[str, ParserContext], program: str) -> UsageError:
@@ -267,6 +291,8 @@ def _unknown_flag(token: str, call: _Call, program: str) -> UsageError:
     near = nearest(flag, known) if len(flag) > 2 else None
     if flag in ("-?", "--usage"):
         near = "--help"
+    if (meant := _OTHERS_FLAGS.get(flag)) in known:
+        near = meant
     fact = f"`{call.name}` has no flag `{token.partition('=')[0]}`"
     if near:
         return UsageError(fact, f"did you mean `{program} {call.name} {near}`?")

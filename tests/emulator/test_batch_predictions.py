@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -92,6 +94,37 @@ def test_batch_predict_and_iter_outputs_of_the_sdk(
     )
     lines = [line for blob in job.iter_outputs() for line in blob.download_as_bytes().splitlines()]
     assert json.loads(lines[0]) == {"instance": [1.0, 2.0], "prediction": 10.0}
+
+
+ASKS_AND_ENDS = """
+import sys
+from google.auth.credentials import AnonymousCredentials
+from google.cloud import aiplatform
+
+url, bucket, model = sys.argv[1:]
+aiplatform.init(project="test-project", location="us-central1", api_endpoint=url, api_transport="rest",
+                credentials=AnonymousCredentials())
+aiplatform.jobs._JOB_WAIT_TIME = 1000  # it would wait, but nobody asks it to
+aiplatform.Model(model).batch_predict(
+    job_display_name="asynchronous", gcs_source=f"gs://{bucket}/in.jsonl", machine_type="n1-standard-2",
+    gcs_destination_prefix=f"gs://{bucket}/out", sync=False,
+).wait_for_resource_creation()
+import os
+os._exit(0)
+"""
+
+
+def test_a_job_goes_on_when_the_program_that_did_not_wait_for_it_has_ended(
+    emulator: Emulator, echo: str, bucket: str
+) -> None:
+    """As somebody ends a shell: https://github.com/googleapis/python-aiplatform/issues/2072."""
+    emulator.put(bucket, "in.jsonl", b"[1]\n[2]\n")
+    subprocess.run([sys.executable, "-c", ASKS_AND_ENDS, emulator.url, bucket, echo], check=True, timeout=60)
+    jobs = emulator.get(f"{PARENT}/batchPredictionJobs", params={"filter": 'display_name="asynchronous"'}).body
+    (job,) = jobs["batchPredictionJobs"]
+    done = emulator.wait_for_job(job["name"])
+    assert done["state"] == "JOB_STATE_SUCCEEDED"
+    assert len(predictions(emulator, done)) == 2
 
 
 def test_rows_of_csv_are_numbers_and_quoted_text(emulator: Emulator, echo: str, bucket: str) -> None:

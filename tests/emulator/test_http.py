@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import http.client
 import pickle
+import re
 import socket
 from typing import Any
 
@@ -53,6 +54,14 @@ def test_unknown_fields_and_parameters_are_named(emulator: Emulator) -> None:
     parameter = emulator.get(f"{PARENT}/endpoints", params={"colour": "red"})
     assert parameter.error == (400, "INVALID_ARGUMENT")
     assert '"colour"' in parameter.message
+
+
+def test_a_field_of_another_kind_is_named_by_its_path(emulator: Emulator) -> None:
+    """Seen by https://github.com/googleapis/python-aiplatform/issues/3273: a text where Vertex AI wants an object."""
+    body = {"displayName": "x", "jobSpec": {"workerPoolSpecs": [], "baseOutputDirectory": "gs://bucket/out"}}
+    answer = emulator.post(f"{PARENT}/customJobs", body)
+    assert answer.error == (400, "INVALID_ARGUMENT")
+    assert re.search(r"job_?spec\.base_?output_?directory", answer.message, re.IGNORECASE), answer.message
 
 
 def test_a_mask_in_a_body_is_read_as_people_write_it(emulator: Emulator) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import joblib
 import numpy as np
 import pytest
+from ruamel.yaml import YAML
 
 HERE = Path(__file__).parent
 
@@ -28,11 +29,18 @@ def data(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def results(data, tmp_path_factory):
+def parameters():
+    """What params.yaml gives to `run`."""
+    values = YAML(typ="safe").load(HERE / "params.yaml")
+    return {name: value for name, value in values.items() if name != "is_vertex"}
+
+
+@pytest.fixture(scope="module")
+def results(data, parameters, tmp_path_factory):
     directory = tmp_path_factory.mktemp("results")
     train = load("train")
     train.open_data = lambda _: data.open("rb")  # the prepared file, whether DVC has it or not
-    train.run(C=10.0, gamma=0.001, model_output_dir=directory)
+    train.run(**parameters, model_output_dir=directory)
     return directory
 
 

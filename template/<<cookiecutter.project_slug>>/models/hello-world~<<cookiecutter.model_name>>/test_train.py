@@ -6,6 +6,7 @@ from pathlib import Path
 
 import joblib
 import pytest
+from ruamel.yaml import YAML
 
 HERE = Path(__file__).parent
 
@@ -19,9 +20,16 @@ def load(name):
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory):
+def parameters():
+    """What params.yaml gives to `run`."""
+    values = YAML(typ="safe").load(HERE / "params.yaml")
+    return {name: value for name, value in values.items() if name != "is_vertex"}
+
+
+@pytest.fixture(scope="module")
+def results(parameters, tmp_path_factory):
     directory = tmp_path_factory.mktemp("results")
-    load("train").run(strategy="most_frequent", model_output_dir=directory)
+    load("train").run(**parameters, model_output_dir=directory)
     return directory
 
 
