@@ -54,8 +54,8 @@ _TRAVELS = {
     "cloud": "bucket client object_lock run_store secret_manager state_store storage vertex_experiments vertex_sdk",
     "tracking": "backend event_log outbox output_capture sacred_observer system_metrics uploader uploader_process",
     "tracking/sinks": "background mongo vertex",
-    "training": "artifact baseline context data describe environment failure hypertune job pipeline_task replica results "
-    "run_options sklearn stage_outputs wrapper",
+    "training": "artifact baseline context data describe environment failure hypertune job pipeline_task replica "
+    "results run_options sklearn stage_outputs wrapper",
 }
 
 # The parts of this package that put a model into the registry.
