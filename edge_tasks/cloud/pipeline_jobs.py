@@ -74,7 +74,7 @@ def job_of(
 
 
 def list_pipeline_jobs(cloud: Cloud) -> list[dict[str, Any]] | None:
-    """Return the location's pipeline jobs as the API's JSON, graphs included; None where there is none of this service."""
+    """Return the location's pipeline jobs as JSON, graphs included; None where the API has no such service."""
     found: list[dict[str, Any]] = []
     token = ""
     while True:
