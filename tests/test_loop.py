@@ -100,6 +100,25 @@ class TestDigits:
         assert description["endpoint"]["traffic"] == {description["deployed"]["deployed_model_id"]: 100}
         assert description["deployed"]["run_id"] == trained(digits, "digits")["run_id"]
 
+    def test_what_runs_is_told_in_hours_and_a_job_in_those_of_its_machines(self, digits: Repository) -> None:
+        (one,) = json.loads(digits.run("invoke", "cost.status", "--json").stdout)
+        assert (one["model"], one["kind"], one["name"], one["machines"]) == (
+            "digits",
+            "version",
+            "1",
+            ["1 n1-standard-2"],
+        )
+        assert one["requests_24h"] >= 1  # the trial before it got the requests
+        assert (one["use"], one["a_day"], one["so_far"]) == ("asked", None, None)  # nobody fetched prices
+        (job,) = json.loads(digits.run("invoke", "jobs.list", "--json").stdout)
+        assert (job["machines"], job["cost"]) == (["1 n1-standard-4"], None)
+        assert 0 < job["hours"] < 1
+        told = digits.run("invoke", "teardown", "--dry-run").stderr
+        assert re.search(r"`digits` version 1 has run for \d+\.\d hours on 1 n1-standard-2$", told, re.MULTILINE)
+        assert (
+            "nothing is to be taken off" in digits.run("invoke", "model.undeploy", "--expired", "--idle", "24h").stderr
+        )
+
     def test_env_leads_an_unmodified_program_to_the_servers(self, digits: Repository) -> None:
         program = (
             "from google.cloud import aiplatform, storage; aiplatform.init(project='my-gcp-project');"

@@ -158,4 +158,5 @@ def test_doctor_looks_at_the_machines_of_every_model(service: tuple[Quotas, str]
     large = small.models["m"].model_copy(update={"training_replica_count": 11})
     with pytest.raises(ConfigError, match="asks for 11 n1-standard-4, and the project may have 42 of"):
         doctor._quota(small.model_copy(update={"models": {"m": large}}), cloud(url))
-    assert "cloudquotas.googleapis.com" in str(doctor._quota(small, cloud(None)).advice)
+    assert "cloudquotas.googleapis.com" in str(doctor._quota(small, cloud("http://127.0.0.1:9")).advice)
+    assert doctor._quota(small, cloud(None)).advice is None

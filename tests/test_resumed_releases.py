@@ -208,7 +208,9 @@ def test_teardown_removes_what_was_made_after_showing_it_and_nothing_else(team: 
             f"> would delete the endpoint with version {version} (100 % of the traffic): {endpoint}",
             f"> would delete the registered model {model}",
         ]
-        assert run("invoke", "teardown", "--dry-run").stderr.splitlines() == listed
+        *things, runs = run("invoke", "teardown", "--dry-run").stderr.splitlines()
+        assert things == listed
+        assert runs == f"> `{NAME}` version {version} has run for 0.0 hours on 1 n1-standard-2"
         problem, hint = team.repository.fails("invoke", "teardown")
         assert (problem, hint) == ("nothing was removed", "add `--yes` to remove without being asked")
         assert team.traffic == {version: 100}

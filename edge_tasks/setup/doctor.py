@@ -265,6 +265,8 @@ def _servers(root: Path) -> Finding:
 
 def _quota(config: EdgeConfig, cloud: Cloud) -> Finding:
     """Look whether the project may ever have the machines that edge.yaml names; what is in use is not looked at."""
+    if cloud.quotas_url is None:
+        return Finding("not looked at: an emulator stands for Google Cloud")
     limits = quotas.limits(cloud)
     if limits is None:
         enable = f"gcloud services enable cloudquotas.googleapis.com --project {cloud.project}"
