@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from edge_tasks.cloud import storage
+from edge_tasks.cloud.client import Cloud
 from edge_tasks.domain.machines import Resources, resources
 from edge_tasks.domain.pipeline_order import StageOrder
 from edge_tasks.domain.pipeline_plan import REGISTER, STAGE, TRAIN, Input, Stage, overlap, plan
@@ -189,3 +192,21 @@ def test_what_a_stage_makes_is_kept_as_dvc_keeps_it(tmp_path: Path) -> None:
     assert kept == {path.relative_to(cache) for path in cache.rglob("*") if path.is_file()}
     with pytest.raises(DataError, match="has not made `nothing`"):
         keep(root, "nothing", str(store))
+
+
+def test_in_the_bucket_it_is_written_once(
+    root: Path, cloud: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", str(cloud.storage_url))
+    monkeypatch.setenv("VERTEX_EMULATOR_URL", cloud.vertex_url)
+    shutil.copy(root / "edge.yaml", tmp_path)
+    (tmp_path / "one.bin").write_bytes(b"one")
+    store = f"gs://{cloud.bucket_name}/dvcstore/files/md5"
+    address = keep(tmp_path, "one.bin", store)
+    found = cloud.objects.look(address.removeprefix(f"gs://{cloud.bucket_name}/"))
+    assert found is not None
+    assert keep(tmp_path, "one.bin", store) == address
+    again = cloud.objects.look(found.name)
+    assert again is not None
+    assert again.generation == found.generation
+    assert storage.read(cloud, address) == b"one"
