@@ -12,6 +12,7 @@ import pytest
 
 from edge_tasks.cloud import storage
 from edge_tasks.cloud.client import Cloud
+from edge_tasks.domain.config import EdgeConfig, ModelConfig
 from edge_tasks.domain.machines import Resources, resources
 from edge_tasks.domain.pipeline_order import StageOrder
 from edge_tasks.domain.pipeline_plan import REGISTER, STAGE, TRAIN, Input, Stage, overlap, plan
@@ -19,6 +20,7 @@ from edge_tasks.domain.pipeline_spec import Executor, document
 from edge_tasks.domain.training_command import TrainingCommand
 from edge_tasks.emulator.pipelines import ir
 from edge_tasks.errors import ConfigError, DataError
+from edge_tasks.pipelines.export import Export
 from edge_tasks.training.pipeline_task import pipeline_run_id, run_commands, typed
 from edge_tasks.training.stage_outputs import keep
 
@@ -167,6 +169,12 @@ class TestTask:
         with pytest.raises(SystemExit, match="3"):
             run_commands(tmp_path, StageOrder(folder=HERE, commands=["exit 3", "touch after"]))
         assert not (tmp_path / "models" / "m" / "after").exists()
+
+
+def test_a_training_on_several_machines_is_refused_before_anything_is_read(config: EdgeConfig, tmp_path: Path) -> None:
+    model = ModelConfig(endpoint_name="e", training_replica_count=2)
+    with pytest.raises(ConfigError, match="trains on 2 machines, a task of a pipeline has one"):
+        Export(config.model_copy(update={"models": {"m": model}}), tmp_path, ["m"])
 
 
 def test_what_a_stage_makes_is_kept_as_dvc_keeps_it(tmp_path: Path) -> None:
