@@ -1,6 +1,6 @@
 """A pipeline of Google's own operators; that package wants google-cloud-aiplatform<2, so it is compiled elsewhere:
 
-    uv run --no-project --with google-cloud-pipeline-components==2.22.0 tests/emulator/pipelines/operators_source.py
+uv run --no-project --with google-cloud-pipeline-components==2.22.0 tests/emulator/pipelines/operators_source.py
 """
 # ruff: noqa  (as in source.py)
 
