@@ -63,7 +63,9 @@ def measure(laboratory: Laboratory) -> Iterator[Row]:
         run_peer(sys.executable, "-m", "venv", str(folder / "venv"))
         run_peer(str(python), "-m", "pip", "install", "--quiet", KFP)
         run_peer(str(python), "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(library), KFP)
-        run_peer(str(python), "-c", COMPILE, str(folder))
+        # kfp reads the source of its components, which must be a file.
+        (folder / "compile.py").write_text(COMPILE)
+        run_peer(str(python), str(folder / "compile.py"), str(folder))
     except PeerError as error:
         print(f"  kfp cannot be had: {error}", file=sys.stderr)
         return

@@ -321,3 +321,22 @@ def test_an_operator_that_is_not_there_is_named(emulator: Emulator, root: str) -
     answer = create(emulator, "unknown-operator", root)
     assert answer.error == (501, "UNIMPLEMENTED")
     assert "The operator TextDataset.create of google-cloud-pipeline-components" in answer.message
+
+
+@pytest.mark.parametrize("version", ["v1", "v1beta1"])
+def test_both_versions_and_grpc_answer_the_same(emulator: Emulator, root: str, version: str) -> None:
+    import grpc
+    from google.cloud.aiplatform_v1 import types
+
+    name = run(emulator, "two-steps", root)["name"]
+    shown = emulator.get(name).body
+    assert emulator.get(f"/{version}/{name}").body == shown
+    with grpc.insecure_channel(emulator.servers["grpc_address"]) as channel:
+        get = channel.unary_unary(
+            f"/google.cloud.aiplatform.{version}.PipelineService/GetPipelineJob",
+            request_serializer=types.GetPipelineJobRequest.serialize,
+            response_deserializer=types.PipelineJob.deserialize,
+        )
+        job = get(types.GetPipelineJobRequest(name=name), timeout=30)
+    assert job.state.name == shown["state"] == "PIPELINE_STATE_SUCCEEDED"
+    assert [detail.task_name for detail in job.job_detail.task_details][1:] == ["make", "measure"]
