@@ -70,7 +70,7 @@ class PipelineJobs:
 
     async def get_pipeline_job(self, request: Message) -> Message:
         """Return a pipeline job."""
-        return self._runs.get(request.name)
+        return self._with_contexts(self._runs.get(request.name))
 
     async def list_pipeline_jobs(self, request: Message) -> Message:
         """Return the pipeline jobs of a location, newest first."""
@@ -180,6 +180,15 @@ class PipelineJobs:
     async def close(self) -> None:
         """Stop; what runs goes on with the next start."""
         await self._runs.close()
+
+    def _with_contexts(self, job: Message) -> Message:
+        """Return a job with its contexts as they are now: `submit(experiment=...)` makes them children of another."""
+        detail = job.job_detail
+        for context in (detail.pipeline_context, detail.pipeline_run_context):
+            row = self._context.database.find("Context", context.name) if context.name else None
+            if row is not None:
+                context.CopyFrom(row.message)
+        return job
 
     def _batch(self, request: Message) -> list[str]:
         check_parent(request.parent)
