@@ -135,7 +135,7 @@ def test_what_was_done_with_the_same_inputs_is_not_done_again(emulator: Emulator
     assert given(second, "make") == 12
     artifact = second["jobDetail"]["taskDetails"][1]["outputs"]["rows"]["artifacts"][0]["name"]
     emulator.response(emulator.call("DELETE", artifact))
-    # What a client has deleted is no result any more.
+    # What a client has deleted is not a result any longer.
     assert states(run(emulator, "two-steps", root, n=11))["make"] == "SUCCEEDED"
 
 

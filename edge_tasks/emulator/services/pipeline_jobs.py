@@ -1,7 +1,7 @@
 """PipelineService, pipeline jobs: https://cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations.pipelineJobs.
 
 A job is a pipeline that kfp has compiled, run task by task; what its tasks have given is kept, so that the next start
-goes on with a job whose emulator was ended.
+continues a job whose emulator was ended.
 """
 
 from __future__ import annotations
@@ -172,13 +172,13 @@ class PipelineJobs:
         return row is not None and not self._runs.is_final(row.message)
 
     def recover(self) -> None:
-        """Go on with the pipeline jobs that an earlier run of the emulator could not finish."""
+        """Continue the pipeline jobs that an earlier run of the emulator could not finish."""
         rows = self._context.database.every(KIND)
         remove_others(self._folder(""), {"cache", *(row.private["uuid"] for row in rows)})
         self._runs.resume(self._run)
 
     async def close(self) -> None:
-        """Stop; what runs goes on with the next start."""
+        """Stop; the next start continues what runs."""
         await self._runs.close()
 
     def _with_contexts(self, job: Message) -> Message:
@@ -197,7 +197,7 @@ class PipelineJobs:
             raise invalid(f"names must hold 1 to {MOST_OF_A_BATCH} pipeline jobs.")
         for name in names:
             if not name.startswith(f"{request.parent}/pipelineJobs/"):
-                raise invalid(f"{name!r} is no pipeline job of {request.parent}.")
+                raise invalid(f"{name!r} is not a pipeline job of {request.parent}.")
             self._runs.get(name)
         return names
 
