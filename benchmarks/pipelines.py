@@ -1,4 +1,4 @@
-"""Pipelines: the service, beside kfp.local, which runs the same compiled pipelines in one process of the user's."""
+"""Pipelines: the service, and kfp.local, which runs the same compiled pipelines in one process of the user's."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def loop() -> None:
 for each in (two_steps, loop):
     compiler.Compiler().compile(each, f"{sys.argv[1]}/{each.name}.json")
 """
-# Its own environments, which are made anew for each task, are left out: they would take most of the time.
+# Its own environments, which are made again for each task, are left out: they would take most of the time.
 RUN = """
 import sys, tempfile, time
 from kfp import components, local
