@@ -1,4 +1,4 @@
-"""Pipelines: the service, beside kfp.local, which runs the same compiled pipelines in one process of the user's."""
+"""Pipelines: the service, and kfp.local, which runs the same compiled pipelines in one process of the user's."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def loop() -> None:
 for each in (two_steps, loop):
     compiler.Compiler().compile(each, f"{sys.argv[1]}/{each.name}.json")
 """
-# Its own environments, which are made anew for each task, are left out: they would take most of the time.
+# Its own environments, which are made again for each task, are left out: they would take most of the time.
 RUN = """
 import sys, tempfile, time
 from kfp import components, local
@@ -63,7 +63,9 @@ def measure(laboratory: Laboratory) -> Iterator[Row]:
         run_peer(sys.executable, "-m", "venv", str(folder / "venv"))
         run_peer(str(python), "-m", "pip", "install", "--quiet", KFP)
         run_peer(str(python), "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(library), KFP)
-        run_peer(str(python), "-c", COMPILE, str(folder))
+        # kfp reads the source of its components, which must be a file.
+        (folder / "compile.py").write_text(COMPILE)
+        run_peer(str(python), str(folder / "compile.py"), str(folder))
     except PeerError as error:
         print(f"  kfp cannot be had: {error}", file=sys.stderr)
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,9 @@ from typing import Any
 
 import pytest
 
+from edge_tasks.cloud import storage
+from edge_tasks.cloud.client import Cloud
+from edge_tasks.domain.config import EdgeConfig, ModelConfig
 from edge_tasks.domain.machines import Resources, resources
 from edge_tasks.domain.pipeline_order import StageOrder
 from edge_tasks.domain.pipeline_plan import REGISTER, STAGE, TRAIN, Input, Stage, overlap, plan
@@ -16,6 +20,7 @@ from edge_tasks.domain.pipeline_spec import Executor, document
 from edge_tasks.domain.training_command import TrainingCommand
 from edge_tasks.emulator.pipelines import ir
 from edge_tasks.errors import ConfigError, DataError
+from edge_tasks.pipelines.export import Export
 from edge_tasks.training.pipeline_task import pipeline_run_id, run_commands, typed
 from edge_tasks.training.stage_outputs import keep
 
@@ -166,6 +171,12 @@ class TestTask:
         assert not (tmp_path / "models" / "m" / "after").exists()
 
 
+def test_a_training_on_several_machines_is_refused_before_anything_is_read(config: EdgeConfig, tmp_path: Path) -> None:
+    model = ModelConfig(endpoint_name="e", training_replica_count=2)
+    with pytest.raises(ConfigError, match="trains on 2 machines, a task of a pipeline has one"):
+        Export(config.model_copy(update={"models": {"m": model}}), tmp_path, ["m"])
+
+
 def test_what_a_stage_makes_is_kept_as_dvc_keeps_it(tmp_path: Path) -> None:
     root, store = tmp_path / "root", tmp_path / "store"
     (root / "data" / "folder" / "inner").mkdir(parents=True)
@@ -189,3 +200,21 @@ def test_what_a_stage_makes_is_kept_as_dvc_keeps_it(tmp_path: Path) -> None:
     assert kept == {path.relative_to(cache) for path in cache.rglob("*") if path.is_file()}
     with pytest.raises(DataError, match="has not made `nothing`"):
         keep(root, "nothing", str(store))
+
+
+def test_in_the_bucket_it_is_written_once(
+    root: Path, cloud: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", str(cloud.storage_url))
+    monkeypatch.setenv("VERTEX_EMULATOR_URL", cloud.vertex_url)
+    shutil.copy(root / "edge.yaml", tmp_path)
+    (tmp_path / "one.bin").write_bytes(b"one")
+    store = f"gs://{cloud.bucket_name}/dvcstore/files/md5"
+    address = keep(tmp_path, "one.bin", store)
+    found = cloud.objects.look(address.removeprefix(f"gs://{cloud.bucket_name}/"))
+    assert found is not None
+    assert keep(tmp_path, "one.bin", store) == address
+    again = cloud.objects.look(found.name)
+    assert again is not None
+    assert again.generation == found.generation
+    assert storage.read(cloud, address) == b"one"

@@ -34,6 +34,7 @@ LIMITS = {
         "IR 2.1 of kfp 2; images other than prebuilt training and plain python ones need Docker; nine of Google's"
         " operators; no extensions for Kubernetes, no template_uri alone"
     ),
+    "ScheduleService.CreateSchedule": "of pipeline jobs, not of notebooks; of many moments at once the newest hundred",
     "DatasetService.CreateDataset": "kept whatever the kind; nothing of BigQuery",
     "DatasetService.ExportData": "without filters of annotations; rows or items as they came, whatever the schema",
     "DatasetService.ImportData": "an item for each line of JSON Lines and CSV files; annotations stay in it",

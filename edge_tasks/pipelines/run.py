@@ -17,6 +17,7 @@ from edge_tasks.domain.pipeline_spec import root_parameter
 from edge_tasks.errors import CloudError, ConfigError, DataError, NotFoundError, TrainingError
 from edge_tasks.jobs.output_dir import staging_folder
 from edge_tasks.jobs.registration import trained_model
+from edge_tasks.jobs.submit import check_parameters
 from edge_tasks.jobs.waiter import JobSession, JobWaiter
 from edge_tasks.pipelines.export import Export
 from edge_tasks.repo import layout
@@ -47,6 +48,7 @@ class PipelineRun:
         export, cloud = self._export, session.cloud
         if checks:
             export.check()
+            check_parameters(self._chosen)
         for note in export.notes():
             session.progress.step(note)
         export.send(cloud, session.progress)

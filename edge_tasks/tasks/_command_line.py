@@ -62,6 +62,7 @@ _SHOWN_BY = {
     "first": "experiments.list",
     "others": "experiments.list",
     "job": "jobs.list",
+    "pipeline_job": "pipeline.list",
     "key": "config.show",
 }
 # DVC's commands are typed as they are.

@@ -127,6 +127,17 @@ def _jobs() -> list[str]:
     return [one.job.job_id for one in list_jobs(cloud, here.config)] if cloud else []
 
 
+def _pipeline_jobs() -> list[str]:
+    """Return the ids of the pipeline jobs; local servers that do not run are not started for it."""
+    from edge_tasks.cloud.client import connect_if_running
+    from edge_tasks.pipelines.run import list_jobs
+    from edge_tasks.tasks._repository import repository
+
+    here = repository()
+    cloud = connect_if_running(here.config, here.root)
+    return [job.job_id for job in list_jobs(cloud, here.config)] if cloud else []
+
+
 def _codes() -> list[str]:
     from edge_tasks.explanations import explanations
 
@@ -149,5 +160,6 @@ _FOUND: dict[str, Callable[[], list[str]]] = {
     "first": _runs,
     "others": _runs,
     "job": _jobs,
+    "pipeline_job": _pipeline_jobs,
     "code": _codes,
 }

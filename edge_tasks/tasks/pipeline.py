@@ -126,29 +126,29 @@ def list_(_context: Any, limit: int = -1, json: bool = False) -> None:
 
 @task(
     help={
-        "job": _JOB_HELP,
+        "pipeline_job": _JOB_HELP,
         "task": "only this task, such as digits-train",
         "json": "print each line as a JSON object, with its time and severity",
     }
 )
-def logs(_context: Any, job: str, task: str | None = None, json: bool = False) -> None:
+def logs(_context: Any, pipeline_job: str, task: str | None = None, json: bool = False) -> None:
     """Print what the tasks of a pipeline job have printed."""
     from edge_tasks.pipelines import run as runs
     from edge_tasks.tasks.jobs import print_lines
 
     here = repository()
-    found = runs.find_job(here.cloud, here.config, job)
+    found = runs.find_job(here.cloud, here.config, pipeline_job)
     print_lines(runs.printed(here.cloud, found, task), json=json)
 
 
-@task(help={"job": _JOB_HELP})
-def cancel(_context: Any, job: str) -> None:
+@task(help={"pipeline_job": _JOB_HELP})
+def cancel(_context: Any, pipeline_job: str) -> None:
     """Cancel a pipeline job, and the tasks of it that run."""
     from edge_tasks.console import Console
     from edge_tasks.pipelines import run as runs
 
     here = repository()
-    found = runs.find_job(here.cloud, here.config, job)
+    found = runs.find_job(here.cloud, here.config, pipeline_job)
     runs.cancel(here.cloud, found)
     with Console() as console:
         console.step(f"cancelling pipeline job {found.job_id}")

@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from tests.emulator.docker_engine import IMAGE, Engine
-from tests.emulator.harness import Emulator, eventually, has_ended
+from tests.emulator.harness import PARENT, Emulator, eventually, has_ended
 
 SERVER = """
 import http.server, json, os, sys
@@ -178,3 +178,46 @@ def test_containers_of_two_emulators_that_start_together_get_ports_of_their_own(
     answers = [emulator.predict(endpoint, ["a"]) for emulator, endpoint in zip(emulators, endpoints, strict=True)]
     assert len({answer.body["predictions"][0][2]["AIP_HTTP_PORT"] for answer in answers}) == 2
     emulators[1].stop()
+
+
+def test_a_task_of_a_pipeline_runs_in_its_image_and_reads_its_artifacts(running: Emulator) -> None:
+    bucket = running.new_bucket()
+    running.put(bucket, "rows.txt", b"three rows")
+    script = (
+        "cat {{$.inputs.artifacts['rows'].path}}; printf %s \"$NOTE\" > {{$.outputs.parameters['note'].output_file}}"
+    )
+    rows = {"artifactType": {"schemaTitle": "system.Dataset", "schemaVersion": "0.0.1"}}
+    uri = {"constant": f"gs://{bucket}/rows.txt"}
+    importer = {"importer": {"artifactUri": uri, "typeSchema": {"schemaTitle": "system.Dataset"}}}
+    container = {"image": IMAGE, "command": ["sh", "-c", script], "env": [{"name": "NOTE", "value": "seen"}]}
+    read = {
+        "componentRef": {"name": "read"},
+        "dependentTasks": ["find"],
+        "inputs": {
+            "artifacts": {"rows": {"taskOutputArtifact": {"producerTask": "find", "outputArtifactKey": "rows"}}}
+        },
+    }
+    spec = {
+        "schemaVersion": "2.1.0",
+        "pipelineInfo": {"name": "in-an-image"},
+        "deploymentSpec": {"executors": {"find": importer, "read": {"container": container}}},
+        "components": {
+            "find": {"executorLabel": "find", "outputDefinitions": {"artifacts": {"rows": rows}}},
+            "read": {
+                "executorLabel": "read",
+                "inputDefinitions": {"artifacts": {"rows": rows}},
+                "outputDefinitions": {"parameters": {"note": {"parameterType": "STRING"}}},
+            },
+        },
+        "root": {"dag": {"tasks": {"find": {"componentRef": {"name": "find"}}, "read": read}}},
+    }
+    body = {"pipelineSpec": spec, "runtimeConfig": {"gcsOutputDirectory": f"gs://{bucket}/root"}}
+    name = running.post(f"{PARENT}/pipelineJobs", body).body["name"]
+    eventually(
+        lambda: running.get(name).body["state"] not in {"PIPELINE_STATE_PENDING", "PIPELINE_STATE_RUNNING"}, "it ends"
+    )
+    details = {detail["taskName"]: detail for detail in running.get(name).body["jobDetail"]["taskDetails"]}
+    assert details["read"]["state"] == "SUCCEEDED", details["read"]
+    assert details["read"]["execution"]["metadata"]["output:note"] == "seen"
+    job = running.get(details["read"]["executorDetail"]["containerDetail"]["mainJob"]).body
+    assert running.output(job)[0] == "three rows"

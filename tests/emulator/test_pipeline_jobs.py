@@ -106,6 +106,11 @@ def test_the_sdk_submits_a_pipeline_and_reads_its_lineage(aiplatform: Any, emula
         "system.PipelineRun",
         job.gca_resource.job_detail.pipeline_context.name,
     )
+    experiment = aiplatform.Experiment.create("with-a-pipeline")
+    job._associate_to_experiment(experiment)
+    assert aiplatform.PipelineJob.get(job.resource_name).get_associated_experiment().name == "with-a-pipeline"
+    (row,) = aiplatform.get_experiment_df("with-a-pipeline").to_dict("records")
+    assert (row["param.n"], row["metric.length"], row["state"]) == (5, 5, "COMPLETE")
     runs = aiplatform.Execution.list(filter=f'schema_title="system.Run" AND in_context("{context.name}")')
     assert [each.metadata for each in runs] == [{"input:n": 5}]
 
@@ -130,7 +135,7 @@ def test_what_was_done_with_the_same_inputs_is_not_done_again(emulator: Emulator
     assert given(second, "make") == 12
     artifact = second["jobDetail"]["taskDetails"][1]["outputs"]["rows"]["artifacts"][0]["name"]
     emulator.response(emulator.call("DELETE", artifact))
-    # What a client has deleted is no result any more.
+    # What a client has deleted is not a result any longer.
     assert states(run(emulator, "two-steps", root, n=11))["make"] == "SUCCEEDED"
 
 
@@ -321,3 +326,22 @@ def test_an_operator_that_is_not_there_is_named(emulator: Emulator, root: str) -
     answer = create(emulator, "unknown-operator", root)
     assert answer.error == (501, "UNIMPLEMENTED")
     assert "The operator TextDataset.create of google-cloud-pipeline-components" in answer.message
+
+
+@pytest.mark.parametrize("version", ["v1", "v1beta1"])
+def test_both_versions_and_grpc_answer_the_same(emulator: Emulator, root: str, version: str) -> None:
+    import grpc
+    from google.cloud.aiplatform_v1 import types
+
+    name = run(emulator, "two-steps", root)["name"]
+    shown = emulator.get(name).body
+    assert emulator.get(f"/{version}/{name}").body == shown
+    with grpc.insecure_channel(emulator.servers["grpc_address"]) as channel:
+        get = channel.unary_unary(
+            f"/google.cloud.aiplatform.{version}.PipelineService/GetPipelineJob",
+            request_serializer=types.GetPipelineJobRequest.serialize,
+            response_deserializer=types.PipelineJob.deserialize,
+        )
+        job = get(types.GetPipelineJobRequest(name=name), timeout=30)
+    assert job.state.name == shown["state"] == "PIPELINE_STATE_SUCCEEDED"
+    assert [detail.task_name for detail in job.job_detail.task_details][1:] == ["make", "measure"]

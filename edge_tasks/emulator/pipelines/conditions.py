@@ -177,7 +177,7 @@ def _truth(value: Any) -> bool:
 
 
 def _compared(compare: Callable[[Any, Any], bool], sign: str, left: Any, right: Any) -> bool:
-    # A boolean is no number here, as it is one in Python; kfp writes 'true' for what it compares with a boolean.
+    # A boolean is not a number here, as it is in Python; kfp writes 'true' for what it compares with a boolean.
     if isinstance(left, bool) != isinstance(right, bool):
         left, right = _text(left), _text(right)
     try:

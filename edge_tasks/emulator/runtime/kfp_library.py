@@ -1,6 +1,6 @@
 """Where a Python component of a pipeline finds kfp, whose executor runs its function.
 
-Google's images install it with pip when a task begins. Here it is the one that is installed beside the emulator; else
+Google's images install it with pip when a task begins. Here it is the one that is installed next to the emulator; else
 uv fetches it alone, without what it requires: kfp's executor needs nothing but itself.
 """
 
@@ -50,7 +50,7 @@ class KfpLibrary:
                 return Library(installed[0], notice)
             raise MakeError(
                 f"The component's function is run by {requirement}, which is not installed here and cannot be fetched:"
-                f" {error}\nInstall it beside the emulator: pip install {requirement}"
+                f" {error}\nInstall it next to the emulator: pip install {requirement}"
             ) from error
 
 

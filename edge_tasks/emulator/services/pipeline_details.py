@@ -36,7 +36,7 @@ class Details:
         return self._kept.get(step.path)
 
     def execution(self, step: Step) -> str:
-        """Return the execution of a task that was begun before; empty when there is none."""
+        """Return the execution of a task that was started before; empty when there is none."""
         detail = self._find(self._context.database.get(KIND, self._job), step)
         return str(detail.execution.name) if detail is not None else ""
 

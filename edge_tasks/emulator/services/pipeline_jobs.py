@@ -1,7 +1,7 @@
 """PipelineService, pipeline jobs: https://cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations.pipelineJobs.
 
 A job is a pipeline that kfp has compiled, run task by task; what its tasks have given is kept, so that the next start
-goes on with a job whose emulator was ended.
+continues a job whose emulator was ended.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class PipelineJobs:
 
     async def get_pipeline_job(self, request: Message) -> Message:
         """Return a pipeline job."""
-        return self._runs.get(request.name)
+        return self._with_contexts(self._runs.get(request.name))
 
     async def list_pipeline_jobs(self, request: Message) -> Message:
         """Return the pipeline jobs of a location, newest first."""
@@ -172,14 +172,23 @@ class PipelineJobs:
         return row is not None and not self._runs.is_final(row.message)
 
     def recover(self) -> None:
-        """Go on with the pipeline jobs that an earlier run of the emulator could not finish."""
+        """Continue the pipeline jobs that an earlier run of the emulator could not finish."""
         rows = self._context.database.every(KIND)
         remove_others(self._folder(""), {"cache", *(row.private["uuid"] for row in rows)})
         self._runs.resume(self._run)
 
     async def close(self) -> None:
-        """Stop; what runs goes on with the next start."""
+        """Stop; the next start continues what runs."""
         await self._runs.close()
+
+    def _with_contexts(self, job: Message) -> Message:
+        """Return a job with its contexts as they are now: `submit(experiment=...)` makes them children of another."""
+        detail = job.job_detail
+        for context in (detail.pipeline_context, detail.pipeline_run_context):
+            row = self._context.database.find("Context", context.name) if context.name else None
+            if row is not None:
+                context.CopyFrom(row.message)
+        return job
 
     def _batch(self, request: Message) -> list[str]:
         check_parent(request.parent)
@@ -188,7 +197,7 @@ class PipelineJobs:
             raise invalid(f"names must hold 1 to {MOST_OF_A_BATCH} pipeline jobs.")
         for name in names:
             if not name.startswith(f"{request.parent}/pipelineJobs/"):
-                raise invalid(f"{name!r} is no pipeline job of {request.parent}.")
+                raise invalid(f"{name!r} is not a pipeline job of {request.parent}.")
             self._runs.get(name)
         return names
 

@@ -175,7 +175,7 @@ class Operators:
 
     async def _upload_model(self, call: Call) -> dict[str, Any]:
         payload = call.labelled(call.payload())
-        # The emulator's own pipelines are no field that clients may set.
+        # Vertex AI notes the pipeline by itself.
         payload.pop("pipeline_job", None)
         explained = payload.get("explanation_spec", {}).get("metadata")
         unmanaged = call.input_artifact("unmanaged_container_model")

@@ -31,7 +31,7 @@ class Runs:
     """The resources of one kind: what runs of them, and how it ends.
 
     `states` is the enum of their states: JobState or PipelineState. Those that resume are not ended with the emulator:
-    the next start goes on with them (`resume`). Some have ids that their client chooses.
+    the next start continues them (`resume`). Some have ids that their client chooses.
     """
 
     def __init__(

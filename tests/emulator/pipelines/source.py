@@ -1,6 +1,6 @@
-"""The pipelines of the tests, in kfp's language: `python tests/emulator/pipelines/source.py` compiles them beside it.
+"""The pipelines of the tests, in kfp's language: `python tests/emulator/pipelines/source.py` compiles them next to it.
 
-kfp is no dependency here, since it wants an older protobuf and Kubernetes' client:
+This project does not depend on kfp, which wants an older protobuf and Kubernetes' client:
 
     uv run --no-project --with kfp==2.17.3 tests/emulator/pipelines/source.py
 """
