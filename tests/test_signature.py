@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.sparse import csr_matrix
 from sklearn.compose import ColumnTransformer
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.feature_extraction.text import TfidfVectorizer
@@ -128,7 +127,7 @@ def test_inputs_that_are_none_are_refused(inputs: Any, problem: str) -> None:
 
 def test_a_sparse_matrix_is_refused_with_what_to_give_instead() -> None:
     with pytest.raises(TrainingError, match="a sparse matrix") as error:
-        describe(LinearRegression().fit([[1.0]], [1.0]), csr_matrix([[1.0]]), "predict")
+        describe(LinearRegression().fit([[1.0]], [1.0]), OneHotEncoder().fit_transform([["a"], ["b"]]), "predict")
     assert "toarray()" in str(error.value.hint)
 
 
