@@ -86,9 +86,9 @@ def check_command_line(words: Sequence[str]) -> None:
         raise TrainingError(f"`{stray}` stands without `with` before it", f"python {script} with {' '.join(rest)}")
     files = (word for word in updates if "=" not in word and word.endswith((".yaml", ".yml", ".json", ".pkl")))
     if missing := next((word for word in files if not Path(word).exists()), None):
-        beside = Path(script).parent / Path(missing).name
+        own = Path(script).parent / Path(missing).name
         near = nearest(missing, [path.name for path in Path().glob("*.yaml")])
-        found = beside if beside.exists() else near
+        found = own if own.exists() else near
         raise TrainingError(
             f"there is no file `{missing}` with parameters",
             f"python {script} with {found or 'NAME=VALUE'}",
