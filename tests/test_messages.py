@@ -88,6 +88,11 @@ def test_an_unknown_parameter_is_named_with_those_that_there_are(repository: Rep
     assert repository.fails(*train, "stratgey=uniform") == expected
     assert repository.fails("invoke", "model.train", "--local", "--set", "stratgey=uniform") == expected
     assert repository.fails(*train, "foo=3")[1] == "add it to @ex.config, or leave it out"
+    # A text is true: it would be a job.
+    assert repository.fails(*train[:-1], "is_vertex=false")[0] == (
+        "`is_vertex` is the text `false`, neither True nor False"
+    )
+    assert repository.fails(*train[:2], "is_vertex=False")[0] == "`is_vertex=False` stands without `with` before it"
 
 
 def test_what_a_model_without_numbers_could_search_is_a_word_of_its_own_and_its_own_metric(tmp_path: Path) -> None:

@@ -102,7 +102,9 @@ def test_the_wheel_holds_the_package_and_the_template_and_nothing_else(wheel: Pa
         for name in tracked()
         if name.startswith(("template/", "hooks/")) or name == "cookiecutter.json"
     }
-    assert names == package | template | {"edge_tasks/_docs/troubleshooting.md"}
+    # What IPython runs when a kernel starts goes into its folder of the environment.
+    (startup,) = (name for name in names if name.endswith(".data/data/etc/ipython/startup/50-vertex-edge.py"))
+    assert names == package | template | {"edge_tasks/_docs/troubleshooting.md", startup}
     assert "edge_tasks/_template/<<cookiecutter.project_slug>>/.circleci/config.yml" in names
 
 

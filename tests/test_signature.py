@@ -211,3 +211,15 @@ def test_an_integer_that_is_missing_is_nan() -> None:
     signature = Signature("table", columns=(Column("n", "integer", optional=True, dtype="int64"),))
     assert reader_of(signature)([{"n": 1}, {"n": None}])["n"].isna().tolist() == [False, True]
     assert str(reader_of(signature)([{"n": 1}, {"n": 2.0}])["n"].dtype) == "int64"
+
+
+def test_what_a_prebuilt_image_may_be_asked_is_shown_as_it_takes_it() -> None:
+    table = pd.DataFrame({"age": [20, 50], "visits": [1.5, 9.0]})
+    signature, shown = describe(LinearRegression().fit(table.to_numpy(), [0, 1]), table.to_numpy(), "predict")
+    assert shown == [[20, 1.5], [50, 9.0]]
+    signature, shown = describe(LinearRegression().fit(table, [0, 1]), table, "predict")
+    assert (signature.differs, signature.example) == ("", {"age": 20, "visits": 1.5})
+    assert shown == [[20, 1.5], [50, 9.0]]
+    assert signature.by_column(shown)["age"] == [20, 50]
+    # By probabilities it is asked in the predictor, by name.
+    assert describe(LogisticRegression().fit(table, [0, 1]), table, "predict_proba")[1][0] == {"age": 20, "visits": 1.5}

@@ -322,7 +322,9 @@ class EdgeConfig(_Section):
             near = difflib.get_close_matches(name, self.models, n=1)
             raise ConfigError(
                 f"`{FILE_NAME}` has no model `{name}`; it has {known}",
-                f"did you mean `{near[0]}`?" if near else f"invoke model.init {name}",
+                f"did you mean `{near[0]}`?"
+                if near
+                else f"invoke model.list shows them; invoke model.init {name} makes one",
             )
         return name, self.models[name]
 

@@ -27,6 +27,8 @@ _MOST_CATEGORIES = 50
 def describe(model: Any, inputs: Any, method: str) -> tuple[Signature, list[Any]]:
     """Return the signature of `model` by the sample `inputs`, and the first instances of it as JSON.
 
+    Rows of a table are objects, but lists where Google's prebuilt image may serve, which knows no names of columns.
+
     Raises TrainingError when the sample is empty, of no known kind, or the model cannot answer it.
     """
     if hasattr(inputs, "toarray"):
@@ -56,7 +58,10 @@ def describe(model: Any, inputs: Any, method: str) -> tuple[Signature, list[Any]
             "give `inputs` as the model takes them, such as some rows of X_train",
         ) from error
     output = _output(model, answers, method)
-    return replace(signature, output=output, differs=_difference(model, method, instances, answers)), instances[:_SHOWN]
+    differs, shown = _difference(model, method, instances, answers), instances[:_SHOWN]
+    if differs == "":
+        shown = [list(instance.values()) if isinstance(instance, dict) else instance for instance in shown]
+    return replace(signature, output=output, differs=differs), shown
 
 
 # -- inputs --

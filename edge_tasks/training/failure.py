@@ -8,12 +8,14 @@ tasks print it.
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 from types import TracebackType
 
 from sacred.utils import ConfigAddedError, SacredError, SacredInterrupt
 
 from edge_tasks.domain.names import nearest
-from edge_tasks.errors import EdgeError
+from edge_tasks.errors import EdgeError, TrainingError
 
 # What Sacred's config holds in addition to the model's parameters.
 _NO_PARAMETERS = ("seed", "model_name")
@@ -57,12 +59,40 @@ def is_script(module: str) -> bool:
 def show_errors_plainly(module: str) -> None:
     """Let an EdgeError that ends the script `module` be two lines, and so a misspelt parameter.
 
-    Do nothing when it is not a script.
+    Do nothing when it is not a script. Raises TrainingError for a command line that Sacred would not understand.
     """
     if is_script(module):
         sys.excepthook = show_plainly
         ConfigAddedError.__module__, ConfigAddedError.__qualname__ = "builtins", "error"
         ConfigAddedError.__str__ = _unknown_parameter
+        check_command_line(sys.argv)
+
+
+def check_command_line(words: Sequence[str]) -> None:
+    """Raise TrainingError when `words` assign without `with`, or take parameters from a file that is not there.
+
+    https://sacred.readthedocs.io/en/stable/command_line.html
+    """
+    script, *rest = words or [""]
+    place = rest.index("with") if "with" in rest else len(rest)
+    before, updates = rest[:place], rest[place + 1 :]
+    options = {number for number, word in enumerate(before) if word.startswith("-")}
+    strays = (
+        word
+        for number, word in enumerate(before)
+        if "=" in word and not options & {number, number - 1}  # not an option, nor what stands behind one
+    )
+    if stray := next(strays, None):
+        raise TrainingError(f"`{stray}` stands without `with` before it", f"python {script} with {' '.join(rest)}")
+    files = (word for word in updates if "=" not in word and word.endswith((".yaml", ".yml", ".json", ".pkl")))
+    if missing := next((word for word in files if not Path(word).exists()), None):
+        own = Path(script).parent / Path(missing).name
+        near = nearest(missing, [path.name for path in Path().glob("*.yaml")])
+        found = own if own.exists() else near
+        raise TrainingError(
+            f"there is no file `{missing}` with parameters",
+            f"python {script} with {found or 'NAME=VALUE'}",
+        )
 
 
 def _unknown_parameter(error: ConfigAddedError) -> str:

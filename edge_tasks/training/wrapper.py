@@ -126,6 +126,11 @@ def _train(
     if options.dry_run:
         training.describe(checks=options.checks)
         return None
+    if isinstance(parameters.get("is_vertex"), str):  # else `false`, a text, would be a job
+        raise TrainingError(
+            f"`is_vertex` is the text `{parameters['is_vertex']}`, neither True nor False",
+            "`with is_vertex=False` (Python's spelling); in params.yaml `is_vertex: false`",
+        )
     if parameters.get("is_vertex"):
         metrics = training.as_job(force=options.force, checks=options.checks, on_interrupt=options.on_interrupt)
         result = None

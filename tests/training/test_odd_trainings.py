@@ -23,12 +23,43 @@ from edge_tasks.jobs.training import _with_signal
 from edge_tasks.redaction import hide_secrets, secret_names
 from edge_tasks.setup.requirements import Unfulfilled, unfulfilled, unfulfilled_of
 from edge_tasks.tracking.output_capture import output_into
-from edge_tasks.training.failure import show_plainly
+from edge_tasks.training.failure import check_command_line, show_plainly
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=timezone.utc)
 
 SECRETS = {"password": "hunter2", "db": {"api_key": "k-1"}, "hub_token": "t"}
 HARMLESS = {"max_tokens": "12", "token": "", "tokens": "a b", "password_length": "8", "secret": 3, "key": "C"}
+
+
+@pytest.mark.parametrize(
+    ("typed", "fact", "hint"),
+    [
+        ("is_vertex=False", "`is_vertex=False` stands without `with` before it", "python t.py with is_vertex=False"),
+        ("with parms.yaml C=1", "there is no file `parms.yaml` with parameters", "python t.py with params.yaml"),
+        ("with other.json", "there is no file `other.json` with parameters", "python t.py with NAME=VALUE"),
+    ],
+)
+def test_a_command_line_that_sacred_would_answer_with_a_traceback_is_refused(
+    typed: str, fact: str, hint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "params.yaml").write_text("C: 1\n")
+    with pytest.raises(TrainingError) as caught:
+        check_command_line(["t.py", *typed.split()])
+    assert (caught.value.problem, caught.value.hint) == (fact, hint)
+    for good in (
+        "",
+        "with params.yaml C=2",
+        "with named",
+        "-h",
+        "print_config with C=3",
+        "--force with C=2",
+        "-c a=b with C=2",
+    ):
+        check_command_line(["t.py", *good.split()])
+    with pytest.raises(TrainingError) as elsewhere:
+        check_command_line([str(tmp_path / "models" / "t.py"), "with", "nothing.yaml"])
+    assert "nothing.yaml" in elsewhere.value.problem
 
 
 def test_secrets_are_known_by_their_names() -> None:
