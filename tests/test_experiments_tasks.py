@@ -73,7 +73,7 @@ def test_runs_are_chosen_and_ordered_by_flags(repository: Repository, ids: list[
     rows = list(csv.DictReader(io.StringIO(repository.run("invoke", "experiments.list", "--csv").stdout)))
     assert {row["parameters.strategy"] for row in rows} == {"uniform", "prior", "stratified"}
     problem, hint = repository.fails("invoke", "experiments.list", "--where", "stratgy=prior")
-    assert (problem, hint) == ("no run has a metric or parameter `stratgy`", "did you mean `strategy`?")
+    assert (problem, hint) == ("no run has `stratgy`", "did you mean `strategy`?")
     table = repository.run("invoke", "experiments.list", "--limit", "1")
     assert len(table.stdout.splitlines()) == 2
     assert "runs; all of them: --limit 0" in table.stderr

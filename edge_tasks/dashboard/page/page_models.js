@@ -256,6 +256,8 @@ const pageModels = (() => {
             ),
           ),
       );
+      // As high as its rows, until it scrolls in itself.
+      table.element.style.height = `min(${34 * found.versions.length + 108}px, 560px)`;
       if (!table.element.hidden) table.refresh();
       trial.refresh(found.serving.length > 0);
     }

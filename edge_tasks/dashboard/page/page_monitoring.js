@@ -79,6 +79,10 @@ const pageMonitoring = (() => {
       Object.values(distribution.categories ?? {}).reduce((sum, count) => sum + count, 0) +
       (distribution.missing ?? 0) || 1;
 
+  // Borders of bins are read off, not computed with.
+  /** @type {(edge: number) => string} */
+  const border = (edge) => format.number(Number(edge.toPrecision(3)));
+
   /** @type {(before: Distribution, now: Distribution) => { label: string, before: number, now: number }[]} */
   function bars(before, now) {
     const [all, most] = [total(before), total(now)];
@@ -89,10 +93,10 @@ const pageMonitoring = (() => {
         .map((count, place) => ({
           label:
             place === 0
-              ? `< ${format.number(edges[0])}`
+              ? `< ${border(edges[0])}`
               : place === edges.length
-                ? `\u2265 ${format.number(edges[place - 1])}`
-                : format.number(edges[place - 1]),
+                ? `\u2265 ${border(edges[place - 1])}`
+                : border(edges[place - 1]),
           before: count / all,
           now: (now.counts?.[place] ?? 0) / most,
         }))
