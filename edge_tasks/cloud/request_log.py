@@ -69,7 +69,7 @@ def read(cloud: Cloud, endpoint: str, table: str, since: datetime, until: dateti
 
 
 def batches(cloud: Cloud, endpoint: str, table: str, since: datetime, until: datetime | None = None) -> Iterator[Batch]:
-    """Yield the same by thousands of predictions, which takes a third of the time.
+    """Yield the same by thousands of predictions, which takes half the time.
 
     It is read in pieces: what is in memory does not grow with what was kept.
     """
