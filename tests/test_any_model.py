@@ -155,6 +155,7 @@ def test_the_model_is_watched_against_its_own_training(tabular: Repository) -> N
     baseline = json.loads((folder / "baseline.json").read_text())
     assert {*LIKELY, "prediction.prediction", "prediction.probabilities.yes"} <= baseline["columns"].keys()
     assert "Leeds" in baseline["columns"]["city"]["categories"]
+    assert baseline["data"] == json.loads((folder.parent / "trained_model.json").read_text())["data"]
     tabular.run("invoke", "model.monitor", "--on")
     rows = pd.read_csv(tabular.root / "data" / "tabular.csv").sample(600, random_state=1)
     rows = json.loads(rows[list(LIKELY)].to_json(orient="records"))

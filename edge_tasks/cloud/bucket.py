@@ -82,7 +82,7 @@ class Bucket:
     def read_versioned(self, name: str, start: int = 0) -> tuple[bytes, int]:
         """Return the content of an object from byte `start` on, and its generation."""
         blob = self._bucket.blob(name)
-        content: bytes = blob.download_as_bytes(start=start or None, **self._limits)
+        content: bytes = blob.download_as_bytes(start=start or None, single_shot_download=True, **self._limits)
         return content, int(blob.generation or 0)
 
     def download(self, name: str, path: Path) -> None:

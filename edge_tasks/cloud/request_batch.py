@@ -1,6 +1,6 @@
 """Predictions that were kept, by thousands: from rows of Vertex AI's six columns to lists, one for each column.
 
-To look at a thousand rows at once takes a third of the time that it takes one by one. What is damaged (half a line, a
+To look at a thousand rows at once takes half the time that it takes one by one. What is damaged (half a line, a
 column that is missing, another type) is left out.
 """
 

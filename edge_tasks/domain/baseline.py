@@ -30,18 +30,22 @@ MOST_GROUPED = 50
 class Baseline:
     """The columns of a sample of `rows` rows, and where it comes from, in words.
 
-    `groups` holds, by column and group, what was answered there.
+    `groups` holds, by column and group, what was answered there; `data` the version of each data file that the training
+    had (path to DVC hash).
     """
 
     rows: int
     columns: Mapping[str, Distribution] = field(default_factory=dict)
     source: str = ""
     groups: Mapping[str, Mapping[str, Outcome]] = field(default_factory=dict)
+    data: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """Return the content of baseline.json."""
         columns = {name: column.to_dict() for name, column in self.columns.items()}
         values = {"format_version": FORMAT_VERSION, "rows": self.rows, "source": self.source, "columns": columns}
+        if self.data:
+            values["data"] = dict(self.data)
         if self.groups:
             values["groups"] = {
                 column: {name: outcome.to_dict() for name, outcome in groups.items()}
@@ -60,7 +64,8 @@ class Baseline:
                 str(column): {str(name): Outcome.from_dict(outcome) for name, outcome in found.items()}
                 for column, found in values.get("groups", {}).items()
             }
-            found = cls(int(values["rows"]), columns, str(values.get("source", "")), groups)
+            data = {str(path): str(version) for path, version in values.get("data", {}).items()}
+            found = cls(int(values["rows"]), columns, str(values.get("source", "")), groups, data)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise EdgeError(f"it is not a baseline: {error}") from None
         if version != FORMAT_VERSION:

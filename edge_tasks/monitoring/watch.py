@@ -79,12 +79,12 @@ def watch(
     current = requests.read(cloud, model, start)
     if version is not None:
         deployed = _deployed_as(cloud, requests.endpoint_of(cloud, model), version)
-        baseline = _counted_baseline(
+        baseline = counted_baseline(
             lambda: requests.batches_of(requests.read(cloud, model, start), deployed), f"version {version}"
         )
         current = requests.batches_of(current, deployed, others=True)
     elif before:
-        baseline = _counted_baseline(lambda: requests.read(cloud, model, start - since, start), "the time before")
+        baseline = counted_baseline(lambda: requests.read(cloud, model, start - since, start), "the time before")
     elif baseline is None:
         baseline = trained_baseline(cloud, model)
         current = requests.of_serving(cloud, model, current)
@@ -103,7 +103,7 @@ def watch(
     return replace(_compared(model, baseline, tally, settings), since=start, until=now)
 
 
-def _counted_baseline(read: Callable[[], Iterable[Batch]], source: str) -> Baseline:
+def counted_baseline(read: Callable[[], Iterable[Batch]], source: str) -> Baseline:
     """Return the baseline of requests: the bins are those of the first, in which all are counted."""
     sample: list[Batch] = []
     found = iter(read())

@@ -6,6 +6,7 @@ import csv
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, SupportsFloat
 
@@ -44,6 +45,8 @@ def save_results(
     """
     from edge_tasks.training.artifact import write_artifact
     from edge_tasks.training.baseline import baseline_of
+    from edge_tasks.training.context import current_spec
+    from edge_tasks.training.data import used_data
     from edge_tasks.training.describe import describe
     from edge_tasks.training.environment import write_environment
 
@@ -67,6 +70,8 @@ def save_results(
             )
         baseline = baseline_of(model, inputs, signature, labels)
         if baseline is not None:
+            spec = current_spec()
+            baseline = replace(baseline, data=used_data() if spec is None else spec.data)
             (artifact / BASELINE_FILE).write_text(baseline.to_json(), encoding="utf-8")
         payload = json.dumps({"instances": instances}, indent=2, ensure_ascii=False)
         (output / PAYLOAD_FILE).write_text(payload + "\n", encoding="utf-8")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from edge_tasks.cloud.request_batch import Batch, of_lines, of_rows
 from edge_tasks.domain.baseline import MOST_PARTS, Tally, columns_of, make_baseline
 from edge_tasks.domain.distributions import MANY, Distribution, describe
+from edge_tasks.monitoring import watch
 
 ENDPOINT = "/endpoints/77"
 SINCE, UNTIL = "2026-11-27T00:00:00.000000+00:00", "2026-11-28T00:00:00.000000+00:00"
@@ -134,3 +136,17 @@ def test_many_numbers_are_counted_as_few_are(odd: Any) -> None:
     for part in parts[1:]:
         added = added.plus(part)
     assert whole == added
+
+
+@pytest.mark.parametrize("batches", [1, 4])
+def test_of_many_requests_the_first_make_the_bins_in_which_all_are_counted(batches: int) -> None:
+    chance = random.Random(batches)
+    amount = watch.SAMPLE // 2 + 1
+    asked = [[[{"age": chance.gauss(40 + place, 5)}] for _ in range(amount)] for place in range(batches)]
+    ids = [""] * amount
+    found = [Batch(ids, [TIME] * amount, ids, ages, [[1]] * amount) for ages in asked]
+    baseline = watch.counted_baseline(lambda: found, "the time before")
+    assert baseline.rows == baseline.columns["age"].total == batches * amount
+    assert baseline.columns["prediction"].total == batches * amount
+    first = describe([one["age"] for ages in asked[:2] for (one,) in ages])
+    assert baseline.columns["age"].edges == first.edges
