@@ -20,13 +20,19 @@ COMPILED = Path(__file__).parent / "pipelines"
 ENDED = {"PIPELINE_STATE_SUCCEEDED", "PIPELINE_STATE_FAILED", "PIPELINE_STATE_CANCELLED"}
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
     """One whose Python finds kfp, as a user's does who compiles pipelines."""
     running = Emulator(tmp_path_factory.mktemp("pipelines"), environment=with_kfp())
     yield running
     assert running.stop() == 0
     assert "Traceback" not in running.log_text(), running.log_text()
+
+
+@pytest.fixture
+def _storage_host(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lead the SDK to this emulator's storage, for a test; that of the other modules is another one."""
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", emulator.storage_url)
 
 
 def with_kfp() -> dict[str, str]:
