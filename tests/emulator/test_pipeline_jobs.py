@@ -215,6 +215,16 @@ def test_cancelling_ends_the_processes(emulator: Emulator, root: str, bucket: st
     assert len(emulator.tree()) == 1
 
 
+def test_several_are_cancelled_at_once_and_then_deleted(emulator: Emulator, root: str, bucket: str) -> None:
+    config = {"parameterValues": {"marks": f"gs://{bucket}/several"}}
+    names = [create(emulator, "waits", root, config=config).body["name"] for _ in range(2)]
+    assert emulator.call("DELETE", names[0]).error == (400, "FAILED_PRECONDITION")
+    done = emulator.response(emulator.post(f"{PARENT}/pipelineJobs:batchCancel", {"names": names}))
+    assert [job["state"] for job in done["pipelineJobs"]] == ["PIPELINE_STATE_CANCELLED"] * 2
+    emulator.response(emulator.call("DELETE", names[0]))
+    assert emulator.get(names[0]).status == 404
+
+
 @pytest.mark.parametrize("kill", [True, False])
 def test_a_new_emulator_goes_on(own_emulator: Callable[..., Emulator], tmp_path: Path, kill: bool) -> None:
     first = own_emulator(tmp_path / "data", environment=with_kfp())
