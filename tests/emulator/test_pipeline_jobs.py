@@ -20,13 +20,19 @@ COMPILED = Path(__file__).parent / "pipelines"
 ENDED = {"PIPELINE_STATE_SUCCEEDED", "PIPELINE_STATE_FAILED", "PIPELINE_STATE_CANCELLED"}
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
     """One whose Python finds kfp, as a user's does who compiles pipelines."""
     running = Emulator(tmp_path_factory.mktemp("pipelines"), environment=with_kfp())
     yield running
     assert running.stop() == 0
     assert "Traceback" not in running.log_text(), running.log_text()
+
+
+@pytest.fixture
+def _storage_host(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lead the SDK to this emulator's storage, for a test; that of the other modules is another one."""
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", emulator.storage_url)
 
 
 def with_kfp() -> dict[str, str]:
@@ -207,6 +213,16 @@ def test_cancelling_ends_the_processes(emulator: Emulator, root: str, bucket: st
     custom = job["jobDetail"]["taskDetails"][-1]["executorDetail"]["containerDetail"]["mainJob"]
     eventually(lambda: emulator.get(custom).body["state"] == "JOB_STATE_CANCELLED", "its job is cancelled")
     assert len(emulator.tree()) == 1
+
+
+def test_several_are_cancelled_at_once_and_then_deleted(emulator: Emulator, root: str, bucket: str) -> None:
+    config = {"parameterValues": {"marks": f"gs://{bucket}/several"}}
+    names = [create(emulator, "waits", root, config=config).body["name"] for _ in range(2)]
+    assert emulator.call("DELETE", names[0]).error == (400, "FAILED_PRECONDITION")
+    done = emulator.response(emulator.post(f"{PARENT}/pipelineJobs:batchCancel", {"names": names}))
+    assert [job["state"] for job in done["pipelineJobs"]] == ["PIPELINE_STATE_CANCELLED"] * 2
+    emulator.response(emulator.call("DELETE", names[0]))
+    assert emulator.get(names[0]).status == 404
 
 
 @pytest.mark.parametrize("kill", [True, False])
