@@ -55,10 +55,9 @@ def test_a_frame_gives_names_types_categories_and_ranges() -> None:
 
 def test_the_example_is_the_first_row_as_json_has_it() -> None:
     signature, instances = describe(DummyRegressor().fit(FRAME, [1, 2, 3]), FRAME, "predict")
-    assert signature.example == instances[0]
-    assert instances[1] == {
-        "age": 41, "income": None, "city": None, "member": False, "since": "2021-06-01T00:00:00", "plan": "full",
-    }  # fmt: skip
+    # This model looks at nothing, so that the prebuilt image, which takes lists, may serve it.
+    assert list(signature.example.values()) == instances[0]
+    assert instances[1] == [41, None, None, False, "2021-06-01T00:00:00", "full"]
 
 
 def test_the_classes_and_the_form_of_what_is_answered_are_told() -> None:
