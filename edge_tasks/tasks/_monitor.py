@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from edge_tasks.errors import EdgeError
 from edge_tasks.tasks._repository import repository
 from edge_tasks.tasks._task import NAME_HELP, task
 
 if TYPE_CHECKING:
+    from edge_tasks.monitoring.bias import Groups
+    from edge_tasks.monitoring.watch import Watched
     from edge_tasks.tasks._repository import Repository
 
 
@@ -86,89 +90,130 @@ def monitor(
 
     It is compared with the training; exit status 1 if it has changed.
     """
-    from pathlib import Path
-
     from invoke.exceptions import Exit
 
-    from edge_tasks.console import Console, print_json, print_table, print_warning
-    from edge_tasks.domain.period import read_period
-    from edge_tasks.errors import EdgeError
-    from edge_tasks.monitoring import bias, feedback, page, requests, samples, text, watch
-    from edge_tasks.repo.files import write_atomically
-
+    wish = _Wish(since, baseline, before, against, by, html, fewest, replay, tuple(shift or ()))
+    _refuse_contradictions(
+        wish, (on, off, delete, managed), older_than, once=once, others=bool(once or training or target)
+    )
     here = repository()
-    name, model = here.config.model(name)
+    name, _ = here.config.model(name)
+    if managed and once:
+        _managed_once(here, name, baseline, training, target)
+    elif managed:
+        _managed(here, name, off, sample, training, target)
+    elif delete:
+        _delete(here, name, older_than, yes)
+    elif on or off:
+        _switch(here, name, sample if on else None)
+    else:
+        found, groups = _looked(here, name, wish)
+        _show(found, groups, html, everything=all, as_json=json)
+        if found.changed:
+            raise Exit(code=1)
+
+
+@dataclass(frozen=True)
+class _Wish:
+    """What is looked at, and what it is compared with: the flags of a look, as they were given."""
+
+    since: str | None
+    baseline: str | None
+    before: bool
+    against: str | None
+    by: str | None
+    html: str | None
+    fewest: int
+    replay: str | None
+    shift: tuple[str, ...]
+
+
+def _refuse_contradictions(
+    wish: _Wish, modes: tuple[bool, bool, bool, bool], older_than: str | None, *, once: bool, others: bool
+) -> None:
+    """Raise EdgeError for flags that do not go together. `modes` are --on, --off, --delete and --managed."""
+    from pathlib import Path
+
+    on, off, delete, managed = modes
+    sources = (wish.baseline is not None, wish.before, wish.against is not None)
+    # A look of Google's takes a baseline of ours, its job takes none.
+    compared = (wish.before, wish.against, wish.baseline and not once)
+    report = Path(wish.html).absolute() if wish.html is not None else None
     slips = {
         ("--on, --off and --delete contradict each other", "give one of them"): on + off + delete > 1,
-        ("--baseline, --before and --against exclude each other", "give one of them"): (
-            sum((baseline is not None, before, against is not None)) > 1
-        ),
+        ("--baseline, --before and --against exclude each other", "give one of them"): sum(sources) > 1,
         ("--by compares requests with a training or a file", "leave out --replay, --before and --against"): (
-            by is not None and (replay is not None or before or against is not None)
+            wish.by is not None and (wish.replay is not None or wish.before or wish.against is not None)
         ),
         ("--older-than says what --delete leaves", "add --delete"): older_than is not None and not delete,
-        ("--once, --training and --target belong to --managed", "add --managed"): (
-            bool(once or training or target) and not managed
-        ),
+        ("--once, --training and --target belong to --managed", "add --managed"): others and not managed,
         ("--once and --off contradict each other", "give one of them"): once and off,
         ("--managed sets up a job of Vertex AI's", "leave out --on, --delete, --by, --html and what to compare with"): (
-            managed and bool(on or delete or by or html or replay or (baseline and not once) or before or against)
+            managed and bool(on or delete or wish.by or wish.html or wish.replay or any(compared))
         ),
-        ("--shift changes the rows of --replay", "add --replay FILE"): bool(shift) and replay is None,
-        (f"the report cannot be written: `{html}` is not a file in a folder that is there", "choose another one"): (
-            html is not None and (Path(html).is_dir() or not Path(html).absolute().parent.is_dir())
-        ),
+        ("--shift changes the rows of --replay", "add --replay FILE"): bool(wish.shift) and wish.replay is None,
+        (
+            f"the report cannot be written: `{wish.html}` is not a file in a folder that is there",
+            "choose another one",
+        ): report is not None and (report.is_dir() or not report.parent.is_dir()),
     }
     for (problem, hint), is_there in slips.items():
         if is_there:
             raise EdgeError(problem, hint)
-    if managed:
-        _managed_once(here, name, baseline, training, target) if once else (
-            _managed(here, name, off, sample, training, target)
-        )
-        return
-    if on or off or delete:
-        _delete(here, name, older_than, yes) if delete else _switch(here, name, sample if on else None)
-        return
-    settings = model.monitoring.model_copy(update={"fewest_requests": fewest} if fewest else {})
-    period = read_period(since or settings.window)
-    known = samples.read_baseline(Path(baseline)) if baseline is not None else None
-    groups = None
-    if replay is not None:
-        if known is None:
-            known = watch.trained_baseline(here.cloud, name)
-        columns = samples.shifted(samples.read_columns(Path(replay)), shift or [])
-        found = watch.compared(name, known, columns, settings)
-    else:
-        found = watch.watch(here.cloud, name, period, settings, baseline=known, before=before, version=against)
-    if by is not None:
-        asked = requests.read(here.cloud, name, requests.now() - period)
-        if known is None:
-            asked = requests.of_serving(here.cloud, name, asked)
-        labels = feedback.load(here.cloud, here.config, name)
-        groups = bias.groups(asked, known or watch.trained_baseline(here.cloud, name), labels, by, settings)
+
+
+def _looked(here: Repository, name: str, wish: _Wish) -> tuple[Watched, Groups | None]:
+    """Compare what the endpoint was asked, or the rows of --replay; with --by between the groups of a column, too."""
+    from pathlib import Path
+
+    from edge_tasks.domain.period import read_period
+    from edge_tasks.monitoring import bias, feedback, requests, samples, watch
+
+    _, model = here.config.model(name)
+    settings = model.monitoring.model_copy(update={"fewest_requests": wish.fewest} if wish.fewest else {})
+    period = read_period(wish.since or settings.window)
+    known = samples.read_baseline(Path(wish.baseline)) if wish.baseline is not None else None
+    if wish.replay is not None:
+        columns = samples.shifted(samples.read_columns(Path(wish.replay)), wish.shift)
+        return watch.compared(name, known or watch.trained_baseline(here.cloud, name), columns, settings), None
+    found = watch.watch(here.cloud, name, period, settings, baseline=known, before=wish.before, version=wish.against)
+    if wish.by is None:
+        return found, None
+    asked = requests.read(here.cloud, name, requests.now() - period)
+    if known is None:
+        asked = requests.of_serving(here.cloud, name, asked)
+    labels = feedback.load(here.cloud, here.config, name)
+    known = known or watch.trained_baseline(here.cloud, name)
+    return found, bias.groups(asked, known, labels, wish.by, settings)
+
+
+def _show(found: Watched, groups: Groups | None, html: str | None, *, everything: bool, as_json: bool) -> None:
+    from pathlib import Path
+
+    from edge_tasks.console import Console, print_json, print_table, print_warning
+    from edge_tasks.monitoring import page, text
+    from edge_tasks.repo.files import write_atomically
+
     if html is not None:
         write_atomically(Path(html), page.page(found, groups).encode())
-    if json:
+    if as_json:
         print_json(text.document(found) | ({"groups": text.groups_document(groups)} if groups else {}))
     elif groups is not None:
         print_table(*text.group_table(groups))
     elif found.comparisons:
-        print_table(*text.table(found, everything=all))
+        print_table(*text.table(found, everything=everything))
     for column in found.unknown:
         print_warning(
-            f"`monitoring` of `{name}` in edge.yaml names the column `{column}`, which {found.against} has not"
+            f"`monitoring` of `{found.model}` in edge.yaml names the column `{column}`, which {found.against} has not"
         )
     with Console() as console:
         if groups is not None:
             console.step(text.CAUTION)
-        elif not (json or all) and len(found.comparisons) > max(text.LINES, len(found.changed)):
+        elif not (as_json or everything) and len(found.comparisons) > max(text.LINES, len(found.changed)):
             console.step(f"there are {len(found.comparisons)} columns; all of them: --all")
         console.step(f"{found.requests} requests: {found.verdict}")
         if html is not None:
             console.step(f"wrote the report {html}")
-    if found.changed:
-        raise Exit(code=1)
 
 
 def _switch(here: Repository, name: str, sample: float | None) -> None:
@@ -230,7 +275,6 @@ def _delete(here: Repository, name: str, older_than: str | None, yes: bool) -> N
 
     from edge_tasks.console import Console, confirm
     from edge_tasks.domain.period import read_period
-    from edge_tasks.errors import EdgeError
     from edge_tasks.monitoring import feedback, requests
 
     # Files are deleted by whole days: all of them are before tomorrow.
@@ -271,7 +315,6 @@ def feedback(
 
     from edge_tasks.console import Console, print_json, print_table
     from edge_tasks.domain.period import read_period
-    from edge_tasks.errors import EdgeError
     from edge_tasks.monitoring import feedback, requests, text
 
     here = repository()
