@@ -1,6 +1,6 @@
 """Which installed packages bring which modules.
 
-Python 3.10 knows that only of packages that declare their modules in top_level.txt, which the wheels of numpy, pandas and
+Python 3.10 knows that only of packages that declare their modules in top_level.txt. The wheels of numpy, pandas and
 scikit-learn do not: https://docs.python.org/3/library/importlib.metadata.html#mapping-import-to-distribution-packages
 """
 
