@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterable
-from functools import cache
 from importlib import metadata
 
 from packaging.requirements import InvalidRequirement, Requirement
+
+from edge_tasks.serving.distributions import by_module
 
 # Modules whose package has another name, for packages that are not installed here.
 _KNOWN = {
@@ -31,14 +32,9 @@ def plain(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-@cache
-def _by_module() -> dict[str, list[str]]:
-    return dict(metadata.packages_distributions())
-
-
 def packages_of(module: str) -> list[str]:
     """Return the packages that bring the top-level module; a guess when none of them is installed here."""
-    found = [plain(name) for name in _by_module().get(module, ())]
+    found = [plain(name) for name in by_module().get(module, ())]
     return list(dict.fromkeys(found)) or [plain(_KNOWN.get(module, module))]
 
 

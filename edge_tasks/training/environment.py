@@ -6,7 +6,6 @@ import platform
 import re
 import sys
 from collections.abc import Iterable, Iterator
-from functools import cache
 from importlib import metadata
 from pathlib import Path
 from types import FrameType
@@ -14,6 +13,7 @@ from types import FrameType
 from edge_tasks.domain.imports import imported_modules
 from edge_tasks.domain.model_formats import CODE_FOLDER, PREDICTOR_FILE, REQUIREMENTS_FILE, ModelFormat
 from edge_tasks.domain.signature import ARRAY, TABLE, Signature
+from edge_tasks.serving.distributions import by_module
 from edge_tasks.serving.pickle_scan import UnreadablePickleError, needed_modules
 
 # A pickle of these says nothing of them: they are found by what was loaded.
@@ -121,15 +121,10 @@ def _own_files(folder: Path, top: str) -> list[Path]:
 # -- distributions --
 
 
-@cache
-def _by_module() -> dict[str, list[str]]:
-    return dict(metadata.packages_distributions())
-
-
 def _distributions(top: str) -> list[str]:
     if top in sys.stdlib_module_names or top == "edge_tasks":
         return []
-    return [_plain(name) for name in _by_module().get(top, ())]
+    return [_plain(name) for name in by_module().get(top, ())]
 
 
 def _plain(name: str) -> str:
