@@ -9,6 +9,7 @@ import logging
 import re
 import zlib
 from collections.abc import Awaitable, Callable, Mapping
+from http import HTTPStatus
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
@@ -117,7 +118,10 @@ class StorageApplication:
             headers[name] = f"{headers[name]},{value}" if name in headers else value
         path = scope.get("raw_path", scope["path"].encode()).decode("latin-1").partition("?")[0]
         query = scope["query_string"].decode("latin-1")
-        answer = await self._answer(scope["method"], path, query, headers, Body(receive))
+        body = Body(receive)
+        answer = await self._answer(scope["method"], path, query, headers, body)
+        if answer.status >= HTTPStatus.BAD_REQUEST:
+            await body.leave()
         head_only = scope["method"] == "HEAD"
         if isinstance(answer, Streamed):
             await self._stream(answer, receive, send, head_only=head_only)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,8 +12,11 @@ import orjson
 
 from edge_tasks.emulator.storage.contents import PIECE, Source
 from edge_tasks.emulator.storage.errors import StorageError, invalid
+from edge_tasks.emulator.time_limit import time_limit
 
 LARGEST_JSON = 8 << 20
+# What is read of a request that has been refused: most of what people send, and no upload of gigabytes.
+LARGEST_LEFT, SECONDS_TO_LEAVE = 64 << 20, 2.0
 
 
 class GoneError(Exception):
@@ -34,6 +39,19 @@ class Body:
             self._ended = not message.get("more_body")
             if message.get("body"):
                 yield message["body"]
+
+    async def leave(self) -> None:
+        """Read and forget what still comes of a request that has been refused, up to a limit of bytes and seconds.
+
+        Whoever is still sending when the connection is closed gets a reset, and never reads the answer.
+        """
+        read = 0
+        with contextlib.suppress(GoneError, asyncio.TimeoutError):
+            async with time_limit(SECONDS_TO_LEAVE):
+                async for data in self:
+                    read += len(data)
+                    if read > LARGEST_LEFT:
+                        return
 
     async def pieces(self) -> AsyncIterator[bytes]:
         """Yield the bytes in pieces that are worth a step of work each; the last ones also when they break off."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
+import http.client
 import os
 import random
 import socket
@@ -161,6 +163,17 @@ def test_a_range_that_cannot_be_is_refused_and_nothing_is_lost(
     fresh = Session(emulator, bucket, os.urandom(3 * GRAIN))
     assert fresh.send(0, 3 * GRAIN).status_code == 200
     assert emulator.read(bucket, "x") == fresh.content
+
+
+def test_who_is_refused_in_the_middle_of_sending_reads_the_answer(emulator: Emulator, bucket: str) -> None:
+    """Though the connection ends with it: closed too early, it would be reset, and the answer lost."""
+    host, port = emulator.storage_url.removeprefix("http://").split(":")
+    for size in (1, 100_000, 10_000_000):
+        connection = http.client.HTTPConnection(host, int(port), timeout=30)
+        path = f"/upload/storage/v1/b/{bucket}/o?uploadType=media&name=a&ifGenerationMatch=7"
+        connection.request("POST", path, bytes(size), {"Connection": "close"})
+        with contextlib.closing(connection), connection.getresponse() as response:
+            assert (response.status, b"conditionNotMet" in response.read()) == (412, True)
 
 
 def test_many_uploads_that_go_on_at_once_hold_few_files_open(emulator: Emulator, bucket: str) -> None:
