@@ -136,8 +136,15 @@ def test_a_signal_reaches_it(handled: str, sent: str, status: int, tmp_path: Pat
 
 def servers_children() -> list[psutil.Process]:
     """Every process that was forked for this test process."""
-    servers = [child for child in psutil.Process().children() if any(SERVER in word for word in child.cmdline())]
+    servers = filter(is_server, psutil.Process().children())
     return [child for server in servers for child in server.children()]
+
+
+def is_server(child: psutil.Process) -> bool:
+    try:
+        return any(SERVER in word for word in child.cmdline())
+    except psutil.Error:  # it has ended
+        return False
 
 
 def test_fifty_at_once(tmp_path: Path) -> None:

@@ -26,8 +26,6 @@ def test_the_health_door_tells_who_answers(emulator: Emulator) -> None:
 @pytest.mark.parametrize(
     ("method", "path", "rpc"),
     [
-        ("GET", f"{PARENT}/schedules", "ScheduleService.ListSchedules"),
-        ("POST", f"{PARENT}/pipelineJobs", "PipelineService.CreatePipelineJob"),
         ("POST", f"{PARENT}/endpoints/1:directPredict", "PredictionService.DirectPredict"),
         ("GET", f"{PARENT}/featurestores/1/entityTypes/2/features/3", "FeaturestoreService.GetFeature"),
     ],
