@@ -26,7 +26,7 @@ def run(required: str) -> subprocess.CompletedProcess[str]:
         ("", 0, "there is no docker program: apt-get install docker.io"),
         ("chromium", 0, "1 skipped"),
         ("chromium,docker", 1, "EDGE_TESTS_REQUIRE names docker, but there is no docker program"),
-        ("dokcer", 4, "EDGE_TESTS_REQUIRE names dokcer; it may name chromium, docker, fashion-mnist"),
+        ("dokcer", 4, "EDGE_TESTS_REQUIRE names dokcer; it may name axe, chromium, docker, fashion-mnist"),
     ],
 )
 def test_what_is_missing_is_skipped_unless_it_is_required(required: str, status: int, words: str) -> None:

@@ -223,8 +223,8 @@ def test_alone_it_brings_nothing_of_the_emulator_s() -> None:
         canonical(Requirement(text).name) for text in own_requirements() if 'extra == "local"' in text.replace("'", '"')
     }
     assert "uvicorn" in emulator
-    # DVC needs two of them itself, google-cloud-storage one.
-    assert alone & emulator <= {"google-crc32c", "orjson", "psutil"}
+    # DVC needs three of them itself, google-cloud-storage one.
+    assert alone & emulator <= {"google-crc32c", "orjson", "psutil", "tzdata"}
     assert not alone & {"pandas", "scikit-learn", "pytest", "mypy", "ruff"}
 
 

@@ -6,6 +6,7 @@ import json
 import re
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -106,7 +107,7 @@ def test_a_state_that_somebody_else_changes(repository: Repository) -> None:
     train = repository.root / "models" / "hello-world"
     repository.run("python", str(train / "train.py"), "with", "is_vertex=False")
     holder = subprocess.Popen(
-        [str(Path(repository.environment["PATH"].split(":")[0]) / "python"), "-c", LOCK],
+        [sys.executable, "-c", LOCK],
         cwd=repository.root, env=repository.environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     try:

@@ -43,7 +43,7 @@ class Body:
     async def leave(self) -> None:
         """Read and forget what still comes of a request that has been refused, up to a limit of bytes and seconds.
 
-        Whoever is still sending when the connection is closed gets a reset, and never reads the answer.
+        A client that is still sending when the connection is closed gets a reset, and never reads the answer.
         """
         read = 0
         with contextlib.suppress(GoneError, asyncio.TimeoutError):
