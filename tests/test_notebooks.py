@@ -36,16 +36,17 @@ def served(baked: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> 
         repository.run("invoke", "local.stop", check=False)
 
 
-# What is imported first matters here, and a fork has imported all of it: with this the interpreter starts by itself.
-ITSELF = {"PYTHONNOUSERSITE": "1"}
-
-
 def run_cells(repository: Repository, *cells: str, key: str = "") -> list[str]:
     """Run cells in the folder notebooks/; return what they show. Any request to Google fails: there is no network."""
     script = repository.root / "notebooks" / "kernel.py"
     script.write_text(KERNEL.replace("json.load(sys.stdin)", repr(list(cells))))
+    # What is imported first matters, and a fork has imported all of it: with this the interpreter starts by itself.
     done = repository.run(
-        "python", "notebooks/kernel.py", HTTPS_PROXY="http://127.0.0.1:9", GOOGLE_APPLICATION_CREDENTIALS=key, **ITSELF
+        "python",
+        "notebooks/kernel.py",
+        HTTPS_PROXY="http://127.0.0.1:9",
+        GOOGLE_APPLICATION_CREDENTIALS=key,
+        PYTHONNOUSERSITE="1",
     )
     return [line for line in done.stdout.splitlines() if line.startswith("> ")]
 
@@ -141,7 +142,7 @@ def test_with_target_gcp_a_kernel_is_left_as_it_is(served: Repository) -> None:
     script = served.root / "notebooks" / "kernel.py"
     cells = [STARTUP, "from google.cloud import storage\nimport os\n'STORAGE_EMULATOR_HOST' in os.environ"]
     script.write_text(KERNEL.replace("json.load(sys.stdin)", repr(cells)))
-    assert served.run("python", "notebooks/kernel.py", EDGE_TARGET="gcp", **ITSELF).stdout == "> False\n"
+    assert served.run("python", "notebooks/kernel.py", EDGE_TARGET="gcp", PYTHONNOUSERSITE="1").stdout == "> False\n"
 
 
 @pytest.mark.slow
