@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+from edge_tasks.cloud import rest
 from edge_tasks.cloud.client import Cloud, sdk_errors
 from edge_tasks.errors import CloudError
 
@@ -35,14 +37,9 @@ class Log:
     def new_lines(self, cloud: Cloud) -> Iterator[LogLine]:
         """Yield the lines that came since the last call, oldest first, each one once."""
         # The pages of one answer must be asked for with the very same filter.
-        request = self._request(cloud.project)
-        while True:
-            page = _page(cloud, request)
+        for page in rest.pages(partial(_page, cloud), self._request(cloud.project)):
             for entry in page.get("entries", ()):
                 yield from self._line(entry)
-            request["pageToken"] = page.get("nextPageToken", "")
-            if not request["pageToken"]:
-                return
 
     def _line(self, entry: dict[str, Any]) -> Iterator[LogLine]:
         timestamp, insert_id = entry.get("timestamp", ""), entry.get("insertId", "")

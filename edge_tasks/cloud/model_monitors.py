@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from edge_tasks.cloud import rest
 from edge_tasks.cloud.client import Cloud, sdk_errors
 from edge_tasks.cloud.monitoring_jobs import Finding
 from edge_tasks.errors import CloudError, NotFoundError
@@ -127,9 +128,11 @@ def _drift(wanted: Wanted) -> dict[str, Any]:
 def _findings(cloud: Cloud, monitor: str, job: str) -> list[Finding]:
     found = []
     request = {"statsFilter": {"tabularStatsFilter": {"modelMonitoringJob": job}}}
-    token = ""
-    while True:
-        answer = _ask(cloud, "POST", f"{monitor}:searchModelMonitoringStats", json={**request, "pageToken": token})
+
+    def ask(body: dict[str, Any]) -> dict[str, Any]:
+        return _ask(cloud, "POST", f"{monitor}:searchModelMonitoringStats", json=body)
+
+    for answer in rest.pages(ask, request):
         for one in answer.get("monitoringStats", []):
             stats = one["tabularStats"]
             point = stats["dataPoints"][0]
@@ -137,19 +140,15 @@ def _findings(cloud: Cloud, monitor: str, job: str) -> list[Finding]:
             objective = _OBJECTIVES.get(stats["objectiveType"], stats["objectiveType"])
             until = point["createTime"][:16].replace("T", " ")
             found.append(Finding(objective, stats["statsName"], distance, point.get("thresholdValue", 0.0), until))
-        token = answer.get("nextPageToken", "")
-        if not token:
-            return sorted(found, key=lambda one: one.threshold - one.distance)
+    return sorted(found, key=lambda one: one.threshold - one.distance)
 
 
 def _monitors(cloud: Cloud, display_name: str) -> Iterator[dict[str, Any]]:
-    parameters = {"filter": f'display_name="{display_name}"', "pageToken": ""}
-    while True:
-        answer = _ask(cloud, "GET", f"{cloud.parent}/modelMonitors", params=parameters)
+    def ask(parameters: dict[str, Any]) -> dict[str, Any]:
+        return _ask(cloud, "GET", f"{cloud.parent}/modelMonitors", params=parameters)
+
+    for answer in rest.pages(ask, {"filter": f'display_name="{display_name}"'}):
         yield from answer.get("modelMonitors", [])
-        parameters["pageToken"] = answer.get("nextPageToken", "")
-        if not parameters["pageToken"]:
-            return
 
 
 def _finish(cloud: Cloud, operation: dict[str, Any]) -> dict[str, Any]:
@@ -168,13 +167,10 @@ def _finish(cloud: Cloud, operation: dict[str, Any]) -> dict[str, Any]:
 def _ask(cloud: Cloud, method: str, path: str, **options: Any) -> dict[str, Any]:
     with sdk_errors(f"ask for {path.partition('?')[0]}"):
         response = cloud.session.request(method, f"{cloud.vertex_url}/v1beta1/{path}", **options)
-    try:
-        answer = dict(response.json())
-        message = str(answer["error"]["message"]) if "error" in answer else ""
-    except (ValueError, TypeError, KeyError):
-        answer, message = {}, str(response.text[:300])
+    answer, message = rest.read(response)
+    message = message or str(response.text[:300])
     if response.status_code == 404:
         raise NotFoundError(f"Vertex AI has not found it: {message}", "invoke model.list shows what exists")
     if not response.ok:
         raise CloudError(f"Vertex AI answered {response.status_code}: {message}", "invoke doctor")
-    return answer
+    return answer or {}

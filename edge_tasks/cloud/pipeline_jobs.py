@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 
+from edge_tasks.cloud import rest
 from edge_tasks.cloud.client import Cloud, sdk_errors
 from edge_tasks.cloud.jobs import Job, JobApi
 from edge_tasks.errors import CloudError
@@ -75,23 +77,21 @@ def job_of(
 
 def list_pipeline_jobs(cloud: Cloud) -> list[dict[str, Any]] | None:
     """Return the location's pipeline jobs as JSON, graphs included; None where the API has no such service."""
-    found: list[dict[str, Any]] = []
-    token = ""
-    while True:
+
+    def ask(parameters: dict[str, Any]) -> dict[str, Any]:
         with sdk_errors("list the pipeline jobs"):
-            answer = cloud.session.get(
-                f"{cloud.vertex_url}/v1/{cloud.parent}/pipelineJobs",
-                params={"pageSize": _PAGE_SIZE, **({"pageToken": token} if token else {})},
-            )
-        if answer.status_code == 501:
-            return None
+            answer = cloud.session.get(f"{cloud.vertex_url}/v1/{cloud.parent}/pipelineJobs", params=parameters)
+        if answer.status_code == HTTPStatus.NOT_IMPLEMENTED:
+            raise NotImplementedError
         if not answer.ok:
             raise CloudError(f"cannot list the pipeline jobs: the API answered {answer.status_code}", "invoke doctor")
-        page = answer.json()
-        found += page.get("pipelineJobs", [])
-        token = page.get("nextPageToken", "")
-        if not token:
-            return found
+        page: dict[str, Any] = answer.json()
+        return page
+
+    try:
+        return [job for page in rest.pages(ask, {"pageSize": _PAGE_SIZE}) for job in page.get("pipelineJobs", ())]
+    except NotImplementedError:
+        return None
 
 
 def console_page(cloud: Cloud, job: PipelineJob) -> str | None:

@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
+from edge_tasks.cloud import rest
 from edge_tasks.cloud.client import CALL_TIMEOUT, default_credentials, sdk_errors
 from edge_tasks.domain.prices import Price, PriceList, of_vertex, read_sku
 from edge_tasks.domain.runs import utc_now
@@ -52,30 +53,22 @@ def _skus(address: str, currency: str) -> Iterator[Any]:
     # Another address than Google's gets no token of Google's.
     session = AuthorizedSession(AnonymousCredentials() if os.environ.get(URL_VARIABLE) else default_credentials())
     parameters = {"pageSize": str(_PAGE), "currencyCode": currency}
-    for _ in range(_MOST_PAGES):
+
+    def ask(parameters: dict[str, Any]) -> dict[str, Any]:
         with sdk_errors("read the price catalog"):
             answer = session.get(address, params=parameters, timeout=CALL_TIMEOUT)
-        page = _page(answer)
+        return _page(answer)
+
+    for page in rest.pages(ask, parameters, _MOST_PAGES, "the price catalog"):
         yield from page.get("skus", ())
-        token = page.get("nextPageToken")
-        if not token:
-            return
-        parameters["pageToken"] = token
-    raise CloudError(f"the price catalog has more than {_MOST_PAGES} pages", "try again later")
 
 
 def _page(answer: Any) -> dict[str, Any]:
-    try:
-        page = answer.json()
-    except ValueError:
-        page = None
+    page, reason = rest.read(answer)
     if not answer.ok:
-        error = page.get("error", {}) if isinstance(page, dict) else {}
-        reason = error.get("message") or f"status {answer.status_code}"
+        problem = f"cannot read the price catalog: {reason or f'status {answer.status_code}'}"
         enable = "gcloud services enable cloudbilling.googleapis.com"
-        raise CloudError(
-            f"cannot read the price catalog: {reason}", enable if answer.status_code == 403 else "try again"
-        )
-    if not isinstance(page, dict):
+        raise CloudError(problem, enable if answer.status_code == 403 else "try again")
+    if page is None:
         raise CloudError("cannot read the price catalog: the answer is not JSON", "look at the network and the proxy")
     return page

@@ -5,9 +5,11 @@ https://cloud.google.com/docs/quotas/reference/rest/v1/projects.locations.servic
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
+from edge_tasks.cloud import rest
 from edge_tasks.cloud.client import Cloud
 from edge_tasks.domain.quotas import SERVICE
 
@@ -26,21 +28,21 @@ def limits(cloud: Cloud) -> dict[str, int] | None:
     if cloud.quotas_url is None:
         return None
     url = f"{cloud.quotas_url}/v1/projects/{cloud.project}/locations/global/services/{SERVICE}/quotaInfos"
-    parameters: dict[str, str] = {"pageSize": "1000"}
+    parameters = {"pageSize": "1000"}
+
+    def ask(parameters: dict[str, Any]) -> dict[str, Any]:
+        answer = cloud.session.get(url, params=parameters, timeout=_LIMIT)
+        answer.raise_for_status()
+        page: dict[str, Any] = answer.json()
+        return page
+
     found: dict[str, int] = {}
     try:
-        for _ in range(_MOST_PAGES):
-            answer = cloud.session.get(url, params=parameters, timeout=_LIMIT)
-            if not answer.ok:
-                return None
-            page = answer.json()
+        for page in itertools.islice(rest.pages(ask, parameters), _MOST_PAGES):
             for info in page.get("quotaInfos", ()):
                 limit = _limit(info, cloud.region)
                 if limit is not None:
                     found[str(info["metric"])] = limit
-            if not page.get("nextPageToken"):
-                return found
-            parameters["pageToken"] = page["nextPageToken"]
     except (requests.RequestException, GoogleAuthError, ValueError, KeyError, TypeError, AttributeError):
         return None
     return found

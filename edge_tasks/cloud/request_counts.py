@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
+from edge_tasks.cloud import rest
 from edge_tasks.cloud.client import Cloud, sdk_errors
 from edge_tasks.domain.runs import utc_now
 from edge_tasks.errors import CloudError, ForbiddenError
@@ -38,32 +39,27 @@ def requests(cloud: Cloud, endpoint: str, period: timedelta) -> Mapping[str, int
         "aggregation.perSeriesAligner": "ALIGN_SUM",
     }
     url = f"{cloud.monitoring_url}/v3/projects/{cloud.project}/timeSeries"
-    found: Counter[str] = Counter()
-    for _ in range(_MOST_PAGES):
+
+    def ask(parameters: dict[str, Any]) -> dict[str, Any]:
         with sdk_errors("ask Cloud Monitoring for the number of requests"):
             answer = cloud.session.get(url, params=parameters)
-        page = _page(answer)
-        try:
+        return _page(answer)
+
+    found: Counter[str] = Counter()
+    try:
+        for page in rest.pages(ask, parameters, _MOST_PAGES, "Cloud Monitoring's answer"):
             for series in page.get("timeSeries", ()):
                 count = sum(int(point["value"]["int64Value"]) for point in series["points"])
                 found[series["metric"]["labels"]["deployed_model_id"]] += count
-        except (KeyError, TypeError, ValueError) as error:
-            raise CloudError(f"Cloud Monitoring's answer cannot be read: {error!r}", "try again later") from None
-        if not page.get("nextPageToken"):
-            return found
-        parameters["pageToken"] = page["nextPageToken"]
-    raise CloudError(f"Cloud Monitoring's answer has more than {_MOST_PAGES} pages", "try again later")
+    except (KeyError, TypeError, ValueError) as error:
+        raise CloudError(f"Cloud Monitoring's answer cannot be read: {error!r}", "try again later") from None
+    return found
 
 
 def _page(answer: Any) -> dict[str, Any]:
-    try:
-        page = answer.json()
-    except ValueError:
-        page = None
-    if answer.ok and isinstance(page, dict):
+    page, reason = rest.read(answer)
+    if answer.ok and page is not None:
         return page
-    error = page.get("error") if isinstance(page, dict) else None
-    reason = error.get("message") if isinstance(error, dict) else None
     problem = f"Cloud Monitoring does not tell the number of requests: {reason or f'status {answer.status_code}'}"
     if answer.status_code in (401, 403):
         raise ForbiddenError(problem, "it takes roles/monitoring.viewer, and monitoring.googleapis.com enabled")

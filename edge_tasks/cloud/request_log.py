@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
+from edge_tasks.cloud import rest
 from edge_tasks.cloud.bucket import CONNECTIONS, Bucket
 from edge_tasks.cloud.client import Cloud, sdk_errors
 from edge_tasks.cloud.request_batch import Batch, Row, of_lines, of_rows, text_of
@@ -247,16 +248,13 @@ def _ask(cloud: Cloud, method: str, path: str, table: str, **options: Any) -> di
     with sdk_errors(f"read {table} of BigQuery"):
         url = f"{cloud.bigquery_url}/bigquery/v2/projects/{cloud.project}/{path}"
         response = cloud.session.request(method, url, **options)
-    try:
-        answer = response.json()
-        message = str(answer["error"]["message"]) if "error" in answer else ""
-    except (ValueError, TypeError, KeyError):
-        answer, message = {}, str(response.text[:300])
+    answer, message = rest.read(response)
+    message = message or str(response.text[:300])
     if response.status_code == 404:
         raise NotFoundError(f"BigQuery has no table {table}: {message}", "invoke model.monitor --on")
     if not response.ok:
         raise CloudError(f"BigQuery answered {response.status_code}: {message}", "invoke doctor")
-    return dict(answer)
+    return answer or {}
 
 
 def _cell(value: Any) -> Any:

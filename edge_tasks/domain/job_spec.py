@@ -40,6 +40,11 @@ class TrainingSpec(Provenance):
     search: TuningTarget | None = None
     pipeline: str | None = Field(default=None, description="resource name of the pipeline job that it is a task of")
 
+    @property
+    def chosen(self) -> dict[str, Any]:
+        """The parameters that say what is trained: not where it is."""
+        return {name: value for name, value in self.parameters.items() if name != "is_vertex"}
+
     @field_validator("parameters")
     @classmethod
     def _without_secrets(cls, parameters: dict[str, Any]) -> dict[str, Any]:

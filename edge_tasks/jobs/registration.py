@@ -1,9 +1,8 @@
-"""From the results of a training in the bucket to a version in the model registry, and to trained_model.json."""
+"""From the results of a training in the bucket to a version in the model registry."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import datetime, timezone
 from typing import Any, TypeAlias
 
 from edge_tasks.cloud.client import Cloud
@@ -11,13 +10,11 @@ from edge_tasks.cloud.model_registry import ModelVersion
 from edge_tasks.domain.config import EdgeConfig
 from edge_tasks.domain.job_spec import TrainingSpec
 from edge_tasks.domain.progress import Progress
-from edge_tasks.domain.provenance import Provenance
 from edge_tasks.domain.serving_choice import choose
 from edge_tasks.releases import model_upload, serving, serving_image
 from edge_tasks.releases.model_upload import ModelUpload
-from edge_tasks.repo.files import folder_sha256
 from edge_tasks.repo.results import Results
-from edge_tasks.repo.trained_model import ARTIFACT_FOLDER, TrainedModel
+from edge_tasks.repo.trained_model import ARTIFACT_FOLDER
 
 # Makes a call, and repeats it while nothing answers.
 Ask: TypeAlias = Callable[[Callable[[Cloud], Any]], Any]
@@ -49,18 +46,3 @@ def registered(
     progress.step("uploading the model to the registry")
     version: ModelVersion = ask(lambda cloud: model_upload.register(cloud, config, wanted, progress))
     return version
-
-
-def trained_model(
-    config: EdgeConfig, model_name: str, results: Results, made_from: Provenance, **more: Any
-) -> TrainedModel:
-    """Return what trained_model.json says of these results; `more` are its other fields."""
-    return made_from.model_copy(update={"environment": results.environment}).into(
-        TrainedModel,
-        model_name=model_name,
-        target=config.target,
-        trained_at=datetime.now(timezone.utc),
-        artifact_sha256=folder_sha256(results.artifact),
-        metrics=results.metrics,
-        **more,
-    )

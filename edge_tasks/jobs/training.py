@@ -27,7 +27,7 @@ from edge_tasks.jobs.job_record import JobRecord
 from edge_tasks.jobs.once import SameJob
 from edge_tasks.jobs.output_dir import staging_folder
 from edge_tasks.jobs.quick_try import started_by_dvc
-from edge_tasks.jobs.registration import registered, trained_model
+from edge_tasks.jobs.registration import registered
 from edge_tasks.jobs.submit import Submission, check_parameters
 from edge_tasks.jobs.waiter import JobSession, JobWaiter
 from edge_tasks.repo import layout
@@ -100,7 +100,7 @@ class TrainingJob:
             data |= used_data()
             made_from = self.provenance.model_copy(update={"data": data})
             labels = {**layout.run_labels(self.model_name, made_from, self.chosen), **self._fingerprint()}
-            trained = self._trained(results, made_from, labels=labels)
+            trained = results.trained(self.config.target, self.model_name, made_from, labels=labels)
             note(
                 data=data,
                 metrics=results.metrics,
@@ -265,8 +265,9 @@ class TrainingJob:
         session.connection.ask(lambda cloud: storage.download_folder(cloud, spec.output_uri, self.staging))
         results = read_results(self.staging)
         version = registered(session.connection.ask, self.config, spec, results, job.labels, session.progress)
-        trained = self._trained(
-            results,
+        trained = results.trained(
+            self.config.target,
+            self.model_name,
             spec.provenance,
             job=job.name,
             model=version.versioned_name,
@@ -278,9 +279,6 @@ class TrainingJob:
             session.progress.step(self.notice)
         session.progress.step(f"trained `{self.model_name}`: version {version.version} in the registry")
         return trained
-
-    def _trained(self, results: Results, made_from: Provenance, **more: Any) -> TrainedModel:
-        return trained_model(self.config, self.model_name, results, made_from, **more)
 
 
 def _spec_of(submission: Submission, cloud: Cloud, job: Job) -> TrainingSpec:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,6 @@ from edge_tasks.domain.provenance import Provenance, new_run_id
 from edge_tasks.domain.signature import FILE_NAME as SIGNATURE_FILE
 from edge_tasks.errors import TrainingError
 from edge_tasks.repo import layout
-from edge_tasks.repo.files import folder_sha256
 from edge_tasks.repo.results import ENVIRONMENT_FILE, METRICS_FILE, publish, read_results
 from edge_tasks.repo.trained_model import ARTIFACT_FOLDER, TrainedModel
 from edge_tasks.tools.user import user_name
@@ -44,15 +42,8 @@ def import_model(root: Path, config: EdgeConfig, cloud: Cloud, name: str, source
             (staging / METRICS_FILE).write_text(metrics.read_text() if metrics.is_file() else "{}", encoding="utf-8")
             results = read_results(staging)
             provenance = Provenance(run_id=run_id, user=user_name(), parameters={"imported_from": source})
-            trained = provenance.model_copy(update={"environment": environment}).into(
-                TrainedModel,
-                model_name=name,
-                target=config.target,
-                trained_at=datetime.now(timezone.utc),
-                artifact_sha256=folder_sha256(results.artifact),
-                metrics=results.metrics,
-                labels=layout.run_labels(name, provenance),
-            )
+            labels = layout.run_labels(name, provenance)
+            trained = results.trained(config.target, name, provenance, labels=labels)
             publish(results, layout.model_folder(root, name), trained)
         finally:
             shutil.rmtree(staging, ignore_errors=True)

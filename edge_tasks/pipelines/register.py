@@ -6,8 +6,6 @@ The record of the run tells of the version.
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
 import tempfile
 from datetime import datetime, timezone
@@ -20,12 +18,12 @@ from edge_tasks.cloud.jobs import Job
 from edge_tasks.domain.job_spec import PIPELINE_FILE, TrainingSpec
 from edge_tasks.domain.pipeline_plan import MODEL_KEY, VERSION_KEY
 from edge_tasks.jobs.job_record import JobRecord
-from edge_tasks.jobs.registration import registered, trained_model
+from edge_tasks.jobs.registration import registered
 from edge_tasks.repo import layout
 from edge_tasks.repo.edge_yaml import load_config
 from edge_tasks.repo.results import read_results
 from edge_tasks.training.job import unpack
-from edge_tasks.training.pipeline_task import answer, artifacts_of
+from edge_tasks.training.pipeline_task import answer, arguments_of_task, artifacts_of
 
 
 class _Told:
@@ -43,12 +41,7 @@ class _Told:
 
 def main() -> None:
     """Register the model, and tell its version."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("model")
-    parser.add_argument("--job", required=True)
-    parser.add_argument("--created", required=True)
-    parser.add_argument("--executor_input", required=True, type=json.loads)
-    arguments = parser.parse_args()
+    arguments = arguments_of_task("model")
     given = arguments.executor_input
     run_id = str(artifacts_of(given, "inputs")[MODEL_KEY]["metadata"]["run_id"])
     with tempfile.TemporaryDirectory(prefix="edge-register-") as folder:
@@ -66,13 +59,12 @@ def register(root: Path, model_name: str, run_id: str) -> tuple[str, dict[str, A
     place = root / "results"
     storage.download_folder(cloud, spec.output_uri, place)
     results = read_results(place)
-    labels = {**config.models[model_name].labels, **layout.run_labels(model_name, spec, chosen(spec))}
+    labels = {**config.models[model_name].labels, **layout.run_labels(model_name, spec, spec.chosen)}
     version = registered(lambda call: call(cloud), config, spec, results, labels, progress)
     job = Job(spec.pipeline or "", "SUCCEEDED", None, labels, datetime.now(timezone.utc))
-    trained = trained_model(
-        config,
+    trained = results.trained(
+        config.target,
         model_name,
-        results,
         spec.provenance,
         job=job.name,
         model=version.versioned_name,
@@ -84,11 +76,6 @@ def register(root: Path, model_name: str, run_id: str) -> tuple[str, dict[str, A
     # As Google's own components tell it: https://google-cloud-pipeline-components.readthedocs.io (google.VertexModel).
     uri = f"https://{cloud.region}-aiplatform.googleapis.com/v1/{version.versioned_name}"
     return uri, {"resourceName": version.versioned_name}
-
-
-def chosen(spec: TrainingSpec) -> dict[str, Any]:
-    """Return the parameters that say what is trained: not where it is."""
-    return {name: value for name, value in spec.parameters.items() if name != "is_vertex"}
 
 
 if __name__ == "__main__":

@@ -16,7 +16,6 @@ from edge_tasks.domain.pipeline_plan import MODEL_KEY, STAGE, TRAIN, VERSION_KEY
 from edge_tasks.domain.pipeline_spec import root_parameter
 from edge_tasks.errors import CloudError, ConfigError, DataError, NotFoundError, TrainingError
 from edge_tasks.jobs.output_dir import staging_folder
-from edge_tasks.jobs.registration import trained_model
 from edge_tasks.jobs.submit import check_parameters
 from edge_tasks.jobs.waiter import JobSession, JobWaiter
 from edge_tasks.pipelines.export import Export
@@ -106,15 +105,14 @@ class PipelineRun:
             progress.step(f"fetching artifact and metrics of run {run_id}")
             session.connection.ask(lambda cloud: storage.download_folder(cloud, spec.output_uri, staging))
             results = read_results(staging)
-            trained = trained_model(
-                self._config,
+            trained = results.trained(
+                self._config.target,
                 model,
-                results,
                 spec.provenance,
                 job=spec.pipeline,
                 model=_version(tasks, model),
                 artifact_uri=made.uri,
-                labels=layout.run_labels(model, spec, chosen_of(spec)),
+                labels=layout.run_labels(model, spec, spec.chosen),
             )
             if self._chosen:
                 folder = layout.try_folder(self._root, model)
@@ -163,11 +161,6 @@ class PipelineRun:
             return {}
         task = next(task for task in self._export.tasks if task.kind == TRAIN)
         return {root_parameter(task, self._export.models): self._chosen}
-
-
-def chosen_of(spec: TrainingSpec) -> dict[str, Any]:
-    """Return the parameters that say what is trained: not where it is."""
-    return {name: value for name, value in spec.parameters.items() if name != "is_vertex"}
 
 
 def list_jobs(cloud: Cloud, config: EdgeConfig) -> list[PipelineJob]:

@@ -10,11 +10,13 @@ import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from edge_tasks.domain.provenance import Provenance
 from edge_tasks.errors import TrainingError
-from edge_tasks.repo.files import replace_folder
+from edge_tasks.repo.files import folder_sha256, replace_folder
 from edge_tasks.repo.payloads import FILE_NAME as PAYLOAD_FILE
 from edge_tasks.repo.trained_model import ARTIFACT_FOLDER, TrainedModel, find_trained_model, save_trained_model
 from edge_tasks.repo.trained_model import FILE_NAME as TRAINED_MODEL_FILE
@@ -36,6 +38,18 @@ class Results:
     def artifact(self) -> Path:
         """The folder with the artifact's files."""
         return self.folder / ARTIFACT_FOLDER
+
+    def trained(self, target: str, model_name: str, made_from: Provenance, **more: Any) -> TrainedModel:
+        """Return what trained_model.json says of these results, as of now; `more` are its other fields."""
+        return made_from.model_copy(update={"environment": self.environment}).into(
+            TrainedModel,
+            model_name=model_name,
+            target=target,
+            trained_at=datetime.now(timezone.utc),
+            artifact_sha256=folder_sha256(self.artifact),
+            metrics=self.metrics,
+            **more,
+        )
 
 
 def read_results(folder: Path) -> Results:

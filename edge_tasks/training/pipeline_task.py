@@ -39,12 +39,7 @@ PARAMETERS, MODEL, METRICS = "parameters", "model", "metrics"
 
 def main() -> None:
     """Do one task, and tell what it gave."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("stage")
-    parser.add_argument("--job", required=True)
-    parser.add_argument("--created", required=True)
-    parser.add_argument("--executor_input", required=True, type=json.loads)
-    arguments = parser.parse_args()
+    arguments = arguments_of_task("stage")
     # It would lead a model out of the folder of its run.
     os.environ.pop("AIP_MODEL_DIR", None)
     with tempfile.TemporaryDirectory(prefix="edge-task-") as folder:
@@ -60,6 +55,16 @@ def main() -> None:
             run_id = pipeline_run_id(arguments.job, arguments.created)
             found = _train(root, order, stage, given, run_id, arguments.job)
         answer(given, found)
+
+
+def arguments_of_task(subject: str) -> argparse.Namespace:
+    """Read what every task is started with: its `subject`, the pipeline job and its time, and kfp's ExecutorInput."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument(subject)
+    parser.add_argument("--job", required=True)
+    parser.add_argument("--created", required=True)
+    parser.add_argument("--executor_input", required=True, type=json.loads)
+    return parser.parse_args()
 
 
 def pipeline_run_id(job: str, created: str) -> str:
