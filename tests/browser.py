@@ -15,6 +15,9 @@ from playwright.sync_api import Page as PlaywrightPage
 from edge_tasks.dashboard.server import DashboardServer
 from tests.needs import AXE, CHROMIUM
 
+# What a run may be called, and must not do.
+HOSTILE = """<script>document.title="owned"</script><img src=x onerror='document.title="owned"'>"""
+
 # Milliseconds. Several test processes share a small machine.
 LIMIT = 60_000.0
 _START_LIMIT = 120_000.0

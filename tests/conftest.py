@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -15,6 +16,11 @@ from edge_tasks.repo.edge_yaml import load_config
 from tests import needs, seeds
 from tests.buckets import bucket, emptied
 from tests.repositories import Repository, bake, copy
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+    from tests.browser import Page
 
 # A shell starts what stands before `&` with Ctrl-C ignored, and every child would inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -68,6 +74,27 @@ def digits(baked: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> 
         yield repository
     finally:
         repository.run("invoke", "local.stop", check=False)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """The system's Chromium."""
+    from tests.browser import chromium
+
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """A page of it; what goes wrong in it fails the test."""
+    from tests.browser import Page
+
+    page = Page(browser)
+    yield page
+    page.evaluate("0")  # what has gone wrong until now has been heard of
+    assert page.problems == []
+    page.close()
 
 
 @pytest.fixture(scope="module")

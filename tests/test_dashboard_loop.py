@@ -10,34 +10,16 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser
 
 from edge_tasks.dashboard.loop import Section
 from edge_tasks.dashboard.server import DashboardServer
-from tests.browser import Page, chromium
+from tests.browser import HOSTILE, Page
 from tests.invented_loop import InventedLoop
 from tests.invented_runs import InventedRuns
 
 pytestmark = pytest.mark.needs("chromium")
 
-HOSTILE = """<script>document.title="owned"</script><img src=x onerror='document.title="owned"'>"""
 GRID_ROWS = "document.querySelectorAll('.grid-row:not([hidden])').length"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as browser:
-        yield browser
-
-
-@pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
-    """A page; what goes wrong in it fails the test."""
-    page = Page(browser)
-    yield page
-    page.evaluate("0")
-    assert page.problems == []
-    page.close()
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser
 
 from edge_tasks.dashboard.bucket import row_of
 from edge_tasks.dashboard.export import export_page
@@ -18,31 +17,14 @@ from edge_tasks.dashboard.records import Row, row_document
 from edge_tasks.dashboard.server import DashboardServer
 from edge_tasks.domain.progress import Silence
 from edge_tasks.errors import CloudError
-from tests.browser import Page, chromium
+from tests.browser import HOSTILE, Page
 from tests.invented_loop import InventedLoop
 from tests.invented_runs import InventedRuns, invented_row
 from tests.run_filter_cases import CHOSEN, FILTERED, NOW, REFUSED
 
 pytestmark = pytest.mark.needs("chromium")
 
-HOSTILE = """<script>document.title="owned"</script><img src=x onerror='document.title="owned"'>"""
 ROWS = "document.querySelectorAll('.grid-row:not([hidden])')"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as browser:
-        yield browser
-
-
-@pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
-    """A page; what goes wrong in it fails the test."""
-    page = Page(browser)
-    yield page
-    page.evaluate("0")  # what has gone wrong until now has been heard of
-    assert page.problems == []
-    page.close()
 
 
 def serving(runs: InventedRuns) -> DashboardServer:

@@ -21,7 +21,7 @@ from playwright.sync_api import Browser, Page
 
 from edge_tasks.cloud.client import client_environment
 from edge_tasks.repo.edge_yaml import load_config
-from tests.browser import LIMIT, chromium
+from tests.browser import LIMIT
 from tests.fashion_mnist import bar, use_made_up_data
 from tests.repositories import Repository, copy
 
@@ -233,12 +233,6 @@ CONTRASTS = """() => {
   }
   return found;
 }"""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as browser:
-        yield browser
 
 
 @pytest.mark.needs("chromium")

@@ -309,6 +309,20 @@ interface Kind<R> {
   lives: (row: R) => boolean;
 }
 
+// A table with a field to search in.
+interface Wanted<R> {
+  kind: Kind<R>;
+  columns: () => Column<R>[];
+  sort: string;
+  descending?: boolean;
+  open: (row: R) => void;
+  placeholder: string;
+  tools?: Child[];
+  selection?: (rows: R[]) => Child;
+}
+
+type Field<R> = (key: string, value: (row: R) => Value, more?: Partial<Column<R>>) => Column<R>;
+
 interface Column<R = Run> {
   kind: ColumnKind;
   name: string;

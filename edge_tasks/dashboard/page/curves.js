@@ -129,12 +129,7 @@ const curves = (() => {
 
     /** @type {(chart: Chart, mine: Line[]) => uPlot.Options} */
     function plotOptions(chart, mine) {
-      const axis = {
-        stroke: theme.colour("dim"),
-        grid: { stroke: theme.colour("line"), width: 1 },
-        ticks: { show: false },
-        font: "11px system-ui, sans-serif",
-      };
+      const axis = theme.axis();
       return {
         width: chart.holder.clientWidth || 320,
         height: HEIGHT,

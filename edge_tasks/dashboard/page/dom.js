@@ -110,6 +110,34 @@ const dom = (() => {
       ),
     );
 
+  // A table with a head; a cell that is not one yet becomes one.
+  /** @type {(heads: string[], rows: Child[][]) => HTMLElement} */
+  const table = (heads, rows) =>
+    make(
+      "table",
+      { class: "plain" },
+      make(
+        "thead",
+        {},
+        make(
+          "tr",
+          {},
+          heads.map((head) => make("th", { scope: "col" }, head)),
+        ),
+      ),
+      make(
+        "tbody",
+        {},
+        rows.map((cells) =>
+          make(
+            "tr",
+            {},
+            cells.map((cell) => (cell instanceof HTMLTableCellElement ? cell : make("td", {}, cell))),
+          ),
+        ),
+      ),
+    );
+
   /** @type {(error: unknown) => string} */
   const message = (error) => (error instanceof Error ? error.message : String(error));
 
@@ -127,6 +155,7 @@ const dom = (() => {
     add,
     fill,
     pairs,
+    table,
     message,
     setText,
     status,

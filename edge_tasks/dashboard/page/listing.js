@@ -5,8 +5,7 @@ const listing = (() => {
   // `open` is called with a row; `columns` and the rows of `kind.all()` may change before each refresh.
   /**
    * @template R
-   * @param {{ kind: Kind<R>, columns: () => Column<R>[], sort: string, descending?: boolean, open: (row: R) => void,
-   *   placeholder: string, tools?: Child[], selection?: (rows: R[]) => Child }} wanted
+   * @param {Wanted<R>} wanted
    */
   function create(wanted) {
     const { kind } = wanted;
@@ -81,5 +80,33 @@ const listing = (() => {
     return { element, refresh, table, search };
   }
 
-  return { create };
+  // A column by its name and its values; `Field` in page.d.ts is its type for one kind of rows.
+  /** @type {Field<any>} */
+  const field = (key, value, more) => ({ kind: "field", name: key, key, label: key, numeric: false, value, ...more });
+
+  // A page that is such a table, with `nothing()` in its place while there are no rows; returns what shows it again.
+  /**
+   * @template R
+   * @param {HTMLElement} main
+   * @param {Wanted<R> & { nothing: () => Child }} wanted
+   * @returns {() => void}
+   */
+  function page(main, wanted) {
+    const { kind } = wanted;
+    main.className = "list";
+    document.title = kind.label;
+    const nothing = dom.make("div", {});
+    const table = create(wanted);
+    dom.fill(main, dom.make("h1", { class: "visually-hidden" }, kind.label), nothing, table.element);
+    function refresh() {
+      dom.fill(nothing, wanted.nothing());
+      table.element.hidden = !kind.all().length;
+      if (!table.element.hidden) table.refresh();
+    }
+    refresh();
+    keys.set([{ key: "/", does: "search", run: () => table.search.select() }]);
+    return refresh;
+  }
+
+  return { create, field, page };
 })();

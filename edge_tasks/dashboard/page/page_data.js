@@ -37,13 +37,9 @@ const pageData = (() => {
 
   /** @type {(main: HTMLElement) => Forget} */
   function show(main) {
-    main.className = "list";
-    document.title = "Data";
-    const nothing = dom.make("div", {});
-    /** @type {Used[]} */
-    let all = [];
-    /** @type {(key: string, value: (one: Used) => Value, more?: Partial<Column<Used>>) => Column<Used>} */
-    const field = (key, value, more) => ({ kind: "field", name: key, key, label: key, numeric: false, value, ...more });
+    let all = known();
+    /** @type {Field<Used>} */
+    const field = listing.field;
     const fields = [
       field("data", (one) => one.version),
       field("models", (one) => one.models.join(", ")),
@@ -53,7 +49,7 @@ const pageData = (() => {
       field("last used", (one) => one.last, { show: (one) => format.time(one.last), time: true }),
       field("serving", (one) => one.serving.join(", ") || null),
     ];
-    const table = listing.create({
+    const render = listing.page(main, {
       kind: {
         label: "Data",
         noun: "version",
@@ -70,24 +66,18 @@ const pageData = (() => {
       sort: "last used",
       open: (one) => (location.hash = `#/data/${encodeURIComponent(one.version)}`),
       placeholder: "Find data: a model, a version",
+      nothing: () =>
+        !all.length &&
+        dom.empty(
+          source.state.loaded ? "No versioned data yet" : "Looking for runs\u2026",
+          source.state.loaded &&
+            dom.make("p", {}, "A run records the versions of its data when its DVC stage depends on them."),
+        ),
     });
     function refresh() {
       all = known();
-      table.element.hidden = !all.length;
-      dom.fill(
-        nothing,
-        !all.length &&
-          dom.empty(
-            source.state.loaded ? "No versioned data yet" : "Looking for runs\u2026",
-            source.state.loaded &&
-              dom.make("p", {}, "A run records the versions of its data when its DVC stage depends on them."),
-          ),
-      );
-      if (all.length) table.refresh();
+      render();
     }
-    dom.fill(main, dom.make("h1", { class: "visually-hidden" }, "Data"), nothing, table.element);
-    refresh();
-    keys.set([{ key: "/", does: "search", run: () => table.search.select() }]);
     const ends = [runs.onChange(refresh), source.onChange(() => !all.length && refresh())];
     return () => ends.forEach((end) => end());
   }

@@ -173,36 +173,14 @@ const pageEndpoints = (() => {
           dom.make(
             "div",
             { class: "wide", tabindex: 0, role: "region", "aria-label": "The last changes" },
-            dom.make(
-              "table",
-              { class: "plain" },
-              dom.make(
-                "thead",
-                {},
-                dom.make(
-                  "tr",
-                  {},
-                  ["when", "who", "command", "what"].map((head) => dom.make("th", { scope: "col" }, head)),
-                ),
-              ),
-              dom.make(
-                "tbody",
-                {},
-                found.changes.map((change) =>
-                  dom.make(
-                    "tr",
-                    {},
-                    dom.make("td", { class: "nowrap" }, dom.time(change.at)),
-                    dom.make("td", {}, change.by),
-                    dom.make("td", {}, dom.make("code", {}, change.command)),
-                    dom.make(
-                      "td",
-                      {},
-                      change.what.map((line) => dom.make("div", {}, line)),
-                    ),
-                  ),
-                ),
-              ),
+            dom.table(
+              ["when", "who", "command", "what"],
+              found.changes.map((change) => [
+                dom.make("td", { class: "nowrap" }, dom.time(change.at)),
+                change.by,
+                dom.make("code", {}, change.command),
+                change.what.map((line) => dom.make("div", {}, line)),
+              ]),
             ),
           ),
       );

@@ -76,22 +76,17 @@ const pageGroups = (() => {
         : 0;
     };
 
+    /** @type {Field<Group>} */
+    const field = listing.field;
     /** @type {() => Column<Group>[]} */
     function fields() {
       const metrics = [...new Set(groups.flatMap((group) => group.runs.flatMap((run) => Object.keys(run.metrics))))]
         .sort()
         .slice(0, 8);
       return [
-        {
-          kind: "field",
-          name: "group",
-          key: "group",
-          label: wanted === SETTING ? "setting" : wanted,
-          numeric: false,
-          value: (group) => group.label,
-        },
-        { kind: "field", name: "model", key: "model", label: "model", numeric: false, value: (group) => group.model },
-        { kind: "field", name: "runs", key: "runs", label: "runs", numeric: true, value: (group) => group.runs.length },
+        field("group", (group) => group.label, { label: wanted === SETTING ? "setting" : wanted }),
+        field("model", (group) => group.model),
+        field("runs", (group) => group.runs.length, { numeric: true }),
         ...metrics.map((metric) => {
           const means = groups.map((group) => mean(values(group, metric))).filter(Number.isFinite);
           return /** @type {Column<Group>} */ ({

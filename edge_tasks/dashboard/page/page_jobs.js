@@ -14,11 +14,8 @@ const pageJobs = (() => {
 
   /** @type {(main: HTMLElement) => Forget} */
   function show(main) {
-    main.className = "list";
-    document.title = "Jobs";
-    const nothing = dom.make("div", {});
-    /** @type {(key: string, value: (job: Job) => Value, more?: Partial<Column<Job>>) => Column<Job>} */
-    const field = (key, value, more) => ({ kind: "field", name: key, key, label: key, numeric: false, value, ...more });
+    /** @type {Field<Job>} */
+    const field = listing.field;
     const fields = [
       field("job", (job) => job.job),
       field("kind", (job) => job.kind),
@@ -30,7 +27,7 @@ const pageJobs = (() => {
       field("predicted", (job) => job.batch?.successful ?? null, { numeric: true }),
       field("error", (job) => job.error),
     ];
-    const table = listing.create({
+    const refresh = listing.page(main, {
       kind: {
         label: "Jobs",
         noun: "job",
@@ -46,11 +43,7 @@ const pageJobs = (() => {
       sort: "created",
       open: (job) => (location.hash = address(job)),
       placeholder: "Find a job: running, digits, an id",
-    });
-
-    function refresh() {
-      dom.fill(
-        nothing,
+      nothing: () =>
         loop.missing("jobs", "jobs") ?? [
           loop.stale("jobs"),
           !known().length &&
@@ -60,13 +53,7 @@ const pageJobs = (() => {
               dom.command("invoke model.train"),
             ),
         ],
-      );
-      table.element.hidden = !known().length;
-      if (known().length) table.refresh();
-    }
-    dom.fill(main, dom.make("h1", { class: "visually-hidden" }, "Jobs"), nothing, table.element);
-    refresh();
-    keys.set([{ key: "/", does: "search", run: () => table.search.select() }]);
+    });
     return loop.watch("jobs", refresh);
   }
 

@@ -137,16 +137,8 @@ const pageModels = (() => {
         .sort()
         .slice(0, 6);
       const served = new Map(model()?.serving.map((one) => [one.version, one.role]));
-      /** @type {(key: string, value: (version: Version) => Value, more?: Partial<Column<Version>>) => Column<Version>} */
-      const field = (key, value, more) => ({
-        kind: "field",
-        name: key,
-        key,
-        label: key,
-        numeric: false,
-        value,
-        ...more,
-      });
+      /** @type {Field<Version>} */
+      const field = listing.field;
       return [
         field("version", (version) => Number(version.version), { show: (version) => version.version }),
         field("serves", (version) => served.get(version.version) ?? null),
@@ -221,38 +213,16 @@ const pageModels = (() => {
         found.history.length > 0 &&
           dom.section(
             "What served before",
-            dom.make(
-              "table",
-              { class: "plain" },
-              dom.make(
-                "thead",
-                {},
-                dom.make(
-                  "tr",
-                  {},
-                  ["since", "version", "by", "run"].map((head) => dom.make("th", { scope: "col" }, head)),
-                ),
-              ),
-              dom.make(
-                "tbody",
-                {},
-                found.history.map((one) =>
-                  dom.make(
-                    "tr",
-                    {},
-                    dom.make("td", {}, dom.time(one.at)),
-                    dom.make("td", {}, one.version),
-                    dom.make("td", {}, one.by ?? ""),
-                    dom.make(
-                      "td",
-                      {},
-                      one.run
-                        ? dom.make("a", { class: "mono", href: grid.address({ model: name, id: one.run }) }, one.run)
-                        : "",
-                    ),
-                  ),
-                ),
-              ),
+            dom.table(
+              ["since", "version", "by", "run"],
+              found.history.map((one) => [
+                dom.time(one.at),
+                one.version,
+                one.by ?? "",
+                one.run
+                  ? dom.make("a", { class: "mono", href: grid.address({ model: name, id: one.run }) }, one.run)
+                  : "",
+              ]),
             ),
           ),
       );

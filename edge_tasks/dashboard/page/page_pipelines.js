@@ -13,11 +13,8 @@ const pagePipelines = (() => {
 
   /** @type {(main: HTMLElement) => Forget} */
   function show(main) {
-    main.className = "list";
-    document.title = "Pipelines";
-    const nothing = dom.make("div", {});
-    /** @type {(key: string, value: (one: Pipeline) => Value, more?: Partial<Column<Pipeline>>) => Column<Pipeline>} */
-    const field = (key, value, more) => ({ kind: "field", name: key, key, label: key, numeric: false, value, ...more });
+    /** @type {Field<Pipeline>} */
+    const field = listing.field;
     /** @type {(one: Pipeline) => string} */
     const done = (one) =>
       `${one.tasks.filter((task) => task.state === "succeeded" || task.state === "skipped").length} of ${one.tasks.length}`;
@@ -30,7 +27,7 @@ const pagePipelines = (() => {
       field("took", pageJobs.seconds, { show: (one) => format.duration(pageJobs.seconds(one)), numeric: true }),
       field("error", (one) => one.error),
     ];
-    const table = listing.create({
+    const refresh = listing.page(main, {
       kind: {
         label: "Pipelines",
         noun: "pipeline",
@@ -47,38 +44,32 @@ const pagePipelines = (() => {
       sort: "created",
       open: (one) => (location.hash = address(one)),
       placeholder: "Find a pipeline: running, a name",
+      nothing: () => loop.missing("pipelines", "pipelines") ?? [loop.stale("pipelines"), absence()],
     });
-
-    function refresh() {
-      const found = content();
-      dom.fill(
-        nothing,
-        loop.missing("pipelines", "pipelines") ?? [
-          loop.stale("pipelines"),
-          found && !found.served
-            ? dom.empty(
-                "No pipelines here",
-                dom.make(
-                  "p",
-                  {},
-                  "The API answers UNIMPLEMENTED: what serves this repository's target runs no pipelines. Those of Google Cloud are shown with its target:",
-                ),
-                dom.command("EDGE_TARGET=gcp invoke dashboard"),
-              )
-            : !known().length &&
-              dom.empty(
-                "No pipelines yet",
-                dom.make("p", {}, "A pipeline job that somebody creates in this project and region appears here."),
-              ),
-        ],
-      );
-      table.element.hidden = !known().length;
-      if (known().length) table.refresh();
-    }
-    dom.fill(main, dom.make("h1", { class: "visually-hidden" }, "Pipelines"), nothing, table.element);
-    refresh();
-    keys.set([{ key: "/", does: "search", run: () => table.search.select() }]);
     return loop.watch("pipelines", refresh);
+  }
+
+  // Why there is no pipeline to show, if there is none.
+  /** @type {() => Child} */
+  function absence() {
+    const found = content();
+    if (found && !found.served)
+      return dom.empty(
+        "No pipelines here",
+        dom.make(
+          "p",
+          {},
+          "The API answers UNIMPLEMENTED: what serves this repository's target runs no pipelines. Those of Google Cloud are shown with its target:",
+        ),
+        dom.command("EDGE_TARGET=gcp invoke dashboard"),
+      );
+    return (
+      !known().length &&
+      dom.empty(
+        "No pipelines yet",
+        dom.make("p", {}, "A pipeline job that somebody creates in this project and region appears here."),
+      )
+    );
   }
 
   // -- one of them --
@@ -214,36 +205,16 @@ const pagePipelines = (() => {
       return dom.make(
         "div",
         { class: "wide", tabindex: 0, role: "region", "aria-label": "Tasks, one by one" },
-        dom.make(
-          "table",
-          { class: "plain" },
-          dom.make(
-            "thead",
-            {},
-            dom.make(
-              "tr",
-              {},
-              ["task", "state", "began", "took", "after", "error"].map((head) =>
-                dom.make("th", { scope: "col" }, head),
-              ),
-            ),
-          ),
-          dom.make(
-            "tbody",
-            {},
-            tasks.map((task) =>
-              dom.make(
-                "tr",
-                {},
-                dom.make("th", { scope: "row" }, task.title),
-                dom.make("td", {}, dom.status(task.state)),
-                dom.make("td", { class: "nowrap" }, dom.time(task.started)),
-                dom.make("td", { class: "nowrap" }, format.duration(pageJobs.seconds(task))),
-                dom.make("td", {}, task.after.join(", ")),
-                dom.make("td", {}, task.error ?? ""),
-              ),
-            ),
-          ),
+        dom.table(
+          ["task", "state", "began", "took", "after", "error"],
+          tasks.map((task) => [
+            dom.make("th", { scope: "row" }, task.title),
+            dom.status(task.state),
+            dom.make("td", { class: "nowrap" }, dom.time(task.started)),
+            dom.make("td", { class: "nowrap" }, format.duration(pageJobs.seconds(task))),
+            task.after.join(", "),
+            task.error ?? "",
+          ]),
         ),
       );
     }

@@ -170,12 +170,7 @@ const plots = (() => {
         const rising = [...new Map([...points].sort(([one], [other]) => one - other))];
         return /** @type {uPlot.AlignedData} */ ([rising.map(([one]) => one), rising.map(([, one]) => one)]);
       });
-      const axis = {
-        stroke: theme.colour("dim"),
-        grid: { stroke: theme.colour("line"), width: 1 },
-        ticks: { show: false },
-        font: "11px system-ui, sans-serif",
-      };
+      const axis = theme.axis();
       plot = new uPlot(
         {
           width,
@@ -221,29 +216,9 @@ const plots = (() => {
     return dom.make(
       "div",
       { class: "wide short", tabindex: 0, role: "region", "aria-label": "Table" },
-      dom.make(
-        "table",
-        { class: "plain" },
-        dom.make(
-          "thead",
-          {},
-          dom.make(
-            "tr",
-            {},
-            names.map((name) => dom.make("th", { scope: "col" }, name)),
-          ),
-        ),
-        dom.make(
-          "tbody",
-          {},
-          rows.slice(0, MOST_ROWS).map((row) =>
-            dom.make(
-              "tr",
-              {},
-              names.map((name) => dom.make("td", {}, row[name])),
-            ),
-          ),
-        ),
+      dom.table(
+        names,
+        rows.slice(0, MOST_ROWS).map((row) => names.map((name) => row[name])),
       ),
       rows.length > MOST_ROWS &&
         dom.make("p", { class: "dim" }, `The first ${MOST_ROWS} of ${rows.length.toLocaleString("en")} rows.`),

@@ -80,9 +80,18 @@ const theme = (() => {
   system.addEventListener("change", apply);
   apply();
 
+  // An axis of a chart in the colours of now.
+  const axis = () => ({
+    stroke: colour("dim"),
+    grid: { stroke: colour("line"), width: 1 },
+    ticks: { show: false },
+    font: "11px system-ui, sans-serif",
+  });
+
   return {
     kept,
     next,
+    axis,
     colour,
     series,
     ramp,
