@@ -199,12 +199,14 @@ def test_an_importer_makes_an_artifact_once(emulator: Emulator, root: str, bucke
 
 def test_cancelling_ends_the_processes(emulator: Emulator, root: str, bucket: str) -> None:
     name = create(emulator, "waits", root, config={"parameterValues": {"marks": f"gs://{bucket}/w"}}).body["name"]
+
+    def second() -> dict[str, Any]:
+        tasks = emulator.get(name).body["jobDetail"].get("taskDetails", [])
+        return next((task for task in tasks if task["taskName"] == "wait-2"), {})
+
+    # It is RUNNING before it has a job: one that is cancelled then has none to end.
     eventually(
-        lambda: (
-            emulator.get(name).body["jobDetail"].get("taskDetails", [])
-            and states(emulator.get(name).body).get("wait-2") == "RUNNING"
-        ),
-        "the second task runs",
+        lambda: second().get("state") == "RUNNING" and "executorDetail" in second(), "the second task's job runs"
     )
     assert emulator.post(f"{name}:cancel").body == {}
     job = ended(emulator, name)
