@@ -76,35 +76,54 @@ class Program:
         return self.plan(environment / "bin", work, subject)
 
 
-def _mlserver(programs: Path, folder: Path, subject: Subject) -> Plan:
+def mlserver(programs: Path, folder: Path, model: dict[str, object], body: object) -> Plan:
+    """Serve by MLServer what the settings of a model say."""
     port, *others = free_ports(3)
     # Without workers: a small model is served faster in the process itself.
     settings = {"host": "127.0.0.1", "http_port": port, "grpc_port": others[0], "metrics_port": others[1]}
     (folder / "settings.json").write_text(json.dumps({**settings, "parallel_workers": 0}))
-    model = {
-        "name": "digits",
-        "implementation": "mlserver_sklearn.SKLearnModel",
-        "parameters": {"uri": str(subject.model)},
-    }
     (folder / "model-settings.json").write_text(json.dumps(model))
+    return Plan(
+        [str(programs / "mlserver"), "start", "."], target(port, f"/v2/models/{model['name']}/infer", body), folder
+    )
+
+
+def mlflow(programs: Path, folder: Path, save: str, model: Path, body: object) -> Plan:
+    """Serve by MLflow a model that `save`, a program with places for `model` and `folder`, has saved."""
+    saved = folder / "model"
+    run_peer(str(programs / "python"), "-c", save.format(model=str(model), folder=str(saved)))
+    (port,) = free_ports(1)
+    command = [str(programs / "mlflow"), "models", "serve", "-m", str(saved), "--env-manager", "local"]
+    return Plan([*command, "-p", str(port)], target(port, "/invocations", body), folder)
+
+
+def bentoml(programs: Path, folder: Path, source: str, service: str, body: object) -> Plan:
+    """Serve by BentoML a service with its source."""
+    (folder / "service.py").write_text(source)
+    (port,) = free_ports(1)
+    command = [str(programs / "bentoml"), "serve", f"service:{service}", "-p", str(port), "--host", "127.0.0.1"]
+    return Plan(command, target(port, "/predict", body), folder)
+
+
+def target(port: int, path: str, body: object) -> Target:
+    """Return a path of a server here, and what it is asked."""
+    return Target(f"http://127.0.0.1:{port}{path}", json.dumps(body).encode())
+
+
+def _mlserver(programs: Path, folder: Path, subject: Subject) -> Plan:
+    uri = {"uri": str(subject.model)}
+    model = {"name": "digits", "implementation": "mlserver_sklearn.SKLearnModel", "parameters": uri}
     rows = {"name": "rows", "shape": [1, len(subject.row)], "datatype": "FP64", "data": subject.row}
-    target = _target(port, "/v2/models/digits/infer", {"inputs": [rows]})
-    return Plan([str(programs / "mlserver"), "start", "."], target, folder)
+    return mlserver(programs, folder, model, {"inputs": [rows]})
 
 
 def _mlflow(programs: Path, folder: Path, subject: Subject) -> Plan:
-    saved = folder / "model"
-    run_peer(str(programs / "python"), "-c", SAVE.format(model=str(subject.model), folder=str(saved)))
-    (port,) = free_ports(1)
-    command = [str(programs / "mlflow"), "models", "serve", "-m", str(saved), "--env-manager", "local"]
-    return Plan([*command, "-p", str(port)], _target(port, "/invocations", {"inputs": [subject.row]}), folder)
+    return mlflow(programs, folder, SAVE, subject.model, {"inputs": [subject.row]})
 
 
 def _bentoml(programs: Path, folder: Path, subject: Subject) -> Plan:
-    (folder / "service.py").write_text(BENTO.format(model=str(subject.model)))
-    (port,) = free_ports(1)
-    command = [str(programs / "bentoml"), "serve", "service:Digits", "-p", str(port), "--host", "127.0.0.1"]
-    return Plan(command, _target(port, "/predict", {"instances": [subject.row]}), folder)
+    source = BENTO.format(model=str(subject.model))
+    return bentoml(programs, folder, source, "Digits", {"instances": [subject.row]})
 
 
 PROGRAMS = (
@@ -113,10 +132,6 @@ PROGRAMS = (
     Program("mlflow models serve", ["mlflow"], _mlflow),
     Program("BentoML", ["bentoml"], _bentoml),
 )
-
-
-def _target(port: int, path: str, body: object) -> Target:
-    return Target(f"http://127.0.0.1:{port}{path}", json.dumps(body).encode())
 
 
 def free_ports(count: int) -> list[int]:

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
+from benchmarks import peers
 from benchmarks.laboratory import ROOT, Laboratory
-from benchmarks.load import Target
-from benchmarks.peers import Plan, Program, Subject, free_ports, run_peer
+from benchmarks.peers import Plan, Program, Subject, free_ports
 from benchmarks.row import Row
 from benchmarks.serving import compare
 
@@ -117,54 +117,40 @@ def measure(laboratory: Laboratory) -> Iterator[Row]:
     yield from compare(OURS, ours, PROGRAMS, laboratory.folder / "predictor-peers", subject, AT_LEAST)
 
 
-def _target(port: int, path: str, body: object) -> Target:
-    return Target(f"http://127.0.0.1:{port}{path}", json.dumps(body).encode())
-
-
 def _ours(folder: Path, subject: Subject) -> Plan:
     (port,) = free_ports(1)
     variables = ["EDGE_SERVING_HOST=127.0.0.1", f"AIP_HTTP_PORT={port}", f"PYTHONPATH={ROOT}"]
     command = [sys.executable, "-m", "edge_tasks.serving", "--artifacts", str(subject.model.parent)]
-    return Plan(["/usr/bin/env", *variables, *command], _target(port, "/predict", {"instances": [subject.row]}), folder)
+    return Plan(
+        ["/usr/bin/env", *variables, *command], peers.target(port, "/predict", {"instances": [subject.row]}), folder
+    )
 
 
 def _mlserver(programs: Path, folder: Path, subject: Subject) -> Plan:
-    port, *others = free_ports(3)
-    settings = {"host": "127.0.0.1", "http_port": port, "grpc_port": others[0], "metrics_port": others[1]}
-    (folder / "settings.json").write_text(json.dumps({**settings, "parallel_workers": 0}))
-    (folder / "model-settings.json").write_text(json.dumps({"name": "table", "implementation": "table.Table"}))
     (folder / "table.py").write_text(MLSERVER.format(model=str(subject.model)))
     assert isinstance(subject.row, dict)
     inputs = [
         {"name": name, "shape": [1, 1], "data": [value], "datatype": "BYTES" if isinstance(value, str) else "FP64"}
         for name, value in subject.row.items()
     ]
-    target = _target(port, "/v2/models/table/infer", {"inputs": inputs, "parameters": {"content_type": "pd"}})
-    return Plan([str(programs / "mlserver"), "start", "."], target, folder)
+    body = {"inputs": inputs, "parameters": {"content_type": "pd"}}
+    return peers.mlserver(programs, folder, {"name": "table", "implementation": "table.Table"}, body)
 
 
 def _mlflow(programs: Path, folder: Path, subject: Subject) -> Plan:
-    saved = folder / "model"
-    run_peer(str(programs / "python"), "-c", SAVE.format(model=str(subject.model), folder=str(saved)))
-    (port,) = free_ports(1)
-    command = [str(programs / "mlflow"), "models", "serve", "-m", str(saved), "--env-manager", "local"]
-    return Plan(
-        [*command, "-p", str(port)], _target(port, "/invocations", {"dataframe_records": [subject.row]}), folder
-    )
+    return peers.mlflow(programs, folder, SAVE, subject.model, {"dataframe_records": [subject.row]})
 
 
 def _bentoml(programs: Path, folder: Path, subject: Subject) -> Plan:
-    (folder / "service.py").write_text(BENTO.format(model=str(subject.model)))
-    (port,) = free_ports(1)
-    command = [str(programs / "bentoml"), "serve", "service:Table", "-p", str(port), "--host", "127.0.0.1"]
-    return Plan(command, _target(port, "/predict", {"instances": [subject.row]}), folder)
+    source = BENTO.format(model=str(subject.model))
+    return peers.bentoml(programs, folder, source, "Table", {"instances": [subject.row]})
 
 
 def _litserve(programs: Path, folder: Path, subject: Subject) -> Plan:
     (port,) = free_ports(1)
     (folder / "server.py").write_text(LITSERVE.format(model=str(subject.model), port=port))
     command = [str(programs / "python"), "server.py"]
-    return Plan(command, _target(port, "/predict", {"instances": [subject.row]}), folder)
+    return Plan(command, peers.target(port, "/predict", {"instances": [subject.row]}), folder)
 
 
 PROGRAMS = (

@@ -64,6 +64,13 @@ def task(
     return decorate
 
 
+def most_rows(limit: int, default: int, *, for_programs: bool) -> int | None:
+    """Return how many rows `--limit` asks for, None for all: 0 is all, and without it programs get all of them too."""
+    if limit < 0:
+        limit = 0 if for_programs else default
+    return limit or None
+
+
 class _Task(Task[Any]):
     """A task whose arguments say what is wrong with them; invoke shows a traceback for `--limit x`."""
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from invoke.collection import Collection
 
 from edge_tasks.tasks._repository import Repository, repository
-from edge_tasks.tasks._task import AS_JSON, task
+from edge_tasks.tasks._task import AS_JSON, most_rows, task
 from edge_tasks.tasks.dashboard import dashboard
 
 if TYPE_CHECKING:
@@ -65,10 +65,9 @@ def list_(
     wanted = Filter(tuple(term for text in where or () for term in Filter.parse(text).terms))
     query = Query(model, checked_status(status) if status else None, user, commit, tag, wanted)
     now = utc_now()
-    if limit < 0:
-        limit = 0 if json or csv else _DEFAULT_LIMIT
+    most = most_rows(limit, _DEFAULT_LIMIT, for_programs=json or csv)
     # The newest of all are found without reading all.
-    few = limit if limit and query.wants_all and not sort and not reverse else None
+    few = most if query.wants_all and not sort and not reverse else None
     everything, recorded = _runs(repository(), few)
     wanted.check(everything, now)
     runs = query.chosen(everything, now)
@@ -77,7 +76,7 @@ def list_(
         runs = ordered(runs, sort, descending=reverse)
     elif reverse:
         runs.reverse()
-    shown = runs[:limit] if limit else runs
+    shown = runs[:most]
     if json:
         print_json([document(run, now) for run in shown])
     elif csv:

@@ -9,7 +9,7 @@ from typing import Any
 from invoke.collection import Collection
 
 from edge_tasks.tasks._repository import repository
-from edge_tasks.tasks._task import AS_JSON, task
+from edge_tasks.tasks._task import AS_JSON, most_rows, task
 
 _JOB_HELP = "the job's id or its run's id, or the beginning of one"
 _DEFAULT_LIMIT = 20
@@ -38,9 +38,7 @@ def list_(
     here = repository()
     prices = costs.load(here.config, here.root)
     jobs = listing.list_jobs(here.cloud, here.config, model, state)
-    if limit < 0:
-        limit = 0 if json else _DEFAULT_LIMIT
-    shown = jobs[:limit] if limit else jobs
+    shown = jobs[: most_rows(limit, _DEFAULT_LIMIT, for_programs=json)]
     if json:
         print_json([job.document(prices) for job in shown])
     elif shown:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from invoke.collection import Collection
 
 from edge_tasks.tasks._repository import Repository, repository
-from edge_tasks.tasks._task import AS_JSON, task
+from edge_tasks.tasks._task import AS_JSON, most_rows, task
 
 if TYPE_CHECKING:
     from edge_tasks.pipelines.export import Export
@@ -110,9 +110,7 @@ def list_(_context: Any, limit: int = -1, json: bool = False) -> None:
 
     here = repository()
     jobs = runs.list_jobs(here.cloud, here.config)
-    if limit < 0:
-        limit = 0 if json else _DEFAULT_LIMIT
-    shown = jobs[:limit] if limit else jobs
+    shown = jobs[: most_rows(limit, _DEFAULT_LIMIT, for_programs=json)]
     if json:
         print_json([runs.describe(job) for job in shown])
     elif shown:
