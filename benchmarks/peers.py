@@ -7,7 +7,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -76,7 +76,7 @@ class Program:
         return self.plan(environment / "bin", work, subject)
 
 
-def mlserver(programs: Path, folder: Path, model: dict[str, object], body: object) -> Plan:
+def mlserver(programs: Path, folder: Path, model: Mapping[str, object], body: object) -> Plan:
     """Serve by MLServer what the settings of a model say."""
     port, *others = free_ports(3)
     # Without workers: a small model is served faster in the process itself.
