@@ -188,14 +188,18 @@ def differences(before: EdgeState, after: EdgeState) -> tuple[str, ...]:
             if _without_end(was) != _without_end(now):
                 words.append(f"{name}: {field} {_version(was)} -> {_version(now)}")
             elif was != now and now is not None:
-                end = f"until {now.until:%Y-%m-%d %H:%M} UTC" if now.until else "without end"
-                words.append(f"{name}: {field} version {now.version} {end}")
+                words.append(f"{name}: {field} version {now.version} {until_words(now.until)}")
         if old.operation != new.operation:
             ended = new.operation is None
             operation = old.operation if ended else new.operation
             version = operation.model.rpartition("@")[2] if operation else ""
             words.append(f"{name}: deployment of version {version} {'ended' if ended else 'started'}")
     return tuple(words)
+
+
+def until_words(until: datetime | None) -> str:
+    """Return how long a deployment is wanted, in words."""
+    return f"until {until:%Y-%m-%d %H:%M} UTC" if until else "without end"
 
 
 def _without_end(deployment: Deployment | None) -> Deployment | None:

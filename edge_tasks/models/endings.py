@@ -10,7 +10,7 @@ from edge_tasks.cloud import endpoints, request_counts
 from edge_tasks.cloud.client import Cloud
 from edge_tasks.cloud.state_store import StateStore
 from edge_tasks.domain.runs import utc_now
-from edge_tasks.domain.state import ModelState
+from edge_tasks.domain.state import ModelState, until_words
 from edge_tasks.errors import CloudError
 from edge_tasks.releases import operations
 from edge_tasks.releases.plan import Release
@@ -58,7 +58,7 @@ def _expired(model: str, state: ModelState, now: datetime) -> Ending | Doubt | N
     deployed, candidate = state.deployed, state.candidate
     candidate_over = candidate is not None and candidate.until is not None and candidate.until <= now
     if deployed is not None and deployed.until is not None and deployed.until <= now:
-        ended = f"version {deployed.version} was wanted until {_text(deployed.until)}"
+        ended = f"version {deployed.version} was wanted {until_words(deployed.until)}"
         if candidate is not None and not candidate_over:
             return Doubt(
                 model,
@@ -67,7 +67,7 @@ def _expired(model: str, state: ModelState, now: datetime) -> Ending | Doubt | N
             )
         return Ending(model, ended, state)
     if candidate is not None and candidate.until is not None and candidate_over:
-        reason = f"version {candidate.version} was wanted until {_text(candidate.until)}"
+        reason = f"version {candidate.version} was wanted {until_words(candidate.until)}"
         return Ending(model, reason, state, candidate=deployed is not None)
     return None
 
@@ -93,10 +93,6 @@ def carry_out(ending: Ending, release: Release) -> bool:
     if ending.candidate:
         return operations.take_candidate_off(release, ending.state)
     return operations.undeploy(release, ending.state)
-
-
-def _text(moment: datetime) -> str:
-    return f"{moment:%Y-%m-%d %H:%M} UTC"
 
 
 def _period(period: timedelta) -> str:

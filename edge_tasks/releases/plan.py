@@ -18,7 +18,7 @@ from edge_tasks.cloud.client import Cloud
 from edge_tasks.cloud.state_store import LockedState
 from edge_tasks.domain.config import EdgeConfig, ModelConfig
 from edge_tasks.domain.progress import Progress
-from edge_tasks.domain.state import Deployment, EdgeState, ModelState, Operation, Origin
+from edge_tasks.domain.state import Deployment, EdgeState, ModelState, Operation, Origin, until_words
 from edge_tasks.errors import CloudError, EdgeError
 from edge_tasks.repo import layout
 from edge_tasks.repo.payloads import FILE_NAME as PAYLOAD_FILE
@@ -248,10 +248,9 @@ class Rollout:
                 self.plan(f"ask it for predictions: it must answer {PAYLOAD_FILE}", self._try_in_place)
             self.plan(f"record that {self.version} serves", lambda: self._record(percent))
         elif self.applies_settings and recorded.until != self.until:
-            words = f"until {self.until:%Y-%m-%d %H:%M} UTC" if self.until else "without end"
             name, until = self.release.name, self.until
             self.plan(
-                f"record that {self.version} serves {words}",
+                f"record that {self.version} serves {until_words(self.until)}",
                 lambda: self._save(lambda state: state.with_until(name, here, until)),
             )
 
