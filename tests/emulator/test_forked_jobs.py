@@ -1,4 +1,4 @@
-"""Jobs that are forked see, print, fail and end as those with an interpreter of their own."""
+"""Jobs that are forked see, print, fail and end as those with their own interpreter."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.emulator.test_forks import fork_server
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="jobs are forked on Linux only")
 
-# A job with a variable of its own is not forked: libraries read some when they are imported.
+# A job with its own variable is not forked: libraries read some when they are imported.
 OWN_INTERPRETER = [{"name": "OMP_NUM_THREADS", "value": "1"}]
 
 
@@ -84,7 +84,7 @@ def test_a_forked_job_ends_as_one_with_its_own_interpreter(emulator: Emulator, b
     assert told(emulator, bucket, go) == told(emulator, bucket, go, env=OWN_INTERPRETER)
 
 
-def test_a_job_that_brings_a_library_along_has_an_interpreter_of_its_own(emulator: Emulator, bucket: str) -> None:
+def test_a_job_that_brings_a_library_along_has_its_own_interpreter(emulator: Emulator, bucket: str) -> None:
     """What was imported for all jobs uses another one of it; only `edge_tasks` is each job's own."""
     go = "import sys, joblib, edge_tasks; print(joblib.OWN, edge_tasks.OWN, len(sys.argv), 'job.go' in sys.orig_argv)"
     ours = {"edge_tasks/__init__.py": "OWN = 1"}
@@ -103,6 +103,32 @@ def test_forked_jobs_draw_different_random_numbers(emulator: Emulator, bucket: s
 def test_what_one_job_imports_or_sets_no_other_sees(emulator: Emulator, bucket: str) -> None:
     go = "import sys, os; print('wave' in sys.modules, os.environ.get('LEAK')); import wave; os.environ['LEAK'] = '1'"
     assert [told(emulator, bucket, go)[1] for _ in range(2)] == [["False None"]] * 2
+
+
+THREADS_AND_PROCESSES = """
+import multiprocessing, subprocess, sys
+
+def double(number):
+    return 2 * number
+
+if __name__ == "__main__":
+    from sklearn.datasets import load_iris
+    from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+    from sklearn.model_selection import cross_val_score
+
+    x, y = load_iris(return_X_y=True)
+    print(cross_val_score(HistGradientBoostingClassifier(max_iter=5), x, y, n_jobs=2).min() > 0.8)
+    print(RandomForestClassifier(20, n_jobs=2, random_state=1).fit(x, y).score(x, y) > 0.8)
+    for way in ("spawn", "fork", "forkserver"):
+        with multiprocessing.get_context(way).Pool(2) as pool:
+            print(way, pool.map(double, [1, 2]))
+    print(subprocess.run([sys.executable, "-c", "import job.go; print(job.go.double(3))"], capture_output=True).stdout)
+"""
+
+
+def test_threads_and_processes_work_in_a_forked_job(emulator: Emulator, bucket: str) -> None:
+    ways = [f"{way} [2, 4]" for way in ("spawn", "fork", "forkserver")]
+    assert told(emulator, bucket, THREADS_AND_PROCESSES)[1] == ["True", "True", *ways, "b'6\\n'"]
 
 
 DAEMON = """

@@ -113,7 +113,7 @@ def _receive(connection: socket.socket) -> tuple[Order | None, list[int]]:
 def _settle_in(order: Order, connection: socket.socket, stdout: int, stderr: int, watch_pipe: int) -> None:
     """Give this process, newly forked, what every child of the emulator has: its session, output, watcher and mark.
 
-    One that is supervised comes back in a child of its own, and waits itself.
+    One that is supervised comes back in its own child, and waits itself.
     """
     from edge_tasks.emulator.runtime import forked_program, watchers
 

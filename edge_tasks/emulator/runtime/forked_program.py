@@ -1,4 +1,4 @@
-"""Runs a module in a process that was forked from one which has imported much, as an interpreter of its own would."""
+"""Runs a module in a process that was forked from one which has imported much, as its own interpreter would."""
 
 from __future__ import annotations
 
@@ -18,9 +18,8 @@ import types
 from collections.abc import Callable
 from typing import Any, NamedTuple, NoReturn, TextIO
 
-# The name of a variable, and of a piece of memory: what is forked from a process shares the latter, what it starts
-# has the former.
-MARK = "VERTEX_EMULATOR_CHILD"
+from edge_tasks.emulator.runtime.watchers import MARK
+
 _HOOK = "sitecustomize"
 # A job has its own, which need not be this one.
 _OURS = "edge_tasks"
@@ -61,11 +60,8 @@ def run(place: Place, module: str, arguments: list[str], pip: list[str] | None =
     signal.signal(signal.SIGINT, signal.default_int_handler)
     if place.environment.get("PYTHONUNBUFFERED"):
         sys.stdout, sys.stderr = _unbuffered(sys.stdout), _unbuffered(sys.stderr)
-    if pip is not None:
-        from edge_tasks.emulator.runtime import pip_shim
-
-        if status := pip_shim.main(pip[0], pip[1], pip[2:]):
-            leave(status)
+    if pip is not None and (status := _install(*pip)):
+        leave(status)
     brought = _brought_along(place)
     if brought - {_OURS}:
         # What was imported for all has another one of it.
@@ -82,6 +78,13 @@ def run(place: Place, module: str, arguments: list[str], pip: list[str] | None =
     sys.modules["__main__"] = new_main()
     sys.argv = ["-m", *arguments]
     leave(ended(lambda: runpy._run_module_as_main(module)))  # type: ignore[attr-defined]  # noqa: SLF001  (what -m runs)
+
+
+def _install(site: str, isolation: str, *arguments: str) -> int:
+    # It needs libraries that an isolated environment may lack; only jobs in the shared one come here.
+    from edge_tasks.emulator.runtime import pip_shim
+
+    return pip_shim.main(site, isolation, list(arguments))
 
 
 def new_main() -> types.ModuleType:

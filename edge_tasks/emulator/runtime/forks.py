@@ -22,8 +22,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 from edge_tasks.emulator.runtime import processes
-from edge_tasks.emulator.runtime.forked_program import MARK
-from edge_tasks.emulator.runtime.watchers import ROOT
+from edge_tasks.emulator.runtime.watchers import MARK, ROOT
 from edge_tasks.emulator.time_limit import time_limit
 
 if TYPE_CHECKING:

@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING, Protocol
 import psutil
 
 from edge_tasks.emulator.runtime import watchers
-from edge_tasks.emulator.runtime.forked_program import MARK
 from edge_tasks.emulator.time_limit import time_limit
 
 if TYPE_CHECKING:
@@ -154,7 +153,7 @@ async def start(
             command_line,
             "sh",
             *arguments,
-            env={**environment, MARK: mark},
+            env={**environment, watchers.MARK: mark},
             cwd=folder,
             stdin=read_end,
             stdout=stdout,
@@ -200,10 +199,10 @@ def _marked(mark: str) -> Iterator[psutil.Process]:
     if not PROC.is_dir():
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error, OSError):
-                if process.environ().get(MARK) == mark:
+                if process.environ().get(watchers.MARK) == mark:
                     yield process
         return
-    words = f"{MARK}={mark}".encode()
+    words = f"{watchers.MARK}={mark}".encode()
     for path in PROC.glob("[0-9]*"):
         # Processes of others cannot be read, and others end meanwhile.
         with contextlib.suppress(psutil.Error, OSError):
