@@ -48,9 +48,7 @@ def submit(emulator: Emulator, image: str, bucket: str, scripts: dict[str, str])
         if before:
             tasks[name]["inputs"] = {
                 "artifacts": {"rows": {"taskOutputArtifact": {"producerTask": before, "outputArtifactKey": "rows"}}},
-                "parameters": {
-                    "text": {"taskOutputParameter": {"producerTask": before, "outputParameterKey": "text"}}
-                },
+                "parameters": {"text": {"taskOutputParameter": {"producerTask": before, "outputParameterKey": "text"}}},
             }
         before = name
     spec = {
