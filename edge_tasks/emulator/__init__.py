@@ -47,6 +47,7 @@ What is not as on Vertex AI, on purpose or so far:
 
     projects   ids and numbers of projects
     snapshots  all that is stored, saved and loaded
+    expressions  joined and negated terms, for the languages of filters and conditions
     schema/    the frozen API: message types, routes, operation types
     rpc/       the same by gRPC
     http/      from a request to a message and back; what a web page may not do

@@ -55,7 +55,7 @@ _TRAVELS = {
     "tracking": "backend event_log outbox output_capture sacred_observer system_metrics uploader uploader_process",
     "tracking/sinks": "background mongo vertex",
     "training": "artifact baseline context data describe environment failure hypertune job pipeline_task replica "
-    "results run_options sklearn stage_outputs wrapper",
+    "results run_options sklearn stage_outputs travelled wrapper",
 }
 
 # The parts of this package that put a model into the registry.

@@ -22,8 +22,8 @@ from edge_tasks.jobs.registration import registered
 from edge_tasks.repo import layout
 from edge_tasks.repo.edge_yaml import load_config
 from edge_tasks.repo.results import read_results
-from edge_tasks.training.job import unpack
 from edge_tasks.training.pipeline_task import answer, arguments_of_task, artifacts_of
+from edge_tasks.training.travelled import unpack
 
 
 class _Told:

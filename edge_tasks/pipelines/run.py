@@ -138,15 +138,12 @@ class PipelineRun:
             session.progress.step("code or data have changed since: dvc repro trains again")
             return
         try:
-            for other in self._export.tasks:
-                if other.kind == STAGE and other.stage is not None:
-                    for key, path in other.outputs.items():
-                        version = str(runs[other.name].outputs[key].metadata["hash"])
-                        if not (self._root / path).exists():
-                            dvc.fetch(self._root, path, version)
-                    dvc.commit(self._root, other.stage.address)
-            assert task.stage is not None
-            dvc.commit(self._root, task.stage.address)
+            stages = [other for other in self._export.tasks if other.kind == STAGE]
+            for other in stages:
+                for key, path in other.outputs.items():
+                    if not (self._root / path).exists():
+                        dvc.fetch(self._root, path, str(runs[other.name].outputs[key].metadata["hash"]))
+            dvc.commit(self._root, [one.stage.address for one in (*stages, task) if one.stage is not None])
         except DataError as error:
             session.progress.step(f"{error.problem}; dvc repro will train again")
 

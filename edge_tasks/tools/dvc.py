@@ -305,9 +305,9 @@ def record(root: Path, path: str) -> None:
     run(root, "commit", "--quiet", "--force", address, doing=f"record `{path}`")
 
 
-def commit(root: Path, address: str) -> None:
-    """Have DVC take what lies in the working tree for what the stage at `address` made of its dependencies."""
-    run(root, "commit", "--quiet", "--force", address, doing=f"record `{address}`")
+def commit(root: Path, addresses: Sequence[str]) -> None:
+    """Have DVC take what lies in the working tree for what the stages at `addresses` made of their dependencies."""
+    run(root, "commit", "--quiet", "--force", *addresses, doing=f"record {', '.join(f'`{one}`' for one in addresses)}")
 
 
 def share_cache(root: Path, there: Path) -> None:

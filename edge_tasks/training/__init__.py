@@ -8,16 +8,32 @@ the interpreter: what errors look like, and what Sacred says, is arranged only w
 
 from __future__ import annotations
 
+import importlib
 import warnings
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edge_tasks.training.context import TrainingState, get_config_and_state
+    from edge_tasks.training.data import data_path, data_uri, open_data
+    from edge_tasks.training.replica import Replica, this_replica
+    from edge_tasks.training.results import save_results
+    from edge_tasks.training.wrapper import vertex_wrapper
 
 # Sacred imports pkg_resources, which warns about itself at every start of a training.
 warnings.filterwarnings("ignore", message="pkg_resources is deprecated", category=UserWarning)
 
-from edge_tasks.training.context import TrainingState, get_config_and_state  # noqa: E402
-from edge_tasks.training.data import data_path, data_uri, open_data  # noqa: E402
-from edge_tasks.training.replica import Replica, this_replica  # noqa: E402
-from edge_tasks.training.results import save_results  # noqa: E402
-from edge_tasks.training.wrapper import vertex_wrapper  # noqa: E402
+# Imported when first asked for: Sacred and pandas, which not every module of this package needs, take a second.
+_HOMES = {
+    "Replica": "replica",
+    "TrainingState": "context",
+    "data_path": "data",
+    "data_uri": "data",
+    "get_config_and_state": "context",
+    "open_data": "data",
+    "save_results": "results",
+    "this_replica": "replica",
+    "vertex_wrapper": "wrapper",
+}
 
 __all__ = [
     "Replica",
@@ -30,3 +46,10 @@ __all__ = [
     "this_replica",
     "vertex_wrapper",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Return what is imported from here by name."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -12,7 +12,6 @@ from edge_tasks.domain.config import EdgeConfig
 from edge_tasks.domain.job_spec import TrainingSpec
 from edge_tasks.domain.state import Change, EdgeState, ModelState
 from edge_tasks.repo.edge_yaml import find_root, load_config
-from edge_tasks.training.failure import show_errors_plainly
 
 # Set by `edge_tasks.training.job` inside a job: the file with its TrainingSpec.
 SPEC_VARIABLE = "EDGE_TRAINING_ORDER"
@@ -72,6 +71,9 @@ def get_config_and_state() -> tuple[EdgeConfig, TrainingState]:
 
     The repository is found from the working directory upwards. Raises ConfigError when there is none.
     """
+    # Sacred takes a second with pandas; what only asks where it is goes without.
+    from edge_tasks.training.failure import show_errors_plainly
+
     # It is called while train.py is imported, before Sacred is there to print an error.
     show_errors_plainly(str(sys._getframe(1).f_globals.get("__name__")))  # noqa: SLF001  the only way to know the caller
     return read_config_and_state()

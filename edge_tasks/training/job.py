@@ -12,27 +12,26 @@ import contextlib
 import json
 import os
 import runpy
-import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from sacred.run import Run
 
 from edge_tasks.domain.config import EdgeConfig
-from edge_tasks.domain.job_spec import MODEL_PACKAGE, SPEC_FILE, TrainingSpec, TuningTarget
+from edge_tasks.domain.job_spec import SPEC_FILE, TrainingSpec, TuningTarget
 from edge_tasks.errors import CloudError
 from edge_tasks.repo import layout
 from edge_tasks.repo.results import METRICS_FILE, read_results
 from edge_tasks.repo.trained_model import ARTIFACT_FOLDER
 from edge_tasks.tracking.backend import TrackingBackend
 from edge_tasks.tracking.sacred_observer import Telling, recorded
-from edge_tasks.training.context import SPEC_VARIABLE, job_root
+from edge_tasks.training.context import job_root
 from edge_tasks.training.hypertune import TRIAL_VARIABLE, trial_parameters
 from edge_tasks.training.replica import this_replica
+from edge_tasks.training.travelled import announce, unpack
 
 
 def main() -> None:
@@ -70,20 +69,6 @@ def lay_out(folder: Path, arguments: Sequence[str]) -> TrainingSpec:
         spec = _spec_of_trial(spec, spec.search, arguments)
     announce(folder, spec)
     return spec
-
-
-def unpack(folder: Path, order: str) -> str:
-    """Put the repository's part that travelled into `folder`; return the content of the file `order` next to it."""
-    with resources.as_file(resources.files(MODEL_PACKAGE)) as package:
-        shutil.copytree(package / "files", folder, dirs_exist_ok=True)
-        return (package / order).read_text(encoding="utf-8")
-
-
-def announce(folder: Path, spec: TrainingSpec) -> None:
-    """Let this process and those that it starts find the spec, and with it the folder."""
-    path = folder / SPEC_FILE
-    path.write_text(spec.to_json(), encoding="utf-8")
-    os.environ[SPEC_VARIABLE] = str(path)
 
 
 def _spec_of_trial(spec: TrainingSpec, search: TuningTarget, arguments: Sequence[str]) -> TrainingSpec:

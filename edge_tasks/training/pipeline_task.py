@@ -30,8 +30,8 @@ from edge_tasks.domain.provenance import Provenance, hash_of
 from edge_tasks.repo import layout
 from edge_tasks.repo.edge_yaml import load_config
 from edge_tasks.training.data import fetched
-from edge_tasks.training.job import announce, train, unpack
 from edge_tasks.training.stage_outputs import keep
+from edge_tasks.training.travelled import announce, unpack
 
 # The names of a parameter and of artifacts, as the pipeline has them.
 PARAMETERS, MODEL, METRICS = "parameters", "model", "metrics"
@@ -158,6 +158,7 @@ def _train(
 ) -> dict[str, tuple[str, dict[str, Any]]]:
     from edge_tasks.cloud.client import connect_from_job
     from edge_tasks.cloud.storage import read, upload
+    from edge_tasks.training.job import train
 
     config = load_config(root)
     cloud = connect_from_job(config)

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, TypeAlias
+
+from edge_tasks.emulator.expressions import Parser
 
 Evaluate: TypeAlias = Callable[[Mapping[str, Any]], Any]
 
@@ -34,7 +36,6 @@ COMPARISONS: Mapping[str, Callable[[Any, Any], bool]] = {
 CONSTANTS = {"true": True, "false": False, "null": None}
 PARAMETERS = "inputs.parameter_values"
 MOST_CHARACTERS = 100_000
-MOST_LEVELS = 200
 
 
 class ConditionError(ValueError):
@@ -45,7 +46,7 @@ def compile_condition(text: str) -> Callable[[Mapping[str, Any]], bool]:
     """Return a function from a task's input parameters to whether its condition holds."""
     if len(text) > MOST_CHARACTERS:
         raise ConditionError(f"A condition has more than {MOST_CHARACTERS} characters.")
-    evaluate = _Parser(text).parse()
+    evaluate = _Parser(text).whole()
 
     def holds(parameters: Mapping[str, Any]) -> bool:
         value = evaluate(parameters)
@@ -56,70 +57,30 @@ def compile_condition(text: str) -> Callable[[Mapping[str, Any]], bool]:
     return holds
 
 
-class _Parser:
-    """Recursive descent: `||` binds less than `&&`, that less than comparisons, those less than `!`."""
+class _Parser(Parser[Evaluate]):
+    """`||` binds less than `&&`, that less than comparisons, those less than `!`."""
 
-    def __init__(self, text: str) -> None:
-        self._text = text
-        self._tokens = list(self._read(text))
-        self._position = 0
-        self._level = 0
+    TOKEN = TOKEN
+    JOINS = (("||",), ("&&",), tuple(COMPARISONS))
+    NOT = ("!",)
+    NAMES: ClassVar[Mapping[str, str]] = {"string": "a name in quotes"}
+    MOST_LEVELS = 200
 
-    def parse(self) -> Evaluate:
-        found = self._any()
-        if self._position < len(self._tokens):
-            raise self._error(f"unexpected {self._tokens[self._position][1]!r}")
-        return found
+    def joined(self, signs: Sequence[str], parts: Sequence[Evaluate]) -> Evaluate:
+        if signs[0] == "||":
+            return lambda values: any(_truth(part(values)) for part in parts)
+        if signs[0] == "&&":
+            return lambda values: all(_truth(part(values)) for part in parts)
+        if len(signs) > 1:
+            raise self.error(f"unexpected {signs[1]!r}")
+        left, right = parts
+        return lambda values: _compared(signs[0], left(values), right(values))
 
-    def _read(self, text: str) -> list[tuple[str, str]]:
-        found, position = [], 0
-        text = text.rstrip()
-        while position < len(text):
-            match = TOKEN.match(text, position)
-            if match is None or match.lastgroup is None:
-                raise self._error(f"cannot read {text[position : position + 20]!r}")
-            found.append((match.lastgroup, match[match.lastgroup]))
-            position = match.end()
-        return found
+    def negated(self, part: Evaluate) -> Evaluate:
+        return lambda values: not _truth(part(values))
 
-    def _any(self) -> Evaluate:
-        parts = [self._all()]
-        while self._take("||"):
-            parts.append(self._all())
-        return parts[0] if len(parts) == 1 else lambda values: any(_truth(part(values)) for part in parts)
-
-    def _all(self) -> Evaluate:
-        parts = [self._comparison()]
-        while self._take("&&"):
-            parts.append(self._comparison())
-        return parts[0] if len(parts) == 1 else lambda values: all(_truth(part(values)) for part in parts)
-
-    def _comparison(self) -> Evaluate:
-        left = self._one()
-        for sign, compare in COMPARISONS.items():
-            if self._take(sign):
-                right = self._one()
-                return lambda values: _compared(compare, sign, left(values), right(values))
-        return left
-
-    def _one(self) -> Evaluate:
-        self._level += 1
-        if self._level > MOST_LEVELS:
-            raise self._error("it is nested too deeply")
-        try:
-            if self._take("!"):
-                inner = self._one()
-                return lambda values: not _truth(inner(values))
-            if self._take("("):
-                inner = self._any()
-                self._expect(")")
-                return inner
-            return self._value()
-        finally:
-            self._level -= 1
-
-    def _value(self) -> Evaluate:
-        kind, text = self._next()
+    def term(self) -> Evaluate:
+        kind, text = self.next("string", "number", "word")
         if kind == "string":
             value: Any = _unquoted(text)
         elif kind == "number":
@@ -128,21 +89,21 @@ class _Parser:
             value = CONSTANTS[text]
         elif text == PARAMETERS:
             return self._parameter()
-        elif text in CONVERSIONS and self._take("("):
-            inner, convert = self._any(), CONVERSIONS[text]
-            self._expect(")")
+        elif text in CONVERSIONS and self.take("("):
+            inner, convert = self.expression(), CONVERSIONS[text]
+            self.expect(")")
             return lambda values: _converted(convert, text, inner(values))
         else:
-            raise self._error(f"{text!r} is not known")
+            raise self.error(f"{text!r} is not known")
         return lambda _: value
 
+    def error(self, problem: str) -> ConditionError:
+        return ConditionError(f"Invalid condition {self.text[:500]!r}: {problem}.")
+
     def _parameter(self) -> Evaluate:
-        self._expect("[")
-        kind, text = self._next()
-        if kind != "string":
-            raise self._error(f"{PARAMETERS} takes a name, not {text!r}")
-        self._expect("]")
-        name = _unquoted(text)
+        self.expect("[")
+        name = _unquoted(self.next("string").text)
+        self.expect("]")
 
         def read(values: Mapping[str, Any]) -> Any:
             if name not in values:
@@ -151,24 +112,6 @@ class _Parser:
 
         return read
 
-    def _next(self) -> tuple[str, str]:
-        if self._position == len(self._tokens):
-            raise self._error("it ends too early")
-        self._position += 1
-        return self._tokens[self._position - 1]
-
-    def _take(self, sign: str) -> bool:
-        found = self._tokens[self._position : self._position + 1] == [("sign", sign)]
-        self._position += found
-        return found
-
-    def _expect(self, sign: str) -> None:
-        if not self._take(sign):
-            raise self._error(f"{sign!r} is missing")
-
-    def _error(self, problem: str) -> ConditionError:
-        return ConditionError(f"Invalid condition {self._text[:500]!r}: {problem}.")
-
 
 def _truth(value: Any) -> bool:
     if not isinstance(value, bool):
@@ -176,12 +119,12 @@ def _truth(value: Any) -> bool:
     return value
 
 
-def _compared(compare: Callable[[Any, Any], bool], sign: str, left: Any, right: Any) -> bool:
+def _compared(sign: str, left: Any, right: Any) -> bool:
     # A boolean is not a number here, as it is in Python; kfp writes 'true' for what it compares with a boolean.
     if isinstance(left, bool) != isinstance(right, bool):
         left, right = _text(left), _text(right)
     try:
-        return bool(compare(left, right))
+        return bool(COMPARISONS[sign](left, right))
     except TypeError:
         raise ConditionError(f"{left!r} and {right!r} cannot be compared by {sign}.") from None
 

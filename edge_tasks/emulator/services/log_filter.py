@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from edge_tasks.emulator.errors import invalid
+from edge_tasks.emulator.errors import ApiError, invalid
+from edge_tasks.emulator.expressions import Parser
 
 if TYPE_CHECKING:
     from edge_tasks.emulator.runtime.job_log import Entry
@@ -42,7 +43,7 @@ LOCATION = "resource.labels.location"
 FACTS = frozenset({"resource.type", LOCATION, *OWNER.values()})
 # What one job's task, or one deployed model, has written.
 WRITERS = frozenset({"resource.labels.task_name", "labels.deployed_model_id"})
-LONGEST, DEEPEST = 20_000, 50
+LONGEST = 20_000
 
 
 class Term(NamedTuple):
@@ -67,84 +68,45 @@ def parse(text: Any) -> LogFilter:
     """Read a filter; it must name one job or one endpoint."""
     if not isinstance(text, str) or len(text) > LONGEST:
         raise invalid(f"A log filter must be a text of at most {LONGEST} characters.")
-    term = _Parser(text).parse()
+    term = _Parser(text).whole()
     facts = dict(term.facts)
     kind = facts.pop("resource.type", "")
     owner = facts.pop(OWNER.get(kind, ""), "")
     location = facts.pop(LOCATION, "") if kind == ENDPOINT else ""
     is_double = len({name for name, _ in term.facts}) != len(term.facts)
     if is_double or facts or not ID.fullmatch(owner):
-        _refuse(text)
+        raise _unknown(text, "it does not name one job or endpoint")
     return LogFilter(kind, owner, location, term.since, term.passes)
 
 
-class _Parser:
-    """Recursive descent; AND binds more than OR, and two comparisons side by side are joined by AND."""
+class _Parser(Parser[Term]):
+    """AND binds more than OR, and two comparisons side by side are joined by AND."""
 
-    def __init__(self, text: str) -> None:
-        self._text = text
-        self._tokens: list[tuple[str, str]] = []
-        position = 0
-        while text[position:].strip():
-            match = TOKEN.match(text, position)
-            if match is None:
-                _refuse(text)
-            self._tokens.append((str(match.lastgroup), match.group().strip()))
-            position = match.end()
-        self._depth = 0
+    TOKEN = TOKEN
+    JOINS = (("OR",), ("AND",))
+    NOT = ("NOT",)
+    SIDE_BY_SIDE = "AND"
 
-    def parse(self) -> Term:
-        term = self._either()
-        if self._tokens:
-            _refuse(self._text)
-        return term
+    def joined(self, signs: Sequence[str], parts: Sequence[Term]) -> Term:
+        if signs[0] == "AND":
+            facts = frozenset().union(*(part.facts for part in parts))
+            since = max(part.since for part in parts)
+            return Term(lambda entry: all(part.passes(entry) for part in parts), since, facts)
+        if any(part.facts for part in parts):
+            raise self.error("one job's log is all that can be listed")
+        return Term(lambda entry: any(part.passes(entry) for part in parts), min(part.since for part in parts))
 
-    def _either(self) -> Term:
-        terms = [self._all()]
-        while self._take("word", "OR"):
-            terms.append(self._all())
-        if len(terms) == 1:
-            return terms[0]
-        if any(term.facts for term in terms):
-            # Several jobs, or a job and all entries with an error: one job's log is all that can be listed.
-            _refuse(self._text)
-        return Term(lambda entry: any(term.passes(entry) for term in terms), min(term.since for term in terms))
+    def negated(self, part: Term) -> Term:
+        if part.facts:
+            raise self.error("it asks for the logs of others")
+        return Term(lambda entry: not part.passes(entry))
 
-    def _all(self) -> Term:
-        terms = [self._one()]
-        while self._take("word", "AND") or (self._tokens and self._tokens[0] not in {("mark", ")"), ("word", "OR")}):
-            terms.append(self._one())
-        if len(terms) == 1:
-            return terms[0]
-        return Term(
-            lambda entry: all(term.passes(entry) for term in terms),
-            max(term.since for term in terms),
-            frozenset().union(*(term.facts for term in terms)),
-        )
+    def error(self, problem: str) -> ApiError:
+        return _unknown(self.text, problem)
 
-    def _one(self) -> Term:
-        if self._take("word", "NOT"):
-            term = self._bracket() if self._take("mark", "(") else self._comparison()
-            if term.facts:
-                _refuse(self._text)
-            return Term(lambda entry: not term.passes(entry))
-        return self._bracket() if self._take("mark", "(") else self._comparison()
-
-    def _bracket(self) -> Term:
-        self._depth += 1
-        term = self._either() if self._depth <= DEEPEST else _refuse(self._text)
-        self._depth -= 1
-        if not self._take("mark", ")"):
-            _refuse(self._text)
-        return term
-
-    def _comparison(self) -> Term:
-        if len(self._tokens) < 3 or [kind for kind, _ in self._tokens[:2]] != ["word", "sign"]:
-            _refuse(self._text)
-        (_, field), (_, sign), (kind, value) = self._tokens[:3]
-        del self._tokens[:3]
-        if kind not in {"text", "word"}:
-            _refuse(self._text)
+    def term(self) -> Term:
+        field, sign = self.next("word").text, self.next("sign").text
+        kind, value = self.next("text", "word")
         if kind == "text":
             value = re.sub(r"\\(.)", r"\1", value[1:-1])
         compare = SIGNS[sign]
@@ -158,15 +120,9 @@ class _Parser:
         if field in WRITERS and sign in {"=", "!="}:
             return Term(lambda entry: compare(entry.replica, value))
         if field != "severity" or value.upper() not in SEVERITIES:
-            _refuse(self._text)
+            raise self.error(f"{field} is not known")
         level = SEVERITIES.index(value.upper())
         return Term(lambda entry: compare(SEVERITIES.index(entry.severity), level))
-
-    def _take(self, kind: str, text: str) -> bool:
-        found = bool(self._tokens) and self._tokens[0] == (kind, text)
-        if found:
-            del self._tokens[0]
-        return found
 
 
 def insert_id(entry: Entry) -> str:
@@ -189,5 +145,5 @@ def microseconds(text: str) -> int:
     raise invalid(f"Invalid timestamp {text!r} in the filter: write 2026-01-01T00:00:00Z.")
 
 
-def _refuse(text: str) -> NoReturn:
-    raise invalid(f"This emulator does not know the log filter {text[:500]!r}; it knows: {SUPPORTED}.")
+def _unknown(text: str, problem: str) -> ApiError:
+    return invalid(f"This emulator does not know the log filter {text[:500]!r}: {problem}. It knows: {SUPPORTED}.")

@@ -9,10 +9,11 @@ from __future__ import annotations
 import fnmatch
 import operator
 import re
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, TypeAlias
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
-from edge_tasks.emulator.errors import invalid
+from edge_tasks.emulator.errors import ApiError, invalid
+from edge_tasks.emulator.expressions import Parser
 
 if TYPE_CHECKING:
     from edge_tasks.emulator.schema.surface import Message
@@ -45,7 +46,6 @@ STRUCT_TYPES: Mapping[str, Callable[[str], Any]] = {
     "bool_value": lambda text: {"true": True, "false": False}[text.lower()],
 }
 MAX_LENGTH = 10_000
-MAX_DEPTH = 50
 
 
 def compile_filter(
@@ -64,86 +64,71 @@ def compile_filter(
         raise invalid(f"Invalid filter: longer than {MAX_LENGTH} characters.")
     if not text.strip():
         return lambda _: True
-    return _Parser(text, descriptor, ids or {}, functions or {}).parse()
+    return _Parser(text, descriptor, ids or {}, functions or {}).whole()
 
 
-class _Parser:
-    """Recursive descent: OR binds less than AND, as in the older list filters of Vertex AI."""
+class _Parser(Parser[Predicate]):
+    """OR binds less than AND, as in the older list filters of Vertex AI."""
+
+    TOKEN = TOKEN
+    JOINS = (("OR", "or"), ("AND", "and"))
+    NOT = ("NOT", "not")
+    SIDE_BY_SIDE = "AND"
+    NAMES: ClassVar[Mapping[str, str]] = {
+        "word": "a name or value",
+        "operator": "an operator (= != < <= > >= :)",
+    }
 
     def __init__(self, text: str, descriptor: Any, ids: Mapping[str, str], functions: Mapping[str, Function]) -> None:
-        self._text = text
+        super().__init__(text)
         self._descriptor = descriptor
         self._ids = ids
         self._functions = functions
-        self._tokens = _tokens(text)
-        self._position = 0
-        self._depth = 0
 
-    def parse(self) -> Predicate:
-        predicate = self._any()
-        if self._position < len(self._tokens):
-            raise self._error(f"unexpected {self._tokens[self._position][1]!r}")
-        return predicate
+    def joined(self, signs: Sequence[str], parts: Sequence[Predicate]) -> Predicate:
+        if signs[0].upper() == "OR":
+            return lambda m: any(part(m) for part in parts)
+        return lambda m: all(part(m) for part in parts)
 
-    def _any(self) -> Predicate:
-        parts = [self._all()]
-        while self._take_word("OR"):
-            parts.append(self._all())
-        return parts[0] if len(parts) == 1 else lambda m: any(part(m) for part in parts)
+    def negated(self, part: Predicate) -> Predicate:
+        return lambda m: not part(m)
 
-    def _all(self) -> Predicate:
-        parts = [self._one()]
-        while self._take_word("AND") or self._starts_term():
-            parts.append(self._one())
-        return parts[0] if len(parts) == 1 else lambda m: all(part(m) for part in parts)
+    def take_not(self) -> bool:
+        """`-state=FAILED` is `NOT state=FAILED`; the minus is part of the word that it stands before."""
+        return super().take_not() or self.take_start("word", "-")
 
-    def _one(self) -> Predicate:
-        self._depth += 1
-        if self._depth > MAX_DEPTH:
-            raise self._error("too deep")
-        try:
-            if self._take_word("NOT") or self._take_minus():
-                inner = self._one()
-                return lambda m: not inner(m)
-            if self._take("mark", "("):
-                inner = self._any()
-                if not self._take("mark", ")"):
-                    raise self._error("a parenthesis is not closed")
-                return inner
-            return self._restriction()
-        finally:
-            self._depth -= 1
+    def error(self, problem: str) -> ApiError:
+        return invalid(f"Invalid filter {self.text!r}: {problem}.")
 
-    def _restriction(self) -> Predicate:
-        path = self._next("word")
+    def term(self) -> Predicate:
+        path = self.next("word").text
         if path in self._functions:
             return self._call(path)
         # labels."key with dots" and metadata."key:1".number_value: the key follows as a string.
-        if path.endswith(".") and self._peek("string"):
-            parts = [*path[:-1].split("."), _unquote(self._next("string"))]
-            if self._peek("word") and self._tokens[self._position][1].startswith("."):
-                parts += self._next("word")[1:].split(".")
+        if path.endswith(".") and self.is_next("string"):
+            parts = [*path[:-1].split("."), _unquote(self.next("string").text)]
+            if self.take_start("word", "."):
+                parts += self.next("word").text.split(".")
         else:
             parts = path.split(".")
-        sign = self._next("operator")
-        if self._peek("string"):
-            return self._compare(parts, sign, _unquote(self._next("string")))
-        value = self._next("word")
+        sign = self.next("operator").text
+        if self.is_next("string"):
+            return self._compare(parts, sign, _unquote(self.next("string").text))
+        value = self.next("word").text
         # A bare time holds colons: 2026-01-01T00:00:00Z
-        while self._peek("operator") and self._tokens[self._position][1] == ":":
-            self._position += 1
-            value += ":" + self._next("word")
+        while self.take(":"):
+            value += ":" + self.next("word").text
         return self._compare(parts, sign, value)
 
     def _call(self, name: str) -> Predicate:
         """Read `name("argument")`, or `name:"argument"`, which means the same, or `name!="argument"`."""
-        bracket = self._take("mark", "(")
-        sign = "=" if bracket else self._next("operator")
+        bracket = self.take("(")
+        sign = "=" if bracket else self.next("operator").text
         if sign not in {":", "=", "!="}:
-            raise self._error(f"{name} is compared with :, = or !=")
-        argument = _unquote(self._next("string")) if self._peek("string") else self._next("word")
-        if bracket and not self._take("mark", ")"):
-            raise self._error("a parenthesis is not closed")
+            raise self.error(f"{name} is compared with :, = or !=")
+        argument = _unquote(self.next("string").text) if self.is_next("string") else self.next("word").text
+        if bracket:
+            self.expect(")")
         holds = self._functions[name](argument)
         return holds if sign != "!=" else lambda m: not holds(m)
 
@@ -172,43 +157,6 @@ class _Parser:
             return sign == "!=" if value is None else bool(compare(value, convert))
 
         return predicate
-
-    def _peek(self, kind: str) -> bool:
-        return self._position < len(self._tokens) and self._tokens[self._position][0] == kind
-
-    def _take(self, kind: str, text: str) -> bool:
-        found = self._position < len(self._tokens) and self._tokens[self._position] == (kind, text)
-        self._position += found
-        return found
-
-    def _take_word(self, word: str) -> bool:
-        return self._take("word", word) or self._take("word", word.lower())
-
-    def _take_minus(self) -> bool:
-        """`-state=FAILED` is `NOT state=FAILED`; the minus is part of the word that it stands before."""
-        if not self._peek("word") or not self._tokens[self._position][1].startswith("-"):
-            return False
-        rest = self._tokens[self._position][1][1:]
-        self._tokens[self._position : self._position + 1] = [("word", rest)] if rest else []
-        return True
-
-    def _starts_term(self) -> bool:
-        """Two terms side by side mean AND."""
-        if self._position >= len(self._tokens):
-            return False
-        kind, text = self._tokens[self._position]
-        return text == "(" or (kind == "word" and text.upper() not in {"OR", "AND"})
-
-    def _next(self, kind: str) -> str:
-        if not self._peek(kind):
-            found = self._tokens[self._position][1] if self._position < len(self._tokens) else "its end"
-            names = {"word": "a name or value", "operator": "an operator (= != < <= > >= :)", "string": "text"}
-            raise self._error(f"{names[kind]} is missing at {found}")
-        self._position += 1
-        return self._tokens[self._position - 1][1]
-
-    def _error(self, what: str) -> Exception:
-        return invalid(f"Invalid filter {self._text!r}: {what}.")
 
 
 class _FieldReader:
@@ -317,20 +265,6 @@ def _text_matcher(wanted: str) -> Callable[[Any], bool]:
         return any(matches(str(part)) for part in value)
 
     return matches
-
-
-def _tokens(text: str) -> list[tuple[str, str]]:
-    tokens: list[tuple[str, str]] = []
-    position = 0
-    text = text.rstrip()
-    while position < len(text):
-        match = TOKEN.match(text, position)
-        if match is None:
-            raise invalid(f"Invalid filter {text!r}: cannot be read from {text[position:].strip()[:20]!r}.")
-        kind = str(match.lastgroup)
-        tokens.append((kind, match.group(kind)))
-        position = match.end()
-    return tokens
 
 
 def _unquote(text: str) -> str:
