@@ -111,7 +111,7 @@ def _git(root: Path) -> Finding:
         raise GitError("this folder is in no git repository", "git init && git add . && git commit -m Start")
     commit = git.head(root)
     if commit is None:
-        return Finding("no commit yet", advice="git init && git add . && git commit: models are labelled with it")
+        return Finding("no commit yet", advice="git add . && git commit -m Start: models are labelled with it")
     return Finding(f"commit {commit.sha[:12]}" + (", with changes that are not committed" if commit.dirty else ""))
 
 
