@@ -263,18 +263,21 @@ def add_model(root: Path, name: str, settings: Mapping[str, Any]) -> None:
 
 
 def rename_model(root: Path, old: str, new: str, settings: Mapping[str, Any]) -> None:
-    """Let the model `old` be called `new`, with `settings` changed; its place, comments and the rest stay."""
+    """Let the model `old` be called `new`, with `settings` changed; its place, comments and the rest stay.
+
+    Its name may have been changed before: then only the settings are.
+    """
     path = root / FILE_NAME
     yaml = _yaml()
     document = yaml.load(path.read_text(encoding="utf-8"))
     models = document["models"]
-    place = list(models).index(old)
-    comments = models.ca.items.pop(old, None)
-    model = models.pop(old)
-    model.update(settings)
-    models.insert(place, new, model)
-    if comments is not None:
-        models.ca.items[new] = comments
+    if old in models:
+        place = list(models).index(old)
+        comments = models.ca.items.pop(old, None)
+        models.insert(place, new, models.pop(old))
+        if comments is not None:
+            models.ca.items[new] = comments
+    models[new].update(settings)
     _write(path, yaml, document)
 
 

@@ -119,6 +119,7 @@ def _models(root: Path, config: EdgeConfig) -> Finding:
     """Look whether edge.yaml, dvc.yaml and the folders name the same models: somebody may have changed one by hand."""
     for name in config.models:
         model_folders.check_folder(root, config, name)
+        model_folders.check_inside(root, name)
     if gone := [name for name in reported_models(root) if name not in config.models]:
         raise ConfigError(
             f"dvc.yaml's stage report depends on `{gone[0]}`, which edge.yaml does not name",
