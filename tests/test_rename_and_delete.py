@@ -203,9 +203,9 @@ def test_half_of_a_rename_by_hand_is_told_with_the_command_that_finishes_it(mode
     with pytest.raises(ConfigError, match="there is no folder models/digits") as refusal:
         model_folders.check_folder(models, config, "digits")
     assert "invoke model.rename digits digits2" in str(refusal.value.hint)
-    with pytest.raises(TrainingError, match=r"models/digits2/train\.py says that it trains `digits`") as refusal:
+    with pytest.raises(TrainingError, match=r"models/digits2/train\.py says that it trains `digits`") as of_the_script:
         check_script(models, models / "models" / "digits2" / "train.py", "digits")
-    assert refusal.value.hint == "invoke model.rename digits digits2"
+    assert of_the_script.value.hint == "invoke model.rename digits digits2"
     check_script(models, models / "train.py", "digits")
 
 

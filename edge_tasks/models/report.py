@@ -124,5 +124,14 @@ def report(root: Path, config: EdgeConfig) -> str:
     return "\n".join(lines)
 
 
+def document(root: Path, config: EdgeConfig) -> list[dict[str, Any]]:
+    """Return the same for programs, with all that is known of each training; null for a model without one."""
+    found = {name: find_trained_model(layout.model_folder(root, name), name) for name in config.models}
+    return [
+        {"model": name, "trained": trained.model_dump(mode="json", by_alias=True) if trained else None}
+        for name, trained in found.items()
+    ]
+
+
 def _shown(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)

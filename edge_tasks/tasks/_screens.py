@@ -57,11 +57,15 @@ def start(program: str) -> str:
     return "\n".join(lines)
 
 
-def task_list(collection: Collection) -> str:
-    """Return all tasks of `collection`, each with its first line, in the groups in which people look for them."""
+def task_list(collection: Collection, of: str = "") -> str:
+    """Return all tasks of `collection`, each with its first line, in the groups in which people look for them.
+
+    With `of`, the name of a collection in it, return those whose names begin with that.
+    """
     lines = []
-    longest = max(len(name) for name in collection.task_names)
-    for title, names in grouped(collection.task_names).items():
+    chosen = [name for name in collection.task_names if not of or name.startswith(f"{of}.")]
+    longest = max(len(name) for name in chosen)
+    for title, names in grouped(chosen).items():
         rows = [(name.ljust(longest), _first_line(collection[name])) for name in names]
         lines += [title, *_columns(rows), ""]
     return "\n".join(lines[:-1])
