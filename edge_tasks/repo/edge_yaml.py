@@ -115,7 +115,10 @@ def _read(path: Path) -> dict[str, Any]:
             f"`{FILE_NAME}` is not valid YAML: {yaml_problem(error)}", f"fix `{path}`, then try again"
         ) from None
     if not isinstance(document, dict):
-        raise ConfigError(f"`{FILE_NAME}` must hold keys and values", f"fix `{path}`; see the README for its keys")
+        raise ConfigError(
+            f"`{FILE_NAME}` must hold keys and values",
+            "git checkout edge.yaml; `invoke config.schema` lists what it holds",
+        )
     return document
 
 
@@ -150,16 +153,16 @@ def _explain(error: ValidationError) -> tuple[str, str]:
             f"`{FILE_NAME}`: {key} is {shown}{more}",
             f"use {first['ctx']['expected'].replace(chr(39), '`')}",
         )
-    if kind in _BELONGS and "secret" not in key:
-        problem = f"`{FILE_NAME}`: {key} is {_kind_of(value)}, where {_BELONGS[kind]} belongs{more}"
+    if kind in _MUST_BE and "secret" not in key:
+        problem = f"`{FILE_NAME}`: {key} is {_kind_of(value)}; it must be {_MUST_BE[kind]}{more}"
         return problem, _written(kind, value, str(first["loc"][-1])) or f"fix `{key}` in `{FILE_NAME}`"
     complaint = first["msg"][0].lower() + first["msg"][1:]
     return f"`{FILE_NAME}`: {key} is {shown}: {complaint}{more}", f"fix `{key}` in `{FILE_NAME}`"
 
 
-_LINES = "one line `NAME: VALUE` or several"
+_LINES = "lines `NAME: VALUE`"
 # By pydantic's word for what a value is not: https://docs.pydantic.dev/latest/errors/validation_errors/
-_BELONGS = {
+_MUST_BE = {
     "string_type": "a text",
     "list_type": "a list",
     "dict_type": _LINES,
@@ -186,7 +189,7 @@ def _written(kind: str, value: Any, name: str) -> str | None:
         return f"write `{name}: [{value}]`"
     if kind == "string_type" and isinstance(value, int | float):
         return f'write `{name}: "{value}"`'
-    if _BELONGS[kind] == _LINES:
+    if _MUST_BE[kind] == _LINES:
         return f"write each below `{name}:`, further to the right; `invoke config.schema` lists what may stand there"
     return None
 

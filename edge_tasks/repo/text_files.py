@@ -36,5 +36,7 @@ def read_yaml(path: Path, where: str) -> Any:
 def yaml_problem(error: Exception) -> str:
     """Return in one line what PyYAML or ruamel.yaml says of a file, and where in it."""
     problem = str(getattr(error, "problem", None) or str(error).splitlines()[0])
+    if "'\\t'" in problem:
+        problem = "a tab, where only spaces may stand"
     mark = getattr(error, "problem_mark", None)
     return f"{problem} (line {mark.line + 1}, column {mark.column + 1})" if mark else problem

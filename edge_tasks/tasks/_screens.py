@@ -35,10 +35,13 @@ _LOOP = (
 
 def start(program: str) -> str:
     """Return the screen of a bare `invoke` or `edge`."""
-    from edge_tasks.repo.glance import glance
+    from edge_tasks.repo.glance import find, glance
 
     here = glance(Path.cwd())
-    if here is None:
+    if here is None and find(Path.cwd()):
+        about = "an edge.yaml that cannot be read"
+        rows = [(f"{program} config.show", "what is wrong with it")]
+    elif here is None:
         about = "no edge.yaml here, so not a repository of vertex:edge"
         rows = [("cookiecutter gh:fuzzylabs/vertex-edge", "make one")]
     else:
