@@ -20,7 +20,13 @@ from edge_tasks.tracking.sacred_observer import recorded, silence_sacred
 from edge_tasks.training.context import TrainingState, current_spec, read_config_and_state
 from edge_tasks.training.data import used_data
 from edge_tasks.training.failure import TrainingFailedError, TrainingInterruptedError, is_script, show_errors_plainly
-from edge_tasks.training.run_options import RunOptions, take_options, with_options, without_options
+from edge_tasks.training.run_options import (
+    RunOptions,
+    silence_options,
+    take_options,
+    with_options,
+    without_options,
+)
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -85,6 +91,7 @@ def _decorator(get_config: Callable[[], EdgeConfig]) -> Callable[[_Function], _F
         if is_script(function.__module__):
             show_errors_plainly(function.__module__)
             silence_sacred(wrapper)
+            silence_options()
         wrapper.__signature__ = outer  # type: ignore[attr-defined]  # Sacred looks at it for the arguments to pass
         return wrapper  # type: ignore[return-value]
 
