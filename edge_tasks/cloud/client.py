@@ -272,7 +272,9 @@ def sdk_errors(doing: str) -> Iterator[None]:
         raise
     except api.NotFound as error:
         if _NO_BUCKET in str(error):
-            raise NotFoundError(f"cannot {doing}: the bucket does not exist", "invoke init") from error
+            name = re.search(r"/b/([^/?]+)", str(error))
+            which = f"`{name[1]}`" if name else "of edge.yaml"
+            raise NotFoundError(f"cannot {doing}: the bucket {which} does not exist", "invoke init") from error
         raise NotFoundError(f"cannot {doing}: {_words(error)}", "invoke model.list shows what exists") from error
     except (api.Conflict, api.PreconditionFailed) as error:
         raise ConflictError(f"cannot {doing}: {_words(error)}", "look at what exists, then try again") from error

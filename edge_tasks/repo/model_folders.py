@@ -6,7 +6,7 @@ import difflib
 import re
 from pathlib import Path
 
-from edge_tasks.domain.config import EdgeConfig
+from edge_tasks.domain.config import MODEL_NAME, EdgeConfig
 from edge_tasks.errors import ConfigError
 from edge_tasks.repo import layout
 
@@ -60,7 +60,7 @@ def check_folder(root: Path, config: EdgeConfig, name: str) -> None:
     """Raise ConfigError when the model `name` of edge.yaml has no folder."""
     if layout.model_folder(root, name).is_dir():
         return
-    others = unlisted(root, config)
+    others = [each for each in unlisted(root, config) if MODEL_NAME.fullmatch(each)]
     near = difflib.get_close_matches(name, others, n=1) or others[:1]
     renamed = ""
     if near:

@@ -29,7 +29,7 @@ from edge_tasks.readiness.complaints import refuse
 from edge_tasks.releases import preflight, serving
 from edge_tasks.repo import edge_yaml, layout, model_folders
 from edge_tasks.repo.trained_model import ARTIFACT_FOLDER, find_trained_model
-from edge_tasks.setup import google_cloud, initialise, requirements
+from edge_tasks.setup import google_cloud, initialise, requirements, template
 from edge_tasks.setup.checks import Check, Finding, Result, examine
 from edge_tasks.setup.terraform import is_managed
 from edge_tasks.tools import dvc, emulator_process, git
@@ -117,6 +117,7 @@ def _git(root: Path) -> Finding:
 
 def _models(root: Path, config: EdgeConfig) -> Finding:
     """Look whether edge.yaml, dvc.yaml and the folders name the same models: somebody may have changed one by hand."""
+    template.check_finished(root)
     for name in config.models:
         model_folders.check_folder(root, config, name)
         model_folders.check_inside(root, name)
