@@ -192,6 +192,22 @@ def test_a_bucket_that_went_away_leads_to_init_and_no_json_is_shown() -> None:
     assert other.value.problem == 'cannot read it: Say "please".'
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Service agents are being provisioned (https://cloud.google.com/...). So please try again in a few minutes.",
+        "Service account service-4242@gcp-sa-aiplatform.iam.gserviceaccount.com does not exist.",
+    ],
+)
+def test_a_service_agent_that_google_has_not_made_yet_is_a_matter_of_minutes(words: str) -> None:
+    with pytest.raises(EdgeError) as caught, sdk_errors("submit the job"):
+        raise api.FailedPrecondition(words)
+    assert "try again in a few minutes; gcloud beta services identity create" in str(caught.value.hint)
+    with pytest.raises(EdgeError) as other, sdk_errors("submit the job"):
+        raise api.FailedPrecondition("The machine is not there.")
+    assert other.value.hint is None
+
+
 # --- data, jobs -----------------------------------------------------------------------------------------------------
 
 

@@ -10,7 +10,7 @@ except ModuleNotFoundError as error:
         raise
     sys.exit(
         f"error: this `invoke` knows no vertex:edge (its Python is {sys.executable})\n\n"
-        "hint: activate the repository's environment (source .venv/bin/activate), or pip install -r requirements.txt"
+        "hint: source .venv/bin/activate, or pip install -r requirements.txt"
     )
 
 help_invoke()  # a slip is answered with what was meant; Tab completes names and run ids

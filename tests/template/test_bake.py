@@ -285,7 +285,7 @@ def test_an_invoke_of_another_environment_says_how_to_get_the_right_one(baked: P
     command = [sys.executable, "-I", "-S", str(baked / "tasks.py")]
     done = subprocess.run(command, cwd=baked, capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert re.fullmatch(r"error: this `invoke` knows no vertex:edge \(.+\)\n\nhint: activate .+\n", done.stderr)
+    assert re.fullmatch(r"error: this `invoke` knows no vertex:edge \(.+\)\n\nhint: source .+\n", done.stderr)
 
 
 def test_hello_world_trains_with_the_script_of_the_readme(bake: Bake) -> None:
