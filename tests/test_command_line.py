@@ -205,6 +205,19 @@ def test_a_bare_command_outside_a_repository_says_how_to_make_one(
     assert "cookiecutter gh:fuzzylabs/vertex-edge  make one\n" in edge("")[1]
 
 
+def test_a_bare_command_tells_a_broken_edge_yaml_from_none(edge: Edge, tmp_path: Path) -> None:
+    for content in (b"target: [\n", b"- a\n", b"# f\xfcr\n"):
+        (tmp_path / "edge.yaml").write_bytes(content)
+        screen = edge("")[1]
+        assert "an edge.yaml that cannot be read" in screen
+        assert "  edge config.show  what is wrong with it\n" in screen
+
+
+def test_the_tasks_of_a_group_are_listed_as_they_are_typed(edge: Edge) -> None:
+    listed = [line.split()[0] for line in edge("--list jobs")[1].splitlines() if line.startswith(" ")]
+    assert listed == ["jobs.list", "jobs.logs", "jobs.cancel"]
+
+
 def test_every_screen_fits_80_columns(edge: Edge) -> None:
     screens = ["", "--help", "--list", "--list model", *(f"{name} --help" for name in namespace.task_names)]
     for words in screens:
@@ -236,6 +249,7 @@ def test_what_prints_a_table_or_a_state_prints_it_as_json_too() -> None:
         if re.search(r"print_(table|document)\(", inspect.getsource(inspect.unwrap(namespace[name].body)))
     ]
     assert len(printing) > 12
+    printing += ["ci.compare", "model.report", "local.clock"]  # a table in Markdown, and a state that is one word
     assert not [name for name in printing if "json" not in inspect.signature(namespace[name].body).parameters]
 
 

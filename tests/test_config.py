@@ -81,6 +81,12 @@ def test_a_variable_overrides_the_kind_of_environments(root: Path) -> None:
         ("endpoint_name: digits-endpoint", "endpoint_name: e\n    labels: {edge-run: mine}", "`edge-run` is not a label's name", None),
         ("endpoint_name: digits-endpoint", "endpoint_name: e\n    labels: {team: The A-Team}", "`The A-Team` is not a label's value", None),
         ("models:", "models: [", "is not valid YAML", None),
+        ("  digits:", "\tdigits:", "is not valid YAML: a tab, where only spaces may stand", None),
+        ("endpoint_name: digits-endpoint", "endpoint_name: e\n    max_replica_count: two", "max_replica_count is the text `two`; it must be a whole number", None),
+        ("endpoint_name: digits-endpoint", "endpoint_name: e\n    training_spot: 3", "training_spot is `3`; it must be `true` or `false`", None),
+        ("endpoint_name: digits-endpoint", "endpoint_name: e\n    training_requirements: pandas", "training_requirements is the text `pandas`; it must be a list", "write `training_requirements: [pandas]`"),
+        ("endpoint_name: digits-endpoint", "endpoint_name: 12", "endpoint_name is `12`; it must be a text", 'write `endpoint_name: "12"`'),
+        ("endpoint_name: digits-endpoint", "- e", "models.digits is a list; it must be lines `NAME: VALUE`", "write each below `digits:`, further to the right; `invoke config.schema` lists what may stand there"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_named_with_its_key_and_value(

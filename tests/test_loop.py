@@ -127,6 +127,16 @@ class TestDigits:
         shell = f'eval "$(invoke local.env)"; exec python -c "{program}"'
         assert digits.run("bash", "-c", shell).stdout.splitlines()[-1] == "1 1"
 
+    def test_env_gives_credentials_to_a_program_that_cannot_do_without(self, digits: Repository) -> None:
+        """Such as https://github.com/apache/airflow/issues/35755."""
+        program = (
+            "import google.auth; from google.auth.transport.requests import Request;"
+            "credentials, project = google.auth.default(scopes=['https://www.googleapis.com/auth/cloud-platform']);"
+            "credentials.refresh(Request()); print(project, bool(credentials.token), credentials.valid)"
+        )
+        shell = f'eval "$(invoke local.env)"; exec python -c "{program}"'
+        assert digits.run("bash", "-c", shell).stdout.splitlines()[-1] == "my-gcp-project True True"
+
     def test_the_repositorys_own_tests_pass(self, digits: Repository) -> None:
         digits.run("python", "-m", "pytest", "-q", "models")
 

@@ -11,6 +11,7 @@ from google.api_core import exceptions as api
 
 from edge_tasks.cloud.client import sdk_errors
 from edge_tasks.errors import ConfigError, DataError, EdgeError, GitError, NotFoundError
+from edge_tasks.explanations import code_of
 from edge_tasks.jobs import run_script
 from edge_tasks.jobs.csv_instances import check_words_are_quoted
 from edge_tasks.releases import branch_comparison
@@ -179,12 +180,32 @@ def test_a_bucket_that_went_away_leads_to_init_and_no_json_is_shown() -> None:
     with pytest.raises(NotFoundError) as caught, sdk_errors("lock the shared state"):
         raise api.NotFound(answer)
     assert (caught.value.problem, caught.value.hint) == (
-        "cannot lock the shared state: the bucket does not exist",
+        "cannot lock the shared state: the bucket of edge.yaml does not exist",
         "invoke init",
     )
+    named = "GET http://127.0.0.1:1/storage/v1/b/my-bucket/o/x?alt=media: The specified bucket does not exist."
+    with pytest.raises(NotFoundError, match="the bucket `my-bucket` does not exist"), sdk_errors("read it"):
+        raise api.NotFound(named)
+    assert code_of("the bucket `my-bucket` does not exist") == code_of(caught.value.problem) == "E107"
     with pytest.raises(EdgeError) as other, sdk_errors("read it"):
         raise api.BadRequest('{"error":{"code":400,"message":"Say \\"please\\".","errors":[]}}: (...)')
     assert other.value.problem == 'cannot read it: Say "please".'
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Service agents are being provisioned (https://cloud.google.com/...). So please try again in a few minutes.",
+        "Service account service-4242@gcp-sa-aiplatform.iam.gserviceaccount.com does not exist.",
+    ],
+)
+def test_a_service_agent_that_google_has_not_made_yet_is_a_matter_of_minutes(words: str) -> None:
+    with pytest.raises(EdgeError) as caught, sdk_errors("submit the job"):
+        raise api.FailedPrecondition(words)
+    assert "try again in a few minutes; gcloud beta services identity create" in str(caught.value.hint)
+    with pytest.raises(EdgeError) as other, sdk_errors("submit the job"):
+        raise api.FailedPrecondition("The machine is not there.")
+    assert other.value.hint is None
 
 
 # --- data, jobs -----------------------------------------------------------------------------------------------------

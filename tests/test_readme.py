@@ -128,6 +128,27 @@ def test_no_line_is_excused_that_the_readme_no_longer_shows() -> None:
     assert shown >= NOT_RUN.keys() | RUN_OTHERWISE.keys()
 
 
+def test_each_command_is_typed_where_what_it_names_is() -> None:
+    """Read from the top in one shell: nobody has to go back to another folder between two blocks."""
+    here, folders = "", {""}
+    for section in ("vertex:edge", "See it run", OWN_REPOSITORY):
+        for line in (part for shown in commands(section) for part in shown.split(" && ")):
+            words = line.split()
+            if words[0] == "cd":
+                here = f"{here}/{words[1]}"
+            elif words[:2] == ["git", "clone"]:
+                folders.add(f"{here}/{words[2].rpartition('/')[2]}")
+            elif words[0] == "cookiecutter":
+                folders.add(f"{here}/my-ml-project")
+            elif words[:2] == ["make", "-C"]:
+                assert f"{here}/{words[2]}" in folders, line
+            elif line.startswith(("invoke", "dvc", "./", "pip install -r")):
+                assert here.endswith("/my-ml-project"), line
+            assert here in folders, line
+        if section == "vertex:edge":  # the lines at the top are a summary of what follows
+            here, folders = "", {""}
+
+
 def test_the_loop_is_the_whole_loop() -> None:
     first_words = [" ".join(line.split()[:2]) for line in RUN_AS_THE_LOOP]
     loop = [

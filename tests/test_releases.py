@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -17,6 +18,7 @@ from sklearn.dummy import DummyClassifier
 from edge_tasks.cloud import endpoints
 from edge_tasks.cloud.client import Cloud, connect
 from edge_tasks.cloud.state_store import StateStore
+from edge_tasks.console import Console
 from edge_tasks.domain.config import EdgeConfig
 from edge_tasks.domain.progress import Silence
 from edge_tasks.domain.runs import utc_now
@@ -169,6 +171,24 @@ def test_a_first_version_serves_and_a_second_replaces_it(team: Team) -> None:
     assert team.deploy().version == "2"
     assert (team.traffic, team.on_endpoint) == ({"2": 100}, {"2"})
     assert team.all_endpoints() == [f"{NAME}-endpoint"]
+
+
+def test_a_slow_deployment_is_heard_of_where_there_is_no_terminal(
+    team: Team, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As asked for in https://github.com/googleapis/python-aiplatform/issues/935."""
+    (hang := tmp_path / "hang").touch()
+    team.train(hang=hang)
+    monkeypatch.setattr("edge_tasks.console._QUIET_INTERVAL", 0.0)
+
+    class Heard(Console):
+        def waiting(self, text: str, elapsed: float) -> None:
+            super().waiting(text, elapsed)
+            hang.unlink(missing_ok=True)
+
+    with Heard() as console:
+        deploy(dataclasses.replace(team.release(), progress=console))
+    assert "\n  waiting for the model to serve (" in capsys.readouterr().err
 
 
 def test_a_canary_gets_its_part_and_promotion_gives_it_all(team: Team) -> None:

@@ -203,9 +203,72 @@ def test_half_of_a_rename_by_hand_is_told_with_the_command_that_finishes_it(mode
     with pytest.raises(ConfigError, match="there is no folder models/digits") as refusal:
         model_folders.check_folder(models, config, "digits")
     assert "invoke model.rename digits digits2" in str(refusal.value.hint)
-    with pytest.raises(TrainingError, match=r"models/digits2/train\.py says that it trains `digits`"):
+    with pytest.raises(TrainingError, match=r"models/digits2/train\.py says that it trains `digits`") as of_the_script:
         check_script(models, models / "models" / "digits2" / "train.py", "digits")
+    assert of_the_script.value.hint == "invoke model.rename digits digits2"
     check_script(models, models / "train.py", "digits")
+
+
+def change_edge_yaml(root: Path) -> None:
+    (root / "edge.yaml").write_text((root / "edge.yaml").read_text().replace("  digits:", "  numbers:"))
+
+
+def move_the_folder(root: Path) -> None:
+    (root / "models" / "digits").rename(root / "models" / "numbers")
+
+
+def test_a_new_name_in_edge_yaml_alone_is_told_and_taken_for_what_is_meant(models: Path, cloud: Cloud) -> None:
+    endpoint_of(cloud, "digits")
+    change_edge_yaml(models)
+    config = load_config(models, {})
+    with pytest.raises(ConfigError, match="there is no folder models/numbers") as of_the_name:
+        model_folders.check_folder(models, config, "numbers")
+    with pytest.raises(ConfigError, match="does not name the model `digits`") as of_the_folder:
+        model_folders.check_named(models, config, "digits")
+    for refusal in (of_the_name, of_the_folder):
+        assert "invoke model.rename digits numbers; else" in str(refusal.value.hint)
+    rename(models, cloud)
+    assert_renamed(models, cloud)
+
+
+def test_a_rename_by_hand_that_forgot_what_is_in_the_folder_is_told_and_finished(models: Path, cloud: Cloud) -> None:
+    StateStore(cloud).create()
+    change_edge_yaml(models)
+    move_the_folder(models)
+    with pytest.raises(ConfigError, match="the files in models/numbers name the model `digits`") as refusal:
+        model_folders.check_inside(models, "numbers")
+    assert refusal.value.hint == "invoke model.rename digits numbers"
+    assert {one.check: one for one in doctor.examine_repository(models)}["models"].fix == refusal.value.hint
+    rename(models, cloud)
+    model_folders.check_inside(models, "numbers")
+    assert load_config(models, {}).models["numbers"].endpoint_name == "numbers-endpoint"
+    with pytest.raises(ConfigError, match="has no model `digits`"):  # there is nothing left to do
+        rename(models, cloud)
+
+
+def test_a_folder_that_was_copied_is_told_as_that(models: Path) -> None:
+    copied = models / "models" / "numbers"
+    shutil.copytree(models / "models" / "digits", copied)
+    with pytest.raises(TrainingError) as refusal:
+        check_script(models, copied / "train.py", "digits")
+    assert refusal.value.hint == "write `numbers` for it in train.py and dvc.yaml"
+    (copied / "train.py").write_text(TRAIN.replace('model_name = "digits"', 'model_name = "numbers"'))
+    assert model_folders.named_in(copied) == "digits"  # dvc.yaml does still
+    with pytest.raises(ConfigError) as unknown:
+        model_folders.check_named(models, load_config(models, {}), "numbers")
+    assert "add it under `models` in edge.yaml" in str(unknown.value.hint)
+
+
+def test_a_model_is_renamed_and_deleted_where_nobody_wants_a_report_and_files_are_in_another_encoding(
+    models: Path, cloud: Cloud
+) -> None:
+    (models / "dvc.yaml").unlink()
+    (models / "models" / "digits" / "old.py").write_bytes("# für digits".encode("latin-1"))
+    StateStore(cloud).create()
+    rename(models, cloud)
+    assert (models / "models" / "numbers" / "train.py").is_file()
+    delete(models, cloud, "numbers")
+    assert load_config(models, {}).models == {}
 
 
 def test_a_folder_that_is_gone_is_told_and_what_takes_it_out(models: Path) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -291,6 +293,31 @@ def test_a_second_dvc_repro_at_once_is_told_who_is_at_work_and_harms_nothing(hel
     assert str(first.pid) in second.stderr
     assert first.returncode == 0, said
     assert "up to date" in repository.run("dvc", "status", stage).stdout
+
+
+@pytest.mark.slow
+def test_after_a_dvc_that_was_killed_the_next_takes_what_its_job_has_trained(hello_world: Repository) -> None:
+    """As seen in https://github.com/iterative/dvc/issues/2804: the lock of the killed one is in nobody's way."""
+    repository, command = hello_world, ("dvc", "repro", "models/hello-world/dvc.yaml")
+    train = repository.root / "models" / "hello-world" / "train.py"
+    train.write_text(
+        train.read_text().replace("    X = np.array", "    import time; time.sleep(2)\n    X = np.array", 1)
+    )
+    repository.run("invoke", "init")
+    first = repository.start(*command)
+    assert first.stdout is not None
+    while "running" not in (line := first.stdout.readline()):
+        assert line, "it has ended before its job ran"
+    os.kill(first.pid, signal.SIGKILL)
+    first.wait()
+    repository.run(*command)
+    for _ in first.stdout:  # what it had started has ended
+        pass
+    first.stdout.close()
+    jobs = json.loads(repository.run("invoke", "jobs.list", "--json").stdout)
+    assert [job["state"] for job in jobs] == ["succeeded"]
+    assert json.loads(repository.run("invoke", "model.list", "--json").stdout)[0]["registered"] == "1"
+    assert "up to date" in repository.run("dvc", "status", command[2]).stdout
 
 
 def test_a_copy_of_a_repository_has_servers_of_its_own(hello_world: Repository, tmp_path: Path) -> None:

@@ -272,7 +272,9 @@ def sdk_errors(doing: str) -> Iterator[None]:
         raise
     except api.NotFound as error:
         if _NO_BUCKET in str(error):
-            raise NotFoundError(f"cannot {doing}: the bucket does not exist", "invoke init") from error
+            name = re.search(r"/b/([^/?]+)", str(error))
+            which = f"`{name[1]}`" if name else "of edge.yaml"
+            raise NotFoundError(f"cannot {doing}: the bucket {which} does not exist", "invoke init") from error
         raise NotFoundError(f"cannot {doing}: {_words(error)}", "invoke model.list shows what exists") from error
     except (api.Conflict, api.PreconditionFailed) as error:
         raise ConflictError(f"cannot {doing}: {_words(error)}", "look at what exists, then try again") from error
@@ -288,7 +290,8 @@ def sdk_errors(doing: str) -> Iterator[None]:
     except (api.ServiceUnavailable, api.GatewayTimeout) as error:
         raise NoAnswerError(f"cannot {doing}: no answer: {_words(error)}", _NETWORK_HINT) from error
     except api.GoogleAPIError as error:
-        raise CloudError(f"cannot {doing}: {_words(error)}") from error
+        hint = _SERVICE_AGENT_HINT if _NO_SERVICE_AGENT.search(str(error)) else None
+        raise CloudError(f"cannot {doing}: {_words(error)}", hint) from error
     except auth.GoogleAuthError as error:
         raise CloudError(f"cannot {doing}: {_words(error)}", "gcloud auth application-default login") from error
     except (requests.ConnectionError, requests.Timeout) as error:
@@ -297,6 +300,17 @@ def sdk_errors(doing: str) -> Iterator[None]:
 
 # Cloud Storage's words.
 _NO_BUCKET = "The specified bucket does not exist"
+
+# Google's own account for an API comes into being with the API's first use.
+# https://cloud.google.com/vertex-ai/docs/general/access-control#service-agents
+_NO_SERVICE_AGENT = re.compile(
+    r"service agents are being provisioned|service-\d+@gcp-sa-[\w-]+\.iam\.gserviceaccount\.com does not exist",
+    re.IGNORECASE,
+)
+_SERVICE_AGENT_HINT = (
+    "Google makes its own account for the API just now: try again in a few minutes; "
+    "gcloud beta services identity create --service aiplatform.googleapis.com makes it, too"
+)
 
 _NETWORK_HINT = "check the network (target gcp) or `invoke local.status` (target local), then try again"
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import datetime
+from http import HTTPStatus
 from typing import Any
 
 from edge_tasks.cloud.client import Cloud, sdk_errors
@@ -248,7 +249,12 @@ def predict(cloud: Cloud, endpoint: str, body: bytes, limit: float = 60.0) -> An
     if response.status_code == 404:
         raise NotFoundError(f"the endpoint {endpoint} does not exist", "invoke model.deploy")
     if not response.ok:
-        raise CloudError(f"the endpoint answered {response.status_code}: {_error_message(response)}")
+        raise CloudError(
+            f"the endpoint answered {response.status_code}: {_error_message(response)}",
+            "write into the payload what the model takes: invoke model.describe shows its signature"
+            if response.status_code == HTTPStatus.BAD_REQUEST
+            else "invoke model.list shows what serves, invoke model.logs what it has printed",
+        )
     return response.json()
 
 

@@ -52,7 +52,9 @@ def check_script(root: Path, script: Path, name: str) -> None:
     if folder.parent == layout.model_folders(root) and folder.name != name:
         raise TrainingError(
             f"models/{folder.name}/{script.name} says that it trains `{name}`, but it lies in models/{folder.name}",
-            f'write `model_name = "{folder.name}"` in its @ex.config; invoke model.rename renames a model everywhere',
+            f"write `{folder.name}` for it in train.py and dvc.yaml"
+            if layout.model_folder(root, name).is_dir()
+            else f"invoke model.rename {name} {folder.name}",
         )
 
 

@@ -19,6 +19,10 @@ REPORT_STAGE = "report"
 _REPORTED_FILES = ("metrics.json", TRAINED_MODEL_FILE)
 
 
+class NoReportError(ConfigError):
+    """There is no report stage, which somebody may not want."""
+
+
 def add_model_to_report(root: Path, name: str) -> None:
     """Make the root's report stage depend on the model `name`; comments and order of dvc.yaml stay as they are."""
     wanted = _reported(root, name)
@@ -37,7 +41,8 @@ def rename_model_in_report(root: Path, old: str, new: str) -> None:
         for place, path in enumerate(dependencies):
             dependencies[place] = names.get(str(path), path)
 
-    _change_dependencies(root, rename)
+    with contextlib.suppress(NoReportError):
+        _change_dependencies(root, rename)
 
 
 def remove_model_from_report(root: Path, name: str) -> None:
@@ -49,7 +54,8 @@ def remove_model_from_report(root: Path, name: str) -> None:
             if path in dependencies:
                 dependencies.remove(path)
 
-    _change_dependencies(root, remove)
+    with contextlib.suppress(NoReportError):
+        _change_dependencies(root, remove)
 
 
 def reported_models(root: Path) -> list[str]:
@@ -61,7 +67,7 @@ def reported_models(root: Path) -> list[str]:
         folder = layout.model_folders(root).name
         found.extend(each[1] for each in parts if len(each) == len((folder, "NAME", "FILE")) and each[0] == folder)
 
-    with contextlib.suppress(ConfigError):
+    with contextlib.suppress(NoReportError):
         _change_dependencies(root, look)
     return list(dict.fromkeys(found))
 
@@ -85,9 +91,9 @@ def _change_dependencies(root: Path, change: Callable[[list[Any]], None]) -> Non
         document: Any = yaml.load(path.read_text(encoding="utf-8"))
         dependencies = document["stages"][REPORT_STAGE]["deps"]
     except FileNotFoundError:
-        raise ConfigError("there is no `dvc.yaml` at the repository's root", "git checkout dvc.yaml") from None
-    except (YAMLError, KeyError, TypeError):
-        raise ConfigError(
+        raise NoReportError("there is no `dvc.yaml` at the repository's root", "git checkout dvc.yaml") from None
+    except (YAMLError, UnicodeDecodeError, KeyError, TypeError):
+        raise NoReportError(
             f"`dvc.yaml` has no stage `{REPORT_STAGE}` with `deps`",
             "git checkout dvc.yaml, or add the stage again",
         ) from None
@@ -116,6 +122,15 @@ def report(root: Path, config: EdgeConfig) -> str:
         lines += [f"| parameter {key} | {value} |" for key, value in sorted(trained.parameters.items())]
         lines.append("")
     return "\n".join(lines)
+
+
+def document(root: Path, config: EdgeConfig) -> list[dict[str, Any]]:
+    """Return the same for programs, with all that is known of each training; null for a model without one."""
+    found = {name: find_trained_model(layout.model_folder(root, name), name) for name in config.models}
+    return [
+        {"model": name, "trained": trained.model_dump(mode="json", by_alias=True) if trained else None}
+        for name, trained in found.items()
+    ]
 
 
 def _shown(value: Any) -> str:

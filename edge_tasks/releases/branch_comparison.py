@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 from edge_tasks.tools import dvc, git
 
@@ -27,6 +29,24 @@ def compare(root: Path, base: str) -> str:
         + "\n"
         + _section(f"Parameters, against {base}", parameters or "None changed.")
     )
+
+
+def compared(root: Path, base: str) -> dict[str, Any]:
+    """Return the same for programs: by file and name the `old` value, the `new` one and the `diff`, as DVC has them.
+
+    `base` is null, and what there is stands alone as `new`, where there is no such branch.
+    """
+    revision = _revision(root, base)
+    if revision is None:
+        shown = json.loads(dvc.run(root, "metrics", "show", "--json", doing="show the metrics"))
+        files = {path: found["data"] for path, found in shown.get("", {}).get("data", {}).items() if "data" in found}
+        metrics = {path: {name: {"new": value} for name, value in found.items()} for path, found in files.items()}
+        return {"base": None, "metrics": metrics, "parameters": {}}
+    metrics, parameters = (
+        json.loads(dvc.run(root, what, "diff", *more, "--json", revision, doing=f"compare the {name}") or "{}")
+        for what, name, more in (("metrics", "metrics", ("--all",)), ("params", "parameters", ()))
+    )
+    return {"base": base, "metrics": metrics, "parameters": parameters}
 
 
 def _revision(root: Path, base: str) -> str | None:

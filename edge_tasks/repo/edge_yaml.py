@@ -17,6 +17,7 @@ from pydantic import BaseModel, ValidationError
 from edge_tasks.domain.config import ENVIRONMENTS, FILE_NAME, TARGETS, EdgeConfig, ModelConfig, check_model
 from edge_tasks.errors import ConfigError
 from edge_tasks.repo.glance import find
+from edge_tasks.repo.text_files import read_text, yaml_problem
 
 if TYPE_CHECKING:
     from ruamel.yaml import YAML
@@ -106,24 +107,19 @@ def _read(path: Path) -> dict[str, Any]:
     from ruamel.yaml.error import YAMLError
 
     try:
-        document = _yaml().load(path.read_text(encoding="utf-8"))
+        document = _yaml().load(read_text(path, FILE_NAME))
     except FileNotFoundError:
         raise ConfigError(f"there is no `{path}`", "invoke init, in the repository's folder") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"`{path}` cannot be read: {error}") from None
     except YAMLError as error:
         raise ConfigError(
-            f"`{FILE_NAME}` is not valid YAML: {_one_line(error)}", f"fix `{path}`, then try again"
+            f"`{FILE_NAME}` is not valid YAML: {yaml_problem(error)}", f"fix `{path}`, then try again"
         ) from None
     if not isinstance(document, dict):
-        raise ConfigError(f"`{FILE_NAME}` must hold keys and values", f"fix `{path}`; see the README for its keys")
+        raise ConfigError(
+            f"`{FILE_NAME}` must hold keys and values",
+            "git checkout edge.yaml; `invoke config.schema` lists what it holds",
+        )
     return document
-
-
-def _one_line(error: Exception) -> str:
-    problem = getattr(error, "problem", None) or str(error).splitlines()[0]
-    mark = getattr(error, "problem_mark", None)
-    return f"{problem} (line {mark.line + 1}, column {mark.column + 1})" if mark else str(problem)
 
 
 def _explain(error: ValidationError) -> tuple[str, str]:
@@ -157,8 +153,45 @@ def _explain(error: ValidationError) -> tuple[str, str]:
             f"`{FILE_NAME}`: {key} is {shown}{more}",
             f"use {first['ctx']['expected'].replace(chr(39), '`')}",
         )
+    if kind in _MUST_BE and "secret" not in key:
+        problem = f"`{FILE_NAME}`: {key} is {_kind_of(value)}; it must be {_MUST_BE[kind]}{more}"
+        return problem, _written(kind, value, str(first["loc"][-1])) or f"fix `{key}` in `{FILE_NAME}`"
     complaint = first["msg"][0].lower() + first["msg"][1:]
     return f"`{FILE_NAME}`: {key} is {shown}: {complaint}{more}", f"fix `{key}` in `{FILE_NAME}`"
+
+
+_LINES = "lines `NAME: VALUE`"
+# By pydantic's word for what a value is not: https://docs.pydantic.dev/latest/errors/validation_errors/
+_MUST_BE = {
+    "string_type": "a text",
+    "list_type": "a list",
+    "dict_type": _LINES,
+    "model_type": _LINES,
+    "int_parsing": "a whole number",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_parsing": "a number",
+    "float_type": "a number",
+    "bool_parsing": "`true` or `false`",
+    "bool_type": "`true` or `false`",
+}
+
+
+def _kind_of(value: Any) -> str:
+    if isinstance(value, list | dict):
+        return "a list" if isinstance(value, list) else "keys and values"
+    return f"the text `{value}`" if isinstance(value, str) else f"`{str(value).lower()}`"
+
+
+def _written(kind: str, value: Any, name: str) -> str | None:
+    """Return how a value of the wrong type is to be written, where that can be told."""
+    if kind == "list_type" and isinstance(value, str):
+        return f"write `{name}: [{value}]`"
+    if kind == "string_type" and isinstance(value, int | float):
+        return f'write `{name}: "{value}"`'
+    if _MUST_BE[kind] == _LINES:
+        return f"write each below `{name}:`, further to the right; `invoke config.schema` lists what may stand there"
+    return None
 
 
 def _misspelt(complaints: Sequence[Any]) -> Any | None:
@@ -233,18 +266,21 @@ def add_model(root: Path, name: str, settings: Mapping[str, Any]) -> None:
 
 
 def rename_model(root: Path, old: str, new: str, settings: Mapping[str, Any]) -> None:
-    """Let the model `old` be called `new`, with `settings` changed; its place, comments and the rest stay."""
+    """Let the model `old` be called `new`, with `settings` changed; its place, comments and the rest stay.
+
+    Its name may have been changed before: then only the settings are.
+    """
     path = root / FILE_NAME
     yaml = _yaml()
     document = yaml.load(path.read_text(encoding="utf-8"))
     models = document["models"]
-    place = list(models).index(old)
-    comments = models.ca.items.pop(old, None)
-    model = models.pop(old)
-    model.update(settings)
-    models.insert(place, new, model)
-    if comments is not None:
-        models.ca.items[new] = comments
+    if old in models:
+        place = list(models).index(old)
+        comments = models.ca.items.pop(old, None)
+        models.insert(place, new, models.pop(old))
+        if comments is not None:
+            models.ca.items[new] = comments
+    models[new].update(settings)
     _write(path, yaml, document)
 
 

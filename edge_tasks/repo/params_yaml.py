@@ -9,23 +9,20 @@ from typing import Any
 
 from edge_tasks.errors import ConfigError
 from edge_tasks.repo.files import write_atomically
+from edge_tasks.repo.text_files import read_yaml
 
 FILE_NAME = "params.yaml"
 
 
 def read_parameters(model_folder: Path) -> dict[str, Any]:
     """Return the parameters in MODEL_FOLDER/params.yaml; none without such a file. Raises ConfigError when broken."""
-    import yaml
-
     where = f"models/{model_folder.name}/{FILE_NAME}"
     try:
-        document = yaml.safe_load((model_folder / FILE_NAME).read_text(encoding="utf-8"))
+        document = read_yaml(model_folder / FILE_NAME, where)
     except FileNotFoundError:
         return {}
-    except yaml.YAMLError as error:
-        raise ConfigError(f"`{where}` is not valid YAML: {' '.join(str(error).split())}", f"fix `{where}`") from None
     if not isinstance(document, dict | None):
-        raise ConfigError(f"`{where}` must hold names and values", f"fix `{where}`")
+        raise ConfigError(f"`{where}` must hold names and values", f"fix `{where}`: lines such as `C: 10`")
     return {str(name): value for name, value in (document or {}).items()}
 
 

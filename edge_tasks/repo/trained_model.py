@@ -66,6 +66,8 @@ def load_trained_model(folder: Path, model_name: str) -> TrainedModel:
     hint = f"dvc repro models/{model_name}/dvc.yaml"
     try:
         text = (folder / FILE_NAME).read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise TrainingError(f"`models/{model_name}/{FILE_NAME}` is broken", hint) from None
     except FileNotFoundError:
         if not folder.is_dir():
             raise TrainingError(

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from edge_tasks.domain.search_space import Ranges, SearchSpace, is_number
 from edge_tasks.errors import ConfigError
+from edge_tasks.repo.text_files import read_yaml
 
 FILE_NAME = "tune.yaml"
 
@@ -21,11 +22,9 @@ def read_ranges(model_folder: Path, parameters: Mapping[str, Any]) -> Ranges:
 
     Raises ConfigError that tells what is wrong, or how to write the file when there is none.
     """
-    import yaml
-
     where = f"models/{model_folder.name}/{FILE_NAME}"
     try:
-        document = yaml.safe_load((model_folder / FILE_NAME).read_text(encoding="utf-8"))
+        document = read_yaml(model_folder / FILE_NAME, where)
         file = SearchSpace.model_validate(document)
     except FileNotFoundError:
         metric = next(iter(_metrics(model_folder)), "accuracy")
@@ -33,8 +32,6 @@ def read_ranges(model_folder: Path, parameters: Mapping[str, Any]) -> Ranges:
             f"there is no `{where}`, which says what to try",
             f"write it, with lines such as\n\nmetric: {metric}\ngoal: maximize\nparameters:\n  {_line(parameters)}",
         ) from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"`{where}` is not valid YAML: {' '.join(str(error).split())}", f"fix `{where}`") from None
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         key = ".".join(str(part) for part in first["loc"] if part not in ("bool", "int", "float", "str"))

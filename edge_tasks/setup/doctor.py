@@ -29,7 +29,7 @@ from edge_tasks.readiness.complaints import refuse
 from edge_tasks.releases import preflight, serving
 from edge_tasks.repo import edge_yaml, layout, model_folders
 from edge_tasks.repo.trained_model import ARTIFACT_FOLDER, find_trained_model
-from edge_tasks.setup import google_cloud, initialise, requirements
+from edge_tasks.setup import google_cloud, initialise, requirements, template
 from edge_tasks.setup.checks import Check, Finding, Result, examine
 from edge_tasks.setup.terraform import is_managed
 from edge_tasks.tools import dvc, emulator_process, git
@@ -111,14 +111,16 @@ def _git(root: Path) -> Finding:
         raise GitError("this folder is in no git repository", "git init && git add . && git commit -m Start")
     commit = git.head(root)
     if commit is None:
-        return Finding("no commit yet", advice="git init && git add . && git commit: models are labelled with it")
+        return Finding("no commit yet", advice="git add . && git commit -m Start: models are labelled with it")
     return Finding(f"commit {commit.sha[:12]}" + (", with changes that are not committed" if commit.dirty else ""))
 
 
 def _models(root: Path, config: EdgeConfig) -> Finding:
     """Look whether edge.yaml, dvc.yaml and the folders name the same models: somebody may have changed one by hand."""
+    template.check_finished(root)
     for name in config.models:
         model_folders.check_folder(root, config, name)
+        model_folders.check_inside(root, name)
     if gone := [name for name in reported_models(root) if name not in config.models]:
         raise ConfigError(
             f"dvc.yaml's stage report depends on `{gone[0]}`, which edge.yaml does not name",

@@ -1,6 +1,6 @@
 """Giving a model another name: the shared state first, then its folder, dvc.yaml and edge.yaml.
 
-edge.yaml comes last, so that a rename that was cut off is done again by the same command. What serves is not
+A rename that was cut off, or that somebody did in part by hand, is finished by the same command. What serves is not
 interrupted, and its endpoint keeps its id. Registered versions and recorded runs keep the old name.
 """
 
@@ -15,7 +15,7 @@ from edge_tasks.domain.config import EdgeConfig, check_model_name
 from edge_tasks.domain.progress import Progress
 from edge_tasks.errors import ConfigError
 from edge_tasks.models.report import rename_model_in_report
-from edge_tasks.repo import edge_yaml, layout
+from edge_tasks.repo import edge_yaml, layout, model_folders
 from edge_tasks.repo.files import write_atomically
 from edge_tasks.repo.payloads import FILE_NAME as PAYLOAD_FILE
 from edge_tasks.setup import code_link
@@ -31,9 +31,11 @@ def rename_model(
     Raises ConfigError, before anything is changed, when there is no such model, or one called `new` already.
     """
     check_model_name(new)
-    config.model(old)
     before, after = layout.model_folder(root, old), layout.model_folder(root, new)
-    if new in config.models or (before.exists() and after.exists()):
+    in_part = _is_done_in_part(config, old, new, before, after)
+    if not in_part:
+        config.model(old)
+    if (new in config.models and not in_part) or (before.exists() and after.exists()):
         raise ConfigError(f"there is a model `{new}` already", "choose another name, or remove that one first")
     if not before.exists() and not after.exists():
         raise ConfigError(
@@ -55,27 +57,41 @@ def rename_model(
         code_link.make(root)
         rename_model_in_report(root, old, new)
         _lead_payload(root, old, new)
-        settings = config.models[old]
+        settings = config.models[new if in_part else old]
         own = not serves and settings.endpoint_name == f"{old}-endpoint"
         edge_yaml.rename_model(root, old, new, {"endpoint_name": f"{new}-endpoint"} if own else {})
     return _mentions(root, after, old)
 
 
+def _is_done_in_part(config: EdgeConfig, old: str, new: str, before: Path, after: Path) -> bool:
+    """Say whether edge.yaml has the new name already, while the folder, or what is in it, has the old one still."""
+    if old in config.models or new not in config.models or before.exists() == after.exists():
+        return False
+    return before.exists() or model_folders.named_in(after) == old
+
+
 def _rename_inside(folder: Path, old: str, new: str) -> None:
     """Write the new name where it decides what is trained, and what DVC depends on; nothing else is touched."""
+    name = re.escape(old)
     for path in sorted(folder.glob("*.py")):
-        _replace(path, rf"(\bmodel_name\s*(?::\s*str\s*)?=\s*)([\"']){re.escape(old)}\2", rf"\g<1>\g<2>{new}\g<2>")
-    _replace(folder / "dvc.yaml", rf"(\.code/){re.escape(old)}(?=[/\s\"']|$)", rf"\g<1>{new}")
-    _replace(folder / "params.yaml", rf"(?m)^(model_name:\s*){re.escape(old)}$", rf"\g<1>{new}")
+        _replace(path, model_folders.in_script(name), rf"\g<1>{new}\g<3>")
+    _replace(folder / "dvc.yaml", model_folders.in_pipeline(name), rf"\g<1>{new}")
+    _replace(folder / "params.yaml", re.compile(rf"(?m)^(model_name:\s*){name}$"), rf"\g<1>{new}")
 
 
-def _replace(path: Path, pattern: str, replacement: str) -> None:
-    if not path.is_file():
-        return
-    text = path.read_text(encoding="utf-8")
-    changed = re.sub(pattern, replacement, text)
+def _replace(path: Path, pattern: re.Pattern[str], replacement: str) -> None:
+    text = _text(path)
+    changed = pattern.sub(replacement, text)
     if changed != text:
         write_atomically(path, changed.encode())
+
+
+def _text(path: Path) -> str:
+    """Return the text of a file; none of one that is not there, or is no text in UTF-8, which has no name to change."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (FileNotFoundError, UnicodeDecodeError):
+        return ""
 
 
 def _lead_payload(root: Path, old: str, new: str) -> None:
@@ -90,4 +106,4 @@ def _lead_payload(root: Path, old: str, new: str) -> None:
 def _mentions(root: Path, folder: Path, name: str) -> list[str]:
     word = re.compile(rf"(?<![\w-]){re.escape(name)}(?![\w-])")
     texts = (path for path in sorted(folder.glob("*")) if path.suffix in _TEXT_FILES and path.is_file())
-    return [path.relative_to(root).as_posix() for path in texts if word.search(path.read_text(encoding="utf-8"))]
+    return [path.relative_to(root).as_posix() for path in texts if word.search(_text(path))]

@@ -12,6 +12,7 @@ from edge_tasks.errors import ConfigError
 from edge_tasks.models.report import add_model_to_report
 from edge_tasks.repo.edge_yaml import add_model
 from edge_tasks.repo.layout import model_folder
+from edge_tasks.repo.model_folders import check_named
 from edge_tasks.setup import code_link, template
 
 # Those of a model that edge.yaml shows from the start; the others have defaults that suit most.
@@ -34,6 +35,7 @@ def init_model(root: Path, config: EdgeConfig, name: str, example: str) -> Path:
     check_model_name(name)
     template.check_example(example)
     folder = model_folder(root, name)
+    check_named(root, config, name)
     if name in config.models or folder.exists():
         raise ConfigError(f"there is a model `{name}` already", "choose another name, or remove that one first")
     folder.parent.mkdir(exist_ok=True)

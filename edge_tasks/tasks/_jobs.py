@@ -98,9 +98,11 @@ def tune(
     """
     from edge_tasks.console import Console, print_json, print_table
     from edge_tasks.jobs.tuning import Tuning, shown
+    from edge_tasks.repo.model_folders import check_folder
 
     here = repository()
     name, _ = here.config.model(name)
+    check_folder(here.root, here.config, name)
     tuning = Tuning(here.config, here.root, name, trials=trials, parallel=parallel)
     with Console() as console:
         found = tuning.run(_session(here, console, on_interrupt), force=force, checks=checks)

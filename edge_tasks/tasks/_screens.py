@@ -35,10 +35,13 @@ _LOOP = (
 
 def start(program: str) -> str:
     """Return the screen of a bare `invoke` or `edge`."""
-    from edge_tasks.repo.glance import glance
+    from edge_tasks.repo.glance import find, glance
 
     here = glance(Path.cwd())
-    if here is None:
+    if here is None and find(Path.cwd()):
+        about = "an edge.yaml that cannot be read"
+        rows = [(f"{program} config.show", "what is wrong with it")]
+    elif here is None:
         about = "no edge.yaml here, so not a repository of vertex:edge"
         rows = [("cookiecutter gh:fuzzylabs/vertex-edge", "make one")]
     else:
@@ -57,11 +60,15 @@ def start(program: str) -> str:
     return "\n".join(lines)
 
 
-def task_list(collection: Collection) -> str:
-    """Return all tasks of `collection`, each with its first line, in the groups in which people look for them."""
+def task_list(collection: Collection, of: str = "") -> str:
+    """Return all tasks of `collection`, each with its first line, in the groups in which people look for them.
+
+    With `of`, the name of a collection in it, return those whose names begin with that.
+    """
     lines = []
-    longest = max(len(name) for name in collection.task_names)
-    for title, names in grouped(collection.task_names).items():
+    chosen = [name for name in collection.task_names if not of or name.startswith(f"{of}.")]
+    longest = max(len(name) for name in chosen)
+    for title, names in grouped(chosen).items():
         rows = [(name.ljust(longest), _first_line(collection[name])) for name in names]
         lines += [title, *_columns(rows), ""]
     return "\n".join(lines[:-1])

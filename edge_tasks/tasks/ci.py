@@ -11,23 +11,26 @@ from typing import TYPE_CHECKING, Any
 from invoke.collection import Collection
 
 from edge_tasks.tasks._repository import repository
-from edge_tasks.tasks._task import LOCK_TIMEOUT_HELP, task
+from edge_tasks.tasks._task import AS_JSON, LOCK_TIMEOUT_HELP, task
 
 if TYPE_CHECKING:
     from edge_tasks.releases.plan import Release
 
 
-@task(help={"base": "the branch to compare with", "output": "write to this file instead of stdout"})
-def compare(_context: Any, base: str = "main", output: str | None = None) -> None:
+@task(help={"base": "the branch to compare with", "output": "write it to this file, too", **AS_JSON})
+def compare(_context: Any, base: str = "main", output: str | None = None, json: bool = False) -> None:
     """Print metrics next to those of another branch.
 
-    Metrics and parameters, as Markdown.
+    Metrics and parameters, as Markdown or JSON.
     """
+    from json import dumps
+
     from edge_tasks.console import print_result
     from edge_tasks.releases import branch_comparison
     from edge_tasks.repo.files import write_atomically
 
-    text = branch_comparison.compare(repository().root, base)
+    root = repository().root
+    text = dumps(branch_comparison.compared(root, base), indent=2) if json else branch_comparison.compare(root, base)
     if output is not None:
         write_atomically(Path(output), text.encode())
     print_result(text.rstrip())

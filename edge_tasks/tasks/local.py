@@ -255,18 +255,22 @@ def replay(_context: Any, file: str, set: list[str] | None = None) -> None:  # n
         raise Exit(code=1)
 
 
-@task(help={"forward": "how far: 30m, 2h, 7d; without it the clock is only shown"})
-def clock(_context: Any, forward: str | None = None) -> None:
+@task(help={"forward": "how far: 30m, 2h, 7d; without it the clock is only shown", **AS_JSON})
+def clock(_context: Any, forward: str | None = None, json: bool = False) -> None:
     """Show the emulator's clock, or move it forward.
 
     Monitoring jobs look at what has passed, and logs get later times.
     """
-    from edge_tasks.console import print_result
+    from edge_tasks.console import print_json, print_result
     from edge_tasks.domain.period import read_period
     from edge_tasks.tools import emulator_process
 
     seconds = read_period(forward).total_seconds() if forward is not None else 0.0
-    print_result(emulator_process.move_clock(emulator_process.ensure_running(repository().root), seconds))
+    now = emulator_process.move_clock(emulator_process.ensure_running(repository().root), seconds)
+    if json:
+        print_json({"now": now})
+    else:
+        print_result(now)
 
 
 @task(help=AS_JSON)

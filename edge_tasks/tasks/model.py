@@ -452,20 +452,21 @@ def image(_context: Any, name: str | None = None, output: str | None = None) -> 
         console.step(f"wrote {output}; build it: docker build --tag {uri} {output}")
 
 
-@task(help={"output": "write to this file instead of stdout"})
-def report(_context: Any, output: str | None = None) -> None:
+@task(help={"output": "write to this file instead of stdout", **AS_JSON})
+def report(_context: Any, output: str | None = None, json: bool = False) -> None:
     """Print a report on every model's last training.
 
-    It is Markdown.
+    It is Markdown, or all that is known as JSON.
     """
+    from json import dumps
     from pathlib import Path
 
     from edge_tasks.console import print_result
-    from edge_tasks.models.report import report as write_report
+    from edge_tasks.models import report as work
     from edge_tasks.repo.files import write_atomically
 
     here = repository()
-    text = write_report(here.root, here.config)
+    text = dumps(work.document(here.root, here.config), indent=2) if json else work.report(here.root, here.config)
     if output is None:
         print_result(text.rstrip())
     else:

@@ -210,8 +210,11 @@ def unschedule(_context: Any, name: str | None = None) -> None:
 
 def _export(here: Repository, name: str | None) -> Export:
     from edge_tasks.pipelines.export import Export
+    from edge_tasks.repo.model_folders import check_folder
 
     models = [here.config.model(name)[0]] if name is not None else list(here.config.models)
+    for model in models:
+        check_folder(here.root, here.config, model)
     if not models:
         here.config.model(None)  # says that there is none
     return Export(here.config, here.root, models)

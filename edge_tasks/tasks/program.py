@@ -100,11 +100,11 @@ class EdgeProgram(Program):
         sys.stdout.write(f"{_screens.task_help(context, self.collection[name], self.command)}\n")
 
     def list_flat(self) -> None:
-        """Show the tasks in groups; those of one collection as invoke does."""
-        if self.list_root or self.list_depth:
+        """Show the tasks in groups, all or those of one collection; to a depth as invoke does."""
+        if self.list_depth:
             super().list_flat()
         else:
-            sys.stdout.write(f"{_screens.task_list(self.collection)}\n")
+            sys.stdout.write(f"{_screens.task_list(self.collection, self.list_root or '')}\n")
 
 
 def _names(context: object) -> list[str]:

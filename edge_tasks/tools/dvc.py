@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from edge_tasks.domain.provenance import hash_of
-from edge_tasks.errors import DataError, GitError
+from edge_tasks.errors import ConfigError, DataError, GitError
 from edge_tasks.repo import layout
+from edge_tasks.repo.text_files import read_yaml
 from edge_tasks.tools import git
 
 _BARS = ("dvc.progress", "dvc_data.callbacks")
@@ -174,14 +175,12 @@ def _paths(dvc_yaml: Path, stage: str, *kinds: str) -> list[Path]:
 
 
 def _stages(dvc_yaml: Path) -> dict[str, Any]:
-    import yaml
-
     try:
-        document: Any = yaml.safe_load(dvc_yaml.read_text(encoding="utf-8"))
+        document = read_yaml(dvc_yaml, str(dvc_yaml))
     except FileNotFoundError:
         return {}
-    except yaml.YAMLError as error:
-        raise DataError(f"`{dvc_yaml}` is not valid YAML: {error}", "dvc status") from None
+    except ConfigError as error:
+        raise DataError(error.problem, error.hint) from None
     stages = document.get("stages") if isinstance(document, dict) else None
     return stages if isinstance(stages, dict) else {}
 

@@ -16,6 +16,7 @@ from sacred.utils import ConfigAddedError, SacredError, SacredInterrupt
 
 from edge_tasks.domain.names import nearest
 from edge_tasks.errors import EdgeError, TrainingError
+from edge_tasks.repo.text_files import read_yaml
 
 # What Sacred's config holds in addition to the model's parameters.
 _NO_PARAMETERS = ("seed", "model_name")
@@ -59,7 +60,7 @@ def is_script(module: str) -> bool:
 def show_errors_plainly(module: str) -> None:
     """Let an EdgeError that ends the script `module` be two lines, and so a misspelt parameter.
 
-    Do nothing when it is not a script. Raises TrainingError for a command line that Sacred would not understand.
+    Do nothing when it is not a script. Raises an EdgeError for a command line that Sacred would not understand.
     """
     if is_script(module):
         sys.excepthook = show_plainly
@@ -69,7 +70,7 @@ def show_errors_plainly(module: str) -> None:
 
 
 def check_command_line(words: Sequence[str]) -> None:
-    """Raise TrainingError when `words` assign without `with`, or take parameters from a file that is not there.
+    """Raise an EdgeError when `words` assign without `with`, or take parameters from a file that has none.
 
     https://sacred.readthedocs.io/en/stable/command_line.html
     """
@@ -84,7 +85,7 @@ def check_command_line(words: Sequence[str]) -> None:
     )
     if stray := next(strays, None):
         raise TrainingError(f"`{stray}` stands without `with` before it", f"python {script} with {' '.join(rest)}")
-    files = (word for word in updates if "=" not in word and word.endswith((".yaml", ".yml", ".json", ".pkl")))
+    files = [word for word in updates if "=" not in word and word.endswith((".yaml", ".yml", ".json", ".pkl"))]
     if missing := next((word for word in files if not Path(word).exists()), None):
         own = Path(script).parent / Path(missing).name
         near = nearest(missing, [path.name for path in Path().glob("*.yaml")])
@@ -93,6 +94,9 @@ def check_command_line(words: Sequence[str]) -> None:
             f"there is no file `{missing}` with parameters",
             f"python {script} with {found or 'NAME=VALUE'}",
         )
+    for word in files:
+        if word.endswith((".yaml", ".yml")) and not isinstance(read_yaml(Path(word), word), dict):
+            raise TrainingError(f"`{word}` must hold names and values", "write lines such as `is_vertex: true` into it")
 
 
 def _unknown_parameter(error: ConfigAddedError) -> str:

@@ -7,6 +7,7 @@ fixed, as that of a DVC stage is, environment variables say the same.
 from __future__ import annotations
 
 import inspect
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ CHECKS_VARIABLE = "EDGE_CHECKS"
 PUBLISH_VARIABLE = "EDGE_PUBLISH"
 
 _NAMES = ("force", "on_interrupt", "dry_run", "checks", "publish")
+# Sacred warns of each entry of a config that @ex.config does not have; of these it need not.
+_OF_OPTIONS = frozenset(f'Added new config entry: "{name}"' for name in _NAMES)
 _YES, _NO = ("1", "true", "yes"), ("", "0", "false", "no")
 
 
@@ -47,6 +50,15 @@ def with_options(signature: inspect.Signature) -> inspect.Signature:
         if name not in signature.parameters
     ]
     return signature.replace(parameters=[*signature.parameters.values(), *added])
+
+
+def silence_options() -> None:
+    """Suppress Sacred's warnings that the options are new in the config."""
+    logging.getLogger().addFilter(_is_of_no_option)
+
+
+def _is_of_no_option(record: logging.LogRecord) -> bool:
+    return record.msg not in _OF_OPTIONS
 
 
 def take_options(

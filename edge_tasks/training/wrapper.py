@@ -20,7 +20,13 @@ from edge_tasks.tracking.sacred_observer import recorded, silence_sacred
 from edge_tasks.training.context import TrainingState, current_spec, read_config_and_state
 from edge_tasks.training.data import used_data
 from edge_tasks.training.failure import TrainingFailedError, TrainingInterruptedError, is_script, show_errors_plainly
-from edge_tasks.training.run_options import RunOptions, take_options, with_options, without_options
+from edge_tasks.training.run_options import (
+    RunOptions,
+    silence_options,
+    take_options,
+    with_options,
+    without_options,
+)
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -85,6 +91,7 @@ def _decorator(get_config: Callable[[], EdgeConfig]) -> Callable[[_Function], _F
         if is_script(function.__module__):
             show_errors_plainly(function.__module__)
             silence_sacred(wrapper)
+            silence_options()
         wrapper.__signature__ = outer  # type: ignore[attr-defined]  # Sacred looks at it for the arguments to pass
         return wrapper  # type: ignore[return-value]
 
@@ -106,6 +113,7 @@ def _train(
     from edge_tasks.jobs.run_script import check_script
     from edge_tasks.jobs.training import TrainingJob
     from edge_tasks.repo.layout import model_folder
+    from edge_tasks.repo.model_folders import check_named
 
     parameters = without_options(_plain(run.config), inspect.signature(function))
     name = parameters.get("model_name")
@@ -114,6 +122,7 @@ def _train(
     source = Path(function.__code__.co_filename)
     script = source.name
     check_script(find_root(), source, name)
+    check_named(find_root(), config, name)
     name, _ = config.model(name)
     root, chosen = find_root(), _chosen(parameters, run)
     tried: list[str] = []

@@ -70,7 +70,9 @@ esac
 code="${answer##*$'\n'}"
 answer="${answer%$'\n'*}"
 if [ "$status" -eq 0 ] && [ "$code" -ge 400 ]; then
-  status=22 # curl's own for such an answer
+  printf '%s\n' "$answer" >&2
+  [ "$code" -ne 400 ] || fail "The endpoint refused $payload" "Write into it what the model takes; \`invoke model.predict --file FILE\` tries another file"
+  fail "No predictions from $url: it answered $code" "\`invoke model.list\` shows what is deployed; \`invoke local.status\` shows the emulator"
 fi
 if [ "$status" -ne 0 ]; then
   printf '%s\n' "$answer" >&2

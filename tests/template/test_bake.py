@@ -24,9 +24,11 @@ from packaging.requirements import Requirement
 import edge_tasks
 from hooks import source
 from edge_tasks.repo.edge_yaml import load_config
-from edge_tasks.setup import infrastructure
+from cookiecutter.main import cookiecutter
+from edge_tasks.errors import ConfigError
+from edge_tasks.setup import doctor, infrastructure, initialise
 from edge_tasks.setup.template import render_model
-from tests.template.conftest import Baked
+from tests.template.conftest import REPOSITORY, Baked
 
 Bake = Callable[..., Path]
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -259,6 +261,31 @@ def test_the_python_files_are_linted_and_formatted(combination: Baked, run: Run)
 
 def test_the_python_files_are_typed(baked: Path, run: Run) -> None:
     run(sys.executable, "-m", "mypy", "--cache-dir", os.devnull, cwd=baked)
+
+
+def test_a_repository_without_its_last_step_is_told_with_what_makes_it(
+    clean_environment: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "config.yaml").write_text(f"replay_dir: {tmp_path}\ncookiecutters_dir: {tmp_path}\n")
+    made = cookiecutter(
+        str(REPOSITORY), no_input=True, accept_hooks=False, output_dir=str(tmp_path / "out"),
+        config_file=str(tmp_path / "config.yaml"), extra_context={"example": "digits"},
+    )  # fmt: skip
+    root = Path(made)
+    assert (root / "models" / "digits~digits").is_dir()
+    with pytest.raises(ConfigError, match="the template's last step was not run") as refusal:
+        initialise.plan(root, load_config(root, {}), {})
+    assert str(refusal.value.hint).endswith("cookiecutter --accept-hooks yes")
+    found = {result.check: result for result in doctor.examine_repository(root)}["models"]
+    assert (found.state.value, found.fix) == ("broken", refusal.value.hint)
+
+
+def test_an_invoke_of_another_environment_says_how_to_get_the_right_one(baked: Path) -> None:
+    # -S leaves out what is installed, as an `invoke` elsewhere does not have it.
+    command = [sys.executable, "-I", "-S", str(baked / "tasks.py")]
+    done = subprocess.run(command, cwd=baked, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert re.fullmatch(r"error: this `invoke` knows no vertex:edge \(.+\)\n\nhint: source .+\n", done.stderr)
 
 
 def test_hello_world_trains_with_the_script_of_the_readme(bake: Bake) -> None:

@@ -118,15 +118,23 @@ def test_a_model_s_name_chooses_endpoint_and_payload(
     assert (programs / "invoke.arguments").read_text() == "model.get-endpoint --name second --url\n"
 
 
-def test_a_refused_request_shows_the_answer_and_fails(baked: Path, programs: Path, endpoint: Endpoint) -> None:
-    endpoint.reply = (400, {"error": {"message": "bad instances"}})
+@pytest.mark.parametrize(
+    ("code", "fact", "hint"),
+    [
+        (400, "The endpoint refused test_payload.json", "Write into it what the model takes; "),
+        (503, "No predictions from {url}: it answered 503", "`invoke model.list` shows what is deployed; "),
+    ],
+)
+def test_a_refused_request_shows_the_answer_and_fails(
+    baked: Path, programs: Path, endpoint: Endpoint, code: int, fact: str, hint: str
+) -> None:
+    endpoint.reply = (code, {"error": {"message": "bad instances"}})
     put(programs, "invoke", f"echo {endpoint.url}")
     done = ask(baked, programs)
     assert done.returncode == 1
     assert done.stdout == ""
     assert "bad instances" in done.stderr
-    assert f"error: No predictions from {endpoint.url}" in done.stderr
-    assert "\n\nhint: `invoke model.list`" in done.stderr
+    assert f"error: {fact.format(url=endpoint.url)}\n\nhint: {hint}" in done.stderr
 
 
 def test_an_https_endpoint_gets_gcloud_s_token_and_not_on_a_command_line(baked: Path, programs: Path) -> None:

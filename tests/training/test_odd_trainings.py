@@ -16,7 +16,7 @@ import pytest
 from edge_tasks.domain.job_spec import TrainingSpec
 from edge_tasks.domain.provenance import Provenance
 from edge_tasks.domain.runs import COMPLETED, RunRecord
-from edge_tasks.errors import TrainingError
+from edge_tasks.errors import EdgeError, TrainingError
 from edge_tasks.experiments.text import table
 from edge_tasks.jobs.submit import check_parameters
 from edge_tasks.jobs.training import _with_signal
@@ -60,6 +60,28 @@ def test_a_command_line_that_sacred_would_answer_with_a_traceback_is_refused(
     with pytest.raises(TrainingError) as elsewhere:
         check_command_line([str(tmp_path / "models" / "t.py"), "with", "nothing.yaml"])
     assert "nothing.yaml" in elsewhere.value.problem
+
+
+@pytest.mark.parametrize(
+    ("content", "fact"),
+    [
+        (b"- a\n- b\n", "`params.yaml` must hold names and values"),
+        (b"C 10\n", "`params.yaml` must hold names and values"),
+        (b"", "`params.yaml` must hold names and values"),
+        (b"C: 1\n\tgamma: 1\n", "not valid YAML: a tab, where only spaces may stand (line 2, column 1)"),
+        (b"C: [1\n", "`params.yaml` is not valid YAML: "),
+        (b"C: 1 # f\xfcr\n", "`params.yaml` cannot be read: it is not UTF-8 text"),
+    ],
+)
+def test_a_file_of_parameters_that_sacred_would_answer_with_a_traceback_is_refused(
+    content: bytes, fact: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "params.yaml").write_bytes(content)
+    with pytest.raises(EdgeError) as caught:
+        check_command_line(["t.py", "with", "params.yaml", "is_vertex=False"])
+    assert fact in caught.value.problem
+    assert caught.value.hint
 
 
 def test_secrets_are_known_by_their_names() -> None:
