@@ -10,6 +10,7 @@ import pytest
 from google.auth.credentials import AnonymousCredentials
 
 from edge_tasks.cloud import model_monitors, monitoring_jobs
+from edge_tasks.cloud.beta import ask
 from edge_tasks.cloud.client import Cloud
 from edge_tasks.cloud.monitoring_jobs import Wanted
 from edge_tasks.errors import CloudError, NotFoundError
@@ -137,10 +138,16 @@ def test_a_monitor_looks_once_at_lists_and_predictions_and_is_that_of_its_versio
         model_monitors.look(cloud, replace(wanted, features={"age": "float", "city": "string", "size": "float"}))
     with pytest.raises(CloudError, match="Vertex AI answered 400: The field 'age' must have a data_type"):
         model_monitors.look(cloud, replace(wanted, features={"age": "number"}))
-    other, _ = model_monitors.look(cloud, replace(wanted, model=clocked.upload(ECHO)))
-    assert len(model_monitors.delete(cloud, "churn-monitoring")) == 2
+    other_model = clocked.upload(ECHO)
+    other, _ = model_monitors.look(cloud, replace(wanted, model=other_model))
+    monitors = model_monitors.find(cloud, "churn-monitoring", [model, other_model])
+    assert len(monitors) == 2
+    # One of the same name that watches a stranger's model is not found.
+    assert model_monitors.find(cloud, "churn-monitoring", [model]) == monitors[1:]
+    for monitor in monitors:
+        model_monitors.delete(cloud, monitor)
     with pytest.raises(NotFoundError):
-        model_monitors._ask(cloud, "GET", other)
+        ask(cloud, "GET", other)
 
 
 def test_an_endpoint_that_serves_nothing_is_not_monitored(cloud: Cloud, clocked: Emulator) -> None:
