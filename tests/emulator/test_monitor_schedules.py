@@ -130,43 +130,37 @@ def test_a_schedule_does_not_change_what_it_starts(clocked: Emulator, monitor: s
     assert changed.body["nextRunTime"][14:16] == "30"
 
 
-PROGRAM = """
-import sys, time
-from vertexai.resources.preview import ml_monitoring
-from vertexai.resources.preview.ml_monitoring.spec import DataDriftSpec, MonitoringInput, TabularObjective
-
-monitor = ml_monitoring.ModelMonitor(sys.argv[1])
-target = MonitoringInput(gcs_uri=sys.argv[2], data_format="csv")
-made = monitor.create_schedule("0 * * * *", target, display_name="by the SDK")
-other = monitor.create_schedule("0 0 1 1 *", target, display_name="yearly")
-print(made.create_model_monitoring_job_request.parent == monitor.resource_name)
-print(sorted(one.display_name for one in monitor.list_schedules()))
-print([one.display_name for one in monitor.list_schedules(filter='display_name="yearly"')])
-monitor.pause_schedule(made.name)
-print(monitor.get_schedule(made.name).state.name)
-monitor.resume_schedule(made.name.rpartition("/")[2])
-changed = monitor.update_schedule(made.name, cron="*/30 * * * *", end_time=None)
-print(monitor.get_schedule(made.name).state.name, changed.cron)
-print(sys.argv[3])
-monitor.delete_schedule(other.name)
-print([one.display_name for one in monitor.list_schedules()])
-"""
-
-
 def test_the_sdk_s_monitor_has_schedules(clocked: Emulator, monitor: str, target: dict[str, Any]) -> None:
-    """In a job, where the SDK is led to the emulator."""
-    uri = target["columnizedDataset"]["gcsSource"]["gcsUri"]
-    job = clocked.run_job(["python", "-c", PROGRAM, monitor, uri, "-"])
-    assert job["state"] == "JOB_STATE_SUCCEEDED", job["error"]["message"]
-    lines = [line for line in clocked.output(job) if line in {"True", "PAUSED", "-"} or line[:1] in "[A"]
-    assert lines == [
-        "True",
-        "['by the SDK', 'yearly']",
-        "['yearly']",
-        "PAUSED",
-        "ACTIVE */30 * * * *",
-        "-",
-        "['by the SDK']",
-    ]
+    from google.auth.credentials import AnonymousCredentials
+    from google.cloud import aiplatform
+    from vertexai.resources.preview import ml_monitoring
+    from vertexai.resources.preview.ml_monitoring.spec import MonitoringInput
+
+    aiplatform.init(
+        project="test-project",
+        location="us-central1",
+        api_endpoint=clocked.url,
+        api_transport="rest",
+        credentials=AnonymousCredentials(),
+    )
+    watching: Any = ml_monitoring.ModelMonitor(monitor)
+    rows_now = MonitoringInput(gcs_uri=target["columnizedDataset"]["gcsSource"]["gcsUri"], data_format="csv")
+    made = watching.create_schedule("0 * * * *", rows_now, display_name="by the SDK")
+    yearly = watching.create_schedule("0 0 1 1 *", rows_now, display_name="yearly")
+    assert made.create_model_monitoring_job_request.parent == monitor
+    assert [one.display_name for one in watching.list_schedules()] == ["yearly", "by the SDK"]
+    assert [one.name for one in watching.list_schedules(filter='display_name="yearly"')] == [yearly.name]
+    watching.pause_schedule(made.name)
+    forward(clocked, 3)
+    assert watching.get_schedule(made.name).state.name == "PAUSED"
+    watching.resume_schedule(made.name.rpartition("/")[2])
+    assert watching.update_schedule(made.name, cron="*/30 * * * *").cron == "*/30 * * * *"
     forward(clocked, 1)
-    assert len(jobs(clocked, monitor)) == 2
+    found = jobs(clocked, monitor)
+    assert [(job["schedule"], job["displayName"]) for job in found] == [(made.name, "by the SDK")] * 2
+    stats = watching.search_metrics(stats_name="age", schedule_name=made.name)
+    assert len(stats[0].tabular_stats.data_points) == 2
+    watching.delete_schedule(yearly.name)
+    assert [one.name for one in watching.list_schedules()] == [made.name]
+    watching.delete(force=True)
+    eventually(lambda: clocked.get(f"/v1beta1/{made.name}").status == 404, "it went with its monitor")
