@@ -70,6 +70,8 @@ def deploy(release: Release, traffic: int = 100, until: datetime | None = None) 
     with _rollout(release) as rollout:
         if traffic < 100 and rollout.state.deployed is None:
             raise ReleaseError(f"nothing serves yet, so `{name}` cannot get {traffic} %", "invoke model.deploy")
+        if traffic < 100:
+            rollout.refuse_part(traffic)
         rollout.model = _find_registered(release, trained, chosen)
         rollout.origin = _origin(trained)
         if traffic < 100 and rollout.model and rollout.deployed_under(rollout.model) == rollout.serving_id:
@@ -77,8 +79,6 @@ def deploy(release: Release, traffic: int = 100, until: datetime | None = None) 
                 f"{rollout.version} of `{name}` serves all the traffic already", "train a new version: dvc repro"
             )
         rollout.applies_settings, rollout.until = True, until
-        if traffic < 100:
-            rollout.refuse_part(traffic)
         if rollout.model is None:
             _check_artifact(release, trained)
             text = f"upload the artifact to the registry{_for_another_container(release, trained, chosen)}"

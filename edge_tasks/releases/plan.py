@@ -295,7 +295,7 @@ class Rollout:
             again = f" again, for another {_listed(differences)}," if differences else ""
             zero = scale_to_zero.words(self.release.settings.scale_to_zero)
             text = f"deploy {self.version}{again} on {machine} with {percent} % of the traffic"
-            text += f", to zero {zero} (a preview of Vertex AI's)" if zero else ""
+            text += f", scaling to zero {zero} (a preview of Vertex AI's)" if zero else ""
             self.plan(text, lambda: self._deploy(percent))
         if self._is_tested() and not aside:
             self.plan(f"ask it for predictions: it must answer {PAYLOAD_FILE}", self._try_in_place)

@@ -142,7 +142,7 @@ def _tell(
         console.step(f"still deploying on Google Cloud; run the same command again to resume: {again}")
         return
     serves = "serves" if outcome.changed else "serves already"
-    if release.settings.scale_to_zero is not None and command == "deploy":
+    if release.settings.scale_to_zero is not None and command == "deploy" and outcome.changed:
         console.step(_ZERO)
     part = "all the requests" if traffic == 100 else f"{traffic} % of the requests"
     console.step(f"`{name}` version {version} {serves} {part}: {outcome.url}")
