@@ -80,6 +80,10 @@ def test_a_variable_overrides_the_kind_of_environments(root: Path) -> None:
         ("endpoint_name: digits-endpoint", "endpoint_name: e\n    training_requirements: [pandas, ==]", "training_requirements.1: `==` is not a requirement of pip", None),
         ("endpoint_name: digits-endpoint", "endpoint_name: e\n    labels: {edge-run: mine}", "`edge-run` is not a label's name", None),
         ("endpoint_name: digits-endpoint", "endpoint_name: e\n    labels: {team: The A-Team}", "`The A-Team` is not a label's value", None),
+        ("endpoint_name: digits-endpoint", "endpoint_name: e\n    scale_to_zero: {idle: 4m}", "scale_to_zero.idle: `4m` is not a time from 5m to 8h", None),
+        ("endpoint_name: digits-endpoint", "endpoint_name: e\n    scale_to_zero: {up_for: soon}", "scale_to_zero.up_for: `soon` is not a length of time", None),
+        ("endpoint_name: digits-endpoint", "endpoint_name: e\n    monitoring: {schedule: daily}", "monitoring.schedule: `daily` is not a cron expression", None),
+        ("endpoint_name: digits-endpoint", "endpoint_name: e\n    monitoring: {schedule: TZ=UTC 0 6 * *}", "monitoring.schedule: `TZ=UTC 0 6 * *` is not a cron", None),
         ("models:", "models: [", "is not valid YAML", None),
     ],
 )  # fmt: skip

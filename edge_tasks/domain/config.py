@@ -229,7 +229,7 @@ Period = Annotated[str, AfterValidator(checked_period)]
 Cron = Annotated[
     str,
     _like(
-        r"((CRON_)?TZ=\S+ +)?(\S+ +){4}\S+",
+        r"((CRON_)?TZ=\S+ +)?([^=\s]+ +){4}[^=\s]+",
         "is not a cron expression: five fields in UTC, such as 0 6 * * *, or after TZ=ZONE",
     ),
 ]

@@ -279,7 +279,7 @@ def _managed_schedule(here: Repository, name: str, baseline: str | None, trainin
         made, state, found = managed.schedule(here.cloud, name, settings, known, training, target)
         if found:
             print_table(managed.COLUMNS, [managed.row(one) for one in found])
-        console.step(f"{made.name} looks at the moments `{made.cron}`, next {made.next_run} UTC")
+        console.step(f"the schedule {made.name} looks at `{made.cron}`, next {made.next_run} UTC")
         against = training or "the time before"
         console.step(
             f"each look compares the last {managed.window(settings)} with {against}; {managed.told(made, state)}"
