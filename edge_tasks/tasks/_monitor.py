@@ -192,7 +192,7 @@ def _looked(here: Repository, name: str, wish: _Wish) -> tuple[Watched, Groups |
     found = watch.watch(here.cloud, name, period, settings, baseline=known, before=wish.before, version=wish.against)
     if wish.by is None:
         return found, None
-    asked = requests.read(here.cloud, name, requests.now() - period)
+    asked = requests.read(here.cloud, name, requests.now(here.cloud) - period)
     if known is None:
         asked = requests.of_serving(here.cloud, name, asked)
     labels = feedback.load(here.cloud, here.config, name)
@@ -314,7 +314,7 @@ def _delete(here: Repository, name: str, older_than: str | None, yes: bool) -> N
     from edge_tasks.monitoring import feedback, requests
 
     # Files are deleted by whole days: all of them are before tomorrow.
-    until = requests.now() - (read_period(older_than) if older_than else timedelta(days=-1))
+    until = requests.now(here.cloud) - (read_period(older_than) if older_than else timedelta(days=-1))
     what = f"what `{name}` was asked before {until:%Y-%m-%d}" if older_than else f"all that `{name}` was asked"
     if not yes and not confirm(f"delete {what}, and the true answers to it? It cannot be undone."):
         raise EdgeError("nothing was deleted", "add `--yes` to delete without being asked")
@@ -357,7 +357,7 @@ def feedback(
     name, _ = here.config.model(name)
     if key is not None and file is None:
         raise EdgeError("--key says how to join --file", "add --file FILE")
-    start = requests.now() - read_period(since)
+    start = requests.now(here.cloud) - read_period(since)
     with Console() as console:
         if file is not None:
             rows = feedback.read_file(Path(file), key, label)

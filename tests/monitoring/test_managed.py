@@ -5,11 +5,12 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import datetime, timedelta, timezone
 
 import pytest
 from google.auth.credentials import AnonymousCredentials
 
-from edge_tasks.cloud import managed_monitoring, model_monitors, monitor_schedules, monitoring_jobs
+from edge_tasks.cloud import clock, managed_monitoring, model_monitors, monitor_schedules, monitoring_jobs
 from edge_tasks.cloud.beta import ask
 from edge_tasks.cloud.client import Cloud
 from edge_tasks.cloud.monitoring_jobs import Wanted
@@ -165,6 +166,8 @@ def test_a_schedule_looks_again_and_is_that_of_the_version_and_nobody_else_s(clo
     made = monitor_schedules.ensure(cloud, wanted, "0 * * * *")
     assert (made.state, made.runs, monitor_schedules.last_look(cloud, made)) == ("ACTIVE", 0, ("", []))
     assert clocked.post("/_emulator/clock", {"forward": 2 * 3600}).status == 200
+    # What was asked is dated by that clock, so the commands that read it go by it, too.
+    assert clock.now(cloud) - datetime.now(timezone.utc) > timedelta(hours=1)
     state, found = eventually(lambda: (look := monitor_schedules.last_look(cloud, made))[0] and look, "it looked")
     assert state == "succeeded"
     (one,) = found

@@ -59,7 +59,7 @@ def ask(repository: Repository, instances: list[Any]) -> None:
 
 def kept(repository: Repository) -> list[Batch]:
     cloud = connect(load_config(repository.root), repository.root)
-    return list(requests.read(cloud, "hello-world", requests.now() - timedelta(days=1)))
+    return list(requests.read(cloud, "hello-world", requests.now(cloud) - timedelta(days=1)))
 
 
 def monitored(repository: Repository, *flags: str, status: int = 0) -> dict[str, Any]:
