@@ -28,6 +28,7 @@ from edge_tasks.jobs.training import TrainingJob
 from edge_tasks.models import costs, endings
 from edge_tasks.models.endings import Doubt, Ending
 from edge_tasks.models.predictions import endpoint_name
+from edge_tasks.releases import ci_pipeline
 from edge_tasks.releases.operations import (
     Options,
     Outcome,
@@ -512,8 +513,12 @@ def test_a_model_that_scales_to_zero_has_an_endpoint_of_its_own_and_no_canary(te
         team.train()
         with pytest.raises(ReleaseError, match="Vertex AI lets one version alone do that: none can get 10 %"):
             team.deploy(10)
+        # In CI a person approves before it takes the place of the other.
+        ci_pipeline.deploy([team.release()], 10, allow_dirty=True)
+        assert team.on_endpoint == {"1"}
         heard = Heard()
-        assert deploy(replace(team.release(), progress=heard)).url == first.url
+        ci_pipeline.promote([replace(team.release(), progress=heard)])
+        assert endpoints.predict_url(team.cloud, team.endpoint.name) == first.url
         room = "where one scales to zero it is alone, so nothing answers until a new version serves"
         part = f"scaling to zero {zero} (a preview of Vertex AI's)"
         assert heard.steps[2:5] == [

@@ -316,7 +316,7 @@ class Rollout:
                 raise ReleaseError(
                     f"the endpoint of `{name}` is a shared one, and scale_to_zero takes a dedicated one, which has "
                     "another address",
-                    f"invoke model.undeploy --name {name}, then deploy: that makes it; tell the address to who asks",
+                    f"invoke model.undeploy --name {name}, then deploy: that makes it; callers need its address",
                 )
             self.plan(
                 "replace the endpoint, a shared one, by a dedicated one with another address", self._replace_endpoint
