@@ -78,7 +78,7 @@ class Endpoint:
     """An endpoint as it is now.
 
     `deployed` is the versioned name of each model on it, by deployed model id; `traffic` the percentage of each id, and
-    `resources` on what each runs, and `created` since when it is there. A dedicated one has an address of its own.
+    `resources` on what each runs, and `created` since when it is there. A dedicated one has its own address.
     """
 
     name: str

@@ -18,7 +18,7 @@ from edge_tasks.domain.period import read_period, write_period
 
 # What Google takes where a request does not say it.
 _DEFAULT = "3600s"
-# How the answer begins to what is asked of a model at zero; how it goes on differs.
+# How the answer begins to what is asked of a model at zero; its end differs.
 _NOT_READY = "Model is not yet ready for inference"
 
 

@@ -190,5 +190,5 @@ def _median(distribution: Distribution) -> str:
                 return f"median < {edges[0]:.4g}" if edges else "one value"
             if place == len(edges):
                 return f"median > {edges[-1]:.4g}"
-            return f"median {between(*edges[place - 1 : place + 1], 4)}"
+            return f"median {between(edges[place - 1], edges[place], 4)}"
     return "none" if not distribution.missing else "all missing"

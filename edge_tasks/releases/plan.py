@@ -214,7 +214,7 @@ class Rollout:
             raise ReleaseError(
                 f"`{name}` scales to zero (edge.yaml), and Vertex AI lets one version alone do that: none can get "
                 f"{percent} %",
-                f"invoke model.deploy --name {name} tries it on an endpoint of its own, then gives it all; for a part "
+                f"invoke model.deploy --name {name} tries it on its own endpoint, then gives it all; for a part "
                 f"remove models.{name}.scale_to_zero",
             )
         if self._has_room_for_one():

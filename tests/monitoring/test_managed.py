@@ -6,6 +6,7 @@ import random
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
+from typing import Any
 
 import pytest
 from google.auth.credentials import AnonymousCredentials
@@ -157,12 +158,12 @@ def test_a_monitor_looks_once_at_lists_and_predictions_and_is_that_of_its_versio
 def test_a_schedule_looks_again_and_is_that_of_the_version_and_nobody_else_s(cloud: Cloud, clocked: Emulator) -> None:
     bucket, our_id = clocked.new_bucket(), layout.registry_model_id(cloud.bucket_name, "churn")
     model, strangers = clocked.upload(ECHO, modelId=our_id), clocked.upload(ECHO)
-    inputs = []
+    inputs: dict[int, Any] = {}
     for age in (40, 70):
         rows = "".join(f"{random.Random(row).gauss(age, 10)}\n" for row in range(300))
         uri = clocked.put(bucket, f"{age}.csv", f"age\n{rows}".encode())
-        inputs.append({"columnizedDataset": {"gcsSource": {"gcsUri": uri, "format": "CSV"}}})
-    wanted = model_monitors.Wanted("churn-monitoring", model, {"age": "float"}, {}, *inputs)
+        inputs[age] = {"columnizedDataset": {"gcsSource": {"gcsUri": uri, "format": "CSV"}}}
+    wanted = model_monitors.Wanted("churn-monitoring", model, {"age": "float"}, {}, inputs[40], inputs[70])
     made = monitor_schedules.ensure(cloud, wanted, "0 * * * *")
     assert (made.state, made.runs, monitor_schedules.last_look(cloud, made)) == ("ACTIVE", 0, ("", []))
     assert clocked.post("/_emulator/clock", {"forward": 2 * 3600}).status == 200

@@ -44,7 +44,7 @@ class PipelineRuns:
         self._pipeline_jobs = pipeline_jobs
 
     def check(self, parent: str, schedule: Message) -> None:
-        """Refuse what is no pipeline job, and one of another location."""
+        """Refuse what cannot be a pipeline job, and one of another location."""
         request = schedule.create_pipeline_job_request
         if request.parent != parent:
             raise invalid(f"{PIPELINE}.parent must be the schedule's own, {parent}.")
@@ -71,7 +71,7 @@ class MonitoringRuns:
         self._jobs = jobs
 
     def check(self, parent: str, schedule: Message) -> None:
-        """Refuse what is no job of a monitor, and one of a monitor elsewhere."""
+        """Refuse what cannot be a job of a monitor, and one of a monitor elsewhere."""
         request = schedule.create_model_monitoring_job_request
         if not request.parent.startswith(f"{parent}/modelMonitors/"):
             raise invalid(f"{MONITORING}.parent must be a model monitor in {parent}.")
