@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -20,6 +21,7 @@ from edge_tasks.cloud.client import Cloud, connect
 from edge_tasks.cloud.state_store import StateStore
 from edge_tasks.console import Console
 from edge_tasks.domain.config import EdgeConfig
+from edge_tasks.domain.prices import PriceList
 from edge_tasks.domain.progress import Silence
 from edge_tasks.domain.runs import utc_now
 from edge_tasks.domain.state import ModelState
@@ -28,6 +30,7 @@ from edge_tasks.jobs.training import TrainingJob
 from edge_tasks.models import costs, endings
 from edge_tasks.models.endings import Doubt, Ending
 from edge_tasks.models.predictions import endpoint_name
+from edge_tasks.releases import ci_pipeline
 from edge_tasks.releases.operations import (
     Options,
     Outcome,
@@ -500,3 +503,69 @@ def test_when_nobody_counts_requests_nothing_is_called_idle(team: Team) -> None:
     why: list[str] = []
     assert [one.use for one in costs.running(blind, why.append)] == ["?"]
     assert len(why) == 1
+
+
+@contextmanager
+def scaling_to_zero(team: Team) -> Iterator[None]:
+    """Let edge.yaml say so."""
+    path = team.root / "edge.yaml"
+    before = path.read_text()
+    document = yaml.safe_load(before)
+    document["models"][NAME]["scale_to_zero"] = {"idle": "8h", "up_for": "300m"}
+    try:
+        path.write_text(yaml.safe_dump(document))
+        yield
+    finally:
+        path.write_text(before)
+
+
+def test_a_model_that_scales_to_zero_has_an_endpoint_of_its_own_and_no_canary(team: Team) -> None:
+    """When it goes to zero is shown in tests/emulator/test_scale_to_zero.py."""
+    zero = "after 8h without a request, up for 5h at least"
+    with scaling_to_zero(team):
+        first = team.deploy()
+        assert team.endpoint.dedicated
+        (running,) = costs.running(team.cloud)
+        assert (running.scale_to_zero, running.machines) == (zero, "1 n1-standard-2 or none")
+        prices = PriceList(region="x", currency="USD", fetched=utc_now().date(), source="", prices=())
+        assert running.cost(prices) is None
+        assert team.deploy().changed is False
+        team.train()
+        with pytest.raises(ReleaseError, match="Vertex AI lets one version alone do that: none can get 10 %"):
+            team.deploy(10)
+        # In CI a person approves before it takes the place of the other.
+        ci_pipeline.deploy([team.release()], 10, allow_dirty=True)
+        assert team.on_endpoint == {"1"}
+        heard = Heard()
+        ci_pipeline.promote([replace(team.release(), progress=heard)])
+        assert endpoints.predict_url(team.cloud, team.endpoint.name) == first.url
+        room = "where one scales to zero it is alone, so nothing answers until a new version serves"
+        part = f"scaling to zero {zero} (a preview of Vertex AI's)"
+        assert heard.steps[2:5] == [
+            "try a new version on its own endpoint: it must answer test_payload.json",
+            f"take version 1 off the endpoint: {room}",
+            f"deploy a new version on n1-standard-2 with 100 % of the traffic, {part}",
+        ]
+        assert (team.traffic, team.on_endpoint, len(team.all_endpoints())) == ({"2": 100}, {"2"}, 1)
+        assert team.rollback().version == "1"
+    # It still scales to zero, whatever edge.yaml says by now: nothing can serve next to it.
+    with pytest.raises(ReleaseError, match="scales to zero, so no other version can get 10 % next to it"):
+        team.deploy(10)
+    assert team.deploy().version == "2"
+    assert not any(one.scale_to_zero for one in costs.running(team.cloud))
+
+
+def test_a_shared_endpoint_is_replaced_only_when_nothing_is_on_it(team: Team) -> None:
+    shared = team.deploy().url
+    with scaling_to_zero(team):
+        with pytest.raises(ReleaseError, match=r"the endpoint of .* is a shared one") as refused:
+            team.deploy()
+        assert f"invoke model.undeploy --name {NAME}, then deploy" in str(refused.value.hint)
+        undeploy(team.release())
+        assert team.deploy().url != shared
+    assert len(team.all_endpoints()) == 1
+    undeploy(team.release())
+    # What served once can be gone back to when nothing serves.
+    with pytest.raises(ReleaseError, match="is not deployed"):
+        team.rollback()
+    assert team.rollback(team.state.history[0].version).changed

@@ -4,26 +4,36 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from http import HTTPStatus
 from typing import Any
 
+from edge_tasks.cloud import rest, scale_to_zero
+from edge_tasks.cloud.beta import Operation as BetaOperation
 from edge_tasks.cloud.client import Cloud, sdk_errors
 from edge_tasks.cloud.operations import OPERATION_LIMIT, begun, take_away, wait
 from edge_tasks.cloud.vertex_sdk import messages
 from edge_tasks.domain.config import ModelConfig
 from edge_tasks.domain.machines import machine_spec
+from edge_tasks.domain.state import Operation
 from edge_tasks.errors import CloudError, NotFoundError
 
 # Seconds. Google takes many minutes to deploy; a local deploy takes one second.
 DEPLOY_LIMIT = 3600.0
 CANCEL_LIMIT = 30.0
+# For how long one waits for a model that is at zero: Google starts a machine for it.
+SCALE_UP_LIMIT = 900.0
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 10.0
 
 
 @dataclass(frozen=True)
 class Resources:
-    """On what a deployed model runs, and as whom."""
+    """On what a deployed model runs, and as whom.
+
+    `scale_to_zero` says when it goes to no replica, in words; empty when it never does. `min_replica_count` is then how
+    many start when it is asked again.
+    """
 
     machine_type: str
     accelerator_type: str = ""
@@ -31,6 +41,7 @@ class Resources:
     service_account: str = ""
     min_replica_count: int = 1
     max_replica_count: int = 1
+    scale_to_zero: str = ""
 
     @classmethod
     def wanted(cls, settings: ModelConfig) -> Resources:
@@ -43,7 +54,16 @@ class Resources:
             service_account=settings.serving_service_account or "",
             min_replica_count=settings.min_replica_count,
             max_replica_count=settings.max_replica_count,
+            scale_to_zero=scale_to_zero.words(settings.scale_to_zero),
         )
+
+    @property
+    def changed_in_place(self) -> frozenset[str]:
+        """Which of them can be changed while the model is deployed.
+
+        https://cloud.google.com/vertex-ai/docs/reference/rest/v1beta1/projects.locations.endpoints/mutateDeployedModel
+        """
+        return frozenset({"max_replica_count"} if self.scale_to_zero else {"min_replica_count", "max_replica_count"})
 
     def differences(self, wanted: Resources) -> dict[str, str]:
         """Return what `wanted` has differently: a field, and both values in words."""
@@ -54,17 +74,12 @@ class Resources:
         }
 
 
-# Those that can be changed while a model is deployed.
-# https://cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations.endpoints/mutateDeployedModel
-CHANGED_IN_PLACE = frozenset({"min_replica_count", "max_replica_count"})
-
-
 @dataclass(frozen=True)
 class Endpoint:
     """An endpoint as it is now.
 
     `deployed` is the versioned name of each model on it, by deployed model id; `traffic` the percentage of each id, and
-    `resources` on what each runs, and `created` since when it is there.
+    `resources` on what each runs, and `created` since when it is there. A dedicated one has its own address.
     """
 
     name: str
@@ -74,14 +89,18 @@ class Endpoint:
     labels: Mapping[str, str] = field(default_factory=dict)
     resources: Mapping[str, Resources] = field(default_factory=dict)
     created: Mapping[str, datetime] = field(default_factory=dict)
+    dedicated: bool = False
 
 
-def create_endpoint(cloud: Cloud, display_name: str, labels: Mapping[str, str]) -> Endpoint:
-    """Create an endpoint with no model on it."""
-    endpoint = {"display_name": display_name, "labels": dict(labels)}
+def create_endpoint(cloud: Cloud, display_name: str, labels: Mapping[str, str], *, dedicated: bool = False) -> Endpoint:
+    """Create an endpoint with no model on it; whether it is dedicated cannot be changed later."""
+    endpoint: dict[str, Any] = {"display_name": display_name, "labels": dict(labels)}
+    if dedicated:
+        endpoint["dedicated_endpoint_enabled"] = True
     with sdk_errors(f"create the endpoint `{display_name}`"):
         operation = cloud.endpoints.create_endpoint(parent=cloud.parent, endpoint=endpoint)
-    return _endpoint(wait(operation, f"the endpoint `{display_name}` to be created", OPERATION_LIMIT))
+    made = _endpoint(wait(operation, f"the endpoint `{display_name}` to be created", OPERATION_LIMIT))
+    return replace(made, dedicated=dedicated)  # the answer does not tell
 
 
 def find_endpoint(cloud: Cloud, labels: Mapping[str, str]) -> Endpoint | None:
@@ -90,7 +109,7 @@ def find_endpoint(cloud: Cloud, labels: Mapping[str, str]) -> Endpoint | None:
     with sdk_errors("look through the endpoints"):
         request = {"parent": cloud.parent, "filter": wanted}
         for endpoint in cloud.endpoints.list_endpoints(request=request):
-            return _endpoint(endpoint)
+            return _with_zero(cloud, _endpoint(endpoint))
     return None
 
 
@@ -100,20 +119,26 @@ def get_endpoint(cloud: Cloud, name: str) -> Endpoint | None:
 
     with sdk_errors(f"look at the endpoint {name}"):
         try:
-            return _endpoint(cloud.endpoints.get_endpoint(name=name))
+            found = _endpoint(cloud.endpoints.get_endpoint(name=name))
         except NotFound:
             return None
+    return _with_zero(cloud, found)
 
 
 def start_deployment(
     cloud: Cloud, endpoint: str, *, model: str, display_name: str, settings: ModelConfig, traffic: Mapping[str, int]
-) -> str:
-    """Begin to deploy the model version `model` on `endpoint`; return the name of the operation, which runs on Google.
+) -> Operation:
+    """Begin to deploy the model version `model` on `endpoint`; return the operation, which runs on Google.
 
     `traffic` is the percentage of each deployed model id afterwards; the new one is `"0"`. It moves when the new model
     serves; what served before stays deployed until it is undeployed.
     https://cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations.endpoints/deployModel
     """
+    if settings.scale_to_zero is not None:
+        name = scale_to_zero.start_deployment(
+            cloud, endpoint, model=model, display_name=display_name, settings=settings, traffic=traffic
+        )
+        return Operation(name=name, endpoint=endpoint, model=model, beta=True)
     machine = machine_spec(
         settings.serving_machine_type, settings.serving_accelerator_type, settings.serving_accelerator_count
     )
@@ -132,36 +157,39 @@ def start_deployment(
         operation = cloud.endpoints.deploy_model(
             endpoint=endpoint, deployed_model=deployed_model, traffic_split=dict(traffic)
         )
-    return str(operation.operation.name)
+    return Operation(name=operation.operation.name, endpoint=endpoint, model=model)
 
 
 def finish_deployment(
-    cloud: Cloud, operation: str, display_name: str, on_wait: Callable[[float], None] = lambda elapsed: None
+    cloud: Cloud, operation: Operation, display_name: str, on_wait: Callable[[float], None] = lambda elapsed: None
 ) -> str:
     """Wait until a deployment that was started, here or anywhere, has ended; return the deployed model id.
 
     Raises CloudError with Google's reason when it failed, NotFoundError when Google has forgotten it.
     """
     response = wait(_deployment(cloud, operation), f"`{display_name}` to serve", DEPLOY_LIMIT, on_wait)
-    return str(response.deployed_model.id)
+    return str(response["deployedModel"]["id"] if operation.beta else response.deployed_model.id)
 
 
-def deployment_runs(cloud: Cloud, operation: str) -> bool:
+def deployment_runs(cloud: Cloud, operation: Operation) -> bool:
     """Say whether a deployment that was started is still running."""
     try:
+        if operation.beta:
+            return not BetaOperation(cloud, operation.name).done()
         return not _deployment(cloud, operation).operation.done
     except NotFoundError:
         return False
 
 
-def cancel_deployment(cloud: Cloud, operation: str, before: Endpoint, model: str) -> bool:
-    """Cancel a deployment of `model`; undeploy what came up all the same, and leave the endpoint as it was `before`.
+def cancel_deployment(cloud: Cloud, operation: Operation, before: Endpoint) -> bool:
+    """Cancel a deployment; undeploy what came up all the same, and leave the endpoint as it was `before`.
 
     Google cancels as well as it can; False when the operation is still running after a while.
     """
     with sdk_errors("cancel the deployment"):
         # The client's own operation.cancel() over REST fails with a KeyError (google-api-core 2.44).
-        cloud.session.post(f"{cloud.vertex_url}/v1/{operation}:cancel", json={})
+        version = "v1beta1" if operation.beta else "v1"
+        cloud.session.post(f"{cloud.vertex_url}/{version}/{operation.name}:cancel", json={})
     deadline = time.monotonic() + CANCEL_LIMIT
     while deployment_runs(cloud, operation):
         if time.monotonic() > deadline:
@@ -169,7 +197,7 @@ def cancel_deployment(cloud: Cloud, operation: str, before: Endpoint, model: str
         time.sleep(0.2)
     now = get_endpoint(cloud, before.name)
     for deployed_model_id, deployed in (now.deployed if now else {}).items():
-        if deployed_model_id not in before.deployed and same_resource(deployed, model):
+        if deployed_model_id not in before.deployed and same_resource(deployed, operation.model):
             undeploy_model(cloud, before.name, deployed_model_id, traffic=before.traffic)
     return True
 
@@ -179,11 +207,13 @@ def same_resource(one: str, other: str) -> bool:
     return one.partition("/locations/")[2] == other.partition("/locations/")[2]
 
 
-def _deployment(cloud: Cloud, operation: str) -> Any:
+def _deployment(cloud: Cloud, operation: Operation) -> Any:
+    if operation.beta:
+        return BetaOperation(cloud, operation.name)
     types = messages("endpoint_service")
 
-    with sdk_errors(f"look at the deployment {operation}"):
-        return begun(cloud.endpoints, operation, types.DeployModelResponse, types.DeployModelOperationMetadata)
+    with sdk_errors(f"look at the deployment {operation.name}"):
+        return begun(cloud.endpoints, operation.name, types.DeployModelResponse, types.DeployModelOperationMetadata)
 
 
 def undeploy_model(
@@ -205,6 +235,8 @@ def undeploy_model(
 def set_replicas(cloud: Cloud, endpoint: str, deployed_model_id: str, settings: ModelConfig) -> None:
     """Give a deployed model the number of replicas that edge.yaml says, while it serves."""
     resources = {"min_replica_count": settings.min_replica_count, "max_replica_count": settings.max_replica_count}
+    if settings.scale_to_zero is not None:
+        del resources["min_replica_count"]  # it is 0, and stays so
     request = {
         "endpoint": endpoint,
         "deployed_model": {"id": deployed_model_id, "dedicated_resources": resources},
@@ -229,33 +261,61 @@ def delete_endpoint(cloud: Cloud, name: str) -> None:
 
 
 def predict_url(cloud: Cloud, endpoint: str) -> str:
-    """Return the full address to which predict requests for `endpoint` are posted."""
-    return f"{cloud.vertex_url}/v1/{endpoint}:predict"
+    """Return the full address to which predict requests for `endpoint` are posted: a dedicated one has its own.
+
+    https://cloud.google.com/vertex-ai/docs/predictions/choose-endpoint-type
+    """
+    with sdk_errors(f"look at the endpoint {endpoint}"):
+        response = cloud.session.get(f"{cloud.vertex_url}/v1/{endpoint}")
+    found, _ = rest.read(response)
+    own = (found or {}).get("dedicatedEndpointDns", "") if response.ok else ""
+    own = own.removeprefix("https://").rstrip("/")
+    # The emulator's is the address of its API, without TLS.
+    is_here = not own or cloud.vertex_url.endswith(f"://{own}")
+    return f"{cloud.vertex_url if is_here else f'https://{own}'}/v1/{endpoint}:predict"
 
 
-def predict(cloud: Cloud, endpoint: str, body: bytes, limit: float = 60.0) -> Any:
+def predict(
+    cloud: Cloud,
+    endpoint: str,
+    body: bytes,
+    limit: float = 60.0,
+    patience: float = SCALE_UP_LIMIT,
+    on_wait: Callable[[float], None] = lambda elapsed: None,
+) -> Any:
     """Post `body` (JSON bytes: {"instances": [...]}) to `endpoint`; return the answer as Python values.
+
+    A model that has gone to no replica is waited for, at most `patience` seconds: what is asked of it starts it.
+    `on_wait` is called with the seconds that passed.
 
     Plain HTTP rather than the SDK's client, which turns every integer of the request and the answer into a float.
     https://cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations.endpoints/predict
     """
-    with sdk_errors(f"ask {endpoint} for predictions"):
-        response = cloud.session.post(
-            predict_url(cloud, endpoint),
-            data=body,
-            headers={"Content-Type": "application/json"},
-            timeout=limit,
-        )
+    url = predict_url(cloud, endpoint)
+    started, pause = time.monotonic(), _FIRST_PAUSE
+    while True:
+        with sdk_errors(f"ask {endpoint} for predictions"):
+            response = cloud.session.post(url, data=body, headers={"Content-Type": "application/json"}, timeout=limit)
+        elapsed = time.monotonic() - started
+        if not scale_to_zero.is_starting(response) or elapsed > patience:
+            break
+        on_wait(elapsed)
+        time.sleep(pause)
+        pause = min(pause * 1.5, _LONGEST_PAUSE)
     if response.status_code == 404:
         raise NotFoundError(f"the endpoint {endpoint} does not exist", "invoke model.deploy")
     if not response.ok:
-        raise CloudError(
-            f"the endpoint answered {response.status_code}: {_error_message(response)}",
-            "write into the payload what the model takes: invoke model.describe shows its signature"
-            if response.status_code == HTTPStatus.BAD_REQUEST
-            else "invoke model.list shows what serves, invoke model.logs what it has printed",
-        )
+        raise CloudError(f"the endpoint answered {response.status_code}: {_error_message(response)}", _hint(response))
     return response.json()
+
+
+def _hint(response: Any) -> str:
+    """Return what helps where an endpoint has not predicted."""
+    if scale_to_zero.is_starting(response):
+        return "it is being started: ask again in some minutes"
+    if response.status_code == HTTPStatus.BAD_REQUEST:
+        return "write into the payload what the model takes: invoke model.describe shows its signature"
+    return "invoke model.list shows what serves, invoke model.logs what it has printed"
 
 
 def _error_message(response: Any) -> str:
@@ -278,7 +338,20 @@ def _endpoint(message: Any) -> Endpoint:
         labels=dict(message.labels),
         resources={deployed.id: _resources(deployed) for deployed in message.deployed_models},
         created={deployed.id: deployed.create_time for deployed in message.deployed_models if deployed.create_time},
+        dedicated=message.dedicated_endpoint_enabled,
     )
+
+
+def _with_zero(cloud: Cloud, endpoint: Endpoint) -> Endpoint:
+    """Fill in what v1 does not tell of a model that may go to no replica."""
+    if all(one.min_replica_count for one in endpoint.resources.values() if one.machine_type):
+        return endpoint
+    told = scale_to_zero.read(cloud, endpoint.name)
+    resources = {
+        key: replace(one, min_replica_count=told[key].replicas, scale_to_zero=told[key].words) if key in told else one
+        for key, one in endpoint.resources.items()
+    }
+    return replace(endpoint, resources=resources)
 
 
 def _resources(deployed: Any) -> Resources:

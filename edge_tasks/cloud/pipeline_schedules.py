@@ -40,6 +40,16 @@ def find(cloud: Cloud, title: str) -> list[Schedule]:
         return [_schedule(message) for message in cloud.schedules.list_schedules(request=request)]
 
 
+def title_of(bucket_name: str, pipeline: str) -> str:
+    """Return the title of the schedule of a repository's pipeline: no other repository has a bucket of this name."""
+    return f"{bucket_name}/{pipeline}"
+
+
+def of_bucket(cloud: Cloud) -> list[Schedule]:
+    """Return the schedules of the pipelines of the repository with this bucket, newest first."""
+    return find(cloud, title_of(cloud.bucket_name, "*"))
+
+
 def create(cloud: Cloud, title: str, cron: str, job: Mapping[str, Any]) -> Schedule:
     """Make a schedule that starts the pipeline `job`, one run at a time."""
     schedule = {
@@ -64,10 +74,10 @@ def change(cloud: Cloud, found: Schedule, cron: str, job: Mapping[str, Any]) -> 
         return _schedule(cloud.schedules.update_schedule(schedule=schedule, update_mask=mask))
 
 
-def delete(cloud: Cloud, found: Schedule) -> None:
+def delete(cloud: Cloud, name: str) -> None:
     """Delete a schedule; the runs that it has started continue."""
-    with sdk_errors(f"delete the schedule `{found.title}`"):
-        cloud.schedules.delete_schedule(name=found.name)
+    with sdk_errors(f"delete the schedule {name}"):
+        cloud.schedules.delete_schedule(name=name)
 
 
 def _schedule(message: Any) -> Schedule:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from edge_tasks.cloud import rest
+from edge_tasks.cloud import clock, rest
 from edge_tasks.cloud.client import Cloud, sdk_errors
 from edge_tasks.domain.runs import utc_now
 from edge_tasks.errors import CloudError, ForbiddenError
@@ -30,7 +30,7 @@ def requests(cloud: Cloud, endpoint: str, period: timedelta) -> Mapping[str, int
     """
     if cloud.monitoring_url is None:
         raise CloudError("nobody counts requests here")
-    until = utc_now()
+    until = clock.now(cloud) if cloud.monitoring_url == cloud.vertex_url else utc_now()
     parameters = {
         "filter": f'metric.type="{METRIC}" AND resource.labels.endpoint_id="{endpoint.rpartition("/")[2]}"',
         "interval.startTime": _text(until - period),

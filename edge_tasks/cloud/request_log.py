@@ -12,10 +12,10 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from typing import Any
 
-from edge_tasks.cloud import rest
+from edge_tasks.cloud import clock, rest
 from edge_tasks.cloud.bucket import CONNECTIONS, Bucket
 from edge_tasks.cloud.client import Cloud, sdk_errors
 from edge_tasks.cloud.request_batch import Batch, Row, of_lines, of_rows, text_of
@@ -74,7 +74,7 @@ def batches(cloud: Cloud, endpoint: str, table: str, since: datetime, until: dat
 
     It is read in pieces: what is in memory does not grow with what was kept.
     """
-    until = until or datetime.now(timezone.utc) + timedelta(minutes=1)
+    until = until or clock.now(cloud) + timedelta(minutes=1)
     wanted = (f"/{endpoint.rpartition('/')[2]}", text_of(since), text_of(until))
     if cloud.bigquery_url is None:
         contents = _gathered(_from_files(cloud, *_folder(table), since, until))

@@ -86,7 +86,7 @@ def traffic(cloud: Cloud, name: str) -> dict[str, Any]:
     log = request_log.setting(cloud, endpoint)
     if not log.enabled:
         return {"kept": False, "minutes": _STEPS, "versions": {}}
-    now = requests.now()
+    now = requests.now(cloud)
     since = now - _TRAFFIC_WINDOW
     counted: dict[str, Counter[int]] = {}
     instances: Counter[str] = Counter()

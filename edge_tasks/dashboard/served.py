@@ -81,6 +81,11 @@ def deployment(one: Deployment, role: str) -> dict[str, Any]:
     }
 
 
+def _replicas(resources: endpoints.Resources) -> list[int]:
+    """Return how many replicas run at least and at most."""
+    return [0 if resources.scale_to_zero else resources.min_replica_count, resources.max_replica_count]
+
+
 def served(cloud: Cloud, config: EdgeConfig, names: Iterable[str]) -> dict[str, Any]:
     """Return every endpoint with what answers there, who holds the lock of the state, and the last changes of it."""
     store = StateStore(cloud)
@@ -110,7 +115,7 @@ def _endpoint(cloud: Cloud, config: EdgeConfig, name: str, state: ModelState) ->
                 **known.get(deployed_id, unknown),
                 "traffic": found.traffic.get(deployed_id, 0),
                 "machine": resources.machine_type if resources else None,
-                "replicas": [resources.min_replica_count, resources.max_replica_count] if resources else None,
+                "replicas": _replicas(resources) if resources else None,
             }
         )
     versions.sort(key=lambda one: -one["traffic"])

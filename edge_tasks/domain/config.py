@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import difflib
 import re
+from datetime import timedelta
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from edge_tasks.domain.period import checked_period
+from edge_tasks.domain.period import checked_period, read_period
 from edge_tasks.errors import ConfigError
 from edge_tasks.redaction import holds_login
 
@@ -224,6 +225,31 @@ class ServingContainer(_Section):
 
 
 Period = Annotated[str, AfterValidator(checked_period)]
+# https://cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations.schedules
+Cron = Annotated[
+    str,
+    _like(
+        r"((CRON_)?TZ=\S+ +)?([^=\s]+ +){4}[^=\s]+",
+        "is not a cron expression: five fields in UTC, such as 0 6 * * *, or after TZ=ZONE",
+    ),
+]
+
+
+def _checked_zero_period(text: str) -> str:
+    """Apply https://cloud.google.com/vertex-ai/docs/reference/rest/v1beta1/DedicatedResources#ScaleToZeroSpec."""
+    if not timedelta(minutes=5) <= read_period(checked_period(text)) <= timedelta(hours=8):
+        raise ValueError("is not a time from 5m to 8h, which is what Vertex AI takes")
+    return text
+
+
+ZeroPeriod = Annotated[str, AfterValidator(_checked_zero_period)]
+
+
+class ScaleToZero(_Section):
+    """When what serves goes to no replica because nobody asks: a preview of Vertex AI's, in v1beta1."""
+
+    idle: ZeroPeriod = Field(default="1h", description="when nobody has asked for so long: 5m to 8h")
+    up_for: ZeroPeriod = Field(default="1h", description="but not before it has been up for so long: 5m to 8h")
 
 
 class Monitoring(_Section):
@@ -240,6 +266,11 @@ class Monitoring(_Section):
     fewest_requests: int = Field(default=200, ge=1, description="there is no verdict on fewer requests")
     on_drift: Literal["report", "issue", "train"] = Field(
         default="report", description="what `ci.monitor` does when a column has changed"
+    )
+    schedule: Cron | None = Field(
+        default=None,
+        description="when a monitor of Vertex AI's looks (`model.monitor --managed`), such as 0 6 * * *; without it "
+        "Vertex AI's monitoring job does, once in a window",
     )
     emails: list[str] = Field(
         default_factory=list, description="whom Vertex AI's own monitoring (`model.monitor --managed`) writes to"
@@ -290,6 +321,11 @@ class ModelConfig(_Section):
     serving_service_account: ServiceAccount | None = Field(default=None, description="as whom the model's server runs")
     min_replica_count: int = Field(default=1, ge=1)
     max_replica_count: int = Field(default=1, ge=1)
+    scale_to_zero: ScaleToZero | None = Field(
+        default=None,
+        description="no replica while nobody asks, a preview of Vertex AI's (docs/costs.md); min_replica_count is then "
+        "how many start with the first request",
+    )
 
     monitoring: Monitoring = Field(
         default_factory=Monitoring, description="what is watched, and what a change leads to"

@@ -144,6 +144,12 @@ def _edges(ordered: Sequence[float]) -> tuple[float, ...]:
     return tuple(sorted({*different, *(math.nextafter(value, math.inf) for value in different)}))
 
 
+def between(low: float, high: float, digits: int) -> str:
+    """Return the numbers from `low` up to `high` in words; one alone where there is no other between them."""
+    least, most = f"{low:.{digits}g}", f"{high:.{digits}g}"
+    return least if least == most or math.nextafter(low, math.inf) == high else f"{least} to {most}"
+
+
 def number_of(value: Any) -> float | None:
     """Return a number; None for what is missing, and for what is not a number."""
     if isinstance(value, bool) or not isinstance(value, int | float):

@@ -185,7 +185,8 @@ class ImageRepository:
 class Endpoint:
     """A model's endpoint. What it serves is for releases to say.
 
-    `endpoint_id` is that of one that exists already; empty for one that is to be made.
+    `endpoint_id` is that of one that exists already; empty for one that is to be made. A `dedicated` one has an address
+    of its own, which a model that scales to zero needs.
     """
 
     model_name: str
@@ -193,6 +194,7 @@ class Endpoint:
     region: str
     labels: tuple[tuple[str, str], ...] = ()
     endpoint_id: str = ""
+    dedicated: bool = False
 
 
 @dataclass(frozen=True)

@@ -26,3 +26,11 @@ def checked_period(text: str) -> str:
     except EdgeError:
         raise ValueError("is not a length of time (a number and m, h, d or w, such as 7d)") from None
     return text
+
+
+def write_period(seconds: float) -> str:
+    """Return the shortest text for a length of time: 90m, 1h, 2d; seconds, such as 45s, where minutes do not do."""
+    for unit, length in (("w", 604800), ("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds and seconds % length == 0:
+            return f"{seconds / length:.0f}{unit}"
+    return f"{seconds:g}s"

@@ -60,6 +60,7 @@ class Operation(_Value):
     name: str = Field(description="resource name of the long-running operation")
     endpoint: str
     model: str = Field(description="versioned resource name of what is being deployed")
+    beta: bool = Field(default=False, description="whether it was started by v1beta1, which alone tells how it goes")
 
 
 class Change(_Value):

@@ -35,9 +35,10 @@ What is not as on Vertex AI, on purpose or so far:
   there only with `sdk_patch`: in jobs, with the pytest fixture, in a shell with `local.env`;
 - batch predictions read jsonl and csv and write jsonl, one file of results and one of errors for each input
   file; a batch that fails is asked again instance by instance, so that only the bad ones fail;
-- schedules start pipeline jobs, not notebooks; what was due while the emulator did not run is left out;
+- schedules start pipeline jobs and (in v1beta1) jobs of model monitors, not notebooks; what was due while the emulator
+  did not run is left out;
 - monitoring jobs of endpoints compare windows by their own clock, which can be moved, and those of model monitors (of
-  v1beta1) once; both write no files, no mail and no log, and monitor no attributions;
+  v1beta1) once, or when a schedule says; both write no files, no mail and no log, and monitor no attributions;
 - metadata stores keep artifacts, executions and contexts of any schema title, not the schemas; tensorboards keep
   scalars and tensors, and have no web page;
 - Cloud Storage keeps a bucket's settings, also those that do nothing here (lifecycle, soft delete, autoclass, website,

@@ -2,11 +2,13 @@
 
     POST /_emulator/clock {"forward": 7200}
 
-Schedules, those of monitoring jobs, too, and the times of request logs go by it, until the emulator is started again.
+Schedules, those of monitoring jobs, too, the times of request logs, and scaling to zero go by it, until the emulator is
+started again.
 """
 
 from __future__ import annotations
 
+import asyncio
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 
 # Seconds: a hundred years.
 FARTHEST = 100 * 365 * 86400
+# Seconds between two looks at the clock, at most: a laptop sleeps, too.
+LONGEST_SLEEP = 30.0
 
 
 class Clock:
@@ -50,3 +54,42 @@ class Clock:
         for listener in self._listeners:
             listener()
         return await self.show(request)
+
+
+class Watch:
+    """Lets somebody look at what is due: in time, after each change, and before a move of the clock is answered."""
+
+    def __init__(self, clock: Clock, look: Callable[[], None], pause: Callable[[], float | None]) -> None:
+        """`look` does what is due, `pause` says in how many seconds something will be; None: nothing."""
+        self._look = look
+        self._pause = pause
+        self._changed = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        clock.when_moved(self._moved)
+
+    def look_again(self) -> None:
+        """Look soon, since something has changed; from the first time on also by the clock."""
+        self._changed.set()
+        if self._task is None:
+            self._task = asyncio.ensure_future(self._keep_time())
+
+    async def close(self) -> None:
+        """Look no more."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    def _moved(self) -> None:
+        self._look()
+        self._changed.set()
+
+    async def _keep_time(self) -> None:
+        while True:
+            self._changed.clear()
+            self._look()
+            seconds = self._pause()
+            changed = asyncio.ensure_future(self._changed.wait())
+            try:
+                await asyncio.wait([changed], timeout=LONGEST_SLEEP if seconds is None else min(seconds, LONGEST_SLEEP))
+            finally:
+                changed.cancel()

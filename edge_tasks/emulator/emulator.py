@@ -58,6 +58,7 @@ from edge_tasks.emulator.services.predictions import Predictions
 from edge_tasks.emulator.services.private_endpoints import PrivateEndpoints
 from edge_tasks.emulator.services.request_counts import RequestCounts
 from edge_tasks.emulator.services.request_logs import RequestLogs
+from edge_tasks.emulator.services.scheduled_runs import MONITORING, PIPELINE, MonitoringRuns, PipelineRuns, Runs
 from edge_tasks.emulator.services.schedules import Schedules
 from edge_tasks.emulator.services.studies import Studies
 from edge_tasks.emulator.services.tensorboard_data import TensorboardData
@@ -122,7 +123,11 @@ class Emulator:
         self.monitoring = ModelMonitoringJobs(context, self.operations)
         services += [MonitoringJobs(context, self.operations), ModelMonitors(context, self.operations, models)]
         services += [self.monitoring]
-        self.schedules = Schedules(context, self.operations, self.pipeline_jobs)
+        runs: dict[str, Runs] = {
+            PIPELINE: PipelineRuns(context, self.pipeline_jobs),
+            MONITORING: MonitoringRuns(self.monitoring),
+        }
+        self.schedules = Schedules(context, self.operations, runs)
         services += [self.schedules]
         self.request_logs = RequestLogs(storage, clock)
         self.request_counts = RequestCounts(data, clock)
@@ -155,12 +160,14 @@ class Emulator:
         self.pipeline_jobs.recover()
         self.monitoring.recover()
         self.models.recover()
+        self.deployments.recover()
         self.schedules.recover()
 
     async def close(self) -> None:
         """End jobs, operations and model servers."""
         self.environments.close()
         await self.schedules.close()
+        await self.deployments.close()
         # First, so that a pipeline does not see the end of its jobs as their failure.
         await self.pipeline_jobs.close()
         running = (self.jobs, self.pipelines, self.tuning, self.batches, self.monitoring, self.operations)

@@ -34,7 +34,10 @@ LIMITS = {
         "IR 2.1 of kfp 2; images other than prebuilt training and plain python ones need Docker; nine of Google's"
         " operators; no extensions for Kubernetes, no template_uri alone"
     ),
-    "ScheduleService.CreateSchedule": "of pipeline jobs, not of notebooks; of many moments at once the newest hundred",
+    "ScheduleService.CreateSchedule": (
+        "of pipeline jobs, in v1beta1 also of model monitors' jobs, not of notebooks; of many moments at once the"
+        " newest hundred"
+    ),
     "DatasetService.CreateDataset": "kept whatever the kind; nothing of BigQuery",
     "DatasetService.ExportData": "without filters of annotations; rows or items as they came, whatever the schema",
     "DatasetService.ImportData": "an item for each line of JSON Lines and CSV files; annotations stay in it",
@@ -42,7 +45,10 @@ LIMITS = {
         "dedicated ones, and those of Private Service Connect, answer at the API's address, without TLS; peered ones at"
         " a path of this server; no service attachments"
     ),
-    "EndpointService.DeployModel": "one process, no autoscaling; images other than prebuilt ones need Docker",
+    "EndpointService.DeployModel": (
+        "one process, no autoscaling but to zero (v1beta1); images other than prebuilt ones need Docker"
+    ),
+    "EndpointService.MutateDeployedModel": "not to or from a min_replica_count of 0",
     "VizierService.CreateStudy": "stopping by median and by decay curve, not the convex one; no transfer learning",
     "IAMPolicy.SetIamPolicy": "of models and endpoints; kept, but nothing is forbidden to anyone",
     "IAMPolicy.GetIamPolicy": "of models and endpoints",
@@ -51,7 +57,7 @@ LIMITS = {
     "tables; no attributions, no mail, no alert in a log",
     "ModelMonitoringService.CreateModelMonitor": "output_spec and notification_spec are kept: no files, no mail",
     "ModelMonitoringService.CreateModelMonitoringJob": "csv, jsonl, the emulator's tables, tabular datasets, batch "
-    "predictions, request logs; no attributions, no queries of BigQuery, no TFRecord, no schedules; writes no files",
+    "predictions, request logs; no attributions, no queries of BigQuery, no TFRecord; writes no files",
     "PredictionService.Explain": "sampled Shapley only, of models that predict numbers",
     "PredictionService.Predict": "requests are logged as files, since there is no BigQuery",
 }
@@ -97,8 +103,9 @@ def markdown(table: list[Row]) -> str:
         "",
         "Made by `make parity` from the emulator itself and the route table of google-cloud-aiplatform; a test keeps",
         "it true. `invoke local.parity` prints the same. An absent RPC answers 501 UNIMPLEMENTED and its name.",
-        "v1beta1 answers the same RPCs by the same routes, and so does gRPC; fields that only v1beta1 has are refused",
-        "by their names, or by their numbers when they come by gRPC. Of ModelMonitoringService there is v1beta1 alone.",
+        "v1beta1 answers the same RPCs by the same routes, and so does gRPC. Of the fields that only v1beta1 has it",
+        "takes those of scaling to zero and of schedules of model monitors; others are refused by their names, or by",
+        "their numbers when they come by gRPC. Of ModelMonitoringService there is v1beta1 alone.",
         "",
         _counts(table),
     ]

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from edge_tasks.cloud import endpoints, price_catalog, request_counts
+from edge_tasks.cloud import endpoints, managed_monitoring, price_catalog, request_counts
 from edge_tasks.cloud.client import Cloud, on_google_cloud
 from edge_tasks.cloud.state_store import StateStore
 from edge_tasks.domain.config import EdgeConfig
@@ -33,7 +33,8 @@ class Running:
     """What costs money now: a version on an endpoint, asked or not, or a job.
 
     `requests` is how many it answered in 24 hours: None when that is not known, and for a job. `until` is when it is
-    to be taken off.
+    to be taken off. `scale_to_zero` says when it goes to no replica; for how long it was up is not known then, nor what
+    it costs.
     """
 
     model: str
@@ -43,6 +44,7 @@ class Running:
     since: datetime | None
     requests: int | None = None
     until: datetime | None = None
+    scale_to_zero: str = ""
 
     @property
     def hours(self) -> float:
@@ -60,14 +62,24 @@ class Running:
             return "asked"
         return "idle" if self.hours >= _DAY.total_seconds() / 3600 else "new"
 
+    @property
+    def machines(self) -> str:
+        """What it runs on, in words; empty when that is not known."""
+        words = " and ".join(str(use.machine) for use in self.uses)
+        return f"{words} or none" if self.scale_to_zero else words
+
+    def cost(self, prices: PriceList) -> float | None:
+        """Return what it has cost since it began; None when that is not known."""
+        return total(prices, self.uses) if self.uses and not self.scale_to_zero else None
+
     def row(self, prices: PriceList | None) -> list[str]:
         """Return its row of COLUMNS."""
         a_day, so_far = self._amounts(prices)
         return [
             f"{self.model} {self.kind} {self.name}",
-            " and ".join(str(use.machine) for use in self.uses) or UNKNOWN,
+            self.machines or UNKNOWN,
             f"{self.since:%Y-%m-%d %H:%M}" if self.since else "",
-            f"{self.hours:,.1f}",
+            f"{self.hours:,.1f}" if self.since else "",
             "" if self.kind != VERSION else UNKNOWN if self.requests is None else f"{self.requests:,}",
             self.use,
             f"{self.until:%Y-%m-%d %H:%M}" if self.until else "",
@@ -88,13 +100,15 @@ class Running:
             "requests_24h": self.requests,
             "use": None if self.use in ("", UNKNOWN) else self.use,
             "until": self.until.isoformat() if self.until else None,
+            "scale_to_zero": self.scale_to_zero or None,
             **amounts({"a_day": a_day, "so_far": so_far}, prices),
         }
 
     def _amounts(self, prices: PriceList | None) -> tuple[float | None, float | None]:
-        if prices is None or not self.uses:
+        so_far = self.cost(prices) if prices else None
+        if prices is None or so_far is None:
             return None, None
-        return total(prices, [Use(use.machine, 24.0) for use in self.uses]), total(prices, self.uses)
+        return total(prices, [Use(use.machine, 24.0) for use in self.uses]), so_far
 
 
 def running(
@@ -149,7 +163,7 @@ def _on_endpoint(
                 resources.accelerator_count or 1,
                 resources.min_replica_count or 1,
             )
-            found = replace(found, uses=(Use(machine, found.hours),))
+            found = replace(found, uses=(Use(machine, found.hours),), scale_to_zero=resources.scale_to_zero)
         yield found
 
 
@@ -160,15 +174,20 @@ def basis(config: EdgeConfig, prices: PriceList) -> str:
 
 def spent(one: Running, prices: PriceList | None, config: EdgeConfig) -> str:
     """Return for how long something has run, and what that has cost, in words."""
-    machines = " and ".join(str(use.machine) for use in one.uses) or "machines that are not known"
+    machines = one.machines or "machines that are not known"
     words = f"`{one.model}` {one.kind} {one.name} has run for {one.hours:,.1f} hours on {machines}"
-    amount = total(prices, one.uses) if prices and one.uses else None
+    amount = one.cost(prices) if prices else None
     return words if amount is None or prices is None else f"{words}: {money(amount, prices)} ({basis(config, prices)})"
 
 
-def sentence(machine: Machine, prices: PriceList | None, period: timedelta | None = None) -> str:
-    """Return what the machines cost a day, or for `period`, in words; without a price, their hours."""
+def sentence(machine: Machine, prices: PriceList | None, period: timedelta | None = None, zero: str = "") -> str:
+    """Return what the machines cost a day, or for `period`, in words; without a price, their hours.
+
+    `zero` says when they go to none, because nobody asks.
+    """
     amount = hourly(prices, machine) if prices else None
+    if zero:
+        return _to_zero(machine, amount, prices, zero)
     if period is not None:
         return _for_a_time(machine, amount, prices, period.total_seconds() / 3600)
     if amount is None or prices is None:
@@ -178,6 +197,21 @@ def sentence(machine: Machine, prices: PriceList | None, period: timedelta | Non
         f"{machine} would cost about {24 * amount:,.2f} {prices.currency} a day, asked or not "
         f"(list price of {prices.fetched} in {prices.region}, at least {machine.count} running)"
     )
+
+
+def _to_zero(machine: Machine, amount: float | None, prices: PriceList | None, zero: str) -> str:
+    words = f"{machine} would run while it is asked, and none {zero}"
+    if amount is None or prices is None:
+        return words
+    return f"{words}: about {amount:,.2f} {prices.currency} for each hour that it is up ({note(prices)})"
+
+
+def watching(cloud: Cloud) -> Iterator[Running]:
+    """Yield what watches models on Google's own means, by itself. Google charges for what it reads, not by the hour."""
+    for name, state in sorted(StateStore(cloud).load().models.items()):
+        for one in managed_monitoring.find(cloud, name, state):
+            if one.kind != managed_monitoring.MONITOR:  # it does nothing unless a schedule or somebody lets it
+                yield Running(name, one.kind, one.name.rpartition("/")[2], (), None)
 
 
 def _for_a_time(machine: Machine, amount: float | None, prices: PriceList | None, hours: float) -> str:

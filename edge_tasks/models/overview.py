@@ -57,12 +57,15 @@ class Overview:
 
     def cost(self, prices: PriceList | None) -> float | None:
         """Return what that has cost; None when a part of it has no price."""
-        return total(prices, [use for one in self.running for use in one.uses]) if prices else None
+        if prices is None or any(one.scale_to_zero for one in self.running):
+            return None
+        return total(prices, [use for one in self.running for use in one.uses])
 
     def row(self, prices: PriceList | None = None) -> list[str]:
         """Return the model's row of COLUMNS."""
         shown = [f"{one.version} ({one.traffic} %)" for one in self.serves]
         shown += [f"{self.coming} is being deployed"] if self.coming else []
+        shown += ["to zero when idle"] if any(one.scale_to_zero for one in self.running) else []
         return [
             self.model,
             _time(self.trained_at) if self.trained_at else "not yet",
@@ -80,6 +83,7 @@ class Overview:
         values["hours"] = round(self.hours, 3)
         values |= amounts({"cost": self.cost(prices) if self.running else None}, prices)
         values["trained_at"] = self.trained_at.isoformat() if self.trained_at else None
+        values["scale_to_zero"] = next((one.scale_to_zero for one in self.running if one.scale_to_zero), None)
         values["serves"] = [{**asdict(one), "since": one.since.isoformat()} for one in self.serves]
         return values
 

@@ -45,7 +45,7 @@ def noted(cloud: Cloud, config: EdgeConfig, watched: Watched, version: str) -> I
     if columns == before.get("columns", []):
         yield drift
         return
-    note = {"columns": columns, "issue": drift.issue, "at": f"{requests.now():%Y-%m-%dT%H:%M:%SZ}"}
+    note = {"columns": columns, "issue": drift.issue, "at": f"{requests.now(cloud):%Y-%m-%dT%H:%M:%SZ}"}
     try:
         generation = _write(cloud, name, note, generation)
     except ConflictError:  # another job has just noted it

@@ -1,7 +1,8 @@
 """Vertex AI's own monitoring of a model, set up from the settings of edge.yaml.
 
 The job of v1 looks by itself, again and again, at what an endpoint is asked with objects. The monitor of v1beta1 looks
-when it is told to; it compares predictions, too, and knows the names in lists, since its schema has them in order.
+when it is told to, or when its schedule says; it compares predictions, too, and knows the names in lists, since its
+schema has them in order.
 """
 
 from __future__ import annotations
@@ -10,8 +11,9 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from edge_tasks.cloud import model_monitors, monitoring_jobs
+from edge_tasks.cloud import managed_monitoring, model_monitors, monitor_schedules, monitoring_jobs
 from edge_tasks.cloud.client import Cloud
+from edge_tasks.cloud.monitor_schedules import Schedule
 from edge_tasks.cloud.monitoring_jobs import Finding, Wanted
 from edge_tasks.cloud.state_store import StateStore
 from edge_tasks.domain.baseline import PREDICTION, Baseline, is_prediction
@@ -27,11 +29,6 @@ DEFAULT_THRESHOLD = 0.3
 COLUMNS = ["column", "objective", "until (UTC)", "distance", "threshold", "verdict"]
 
 
-def display_name(model: str) -> str:
-    """Return the name by which the job of a model is found again."""
-    return f"{model}-monitoring"
-
-
 def ensure(
     cloud: Cloud, model: str, settings: Monitoring, sample: float, training: str | None, target: str
 ) -> tuple[str, int]:
@@ -43,7 +40,7 @@ def ensure(
     hours = _hours(settings)
     thresholds = {name: settings.thresholds.get(name, DEFAULT_THRESHOLD) for name in settings.columns}
     wanted = Wanted(
-        display_name=display_name(model),
+        display_name=layout.monitoring_title(model),
         hours=hours,
         sample=sample,
         thresholds=thresholds or settings.thresholds,
@@ -63,6 +60,46 @@ def look(
 
     The names and the types of columns are the baseline's. Return the job's name, and what it found.
     """
+    return model_monitors.look(cloud, _wanted(cloud, model, settings, baseline, training, target))
+
+
+def schedule(
+    cloud: Cloud, model: str, settings: Monitoring, baseline: Baseline, training: str | None, target: str
+) -> tuple[Schedule, str, list[Finding]]:
+    """Let a monitor of the version that serves look again and again, as `look` does once.
+
+    Return the schedule, the state of its last look in words (empty before the first one), and what that found.
+    """
+    wanted = _wanted(cloud, model, settings, baseline, training, target)
+    found = monitor_schedules.ensure(cloud, wanted, settings.schedule or default_cron(settings))
+    return found, *monitor_schedules.last_look(cloud, found)
+
+
+def window(settings: Monitoring) -> str:
+    """Return the time that a look of Google's is about, in the hours that it counts in."""
+    return f"{_hours(settings)}h"
+
+
+def told(one: Schedule, state: str) -> str:
+    """Return how the looks of a schedule went, in words."""
+    if one.last_response not in ("", "OK"):
+        return f"the last one was not started: {one.last_response}"
+    return f"the last one has {state}" if state else "there was none yet"
+
+
+def default_cron(settings: Monitoring) -> str:
+    """Return when a monitor looks if edge.yaml does not say it: once in a window, and at least once a day (UTC)."""
+    hours = _hours(settings)
+    if hours >= 24:
+        return "0 6 * * *"
+    # Only what divides a day is the same on each: 5 h is 4 h.
+    step = next(step for step in range(hours, 0, -1) if 24 % step == 0)
+    return "0 * * * *" if step == 1 else f"0 */{step} * * *"
+
+
+def _wanted(
+    cloud: Cloud, model: str, settings: Monitoring, baseline: Baseline, training: str | None, target: str
+) -> model_monitors.Wanted:
     _check_training(training)
     endpoint = requests.endpoint_of(cloud, model)
     deployed = StateStore(cloud).load().model(model).deployed
@@ -72,9 +109,9 @@ def look(
         raise EdgeError(
             f"the endpoint of `{model}` keeps nothing of what it is asked", f"invoke model.monitor --name {model} --on"
         )
-    window = f"{_hours(settings)}h"
+    span = window(settings)
     logs: dict[str, Any] = {"vertexEndpointLogs": {"endpoints": [endpoint]}}
-    before: dict[str, Any] = {**logs, "timeOffset": {"offset": window, "window": window}}
+    before: dict[str, Any] = {**logs, "timeOffset": {"offset": span, "window": span}}
     if training is not None:
         before = {"columnizedDataset": {"gcsSource": {"gcsUri": training, "format": "CSV"}}}
     types = {
@@ -82,20 +119,19 @@ def look(
         for name, column in baseline.columns.items()
         if name != target
     }
-    wanted = model_monitors.Wanted(
-        display_name=display_name(model),
+    return model_monitors.Wanted(
+        display_name=layout.monitoring_title(model),
         model=deployed.model,
         features={name: kind for name, kind in types.items() if not is_prediction(name) and "." not in name},
         predictions=_predictions(types) if training is None else {},
         baseline=before,
-        target={**logs, "timeOffset": {"window": window}},
+        target={**logs, "timeOffset": {"window": span}},
         watched=settings.columns,
         ground_truth=target,
         thresholds=settings.thresholds,
         default_threshold=DEFAULT_THRESHOLD,
         emails=settings.emails,
     )
-    return model_monitors.look(cloud, wanted)
 
 
 def _predictions(types: Mapping[str, str]) -> dict[str, str]:
@@ -125,11 +161,11 @@ def findings(cloud: Cloud, name: str) -> tuple[str, list[Finding]]:
 
 
 def remove(cloud: Cloud, model: str) -> list[str]:
-    """Delete the job of a model's endpoint, and the model's monitors; return their names."""
-    job = monitoring_jobs.find(cloud, requests.endpoint_of(cloud, model), display_name(model))
-    if job is not None:
-        monitoring_jobs.delete(cloud, job)
-    found = [*([job] if job else []), *model_monitors.delete(cloud, display_name(model))]
+    """Delete the job of a model's endpoint, and the model's schedules and monitors; return their names."""
+    found = []
+    for thing in managed_monitoring.find(cloud, model, StateStore(cloud).load().model(model)):
+        managed_monitoring.delete(cloud, thing)
+        found.append(thing.name)
     if not found:
         raise NotFoundError(
             f"`{model}` has no monitoring job, and no monitor", f"invoke model.monitor --name {model} --managed"

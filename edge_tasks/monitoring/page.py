@@ -9,7 +9,7 @@ import itertools
 from collections.abc import Iterable, Sequence
 from html import escape
 
-from edge_tasks.domain.distributions import CATEGORY, Distribution
+from edge_tasks.domain.distributions import CATEGORY, Distribution, between
 from edge_tasks.domain.drift import CHANGED, Comparison
 from edge_tasks.domain.groups import Outcome
 from edge_tasks.monitoring import text
@@ -19,6 +19,8 @@ from edge_tasks.monitoring.watch import Watched
 # Bars of a histogram, and characters below one.
 _MOST_BARS, _LABEL = 14, 18
 _WIDTH, _HEIGHT = 720, 150
+# About the width of a sign of a label.
+_SIGN = 5.6
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 _STYLE = """
@@ -133,9 +135,15 @@ def _bars(before: Distribution, now: Distribution) -> list[tuple[str, float, flo
 def _bin_labels(edges: Sequence[float]) -> list[str]:
     if not edges:
         return ["any"]
-    shown = [f"{edge:.3g}" for edge in edges]
-    between = [low if low == high else f"{low} to {high}" for low, high in itertools.pairwise(shown)]
-    return [f"< {shown[0]}", *between, f"> {shown[-1]}"]
+    inside = [between(low, high, 3) for low, high in itertools.pairwise(edges)]
+    return [f"< {edges[0]:.3g}", *inside, f"> {edges[-1]:.3g}"]
+
+
+def _placed(middle: float, half: float) -> tuple[float, str]:
+    """Return where a label stands and from where it runs, so that it stays inside the picture."""
+    if middle - half < 0:
+        return 0.0, "start"
+    return (_WIDTH, "end") if middle + half > _WIDTH else (middle, "middle")
 
 
 def _histogram(bars: Sequence[tuple[str, float, float]], name: str) -> str:
@@ -156,7 +164,8 @@ def _histogram(bars: Sequence[tuple[str, float, float]], name: str) -> str:
             )
         short = label if len(label) <= _LABEL else label[: _LABEL - 1] + "\N{HORIZONTAL ELLIPSIS}"
         low = _HEIGHT + (13 if place % 2 == 0 or len(bars) < 8 else 25)
-        drawn.append(f'<text x="{middle:.1f}" y="{low}" text-anchor="middle">{_text(short)}</text>')
+        at, anchor = _placed(middle, len(short) * _SIGN / 2)
+        drawn.append(f'<text x="{at:.1f}" y="{low}" text-anchor="{anchor}">{_text(short)}</text>')
     drawn.append(f'<text x="0" y="10">{largest:.0%}</text>')
     return (
         f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT + 30}" role="img" aria-label="Histogram of {_text(name)}">'

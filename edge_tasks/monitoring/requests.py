@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import datetime, timezone
+from datetime import datetime
 from itertools import chain
 from operator import eq
 from typing import Any
 
-from edge_tasks.cloud import request_log
+from edge_tasks.cloud import clock, request_log
 from edge_tasks.cloud.client import Cloud
 from edge_tasks.cloud.request_batch import Batch
 from edge_tasks.cloud.request_log import LogSetting
@@ -107,6 +107,6 @@ def answered(batch: Batch) -> list[Any]:
     return found
 
 
-def now() -> datetime:
-    """Return the time."""
-    return datetime.now(timezone.utc)
+def now(cloud: Cloud) -> datetime:
+    """Return the time by which requests are dated."""
+    return clock.now(cloud)

@@ -96,7 +96,7 @@ def _write(folder: Path, found: Watched) -> None:
 
 def _forget(cloud: Cloud, config: EdgeConfig, name: str, settings: Monitoring, progress: Progress) -> None:
     if settings.keep is not None:
-        until = requests.now() - read_period(settings.keep)
+        until = requests.now(cloud) - read_period(settings.keep)
         deleted = requests.delete(cloud, name, until) + feedback.delete(cloud, config, name, until)
         if deleted:
             progress.step(f"`{name}`: deleted what was kept before {until:%Y-%m-%d}")

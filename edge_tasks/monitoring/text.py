@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from edge_tasks.domain.distributions import CATEGORY, Distribution
+from edge_tasks.domain.distributions import CATEGORY, Distribution, between
 from edge_tasks.domain.drift import Comparison
 from edge_tasks.domain.groups import Answers, Estimate, Outcome
 from edge_tasks.monitoring.bias import Groups
@@ -181,15 +181,14 @@ def _shares(distribution: Distribution) -> dict[str, float]:
 def _median(distribution: Distribution) -> str:
     """Return in which bin the median lies."""
     there = sum(distribution.counts)
-    borders = [f"{edge:.4g}" for edge in distribution.edges]
+    edges = distribution.edges
     seen = 0
     for place, count in enumerate(distribution.counts):
         seen += count
         if there and seen * 2 >= there:
             if place == 0:
-                return f"median < {borders[0]}" if borders else "one value"
-            if place == len(borders):
-                return f"median > {borders[-1]}"
-            low, high = borders[place - 1 : place + 1]
-            return f"median {low}" if low == high else f"median {low} to {high}"
+                return f"median < {edges[0]:.4g}" if edges else "one value"
+            if place == len(edges):
+                return f"median > {edges[-1]:.4g}"
+            return f"median {between(edges[place - 1], edges[place], 4)}"
     return "none" if not distribution.missing else "all missing"

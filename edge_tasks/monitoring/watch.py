@@ -74,7 +74,7 @@ def watch(
     With a `baseline`; or (`before`) with the same length of time before; or with another `version` that answers, too;
     else what the version that serves was asked, with the baseline of its training.
     """
-    now = requests.now()
+    now = requests.now(cloud)
     start = now - since
     current = requests.read(cloud, model, start)
     if version is not None:

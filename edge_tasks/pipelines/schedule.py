@@ -44,7 +44,7 @@ def unschedule(cloud: Cloud, config: EdgeConfig, pipeline: str) -> list[Schedule
             f"the pipeline `{pipeline}` has no schedule", "invoke pipeline.schedules shows those there are"
         )
     for one in found:
-        pipeline_schedules.delete(cloud, one)
+        pipeline_schedules.delete(cloud, one.name)
     return found
 
 
@@ -80,5 +80,4 @@ def pipeline_of(found: Schedule) -> str:
 
 
 def _title(config: EdgeConfig, pipeline: str) -> str:
-    # The bucket's name is unique, so schedules of other repositories in the project are not taken for ours.
-    return f"{config.storage_bucket.bucket_name}/{pipeline}"
+    return pipeline_schedules.title_of(config.storage_bucket.bucket_name, pipeline)

@@ -126,6 +126,12 @@ def deploy(wanted: Iterable[Release], traffic: int, *, allow_dirty: bool = False
         if deployed is not None and deployed.origin.run_id == trained.run_id:
             release.progress.step(f"`{release.name}` version {deployed.version} serves already")
             continue
+        if deployed is not None and traffic < 100 and release.settings.scale_to_zero is not None:
+            # All of the requests before a person has approved would be too many.
+            release.progress.step(
+                f"`{release.name}` scales to zero, so there is room for one version: the new one waits for ci.promote"
+            )
+            continue
         share = traffic if deployed is not None else 100
         outcome = operations.deploy(release, share)
         release.progress.step(f"`{release.name}` version {outcome.version} gets {share} % of the requests")
@@ -152,8 +158,15 @@ def smoke_test(cloud: Cloud, config: EdgeConfig, root: Path, progress: Progress,
 
 
 def promote(wanted: Iterable[Release]) -> None:
-    """Give every version that has a part of the requests all of them."""
-    for release in _with_candidate(wanted):
+    """Give every version that has a part of the requests all of them.
+
+    Of a model that scales to zero, which can have no such version, the newly trained one is deployed.
+    """
+    there = list(wanted)
+    for release in filter(_waits, there):
+        outcome = operations.deploy(release)
+        release.progress.step(f"`{release.name}` version {outcome.version} serves all the requests")
+    for release in _with_candidate(one for one in there if one.settings.scale_to_zero is None):
         outcome = operations.promote(release)
         release.progress.step(f"`{release.name}` version {outcome.version} serves all the requests")
 
@@ -163,6 +176,15 @@ def cancel(wanted: Iterable[Release]) -> None:
     for release in _with_candidate(wanted):
         outcome = operations.rollback(release)
         release.progress.step(f"`{release.name}` version {outcome.version} serves all the requests again")
+
+
+def _waits(release: Release) -> bool:
+    """Say whether a new version of a model that scales to zero has not been deployed, because it could get no part."""
+    if release.settings.scale_to_zero is None:
+        return False
+    deployed = _state(release.cloud, release.name).deployed
+    trained = find_trained_model(release.folder, release.name)
+    return deployed is not None and trained is not None and deployed.origin.run_id != trained.run_id
 
 
 def _with_candidate(wanted: Iterable[Release]) -> Iterator[Release]:

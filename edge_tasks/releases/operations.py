@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from datetime import datetime
 from functools import partial
 
-from edge_tasks.cloud import model_registry, storage
+from edge_tasks.cloud import managed_monitoring, model_registry, storage
 from edge_tasks.cloud.state_store import StateStore
 from edge_tasks.domain.serving_choice import ArtifactFacts, Serving, choose
-from edge_tasks.domain.state import ModelState, Origin
+from edge_tasks.domain.state import Deployment, ModelState, Origin
 from edge_tasks.errors import NotFoundError
 from edge_tasks.readiness import artifact
 from edge_tasks.readiness.complaints import refuse
@@ -70,6 +70,8 @@ def deploy(release: Release, traffic: int = 100, until: datetime | None = None) 
     with _rollout(release) as rollout:
         if traffic < 100 and rollout.state.deployed is None:
             raise ReleaseError(f"nothing serves yet, so `{name}` cannot get {traffic} %", "invoke model.deploy")
+        if traffic < 100:
+            rollout.refuse_part(traffic)
         rollout.model = _find_registered(release, trained, chosen)
         rollout.origin = _origin(trained)
         if traffic < 100 and rollout.model and rollout.deployed_under(rollout.model) == rollout.serving_id:
@@ -102,29 +104,38 @@ def promote(release: Release) -> Outcome:
 
 def rollback(release: Release, to: str | None = None) -> Outcome:
     """Go back: to the version that served before, or to the version `to`; from a part of the traffic, to none of it."""
-    name = release.name
     with _rollout(release) as rollout:
-        now = rollout.state.deployed
-        if now is None:
-            raise ReleaseError(f"`{name}` is not deployed", f"invoke model.deploy --name {name}")
-        if to is not None:
-            target = rollout.state.served(to)
-            if target is None:
-                known = ", ".join(dict.fromkeys(item.version for item in rollout.state.history))
-                raise ReleaseError(f"version {to} of `{name}` never served", f"there are: {known}")
-        elif rollout.state.candidate is not None:
-            target = now
-        else:
-            target = rollout.state.before(now.version)
-            if target is None:
-                raise ReleaseError(
-                    f"nothing served before version {now.version} of `{name}`",
-                    f"invoke model.undeploy --name {name} stops it",
-                )
+        target = _target(rollout, to)
         rollout.model, rollout.origin = target.model, target.origin
-        rollout.until = now.until if target is now else None
+        rollout.until = target.until if target is rollout.state.deployed else None
         rollout.plan_to_serve(100)
         return rollout.carry_out()
+
+
+def _target(rollout: Rollout, to: str | None) -> Deployment:
+    """Return what is gone back to. Raises ReleaseError when there is nothing of that kind."""
+    name, now = rollout.release.name, rollout.state.deployed
+    if to is not None:
+        # Also when nothing serves: a deployment that failed may have left the endpoint empty.
+        target = rollout.state.served(to)
+        if target is None:
+            known = ", ".join(dict.fromkeys(item.version for item in rollout.state.history))
+            raise ReleaseError(
+                f"version {to} of `{name}` never served",
+                f"there are: {known}" if known else f"invoke model.deploy --name {name}",
+            )
+        return target
+    if now is None:
+        raise ReleaseError(f"`{name}` is not deployed", f"invoke model.deploy --name {name}")
+    if rollout.state.candidate is not None:
+        return now
+    target = rollout.state.before(now.version)
+    if target is None:
+        raise ReleaseError(
+            f"nothing served before version {now.version} of `{name}`",
+            f"invoke model.undeploy --name {name} stops it",
+        )
+    return target
 
 
 def take_candidate_off(release: Release, expected: ModelState) -> bool:
@@ -165,6 +176,10 @@ def remove(release: Release) -> None:
     with _rollout(release) as rollout:
         _plan_to_end_what_was_begun(rollout)
         endpoint = rollout.state.endpoint
+        for watcher in managed_monitoring.find(cloud, name, rollout.state):
+            rollout.plan(
+                f"delete the {watcher.kind} {watcher.name}", partial(managed_monitoring.delete, cloud, watcher)
+            )
         if endpoint:
             kept = rollout.endpoint is not None and layout.by_terraform(rollout.endpoint.labels)
             what = "take everything off the endpoint {}, which Terraform keeps" if kept else "delete the endpoint {}"

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
-from edge_tasks.cloud import endpoints
+from edge_tasks.cloud import endpoints, scale_to_zero
 from edge_tasks.cloud.client import Cloud
 from edge_tasks.cloud.state_store import LockedState
 from edge_tasks.domain.config import EdgeConfig, ModelConfig
@@ -195,16 +195,38 @@ class Rollout:
         """Plan that the model gets `percent` of the traffic; with 100 it replaces what serves."""
         self._plan_to_tidy_up()
         here, differences = self._usable_deployment()
+        alone = here is None and self._has_room_for_one()
         if here is None:
-            self._plan_to_deploy(percent, differences)
+            self._plan_to_deploy(percent, differences, alone=alone)
         else:
             if differences:
                 text = f"change {_listed(differences)} of {self.version}"
                 self.plan(text, partial(self._change_replicas, here))
             self._plan_for_deployed(here, percent)
         for old, model in (self.endpoint.deployed if self.endpoint else {}).items():
-            if old != here and (percent == 100 or old != self.serving_id):
+            if not alone and old != here and (percent == 100 or old != self.serving_id):
                 self.plan(f"take {version_of(model)} off the endpoint", partial(self._take_off, old))
+
+    def refuse_part(self, percent: int) -> None:
+        """Raise ReleaseError when no version can get a part of the requests: where one scales to zero it is alone."""
+        name = self.release.name
+        if self.release.settings.scale_to_zero is not None:
+            raise ReleaseError(
+                f"`{name}` scales to zero (edge.yaml), and Vertex AI lets one version alone do that: none can get "
+                f"{percent} %",
+                f"invoke model.deploy --name {name} tries it on its own endpoint, then gives it all; for a part "
+                f"remove models.{name}.scale_to_zero",
+            )
+        if self._has_room_for_one():
+            raise ReleaseError(
+                f"what serves `{name}` scales to zero, so no other version can get {percent} % next to it",
+                f"invoke model.deploy --name {name}, which deploys without scale_to_zero as edge.yaml says now",
+            )
+
+    def _has_room_for_one(self) -> bool:
+        """Say whether there may be one model alone, because it scales to zero: the wanted one, or what is there."""
+        there = self.endpoint.resources.values() if self.endpoint else ()
+        return self.release.settings.scale_to_zero is not None or any(one.scale_to_zero for one in there)
 
     def _usable_deployment(self) -> tuple[str | None, dict[str, str]]:
         """Return the deployed model id of the model, and which settings of it are to be changed in place.
@@ -217,7 +239,8 @@ class Rollout:
         for key, value in deployed.items():
             if self.model and endpoints.same_resource(value, self.model):
                 differences = self._differences(key)
-                if not set(differences) - endpoints.CHANGED_IN_PLACE:
+                resources = self.endpoint.resources.get(key) if self.endpoint else None
+                if not set(differences) - (resources.changed_in_place if resources else set()):
                     return key, differences
         return None, differences
 
@@ -254,33 +277,81 @@ class Rollout:
                 lambda: self._save(lambda state: state.with_until(name, here, until)),
             )
 
-    def _plan_to_deploy(self, percent: int, differences: Mapping[str, str] = MappingProxyType({})) -> None:
+    def _plan_to_deploy(
+        self, percent: int, differences: Mapping[str, str] = MappingProxyType({}), *, alone: bool = False
+    ) -> None:
         if self.endpoint is None:
             self.plan(f"create the endpoint `{self.release.settings.endpoint_name}`", self._create_endpoint)
         aside = self.endpoint is not None and any(self.endpoint.traffic.values())
         resumes = self._resumes(self.state.endpoint)
         if self._is_tested() and aside and not resumes:
             self.plan(f"try {self.version} on its own endpoint: it must answer {PAYLOAD_FILE}", self._try_aside)
+        if alone and not resumes:
+            self._plan_to_make_room()
         machine = self.release.settings.serving_machine_type
         if resumes:
             self.plan(f"wait for the deployment of {self.version} that was started", lambda: self._deploy(percent))
         else:
             again = f" again, for another {_listed(differences)}," if differences else ""
+            zero = scale_to_zero.words(self.release.settings.scale_to_zero)
             text = f"deploy {self.version}{again} on {machine} with {percent} % of the traffic"
+            text += f", scaling to zero {zero} (a preview of Vertex AI's)" if zero else ""
             self.plan(text, lambda: self._deploy(percent))
         if self._is_tested() and not aside:
             self.plan(f"ask it for predictions: it must answer {PAYLOAD_FILE}", self._try_in_place)
         self.plan("record what serves", lambda: self._record(percent))
 
+    def _plan_to_make_room(self) -> None:
+        """Plan that nothing else is on the endpoint, and that it is one on which a model can scale to zero."""
+        name, endpoint = self.release.name, self.endpoint
+        if endpoint is None:
+            return
+        if self.release.settings.scale_to_zero is not None and not endpoint.dedicated:
+            if layout.by_terraform(endpoint.labels):
+                raise ReleaseError(
+                    f"Terraform manages the endpoint of `{name}`, a shared one; scale_to_zero takes a dedicated one",
+                    f"remove models.{name}.scale_to_zero",
+                )
+            if endpoint.deployed:
+                raise ReleaseError(
+                    f"the endpoint of `{name}` is a shared one, and scale_to_zero takes a dedicated one, which has "
+                    "another address",
+                    f"invoke model.undeploy --name {name}, then deploy: that makes it; callers need its address",
+                )
+            self.plan(
+                "replace the endpoint, a shared one, by a dedicated one with another address", self._replace_endpoint
+            )
+        elif endpoint.deployed:
+            versions = " and ".join(version_of(model) for model in endpoint.deployed.values())
+            self.plan(
+                f"take {versions} off the endpoint: where one scales to zero it is alone, so nothing answers until "
+                f"{self.version} serves",
+                self._make_room,
+            )
+
     # -- its steps --
+
+    def _replace_endpoint(self) -> None:
+        assert self.endpoint is not None, "it was planned for one"
+        delete_endpoint(self.release.cloud, self.endpoint.name)
+        self._create_endpoint()
+
+    def _make_room(self) -> None:
+        assert self.endpoint is not None, "it was planned for one"
+        take_all_off(self.release.cloud, self.endpoint.name)
+        self._save(lambda state: state.without_deployment(self.release.name))
 
     def _create_endpoint(self) -> None:
         cloud, name = self.release.cloud, self.release.name
         # One that was made while the connection was lost carries our labels.
         found = endpoints.find_endpoint(cloud, layout.endpoint_labels(name, cloud.bucket_name))
-        self.endpoint = found or endpoints.create_endpoint(
-            cloud, self.release.settings.endpoint_name, self.release.labels
-        )
+        dedicated = self.release.settings.scale_to_zero is not None
+        if found is not None and (found.dedicated or not dedicated):
+            self.endpoint = found
+        else:
+            self.endpoint = endpoints.create_endpoint(
+                cloud, self.release.settings.endpoint_name, self.release.labels, dedicated=dedicated
+            )
         made = self.endpoint.name
         self._save(lambda state: state.without_deployment(name).with_endpoint(name, made))
 
@@ -312,17 +383,19 @@ class Rollout:
         except CloudError:
             # Whether it failed, or the connection did, is told by asking once more.
             begun = self._begun_on(endpoint)
-            if begun and not endpoints.deployment_runs(cloud, begun.name):
+            if begun and not endpoints.deployment_runs(cloud, begun):
                 self._forget_operation()
             raise
         self._forget_operation()
         return deployed_id
 
-    def _operation_on(self, endpoint: endpoints.Endpoint, traffic: Mapping[str, int]) -> str:
-        """Begin to deploy the model on `endpoint`, unless that was started before; return the operation's name."""
-        cloud, name = self.release.cloud, self.release.name
+    def _operation_on(self, endpoint: endpoints.Endpoint, traffic: Mapping[str, int]) -> Operation:
+        """Begin to deploy the model on `endpoint`, unless that was started before; return the operation."""
+        cloud, name, settings = self.release.cloud, self.release.name, self.release.settings
         if self.state.operation and self._resumes(endpoint.name):
-            return self.state.operation.name
+            return self.state.operation
+        if endpoint.name == self.state.trial_endpoint:
+            settings = settings.model_copy(update={"scale_to_zero": None})  # it does not last so long
         assert self.model is not None, "a step before this one registered it"
         with defer_signals():
             started = endpoints.start_deployment(
@@ -330,11 +403,10 @@ class Rollout:
                 endpoint.name,
                 model=self.model,
                 display_name=name,
-                settings=self.release.settings,
+                settings=settings,
                 traffic=traffic,
             )
-            operation = Operation(name=started, endpoint=endpoint.name, model=self.model)
-            self._save(lambda state: state.with_operation(name, operation))
+            self._save(lambda state: state.with_operation(name, started))
         return started
 
     def _begun_on(self, endpoint: endpoints.Endpoint) -> Operation | None:
@@ -347,7 +419,7 @@ class Rollout:
         begun = self._begun_on(endpoint)
         if begun:
             self.release.progress.step("cancelling the deployment")
-            if endpoints.cancel_deployment(self.release.cloud, begun.name, endpoint, begun.model):
+            if endpoints.cancel_deployment(self.release.cloud, begun, endpoint):
                 self._forget_operation()
 
     def _forget_operation(self) -> None:
@@ -400,7 +472,8 @@ class Rollout:
         """Raise ReleaseError unless the endpoint answers the payload with one prediction for each instance."""
         payload = read_payload(self.release.folder / PAYLOAD_FILE)
         try:
-            answer = endpoints.predict(self.release.cloud, endpoint, payload)
+            waiting = partial(self.release.progress.waiting, "waiting for the model to scale up from zero")
+            answer = endpoints.predict(self.release.cloud, endpoint, payload, on_wait=waiting)
         except CloudError as error:
             raise self._no_answer(error.problem) from error
         predictions = answer.get("predictions") if isinstance(answer, dict) else None
@@ -449,9 +522,9 @@ class Rollout:
 def end_operation(cloud: Cloud, operation: Operation) -> None:
     """Cancel a deployment that was started, and undo what came of it. Raises ReleaseError when that is not possible."""
     before = endpoints.get_endpoint(cloud, operation.endpoint)
-    if before is None or not endpoints.deployment_runs(cloud, operation.name):
+    if before is None or not endpoints.deployment_runs(cloud, operation):
         return
-    if not endpoints.cancel_deployment(cloud, operation.name, before, operation.model):
+    if not endpoints.cancel_deployment(cloud, operation, before):
         raise ReleaseError(
             f"the deployment of {version_of(operation.model)} cannot be cancelled now", "try again in some minutes"
         )

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from edge_tasks.cloud import compute, quotas
 from edge_tasks.cloud.client import Cloud, on_google_cloud
+from edge_tasks.cloud.scale_to_zero import words as zero_words
 from edge_tasks.domain import images
 from edge_tasks.domain.config import EdgeConfig, ModelConfig
 from edge_tasks.domain.machines import check_machine
@@ -138,6 +139,11 @@ def serving_machines(settings: ModelConfig) -> Machine:
         settings.serving_accelerator_count,
         settings.min_replica_count,
     )
+
+
+def scale_to_zero(settings: ModelConfig) -> str:
+    """Return when a deployment with these settings goes to no replica, in words; empty when it never does."""
+    return zero_words(settings.scale_to_zero)
 
 
 def is_artifact(folder: Path, trained: TrainedModel) -> bool:

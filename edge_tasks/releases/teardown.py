@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from edge_tasks.cloud import endpoints, model_registry, storage
+from edge_tasks.cloud import endpoints, managed_monitoring, model_registry, pipeline_schedules, storage
 from edge_tasks.cloud.client import Cloud
+from edge_tasks.cloud.managed_monitoring import Watcher
 from edge_tasks.cloud.state_store import StateStore
 from edge_tasks.domain.config import EdgeConfig
 from edge_tasks.domain.progress import Progress
@@ -14,6 +15,7 @@ from edge_tasks.releases.plan import ReleaseError, delete_endpoint, end_operatio
 from edge_tasks.repo import layout
 from edge_tasks.repo.layout import registry_model_id
 
+PIPELINE_SCHEDULE = "schedule of a pipeline"
 REGISTERED_MODEL = "registered model"
 BUCKET = "bucket, with all data, models and state in it:"
 _KEPT = "everything on the endpoint that Terraform keeps:"
@@ -32,12 +34,17 @@ class Thing:
 
 
 def find(cloud: Cloud, config: EdgeConfig, bucket: bool) -> list[Thing]:
-    """Return what is there of all that was made: endpoints, registered models, and with `bucket` the bucket."""
+    """Return what is there of all that was made, and with `bucket` the bucket.
+
+    Schedules of pipelines, what watches models, endpoints, registered models.
+    """
     return _find(cloud, config, StateStore(cloud).load(), bucket)
 
 
 def _find(cloud: Cloud, config: EdgeConfig, state: EdgeState, bucket: bool) -> list[Thing]:
-    things = _endpoints(cloud, state)
+    things = [Thing(PIPELINE_SCHEDULE, one.name) for one in pipeline_schedules.of_bucket(cloud)]
+    things += _watchers(cloud, config, state)
+    things += _endpoints(cloud, state)
     # A training registers versions before anything is in the state, under an id that holds a hash of the bucket's name.
     former = (name for model in state.models.values() for name in model.former_names)
     for name in dict.fromkeys((*state.models, *config.models, *former)):
@@ -52,6 +59,12 @@ def _find(cloud: Cloud, config: EdgeConfig, state: EdgeState, bucket: bool) -> l
             )
         things.append(Thing(BUCKET, f"gs://{cloud.bucket_name}"))
     return things
+
+
+def _watchers(cloud: Cloud, config: EdgeConfig, state: EdgeState) -> list[Thing]:
+    names = dict.fromkeys((*state.models, *config.models))
+    found = (one for name in names for one in managed_monitoring.find(cloud, name, state.model(name)))
+    return [Thing(one.kind, one.name) for one in found]
 
 
 def _endpoints(cloud: Cloud, state: EdgeState) -> list[Thing]:
@@ -90,6 +103,10 @@ def remove(cloud: Cloud, config: EdgeConfig, shown: list[Thing], progress: Progr
             progress.step(f"delete the {thing}")
             if thing.kind == REGISTERED_MODEL:
                 model_registry.delete_model(cloud, thing.name)
+            elif thing.kind == PIPELINE_SCHEDULE:
+                pipeline_schedules.delete(cloud, thing.name)
+            elif thing.kind in managed_monitoring.KINDS:
+                managed_monitoring.delete(cloud, Watcher(thing.kind, thing.name))
             elif thing.kind != BUCKET:
                 delete_endpoint(cloud, thing.name)
         if bucket:

@@ -264,6 +264,11 @@ def endpoint_labels(model_name: str, bucket_name: str) -> dict[str, str]:
     return {MODEL_LABEL: model_name, BUCKET_LABEL: label_value(bucket_name)}
 
 
+def monitoring_title(model_name: str) -> str:
+    """Return the display name of a model's monitoring job, of its model monitors and of their schedule."""
+    return f"{model_name}-monitoring"
+
+
 def registry_model_id(bucket_name: str, model_name: str) -> str:
     """Return the id under which all versions of a model lie in the registry.
 

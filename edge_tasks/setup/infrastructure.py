@@ -89,6 +89,8 @@ class Wanted:
     in_ci: bool = False
     # The ids of the models' endpoints that exist already, by model.
     endpoint_ids: Mapping[str, str] = field(default_factory=dict)
+    # Those of these models whose endpoints are dedicated ones, which cannot be changed.
+    dedicated: frozenset[str] = frozenset()
 
     def check(self) -> None:
         """Raise EdgeError for what Google would refuse, and for what does not go together."""
@@ -130,7 +132,7 @@ def make_plan(config: EdgeConfig, wanted: Wanted, place: Place | None = None) ->
         if wanted.in_ci:
             parts.append(infrastructure.terraform_in_ci(place, wanted.trust))
     if wanted.endpoints:
-        parts.append([_endpoint(config, place, name, wanted.endpoint_ids.get(name, "")) for name in config.models])
+        parts.append([_endpoint(config, place, name, wanted) for name in config.models])
     if wanted.request_logs:
         parts.append(infrastructure.request_logs(place, config.models))
     if wanted.alert_email:
@@ -140,9 +142,11 @@ def make_plan(config: EdgeConfig, wanted: Wanted, place: Place | None = None) ->
     return infrastructure.together(*parts)
 
 
-def _endpoint(config: EdgeConfig, place: Place, name: str, endpoint_id: str) -> Endpoint:
+def _endpoint(config: EdgeConfig, place: Place, name: str, wanted: Wanted) -> Endpoint:
     labels = {**config.models[name].labels, **layout.endpoint_labels(name, config.storage_bucket.bucket_name)}
-    return Endpoint(name, config.models[name].endpoint_name, place.region, tuple(labels.items()), endpoint_id)
+    settings, endpoint_id = config.models[name], wanted.endpoint_ids.get(name, "")
+    dedicated = name in wanted.dedicated if endpoint_id else settings.scale_to_zero is not None
+    return Endpoint(name, settings.endpoint_name, place.region, tuple(labels.items()), endpoint_id, dedicated)
 
 
 def variables(config: EdgeConfig, trust: Trust | None) -> list[Variable]:
@@ -280,6 +284,15 @@ def _pool(project: str, pool_id: str) -> str:
 
 def known_endpoints(config: EdgeConfig, cloud: Cloud) -> dict[str, str]:
     """Return the ids of the models' endpoints that exist, by model: those that `invoke teardown` would delete."""
+    return {name: one.name.rpartition("/")[2] for name, one in _endpoints(config, cloud).items()}
+
+
+def dedicated_endpoints(config: EdgeConfig, cloud: Cloud) -> frozenset[str]:
+    """Return the models whose endpoint exists and is a dedicated one."""
+    return frozenset(name for name, one in _endpoints(config, cloud).items() if one.dedicated)
+
+
+def _endpoints(config: EdgeConfig, cloud: Cloud) -> dict[str, endpoints.Endpoint]:
     store = StateStore(cloud)
     models = store.load().models if store.exists() else {}
     found = {}
@@ -287,7 +300,7 @@ def known_endpoints(config: EdgeConfig, cloud: Cloud) -> dict[str, str]:
         resource = models[name].endpoint if name in models else None
         endpoint = endpoints.get_endpoint(cloud, resource) if resource else None
         if endpoint is not None:
-            found[name] = endpoint.name.rpartition("/")[2]
+            found[name] = endpoint
     return found
 
 

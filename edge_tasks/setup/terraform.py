@@ -408,6 +408,8 @@ class _Writer:
             "location": endpoint.region,
             "labels": _labels(dict(endpoint.labels)),
         }
+        if endpoint.dedicated:
+            settings["dedicated_endpoint_enabled"] = True
         return [
             self._make(
                 endpoint,

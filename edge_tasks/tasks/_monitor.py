@@ -51,7 +51,8 @@ def logs(_context: Any, name: str | None = None, follow: bool = False, since: st
         "shift": "change a column of the replayed rows: age=+2, age=*1.5; may be given several times",
         "all": "print a line for every column",
         "json": "print everything as JSON",
-        "managed": "set up Vertex AI's own monitoring job from the same settings, print what it found; --off ends it",
+        "managed": "set up Vertex AI's own monitoring from the same settings, print what it found; --off ends it",
+        "schedule": "with --managed: a monitor looks by monitoring.schedule, at predictions, too, and at lists",
         "once": "with --managed: look once, now, at predictions, too, and at models that are asked with lists",
         "training": "with --managed: the training data, gs://.../FILE.csv, to look for skew, too",
         "target": "with --training: its column of true answers",
@@ -79,6 +80,7 @@ def monitor(
     all: bool = False,  # noqa: A002
     json: bool = False,
     managed: bool = False,
+    schedule: bool = False,
     once: bool = False,
     training: str | None = None,
     target: str = "",
@@ -94,12 +96,15 @@ def monitor(
 
     wish = _Wish(since, baseline, before, against, by, html, fewest, replay, tuple(shift or ()))
     _refuse_contradictions(
-        wish, (on, off, delete, managed), older_than, once=once, others=bool(once or training or target)
+        wish, (on, off, delete, managed), older_than, once=once, schedule=schedule, others=bool(training or target)
     )
     here = repository()
     name, _ = here.config.model(name)
+    by_schedule = managed and not off and (schedule or here.config.models[name].monitoring.schedule is not None)
     if managed and once:
         _managed_once(here, name, baseline, training, target)
+    elif by_schedule:
+        _managed_schedule(here, name, baseline, training, target)
     elif managed:
         _managed(here, name, off, sample, training, target)
     elif delete:
@@ -129,7 +134,13 @@ class _Wish:
 
 
 def _refuse_contradictions(
-    wish: _Wish, modes: tuple[bool, bool, bool, bool], older_than: str | None, *, once: bool, others: bool
+    wish: _Wish,
+    modes: tuple[bool, bool, bool, bool],
+    older_than: str | None,
+    *,
+    once: bool,
+    schedule: bool,
+    others: bool,
 ) -> None:
     """Raise EdgeError for flags that do not go together. `modes` are --on, --off, --delete and --managed."""
     from pathlib import Path
@@ -137,7 +148,7 @@ def _refuse_contradictions(
     on, off, delete, managed = modes
     sources = (wish.baseline is not None, wish.before, wish.against is not None)
     # A look of Google's takes a baseline of ours, its job takes none.
-    compared = (wish.before, wish.against, wish.baseline and not once)
+    compared = (wish.before, wish.against, wish.baseline and not (once or schedule))
     report = Path(wish.html).absolute() if wish.html is not None else None
     slips = {
         ("--on, --off and --delete contradict each other", "give one of them"): on + off + delete > 1,
@@ -146,8 +157,10 @@ def _refuse_contradictions(
             wish.by is not None and (wish.replay is not None or wish.before or wish.against is not None)
         ),
         ("--older-than says what --delete leaves", "add --delete"): older_than is not None and not delete,
-        ("--once, --training and --target belong to --managed", "add --managed"): others and not managed,
-        ("--once and --off contradict each other", "give one of them"): once and off,
+        ("--once, --schedule, --training and --target belong to --managed", "add --managed"): (
+            (once or schedule or others) and not managed
+        ),
+        ("--once, --schedule and --off contradict each other", "give one of them"): once + schedule + off > 1,
         ("--managed sets up a job of Vertex AI's", "leave out --on, --delete, --by, --html and what to compare with"): (
             managed and bool(on or delete or wish.by or wish.html or wish.replay or any(compared))
         ),
@@ -179,7 +192,7 @@ def _looked(here: Repository, name: str, wish: _Wish) -> tuple[Watched, Groups |
     found = watch.watch(here.cloud, name, period, settings, baseline=known, before=wish.before, version=wish.against)
     if wish.by is None:
         return found, None
-    asked = requests.read(here.cloud, name, requests.now() - period)
+    asked = requests.read(here.cloud, name, requests.now(here.cloud) - period)
     if known is None:
         asked = requests.of_serving(here.cloud, name, asked)
     labels = feedback.load(here.cloud, here.config, name)
@@ -252,6 +265,29 @@ def _managed(here: Repository, name: str, off: bool, sample: float, training: st
         raise Exit(code=1)
 
 
+def _managed_schedule(here: Repository, name: str, baseline: str | None, training: str | None, target: str) -> None:
+    from pathlib import Path
+
+    from invoke.exceptions import Exit
+
+    from edge_tasks.console import Console, print_table
+    from edge_tasks.monitoring import managed, samples, watch
+
+    settings = here.config.models[name].monitoring
+    known = samples.read_baseline(Path(baseline)) if baseline else watch.trained_baseline(here.cloud, name)
+    with Console() as console:
+        made, state, found = managed.schedule(here.cloud, name, settings, known, training, target)
+        if found:
+            print_table(managed.COLUMNS, [managed.row(one) for one in found])
+        console.step(f"the schedule {made.name} looks at `{made.cron}`, next {made.next_run} UTC")
+        against = training or "the time before"
+        console.step(
+            f"each look compares the last {managed.window(settings)} with {against}; {managed.told(made, state)}"
+        )
+    if any(one.distance > one.threshold for one in found):
+        raise Exit(code=1)
+
+
 def _managed_once(here: Repository, name: str, baseline: str | None, training: str | None, target: str) -> None:
     from pathlib import Path
 
@@ -278,7 +314,7 @@ def _delete(here: Repository, name: str, older_than: str | None, yes: bool) -> N
     from edge_tasks.monitoring import feedback, requests
 
     # Files are deleted by whole days: all of them are before tomorrow.
-    until = requests.now() - (read_period(older_than) if older_than else timedelta(days=-1))
+    until = requests.now(here.cloud) - (read_period(older_than) if older_than else timedelta(days=-1))
     what = f"what `{name}` was asked before {until:%Y-%m-%d}" if older_than else f"all that `{name}` was asked"
     if not yes and not confirm(f"delete {what}, and the true answers to it? It cannot be undone."):
         raise EdgeError("nothing was deleted", "add `--yes` to delete without being asked")
@@ -321,7 +357,7 @@ def feedback(
     name, _ = here.config.model(name)
     if key is not None and file is None:
         raise EdgeError("--key says how to join --file", "add --file FILE")
-    start = requests.now() - read_period(since)
+    start = requests.now(here.cloud) - read_period(since)
     with Console() as console:
         if file is not None:
             rows = feedback.read_file(Path(file), key, label)

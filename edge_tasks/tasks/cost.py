@@ -18,21 +18,23 @@ def update(_context: Any, currency: str = "USD") -> None:
     """
     from edge_tasks.console import Console
     from edge_tasks.models import costs
-    from edge_tasks.releases.preflight import serving_machines
+    from edge_tasks.releases.preflight import scale_to_zero, serving_machines
 
     here = repository()
     with Console() as console:
         prices = costs.update(here.config, here.root, currency)
         console.step(f"{len(prices.prices)} prices in {prices.region}, {prices.currency}, of {prices.fetched}")
         for name, settings in here.config.models.items():
-            console.step(f"`{name}`: {costs.sentence(serving_machines(settings), prices)}")
+            zero = scale_to_zero(settings)
+            console.step(f"`{name}`: {costs.sentence(serving_machines(settings), prices, zero=zero)}")
 
 
 @task(help=AS_JSON)
 def status(_context: Any, json: bool = False) -> None:
     """List what runs, and what it costs.
 
-    Versions on endpoints and running jobs: since when, requests in 24 hours, idle or not, and what it has cost.
+    Versions on endpoints, running jobs, and what watches models: since when, requests, idle or not, and what it has
+    cost.
     """
     from edge_tasks.console import print_json, print_note, print_table
     from edge_tasks.jobs import listing
@@ -41,7 +43,7 @@ def status(_context: Any, json: bool = False) -> None:
     here = repository()
     prices = costs.load(here.config, here.root)
     why: list[str] = []
-    found = list(costs.running(here.cloud, why.append))
+    found = [*costs.running(here.cloud, why.append), *costs.watching(here.cloud)]
     for job in listing.list_jobs(here.cloud, here.config):
         if not job.job.done:
             kind = job.api.noun
@@ -58,6 +60,8 @@ def status(_context: Any, json: bool = False) -> None:
     print_note(costs.basis(here.config, prices) if prices else "invoke cost.update fetches prices")
     if any(one.use == "idle" for one in found):
         print_note("idle: nobody has asked it for 24 hours; invoke model.undeploy --idle 24h takes it off")
+    if any(one.scale_to_zero for one in found):
+        print_note("or none: it scales to zero, and how long it was up is not known")
 
 
 collection = Collection("cost", update, status)

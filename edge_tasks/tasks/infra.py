@@ -76,7 +76,11 @@ def export(
         wanted = Wanted(trust, endpoints, request_logs, alert_email, billing_account, budget, apply_in_ci)
         wanted.check()
         if endpoints and on_google_cloud(here.config):
-            wanted = replace(wanted, endpoint_ids=infrastructure.known_endpoints(here.config, here.cloud))
+            wanted = replace(
+                wanted,
+                endpoint_ids=infrastructure.known_endpoints(here.config, here.cloud),
+                dedicated=infrastructure.dedicated_endpoints(here.config, here.cloud),
+            )
         if format == "json":
             print_result(json.dumps(as_json(infrastructure.make_plan(here.config, wanted)), indent=2))
             return

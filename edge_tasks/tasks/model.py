@@ -50,7 +50,8 @@ def list_(_context: Any, json: bool = False) -> None:
 
     here = repository()
     prices = costs.load(here.config, here.root)
-    models = overview.list_models(here.root, here.config, here.cloud, machines=prices is not None)
+    scaled = any(model.scale_to_zero for model in here.config.models.values())
+    models = overview.list_models(here.root, here.config, here.cloud, machines=scaled or prices is not None)
     if json:
         print_json([model.document(prices) for model in models])
         return
@@ -95,6 +96,12 @@ _RELEASE = {
 }
 
 
+_ZERO = (
+    "scale_to_zero is a preview of Vertex AI's: what is asked first after a pause is answered 429, and starts the "
+    "model; invoke model.predict and test_endpoint.sh wait for it (docs/costs.md)"
+)
+
+
 @contextlib.contextmanager
 def _release(name: str | None, **options: Any) -> Iterator[tuple[Release, Console]]:
     from edge_tasks.console import Console
@@ -123,16 +130,20 @@ def _tell(
     if release.options.dry_run:
         if outcome.changed and command == "deploy":
             from edge_tasks.models import costs
-            from edge_tasks.releases.preflight import serving_machines
+            from edge_tasks.releases.preflight import scale_to_zero, serving_machines
 
-            machine = serving_machines(release.settings)
-            console.step(costs.sentence(machine, costs.load(release.config, release.root), period))
+            machine, zero = serving_machines(release.settings), scale_to_zero(release.settings)
+            console.step(costs.sentence(machine, costs.load(release.config, release.root), period, zero))
+            if zero:
+                console.step(_ZERO)
         return
     if not outcome.finished:
         again = f"invoke model.{command} --name {name}"
         console.step(f"still deploying on Google Cloud; run the same command again to resume: {again}")
         return
     serves = "serves" if outcome.changed else "serves already"
+    if release.settings.scale_to_zero is not None and command == "deploy" and outcome.changed:
+        console.step(_ZERO)
     part = "all the requests" if traffic == 100 else f"{traffic} % of the requests"
     console.step(f"`{name}` version {version} {serves} {part}: {outcome.url}")
     if period is not None:
@@ -391,14 +402,16 @@ def predict(_context: Any, name: str | None = None, file: str | None = None) -> 
     """
     import json
 
-    from edge_tasks.console import print_result
+    from edge_tasks.console import Console, print_result
     from edge_tasks.models import predictions
     from edge_tasks.repo import layout, payloads
 
     here = repository()
     name, _ = here.config.model(name)
     payload = payloads.read_payload(file or layout.model_folder(here.root, name) / payloads.FILE_NAME)
-    print_result(json.dumps(predictions.predict(here.cloud, name, payload), indent=2, ensure_ascii=False))
+    with Console() as console:
+        answer = predictions.predict(here.cloud, name, payload, console)
+    print_result(json.dumps(answer, indent=2, ensure_ascii=False))
 
 
 @task(

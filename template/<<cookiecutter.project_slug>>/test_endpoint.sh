@@ -46,29 +46,46 @@ else
   url="$(invoke model.get-endpoint --url)"
 fi
 
+# An endpoint whose model has scaled to zero answers so, and starts it (scale_to_zero in edge.yaml).
+starting="Model is not yet ready for inference"
+patience=900 # seconds
+
 post() {
   # Its option for this, to fail and print the body, is newer than the curl of Debian 11.
   curl --silent --show-error --write-out '\n%{http_code}' --connect-timeout 10 --max-time 120 \
     --header "Content-Type: application/json" --data "@$payload" "$@" "$url"
 }
 
-answer=""
-status=0
-case "$url" in
-  https://*)
-    need gcloud "Install the Google Cloud CLI: https://cloud.google.com/sdk/docs/install"
-    token="$(gcloud auth print-access-token)" || fail "gcloud gave no access token" "Run \`gcloud auth login\`"
-    # The token goes through standard input: a command line can be read by everybody on the machine.
-    answer="$(printf 'Authorization: Bearer %s\n' "$token" | post --header @-)" || status=$?
-    ;;
-  http://*) # the emulator on this machine: no token, no proxy
-    answer="$(post --noproxy '*')" || status=$?
-    ;;
-  *) fail "\`invoke model.get-endpoint --url\` gave \`$url\`, which is not a URL" "Deploy the model first: \`invoke model.deploy\`" ;;
-esac
+ask() {
+  answer=""
+  status=0
+  case "$url" in
+    https://*)
+      need gcloud "Install the Google Cloud CLI: https://cloud.google.com/sdk/docs/install"
+      token="$(gcloud auth print-access-token)" || fail "gcloud gave no access token" "Run \`gcloud auth login\`"
+      # The token goes through standard input: a command line can be read by everybody on the machine.
+      answer="$(printf 'Authorization: Bearer %s\n' "$token" | post --header @-)" || status=$?
+      ;;
+    http://*) # the emulator on this machine: no token, no proxy
+      answer="$(post --noproxy '*')" || status=$?
+      ;;
+    *) fail "\`invoke model.get-endpoint --url\` gave \`$url\`, which is not a URL" "Deploy the model first: \`invoke model.deploy\`" ;;
+  esac
+  code="${answer##*$'\n'}"
+  answer="${answer%$'\n'*}"
+}
 
-code="${answer##*$'\n'}"
-answer="${answer%$'\n'*}"
+ask
+if [ "$code" = 429 ] && [[ $answer == *"$starting"* ]]; then
+  echo "> the model has scaled to zero, and starts now: waiting for it" >&2
+  SECONDS=0
+  pause=1
+  while [ "$code" = 429 ] && [[ $answer == *"$starting"* ]] && [ "$SECONDS" -lt "$patience" ]; do
+    sleep "$pause"
+    pause=$((pause < 15 ? pause + 1 : 15))
+    ask
+  done
+fi
 if [ "$status" -eq 0 ] && [ "$code" -ge 400 ]; then
   printf '%s\n' "$answer" >&2
   [ "$code" -ne 400 ] || fail "The endpoint refused $payload" "Write into it what the model takes; \`invoke model.predict --file FILE\` tries another file"

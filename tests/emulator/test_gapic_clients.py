@@ -70,7 +70,7 @@ try:
 except exceptions.FailedPrecondition as error:
     print("1.500MB limit" in error.message)
 try:
-    resources = {{"scale_to_zero_spec": {{"idle_scaledown_period": {{"seconds": 300}}}}}}
+    resources = {{"flex_start": {{"max_runtime_duration": {{"seconds": 300}}}}}}
     endpoints.deploy_model(endpoint=sys.argv[1], deployed_model={{"model": "x", "dedicated_resources": resources}})
 except exceptions.InvalidArgument as error:
     print(error.message.partition(" number")[0], error.message.partition(" of ")[2])

@@ -240,15 +240,3 @@ def test_counts_survive_a_restart_and_are_dropped_when_they_are_old(tmp_path: Pa
     assert [row[1] for row in json.loads((tmp_path / FILE).read_text())] == ["8"]
     (tmp_path / FILE).write_text("{")
     assert RequestCounts(tmp_path, clock)._counts == {}
-
-
-def test_scaling_to_zero_is_refused_by_name_since_it_is_not_emulated(emulator: Emulator) -> None:
-    resources = {
-        "machineSpec": {"machineType": "n1-standard-2"},
-        "minReplicaCount": 0,
-        "scaleToZeroSpec": {"idleScaledownPeriod": "300s"},
-    }
-    body = {"deployedModel": {"model": emulator.upload(ECHO), "dedicatedResources": resources}}
-    answer = emulator.post(f"/v1beta1/{emulator.create_endpoint()}:deployModel", body)
-    assert answer.status == 400
-    assert "scaleToZeroSpec" in answer.message

@@ -18,10 +18,11 @@ import pytest
 
 from edge_tasks.cloud import storage
 from edge_tasks.cloud.client import Cloud
-from edge_tasks.domain.config import EdgeConfig
+from edge_tasks.domain.config import EdgeConfig, ScaleToZero
 from edge_tasks.domain.infrastructure import (
     SERVICES,
     AccountRole,
+    Endpoint,
     Federated,
     IdentityProvider,
     Trust,
@@ -85,6 +86,7 @@ def failed(done: list[Done]) -> list[Done]:
     return [one for one in done if one.code not in (0, 2)]
 
 
+IN_CI = Wanted(APPROVED, True, True, "a@b.example", in_ci=True)
 COMBINATIONS = [
     Wanted(),
     Wanted(GITHUB),
@@ -94,7 +96,7 @@ COMBINATIONS = [
     Wanted(request_logs=True),
     Wanted(alert_email="a@b.example"),
     Wanted(None, False, False, "", "012345-6789AB-CDEF01", 7),
-    Wanted(APPROVED, True, True, "a@b.example", in_ci=True, endpoint_ids={"digits": "4711"}),
+    replace(IN_CI, endpoint_ids={"digits": "4711"}, dedicated=frozenset({"digits"})),
     ALL,
 ]
 
@@ -108,6 +110,26 @@ def test_terraform_takes_every_combination_of_answers(
     done = run(folder, provider, formatted, ("init",), ("validate",), ("plan", "-input=false", "-detailed-exitcode"))
     assert not failed(done)
     assert done[-1].code == 2
+
+
+def test_an_endpoint_is_dedicated_as_it_is_or_else_as_its_model_needs(settings: EdgeConfig, tmp_path: Path) -> None:
+    """What exists cannot become another one: Terraform would have to replace it."""
+    digits = settings.models["digits"].model_copy(update={"scale_to_zero": ScaleToZero()})
+    scaled = settings.model_copy(update={"models": {**settings.models, "digits": digits}})
+    there = {"digits": "4711"}
+
+    def dedicated(config: EdgeConfig, wanted: Wanted) -> list[str]:
+        found = infrastructure.make_plan(config, replace(wanted, endpoints=True))
+        return [one.model_name for one in found if isinstance(one, Endpoint) and one.dedicated]
+
+    assert dedicated(settings, Wanted()) == []
+    assert dedicated(scaled, Wanted()) == ["digits"]
+    assert dedicated(scaled, Wanted(endpoint_ids=there)) == []
+    assert dedicated(settings, Wanted(endpoint_ids=there, dedicated=frozenset(there))) == ["digits"]
+    assert (
+        "dedicated_endpoint_enabled = true"
+        in (written(tmp_path, scaled, Wanted(endpoints=True)) / "main.tf").read_text()
+    )
 
 
 def test_another_reader_of_the_language_finds_the_same_resources(settings: EdgeConfig, tmp_path: Path) -> None:

@@ -5,15 +5,21 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import datetime, timedelta, timezone
+from typing import Any
 
 import pytest
 from google.auth.credentials import AnonymousCredentials
 
-from edge_tasks.cloud import model_monitors, monitoring_jobs
+from edge_tasks.cloud import clock, managed_monitoring, model_monitors, monitor_schedules, monitoring_jobs
+from edge_tasks.cloud.beta import ask
 from edge_tasks.cloud.client import Cloud
 from edge_tasks.cloud.monitoring_jobs import Wanted
+from edge_tasks.domain.config import Monitoring
+from edge_tasks.domain.state import ModelState
 from edge_tasks.errors import CloudError, NotFoundError
 from edge_tasks.monitoring import managed
+from edge_tasks.repo import layout
 from tests.emulator.harness import ECHO, PARENT, Emulator, eventually
 
 WANTED = Wanted("churn-monitoring", 1, thresholds={"age": 0.1}, default_threshold=0.3, emails=["ada@example.org"])
@@ -137,10 +143,61 @@ def test_a_monitor_looks_once_at_lists_and_predictions_and_is_that_of_its_versio
         model_monitors.look(cloud, replace(wanted, features={"age": "float", "city": "string", "size": "float"}))
     with pytest.raises(CloudError, match="Vertex AI answered 400: The field 'age' must have a data_type"):
         model_monitors.look(cloud, replace(wanted, features={"age": "number"}))
-    other, _ = model_monitors.look(cloud, replace(wanted, model=clocked.upload(ECHO)))
-    assert len(model_monitors.delete(cloud, "churn-monitoring")) == 2
+    other_model = clocked.upload(ECHO)
+    other, _ = model_monitors.look(cloud, replace(wanted, model=other_model))
+    monitors = model_monitors.find(cloud, "churn-monitoring", [model, other_model])
+    assert len(monitors) == 2
+    # One of the same name that watches a stranger's model is not found.
+    assert model_monitors.find(cloud, "churn-monitoring", [model]) == monitors[1:]
+    for monitor in monitors:
+        model_monitors.delete(cloud, monitor)
     with pytest.raises(NotFoundError):
-        model_monitors._ask(cloud, "GET", other)
+        ask(cloud, "GET", other)
+
+
+def test_a_schedule_looks_again_and_is_that_of_the_version_and_nobody_else_s(cloud: Cloud, clocked: Emulator) -> None:
+    bucket, our_id = clocked.new_bucket(), layout.registry_model_id(cloud.bucket_name, "churn")
+    model, strangers = clocked.upload(ECHO, modelId=our_id), clocked.upload(ECHO)
+    inputs: dict[int, Any] = {}
+    for age in (40, 70):
+        rows = "".join(f"{random.Random(row).gauss(age, 10)}\n" for row in range(300))
+        uri = clocked.put(bucket, f"{age}.csv", f"age\n{rows}".encode())
+        inputs[age] = {"columnizedDataset": {"gcsSource": {"gcsUri": uri, "format": "CSV"}}}
+    wanted = model_monitors.Wanted("churn-monitoring", model, {"age": "float"}, {}, inputs[40], inputs[70])
+    made = monitor_schedules.ensure(cloud, wanted, "0 * * * *")
+    assert (made.state, made.runs, monitor_schedules.last_look(cloud, made)) == ("ACTIVE", 0, ("", []))
+    assert clocked.post("/_emulator/clock", {"forward": 2 * 3600}).status == 200
+    # What was asked is dated by that clock, so the commands that read it go by it, too.
+    assert clock.now(cloud) - datetime.now(timezone.utc) > timedelta(hours=1)
+    state, found = eventually(lambda: (look := monitor_schedules.last_look(cloud, made))[0] and look, "it looked")
+    assert state == "succeeded"
+    (one,) = found
+    assert (one.column, managed.row(one)[-1], one.until[-2:]) == ("age", "changed", "00")
+    (after,) = monitor_schedules.find(cloud, "churn-monitoring", [model])
+    assert (after.runs, managed.told(after, state)) == (2, "the last one has succeeded")
+    # At other moments it is the same; of another version it is another one, and takes the place of this.
+    assert monitor_schedules.ensure(cloud, wanted, "30 * * * *").name == made.name
+    second = clocked.upload(ECHO, parentModel=model.partition("@")[0])
+    now = monitor_schedules.ensure(cloud, replace(wanted, model=second), "0 6 * * *")
+    theirs = monitor_schedules.ensure(cloud, replace(wanted, model=strangers), "0 6 * * *")
+    assert [one.name for one in monitor_schedules.find(cloud, "churn-monitoring", [model])] == [now.name]
+    ours = managed_monitoring.find(cloud, "churn", ModelState())
+    assert [one.kind for one in ours] == [
+        managed_monitoring.SCHEDULE, managed_monitoring.MONITOR, managed_monitoring.MONITOR,
+    ]  # fmt: skip
+    for watcher in ours:
+        managed_monitoring.delete(cloud, watcher)
+    assert managed_monitoring.find(cloud, "churn", ModelState()) == []
+    assert monitor_schedules.find(cloud, "churn-monitoring", [strangers]) == [theirs]
+    with pytest.raises(CloudError, match=r"Invalid cron '0 6 \* \* x'"):
+        monitor_schedules.ensure(cloud, wanted, "0 6 * * x")
+
+
+@pytest.mark.parametrize(
+    ("window", "cron"), [("30m", "0 * * * *"), ("5h", "0 */4 * * *"), ("1d", "0 6 * * *"), ("2w", "0 6 * * *")]
+)
+def test_without_a_schedule_in_edge_yaml_one_looks_once_in_a_window(window: str, cron: str) -> None:
+    assert managed.default_cron(Monitoring(window=window)) == cron
 
 
 def test_an_endpoint_that_serves_nothing_is_not_monitored(cloud: Cloud, clocked: Emulator) -> None:

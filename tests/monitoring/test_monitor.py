@@ -59,7 +59,7 @@ def ask(repository: Repository, instances: list[Any]) -> None:
 
 def kept(repository: Repository) -> list[Batch]:
     cloud = connect(load_config(repository.root), repository.root)
-    return list(requests.read(cloud, "hello-world", requests.now() - timedelta(days=1)))
+    return list(requests.read(cloud, "hello-world", requests.now(cloud) - timedelta(days=1)))
 
 
 def monitored(repository: Repository, *flags: str, status: int = 0) -> dict[str, Any]:
@@ -131,9 +131,9 @@ def test_an_alarm_can_be_tried_before_it_is_needed(repository: Repository) -> No
         (("--shift", "a=+1"), "--shift changes the rows of --replay"),
         (("--by", "age", "--before"), "--by compares requests with a training or a file"),
         (("--older-than", "1d"), "--older-than says what --delete leaves"),
-        (("--training", "gs://a/b.csv"), "--once, --training and --target belong to --managed"),
-        (("--once",), "--once, --training and --target belong to --managed"),
-        (("--managed", "--once", "--off"), "--once and --off contradict each other"),
+        (("--training", "gs://a/b.csv"), "--once, --schedule, --training and --target belong to --managed"),
+        (("--schedule",), "--once, --schedule, --training and --target belong to --managed"),
+        (("--managed", "--schedule", "--off"), "--once, --schedule and --off contradict each other"),
         (
             ("--managed", "--once", "--training", "b.csv", "--baseline", "sample.jsonl"),
             "`b.csv` is not a file",
@@ -240,8 +240,15 @@ def test_vertex_ai_s_own_monitoring_is_set_up_and_ended(repository: Repository) 
     assert looked.returncode == 1
     assert [line.split("\t")[:2] for line in looked.stdout.splitlines()[1:2]] == [["age", "input"]]
     assert f"compared the last 1d with {uri}" in looked.stderr
+    daily = repository.run("invoke", "model.monitor", "--managed", "--schedule", "--baseline", "training.csv").stderr
+    assert "looks at `0 6 * * *`, next " in daily
+    assert "compares the last 24h with the time before; there was none yet" in daily
+    watching = repository.run("invoke", "cost.status").stdout
+    assert "hello-world monitoring job " in watching
+    assert "hello-world schedule of a model monitor " in watching
     told = repository.run("invoke", "model.monitor", "--managed", "--off").stderr
     assert "/modelDeploymentMonitoringJobs/" in told
+    assert "/schedules/" in told
     assert "/modelMonitors/" in told
     problem, hint = repository.fails("invoke", "model.monitor", "--managed", "--off")
     assert (problem, hint) == (

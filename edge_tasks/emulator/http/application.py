@@ -33,7 +33,7 @@ OF_EVERY_ANSWER = (
     (b"x-frame-options", b"SAMEORIGIN"),
     (b"x-xss-protection", b"0"),
 )
-# The same methods as in v1, by the same routes; fields that only v1beta1 has are unknown, and so refused by name.
+# The same methods as in v1, by the same routes; what of its own fields is honoured is in `schema.beta`.
 BETA = "/v1beta1/"
 FAULTS = "/_emulator/faults"
 OPERATION, BETA_OPERATION = "google.longrunning.Operation", "/operations/9"
@@ -136,7 +136,11 @@ class Application:
         if is_beta:
             request.body = beta.as_v1(request.body)
         message = self._transcoder.read(request, route)
+        if not is_beta:
+            beta.refuse(message)
         result = await self._handlers[name](message)
+        if not is_beta:
+            beta.forget(result)
         reply = self._transcoder.write(result, enum_numbers=request.wants_enum_numbers)
         if result.DESCRIPTOR.full_name == OPERATION and BETA_OPERATION in result.name:
             # What an operation holds says of which version it is, and the SDK unpacks no other.

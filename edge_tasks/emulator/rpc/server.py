@@ -18,6 +18,7 @@ from edge_tasks.emulator.http.application import LARGEST_BODY, is_full_disk
 from edge_tasks.emulator.http.exchange import IS_BETA, Reply, Request, StreamedReply
 from edge_tasks.emulator.rpc.names import Names
 from edge_tasks.emulator.rpc.values import from_rows, from_value, into_value
+from edge_tasks.emulator.schema import beta
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -108,6 +109,8 @@ class GrpcServer:
         if name not in self._handlers:
             raise unimplemented(f"{name} is not implemented by this emulator.")
         result = await self._handlers[name](request)
+        if not is_beta:
+            beta.forget(result)
         if is_beta and result.DESCRIPTOR.full_name == OPERATION:
             for part in (result.metadata, result.response):
                 part.type_url = part.type_url.replace(STABLE, BETA)
@@ -131,6 +134,8 @@ class GrpcServer:
         except Exception:
             raise invalid("Error parsing the request: it is not a message of this method.") from None
         refuse_unknown(request, rpc.name)
+        if not is_beta:
+            beta.refuse(request)
         self._names.check(rpc, request)
         return request
 

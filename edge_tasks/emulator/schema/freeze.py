@@ -9,8 +9,9 @@ The SDK holds what the emulator has to know, in three places:
 - the bodies of the clients: `from_gapic(..., Response, metadata_type=Metadata)`, the only place where the
   types inside a long-running operation are written down.
 
-Of v1beta1 come the services that v1 has not and the emulator answers. They are kept in the words of v1, by the names
-and with the messages of v1 where both have them, as v1beta1 is everywhere in the emulator (see `schema.beta`).
+Of v1beta1 come the services that v1 has not and the emulator answers, and the fields of `schema.beta.FIELDS`. They are
+kept in the words of v1, by the names and with the messages of v1 where both have them, as v1beta1 is everywhere in the
+emulator (see `schema.beta`).
 """
 
 from __future__ import annotations
@@ -29,10 +30,12 @@ from typing import Any, NamedTuple
 
 from google.protobuf import descriptor_pb2, text_format
 
+from edge_tasks.emulator.schema.beta import FIELDS as BETA_FIELDS
 from edge_tasks.emulator.schema.surface import DESCRIPTORS_FILE, ROUTES_FILE
 
 SERVICES_PACKAGE = "google.cloud.aiplatform_v1.services"
 BETA_PACKAGE = "google.cloud.aiplatform_v1beta1.services"
+BETA_TYPES = "google.cloud.aiplatform_v1beta1.types"
 BETA_SERVICES = ("model_monitoring_service",)
 
 # Every service repeats these RPCs of other APIs; they are kept once, under their service's name.
@@ -89,6 +92,8 @@ def freeze() -> Frozen:
             protos[_as_v1(name)] = text_format.Parse(
                 _as_v1(text_format.MessageToString(_file_proto(file))), descriptor_pb2.FileDescriptorProto()
             )
+    for kind, fields in BETA_FIELDS.items():
+        _add_fields(protos, _pb(getattr(importlib.import_module(BETA_TYPES), kind)).DESCRIPTOR, fields)
     return Frozen(_descriptor_set(protos), _table(rpcs))
 
 
@@ -210,6 +215,31 @@ def _file_proto(file: Any) -> descriptor_pb2.FileDescriptorProto:
     if not proto.public_dependency:
         proto.dependency.sort()
     return proto
+
+
+def _add_fields(
+    protos: dict[str, descriptor_pb2.FileDescriptorProto], descriptor: Any, fields: typing.Collection[str]
+) -> None:
+    """Add fields of a message of v1beta1 to that of v1, with the messages inside it that they are of."""
+    file = protos[_as_v1(descriptor.file.name)]
+    target = next(message for message in file.message_type if message.name == descriptor.name)
+    told = descriptor_pb2.DescriptorProto()
+    descriptor.CopyToProto(told)
+    told = text_format.Parse(_as_v1(text_format.MessageToString(told)), descriptor_pb2.DescriptorProto())
+    oneofs = [oneof.name for oneof in target.oneof_decl]
+    needed = [descriptor.fields_by_name[name].message_type for name in fields]
+    for field in told.field:
+        if field.name in fields:
+            if field.HasField("oneof_index"):
+                field.oneof_index = oneofs.index(told.oneof_decl[field.oneof_index].name)
+            target.field.add().CopyFrom(field)
+    for inner in told.nested_type:
+        own = descriptor.nested_types_by_name[inner.name]
+        if own in needed:
+            target.nested_type.add().CopyFrom(inner)
+            needed += [field.message_type for field in own.fields]
+    files = {_as_v1(message.file.name) for message in needed if message is not None} - {file.name}
+    file.dependency[:] = sorted({*file.dependency, *files})
 
 
 def _descriptor_set(protos: dict[str, descriptor_pb2.FileDescriptorProto]) -> bytes:

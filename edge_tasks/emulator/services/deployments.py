@@ -13,6 +13,7 @@ from edge_tasks.emulator.errors import precondition, unimplemented
 from edge_tasks.emulator.runtime import docker, image_contents, images
 from edge_tasks.emulator.runtime.job_environment import add_variables
 from edge_tasks.emulator.services.names import project_and_location
+from edge_tasks.emulator.services.scale_to_zero import ScaleToZero
 from edge_tasks.emulator.serving.model_server import ModelServer
 from edge_tasks.emulator.serving.plan import CustomContainer, ServerPlan
 
@@ -35,6 +36,17 @@ class Deployments:
     def __init__(self, context: Context, models: Models) -> None:
         self._context = context
         self._models = models
+        self.zero = ScaleToZero(context)
+
+    def recover(self) -> None:
+        """Let what an earlier run has deployed go to zero when nobody asks, if it may."""
+        for endpoint in self._context.database.every("Endpoint"):
+            for deployed in endpoint.message.deployed_models:
+                self.zero.follow(endpoint.message.name, deployed)
+
+    async def close(self) -> None:
+        """Let nothing go to zero any more."""
+        await self.zero.close()
 
     async def check(self, version: Row) -> None:
         """Refuse a model that cannot be served here, before anything is started."""
@@ -102,12 +114,20 @@ class Deployments:
 
     async def stop(self, endpoint: str, deployed_model_id: str) -> None:
         """End the server of a deployed model."""
+        self.zero.forget(endpoint, deployed_model_id)
         await self._context.model_servers.remove(endpoint, deployed_model_id)
 
     def server(self, endpoint: str, deployed: Message) -> ModelServer:
-        """Return the server of a deployed model; after a restart it starts with the first request."""
+        """Return the server of a deployed model that is asked; after a restart it starts with the first request.
+
+        ApiError for a model that is at zero, because nobody has asked it for long.
+        """
         servers = self._context.model_servers
-        return servers.find(endpoint, deployed.id) or servers.add(endpoint, deployed.id, self._plan(endpoint, deployed))
+        server = servers.find(endpoint, deployed.id)
+        if server is None:
+            server = servers.add(endpoint, deployed.id, self._plan(endpoint, deployed))
+        self.zero.meet(endpoint, deployed.id, server)
+        return server
 
     def _plan(self, endpoint: str, deployed: Message) -> ServerPlan:
         version = self._models.version(f"{deployed.model}@{deployed.model_version_id}")

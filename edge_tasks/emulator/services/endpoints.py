@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import secrets
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from edge_tasks.emulator.errors import ApiError, Code, invalid, not_found, precondition
-from edge_tasks.emulator.services import iam_policies, request_logs
+from edge_tasks.emulator.errors import ApiError, Code, invalid, not_found, precondition, unimplemented
+from edge_tasks.emulator.http.exchange import IS_BETA
+from edge_tasks.emulator.services import iam_policies, request_logs, scale_to_zero
 from edge_tasks.emulator.services.names import (
     ENDPOINT_ID,
     check_display_name,
@@ -66,6 +68,8 @@ class Endpoints:
         self._operations = operations
         self._models = models
         self._deployments = deployments
+        self._ending: set[asyncio.Task[None]] = set()
+        deployments.zero.when_forgotten(self._take_off)
 
     async def create_endpoint(self, request: Message) -> Message:
         """Store an endpoint."""
@@ -151,9 +155,12 @@ class Endpoints:
             )
         resources = deployed.dedicated_resources
         resources.machine_spec.machine_type = resources.machine_spec.machine_type or DEFAULT_MACHINE
-        resources.max_replica_count = resources.max_replica_count or resources.min_replica_count
+        fewest = resources.min_replica_count or resources.initial_replica_count or 1
+        resources.max_replica_count = resources.max_replica_count or fewest
         _check_resources(resources)
+        scale_to_zero.check(endpoint, resources, is_beta=IS_BETA.get())
         check_room(endpoint)
+        scale_to_zero.check_room(endpoint, deployed)
         in_use = {other.id for other in endpoint.deployed_models}
         if deployed.id and (not DEPLOYED_MODEL_ID.fullmatch(deployed.id) or deployed.id == NEW_MODEL):
             raise invalid(f"Invalid deployed_model.id {deployed.id!r}: 1 to 10 digits.")
@@ -186,8 +193,15 @@ class Endpoints:
             if path not in MUTABLE_DEPLOYED:
                 shown = ", ".join(sorted(MUTABLE_DEPLOYED))
                 raise invalid(f"Invalid update_mask: {path!r} cannot be changed; these can: {shown}.")
+        was_scaled = scale_to_zero.is_scaled(deployed)
         request.update_mask.MergeMessage(request.deployed_model, deployed, True, True)
         _check_resources(deployed.dedicated_resources)
+        if scale_to_zero.is_scaled(deployed) != was_scaled:
+            # Nothing public tells what becomes of the model then.
+            raise unimplemented(
+                f"{SERVICE}.MutateDeployedModel to or from a min_replica_count of 0 is not implemented by this"
+                " emulator."
+            )
         self._save(endpoint)
         response = self._context.surface.new("MutateDeployedModelResponse", deployed_model=deployed)
         return await self._operations.start("EndpointService.MutateDeployedModel", endpoint.name, _value(response))
@@ -200,6 +214,7 @@ class Endpoints:
             # awaited, so it cannot change between reading and saving.
             endpoint = self._context.database.get(KIND, request.endpoint)
             check_room(endpoint)
+            scale_to_zero.check_room(endpoint, deployed)
             check_split(request.traffic_split, [*(d.id for d in endpoint.deployed_models), NEW_MODEL])
             self._models.version(f"{deployed.model}@{deployed.model_version_id}")
             endpoint.deployed_models.append(deployed)
@@ -209,6 +224,7 @@ class Endpoints:
         except BaseException:
             await self._deployments.stop(request.endpoint, deployed.id)
             raise
+        self._deployments.zero.follow(endpoint.name, deployed)
         return self._context.surface.new("DeployModelResponse", deployed_model=deployed)
 
     async def _undeploy(self, request: Message) -> Message:
@@ -216,6 +232,13 @@ class Endpoints:
         self._save(_without(endpoint, request.deployed_model_id, request.traffic_split))
         await self._deployments.stop(request.endpoint, request.deployed_model_id)
         return self._context.surface.new("UndeployModelResponse")
+
+    def _take_off(self, endpoint: str, deployed_model_id: str) -> None:
+        """Undeploy what has been at zero for too long: the only model of its endpoint."""
+        self._save(_without(self._context.database.get(KIND, endpoint), deployed_model_id, {}))
+        task = asyncio.ensure_future(self._deployments.stop(endpoint, deployed_model_id))
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
 
     def _shown(self, endpoint: Message) -> Message:
         """Fill in where a dedicated or a private endpoint answers: here, where another start may have another port.
@@ -289,7 +312,7 @@ def _find(endpoint: Message, deployed_model_id: str) -> Message:
 
 def _check_resources(resources: Message) -> None:
     # https://cloud.google.com/vertex-ai/docs/reference/rest/v1/DedicatedResources
-    if resources.min_replica_count < 1:
+    if resources.min_replica_count < 0:
         raise invalid("dedicated_resources.min_replica_count must be at least 1.")
     if resources.max_replica_count and resources.max_replica_count < resources.min_replica_count:
         raise invalid("dedicated_resources.max_replica_count must not be less than min_replica_count.")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from google.protobuf import json_format
 
-from edge_tasks.emulator.errors import ApiError, Code, invalid, not_found, precondition, stopping
+from edge_tasks.emulator.errors import ApiError, Code, invalid, precondition, stopping
 from edge_tasks.emulator.monitoring import inputs
 from edge_tasks.emulator.monitoring.distance import JENSEN_SHANNON, L_INFINITY, are_numbers, of_categories, of_numbers
 from edge_tasks.emulator.monitoring.inputs import NUMERIC, Data, Fields, Source
@@ -51,7 +51,7 @@ class Compared(NamedTuple):
 
 
 class ModelMonitoringJobs:
-    """Monitoring jobs: each runs once, as soon as it is made."""
+    """Monitoring jobs: each runs once, as soon as it is made, by a client or by a schedule."""
 
     service = "google.cloud.aiplatform.v1.ModelMonitoringService"
 
@@ -63,24 +63,8 @@ class ModelMonitoringJobs:
 
     async def create_model_monitoring_job(self, request: Message) -> Message:
         """Store a job and start it; what it does not say itself is its monitor's."""
-        if self._closing:
-            raise stopping()
-        monitor = self._context.database.get(MONITOR, request.parent)
-        job = request.model_monitoring_job
-        check_display_name(job)
-        now = self._context.clock.now()
-        self._complete(job, monitor, now)
-        for field in ("schedule", "job_execution_detail", "schedule_time"):
-            job.ClearField(field)
-        job.name = f"{monitor.name}/modelMonitoringJobs/{given_id(request.model_monitoring_job_id, 'job id')}"
-        job.state = self._state("PENDING")
-        for moment in (job.create_time, job.update_time):
-            moment.FromDatetime(now)
-        self._context.database.insert(KIND, job.name, monitor.name, job)
-        task = asyncio.ensure_future(self._run(job.name, Fields.of(monitor.model_monitoring_schema)))
-        self._running[job.name] = task
-        task.add_done_callback(lambda _: self._running.pop(job.name, None))
-        return job
+        check_display_name(request.model_monitoring_job)
+        return self.start(request.parent, request.model_monitoring_job, request.model_monitoring_job_id)
 
     async def get_model_monitoring_job(self, request: Message) -> Message:
         """Return a job, held back until it has ended: the SDK would sleep between its looks."""
@@ -116,12 +100,12 @@ class ModelMonitoringJobs:
         """Return what the jobs of a monitor found: for each feature and measure its points, the newest first."""
         wanted = request.stats_filter.tabular_stats_filter
         found: dict[tuple[str, str, str], Message] = {}
-        if wanted.model_monitoring_schedule:
-            raise not_found("Schedule", wanted.model_monitoring_schedule)
         for stats, point in self._points(request.model_monitor, request.time_interval):
             key = (stats.stats_name, stats.objective_type, point.algorithm)
-            asked = (wanted.stats_name, wanted.objective_type, wanted.algorithm, wanted.model_monitoring_job)
-            if all(wish in {"", value} for wish, value in zip(asked, (*key, point.model_monitoring_job), strict=True)):
+            origin = (wanted.model_monitoring_job, wanted.model_monitoring_schedule)
+            asked = (wanted.stats_name, wanted.objective_type, wanted.algorithm, *origin)
+            given = (*key, point.model_monitoring_job, point.schedule)
+            if all(wish in {"", value} for wish, value in zip(asked, given, strict=True)):
                 if key not in found:
                     found[key] = self._context.surface.new("ModelMonitoringStats")
                     found[key].tabular_stats.stats_name, found[key].tabular_stats.objective_type = key[:2]
@@ -144,6 +128,41 @@ class ModelMonitoringJobs:
             total_number_alerts=len(found),
             next_page_token=token,
         )
+
+    def start(
+        self, parent: str, job: Message, job_id: str = "", schedule: str = "", moment: datetime | None = None
+    ) -> Message:
+        """Store a job of a monitor and start it, for a client or for a schedule at the moment when it was due."""
+        if self._closing:
+            raise stopping()
+        monitor = self._context.database.get(MONITOR, parent)
+        now = self._context.clock.now()
+        self._complete(job, monitor, moment or now)
+        for field in ("schedule", "job_execution_detail", "schedule_time"):
+            job.ClearField(field)
+        job.name = f"{monitor.name}/modelMonitoringJobs/{given_id(job_id, 'job id')}"
+        job.state = self._state("PENDING")
+        job.schedule = schedule
+        if moment is not None:
+            job.schedule_time.FromDatetime(moment)
+        for stamp in (job.create_time, job.update_time):
+            stamp.FromDatetime(now)
+        self._context.database.insert(KIND, job.name, monitor.name, job)
+        task = asyncio.ensure_future(self._run(job.name, Fields.of(monitor.model_monitoring_schema)))
+        self._running[job.name] = task
+        task.add_done_callback(lambda _: self._running.pop(job.name, None))
+        return job
+
+    def check(self, parent: str, job: Message) -> None:
+        """Refuse a job that could not be started."""
+        completed = type(job)()
+        completed.CopyFrom(job)
+        self._complete(completed, self._context.database.get(MONITOR, parent), self._context.clock.now())
+
+    def active(self, parent: str, schedule: str) -> int:
+        """Return how many jobs of a monitor that a schedule has started run."""
+        rows = self._context.database.children(KIND, parent)
+        return sum(row.message.schedule == schedule and row.message.name in self._running for row in rows)
 
     def recover(self) -> None:
         """Fail the jobs that an earlier run of the emulator could not finish."""
@@ -221,7 +240,9 @@ class ModelMonitoringJobs:
         job = self._context.database.get(KIND, name)
         job.state = self._state("RUNNING")
         self._context.database.update(name, job)
-        cutoff = job.create_time.ToDatetime(timezone.utc)
+        # Of a scheduled job the time that it was scheduled for counts: https://cloud.google.com/vertex-ai/docs/reference/
+        # rest/v1beta1/ModelMonitoringInput#TimeOffset
+        cutoff = (job.schedule_time if job.schedule else job.create_time).ToDatetime(timezone.utc)
         try:
             objective = job.model_monitoring_spec.objective_spec
             sources = [self._source(one, cutoff) for one in (objective.baseline_dataset, objective.target_dataset)]
@@ -290,7 +311,9 @@ class ModelMonitoringJobs:
         threshold = _threshold(part.spec, name, numeric=numeric)
         stats = self._context.surface.new("ModelMonitoringStats")
         stats.tabular_stats.stats_name, stats.tabular_stats.objective_type = name, part.objective
-        point = stats.tabular_stats.data_points.add(model_monitoring_job=job.name, algorithm=measure)
+        point = stats.tabular_stats.data_points.add(
+            model_monitoring_job=job.name, schedule=job.schedule, algorithm=measure
+        )
         for target, side in zip((point.current_stats, point.baseline_stats), sides, strict=True):
             values = described(name, side, numeric=numeric)
             json_format.ParseDict(values, target.distribution_value.distribution)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from edge_tasks.emulator.services.models import Models
     from edge_tasks.emulator.services.operations import Operations
 
-KIND, JOB = "ModelMonitor", "ModelMonitoringJob"
+KIND, JOB, SCHEDULE = "ModelMonitor", "ModelMonitoringJob", "Schedule"
 # What a job has found: the answer of a search for all of it.
 STATS = "SearchModelMonitoringStatsResponse"
 ID = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
@@ -89,8 +89,12 @@ class ModelMonitors:
         return await self._operations.start("ModelMonitoringService.UpdateModelMonitor", monitor.name, work())
 
     async def delete_model_monitor(self, request: Message) -> Message:
-        """Forget a monitor, its jobs, and what they found."""
+        """Forget a monitor, its jobs, and what they found; with `force` its schedules, too."""
         monitor = self._context.database.get(KIND, request.name)
+        every = (row.message for row in self._context.database.every(SCHEDULE))
+        schedules = [one.name for one in every if one.create_model_monitoring_job_request.parent == monitor.name]
+        if schedules and not request.force:
+            raise precondition(f"{KIND} `{monitor.name}` has schedules: delete them first, or set force.")
         jobs = [row.message for row in self._context.database.children(JOB, monitor.name)]
         running = self._context.surface.enum_value("JobState", "JOB_STATE_RUNNING")
         if any(job.state <= running for job in jobs):
@@ -101,7 +105,8 @@ class ModelMonitors:
                 for job in jobs:
                     self._context.database.delete(f"{job.name}/stats")
                     self._context.database.delete(job.name)
-                self._context.database.delete(monitor.name)
+                for name in (*schedules, monitor.name):
+                    self._context.database.delete(name)
             return self._context.surface.new("google.protobuf.Empty")
 
         return await self._operations.start("ModelMonitoringService.DeleteModelMonitor", monitor.name, work())

@@ -1,16 +1,16 @@
 """ScheduleService: https://cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations.schedules.
 
-A schedule starts pipeline jobs at the moments of its cron expression, by the emulator's clock: when the clock is moved,
-what became due is started before the move is answered. What was due while the emulator did not run is left out, as it
-is in a pause. Schedules of notebooks are not implemented.
+A schedule starts pipeline jobs, or in v1beta1 jobs of a model monitor, at the moments of its cron expression, by the
+emulator's clock: when the clock is moved, what became due is started before the move is answered. What was due while
+the emulator did not run is left out, as it is in a pause. Schedules of notebooks are not implemented.
 """
 
 from __future__ import annotations
 
-import asyncio
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
+from edge_tasks.emulator.clock import Watch
 from edge_tasks.emulator.errors import ApiError, invalid, precondition, unimplemented
 from edge_tasks.emulator.schedules.cron import Cron
 from edge_tasks.emulator.services.names import check_display_name, check_numeric_name, check_parent, new_id
@@ -18,44 +18,43 @@ from edge_tasks.emulator.store.listing import page
 from edge_tasks.emulator.store.masks import apply_mask
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from edge_tasks.emulator.schema.surface import Message
     from edge_tasks.emulator.services.context import Context
     from edge_tasks.emulator.services.operations import Operations
-    from edge_tasks.emulator.services.pipeline_jobs import PipelineJobs
+    from edge_tasks.emulator.services.scheduled_runs import Runs
 
-KIND, PIPELINE = "Schedule", "PipelineJob"
+KIND = "Schedule"
 OUTPUT_ONLY = (
     *("name", "started_run_count", "state", "create_time", "update_time", "next_run_time", "last_pause_time"),
     *("last_resume_time", "catch_up", "last_scheduled_run_response"),
 )
 MUTABLE = frozenset(
     {"display_name", "cron", "start_time", "end_time", "max_run_count", "max_concurrent_run_count", "allow_queueing"}
-    | {"max_concurrent_active_run_count", "create_pipeline_job_request"}
+    | {"max_concurrent_active_run_count", "create_pipeline_job_request", "create_model_monitoring_job_request"}
 )
 # Of these an update must not take away what there is.
-KEPT = ("display_name", "cron", "start_time", "max_concurrent_run_count", "create_pipeline_job_request")
+KEPT = ("display_name", "cron", "start_time", "max_concurrent_run_count")
 ORDERS = frozenset({"create_time", "start_time", "end_time", "next_run_time", "update_time", "display_name"})
 # So many moments of one schedule are started when many have passed at once: the newest.
 MOST_AT_ONCE = 100
-# Seconds between two looks at the clock, at most (a laptop sleeps, too), and while a run waits for another's end.
-LONGEST_SLEEP, QUEUE_SLEEP = 30.0, 0.5
+# Seconds between two looks while a run waits for another's end.
+QUEUE_SLEEP = 0.5
 # The response of a run that was started, as Google's, and of one that was not.
 STARTED, SKIPPED = "OK", "The run was skipped: max_concurrent_active_run_count is reached."
-ENDED = ("SUCCEEDED", "FAILED", "CANCELLED")
 
 
 class Schedules:
-    """Schedules, and the pipeline jobs that they start."""
+    """Schedules, and the jobs that they start: `runs` says how, by the request that a schedule holds."""
 
     service = "google.cloud.aiplatform.v1.ScheduleService"
 
-    def __init__(self, context: Context, operations: Operations, pipeline_jobs: PipelineJobs) -> None:
+    def __init__(self, context: Context, operations: Operations, runs: Mapping[str, Runs]) -> None:
         self._context = context
         self._operations = operations
-        self._pipeline_jobs = pipeline_jobs
-        self._changed = asyncio.Event()
-        self._watch: asyncio.Task[None] | None = None
-        context.clock.when_moved(self._when_moved)
+        self._runs = runs
+        self._watch = Watch(context.clock, self.start_due, self._pause)
 
     async def create_schedule(self, request: Message) -> Message:
         """Store a schedule, which is active at once."""
@@ -73,7 +72,7 @@ class Schedules:
             moment.FromDatetime(now)
         self._plan(schedule, now)
         self._context.database.insert(KIND, schedule.name, request.parent, schedule)
-        self._look_again()
+        self._watch.look_again()
         return schedule
 
     async def get_schedule(self, request: Message) -> Message:
@@ -99,6 +98,8 @@ class Schedules:
         for field in KEPT:
             if _is_set(before, field) and not _is_set(schedule, field):
                 raise invalid(f"{field} cannot be unset.")
+        if schedule.WhichOneof("request") != before.WhichOneof("request"):
+            raise invalid(f"{before.WhichOneof('request')} cannot be unset, nor become a request of another kind.")
         self._check(schedule, schedule.name.partition("/schedules/")[0])
         now = self._context.clock.now()
         if schedule.state == self._state("COMPLETED"):
@@ -106,7 +107,7 @@ class Schedules:
         if schedule.state == self._state("ACTIVE"):
             self._plan(schedule, now)
         self._save(schedule)
-        self._look_again()
+        self._watch.look_again()
         return schedule
 
     async def pause_schedule(self, request: Message) -> Message:
@@ -133,7 +134,7 @@ class Schedules:
         self._save(schedule)
         # Before the answer: who asks for the runs next finds those that were missed.
         self.start_due()
-        self._look_again()
+        self._watch.look_again()
         return self._context.surface.new("google.protobuf.Empty")
 
     async def delete_schedule(self, request: Message) -> Message:
@@ -153,13 +154,11 @@ class Schedules:
             if row.message.state == self._state("ACTIVE"):
                 self._plan(row.message, now)
                 self._context.database.update(row.message.name, row.message)
-                self._look_again()
+                self._watch.look_again()
 
     async def close(self) -> None:
         """Start nothing more."""
-        if self._watch is not None:
-            self._watch.cancel()
-            await asyncio.gather(self._watch, return_exceptions=True)
+        await self._watch.close()
 
     def start_due(self) -> None:
         """Start the runs whose moment has come."""
@@ -167,22 +166,16 @@ class Schedules:
             if row.message.state == self._state("ACTIVE"):
                 self._start_due_of(row.message)
 
-    def _when_moved(self) -> None:
-        self.start_due()
-        self._changed.set()
-
     # What a schedule may be
 
     def _check(self, schedule: Message, parent: str) -> None:
         check_display_name(schedule)
         kind = schedule.WhichOneof("request")
         if kind is None:
-            raise invalid("A schedule needs a create_pipeline_job_request.")
-        if kind != "create_pipeline_job_request":
+            raise invalid(f"A schedule needs a request: one of {', '.join(self._runs)}.")
+        if kind not in self._runs:
             raise unimplemented(f"{self.service}.CreateSchedule with {kind} is not implemented by this emulator.")
-        if schedule.create_pipeline_job_request.parent != parent:
-            raise invalid(f"create_pipeline_job_request.parent must be the schedule's own, {parent}.")
-        self._pipeline_jobs.check(parent, schedule.create_pipeline_job_request.pipeline_job)
+        self._runs[kind].check(parent, schedule)
         if not schedule.cron:
             raise invalid("cron is required.")
         Cron.parse(schedule.cron)
@@ -231,7 +224,7 @@ class Schedules:
                 return  # its next run stays in the past, where it waits
             # Both or neither: an emulator that is killed starts no run twice.
             with self._context.database.transaction():
-                response = SKIPPED if full else self._start(schedule)
+                response = SKIPPED if full else self._start(schedule, due)
                 schedule.started_run_count += response == STARTED
                 schedule.last_scheduled_run_response.scheduled_run_time.FromDatetime(due)
                 schedule.last_scheduled_run_response.run_response = response
@@ -240,45 +233,24 @@ class Schedules:
                 self._save(schedule)
             due = _next_run(schedule)
 
-    def _start(self, schedule: Message) -> str:
-        """Create a pipeline job; return the response: `OK`, or the error. Each run has another id."""
-        job = type(schedule.create_pipeline_job_request.pipeline_job)()
-        job.CopyFrom(schedule.create_pipeline_job_request.pipeline_job)
+    def _start(self, schedule: Message, moment: datetime) -> str:
+        """Start a run; return the response: `OK`, or the error."""
         try:
-            self._pipeline_jobs.start(schedule.create_pipeline_job_request.parent, job, schedule=schedule.name)
+            self._runs_of(schedule).start(schedule, moment)
         except ApiError as error:
             return f"{error.code.name}: {error.message}"
         return STARTED
 
     def _is_full(self, schedule: Message) -> bool:
         """Say whether as many runs of the schedule are active as may be."""
-        most = schedule.max_concurrent_active_run_count
-        if not most:
-            return False
-        ended = {self._context.surface.enum_value("PipelineState", f"PIPELINE_STATE_{state}") for state in ENDED}
-        parent = schedule.create_pipeline_job_request.parent
-        runs = (row.message for row in self._context.database.children(PIPELINE, parent))
-        active = [run for run in runs if run.schedule_name == schedule.name and run.state not in ended]
-        return len(active) >= int(most)
+        most = int(schedule.max_concurrent_active_run_count)
+        return bool(most) and self._runs_of(schedule).active(schedule) >= most
 
-    def _look_again(self) -> None:
-        """Let the watch look at the schedules, now that one has changed; the first one starts it."""
-        self._changed.set()
-        if self._watch is None:
-            self._watch = asyncio.ensure_future(self._keep_time())
+    def _runs_of(self, schedule: Message) -> Runs:
+        return self._runs[schedule.WhichOneof("request")]
 
-    async def _keep_time(self) -> None:
-        while True:
-            self._changed.clear()
-            self.start_due()
-            changed = asyncio.ensure_future(self._changed.wait())
-            try:
-                await asyncio.wait([changed], timeout=self._pause())
-            finally:
-                changed.cancel()
-
-    def _pause(self) -> float:
-        """Return the seconds until something is due."""
+    def _pause(self) -> float | None:
+        """Return the seconds until something is due; None when nothing is."""
         now = self._context.clock.now()
         moments = [
             _time(moment)
@@ -287,8 +259,8 @@ class Schedules:
             for moment in (row.message.next_run_time, row.message.end_time)
             if moment.seconds
         ]
-        seconds = min(((moment - now).total_seconds() for moment in moments), default=LONGEST_SLEEP)
-        return min(seconds if seconds > 0 else QUEUE_SLEEP, LONGEST_SLEEP)
+        seconds = min(((moment - now).total_seconds() for moment in moments), default=None)
+        return seconds if seconds is None or seconds > 0 else QUEUE_SLEEP
 
     def _get(self, name: str) -> Message:
         check_numeric_name(KIND, name)

@@ -43,6 +43,7 @@ class ModelServer:
         self._child: processes.Child | None = None
         self._log: ServerLog | None = None
         self._starting: asyncio.Task[None] | None = None
+        self._resting: asyncio.Task[None] | None = None
         # Where the server is, once it has been started.
         self._pool = Pool(str(plan.socket))
         self._ended = False
@@ -66,9 +67,23 @@ class ModelServer:
         if not task.cancelled():
             task.exception()
 
+    async def rest(self) -> None:
+        """End the process; the next start makes another one. One that is just being started is left alone."""
+        if self._child is None or self._starting is not None:
+            return
+        child, self._child = self._child, None
+        self._pool.close()
+        self._resting = asyncio.ensure_future(child.stop(SECONDS_TO_STOP))
+        try:
+            await asyncio.shield(self._resting)
+        finally:
+            self._resting = None
+
     async def stop(self) -> None:
         """End the server for good, also while it starts."""
         self._ended = True
+        if self._resting is not None:
+            await asyncio.shield(self._resting)
         if self._starting is not None:
             self._starting.cancel()
             with contextlib.suppress(asyncio.CancelledError, Exception):
@@ -128,6 +143,8 @@ class ModelServer:
 
     async def _start(self) -> None:
         plan = self.plan
+        if self._resting is not None:
+            await asyncio.shield(self._resting)
         plan.socket.parent.mkdir(exist_ok=True)
         plan.socket.unlink(missing_ok=True)
         self._pool.close()

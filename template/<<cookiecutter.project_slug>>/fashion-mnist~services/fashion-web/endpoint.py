@@ -21,7 +21,10 @@ FAILURES = (GoogleAPIError, GoogleAuthError, OSError, TypeError, ValueError)
 def ask(instances):
     """Return the class number that the endpoint answers to each of `instances`."""
     try:
-        answer = endpoint().predict(instances=instances, timeout=TIMEOUT)
+        found = endpoint()
+        # A dedicated endpoint, which scale_to_zero takes, answers at its own address only.
+        own = found.dedicated_endpoint_enabled
+        answer = found.predict(instances=instances, timeout=TIMEOUT, use_dedicated_endpoint=own)
         return [int(prediction) for prediction in answer.predictions]
     except FAILURES as error:
         raise EndpointError(str(error)) from error
