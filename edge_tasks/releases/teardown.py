@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from edge_tasks.cloud import endpoints, model_registry, storage
+from edge_tasks.cloud import endpoints, hosted_dashboard, model_registry, storage
 from edge_tasks.cloud.client import Cloud
 from edge_tasks.cloud.state_store import StateStore
 from edge_tasks.domain.config import EdgeConfig
@@ -16,6 +16,7 @@ from edge_tasks.repo.layout import registry_model_id
 
 REGISTERED_MODEL = "registered model"
 BUCKET = "bucket, with all data, models and state in it:"
+DASHBOARD = "dashboard on Cloud Run:"
 _KEPT = "everything on the endpoint that Terraform keeps:"
 
 
@@ -32,12 +33,14 @@ class Thing:
 
 
 def find(cloud: Cloud, config: EdgeConfig, bucket: bool) -> list[Thing]:
-    """Return what is there of all that was made: endpoints, registered models, and with `bucket` the bucket."""
+    """Return what is there of all that was made: endpoints, registered models, the dashboard, with `bucket` the bucket."""
     return _find(cloud, config, StateStore(cloud).load(), bucket)
 
 
 def _find(cloud: Cloud, config: EdgeConfig, state: EdgeState, bucket: bool) -> list[Thing]:
     things = _endpoints(cloud, state)
+    if hosted := hosted_dashboard.find(cloud):
+        things.append(Thing(DASHBOARD, str(hosted)))
     # A training registers versions before anything is in the state, under an id that holds a hash of the bucket's name.
     former = (name for model in state.models.values() for name in model.former_names)
     for name in dict.fromkeys((*state.models, *config.models, *former)):
@@ -90,6 +93,9 @@ def remove(cloud: Cloud, config: EdgeConfig, shown: list[Thing], progress: Progr
             progress.step(f"delete the {thing}")
             if thing.kind == REGISTERED_MODEL:
                 model_registry.delete_model(cloud, thing.name)
+            elif thing.kind == DASHBOARD:
+                if hosted := hosted_dashboard.find(cloud):
+                    hosted_dashboard.remove(cloud, hosted)
             elif thing.kind != BUCKET:
                 delete_endpoint(cloud, thing.name)
         if bucket:

@@ -33,7 +33,22 @@ namespace = Collection()
 namespace.add_task(init.init)
 namespace.add_task(doctor.doctor)
 namespace.add_task(explain.explain)
-namespace.add_task(dashboard.dashboard)
 namespace.add_task(teardown.teardown)
-for _module in (ci, config, cost, dvc, experiments, infra, jobs, local, model, pipeline, service, state, template):
+_MODULES = (
+    ci,
+    config,
+    cost,
+    dashboard,
+    dvc,
+    experiments,
+    infra,
+    jobs,
+    local,
+    model,
+    pipeline,
+    service,
+    state,
+    template,
+)
+for _module in _MODULES:
     namespace.add_collection(_module.collection)
