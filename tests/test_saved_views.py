@@ -71,12 +71,12 @@ def test_views_are_saved_listed_replaced_and_removed(kept: ViewStore, cloud: Clo
         kept.save(view(name))
     assert {one.name for one in kept.list()} == set(NAMES)
     folder = f"{config.experiments.directory}/views/"
-    assert len([one for one in cloud.objects.names(folder)]) == len(NAMES)
+    assert len(list(cloud.objects.names(folder))) == len(NAMES)
     with pytest.raises(ConflictError, match="there is a view `a/b` already"):
         kept.save(view("a/b", "#/groups"))
     kept.save(view("a/b", "#/groups"), replace=True)
     assert next(one for one in kept.list() if one.name == "a/b").address == "#/groups"
-    # What somebody puts there by hand is no view unless it is one of that name.
+    # What somebody puts there by hand is left out unless it is a view of that name.
     cloud.objects.write(f"{folder}x.json", dump_view(view("by hand")))
     cloud.objects.write(f"{folder}y.json", b"{")
     cloud.objects.write(f"{folder}z.json", json.dumps({"name": "z", "address": "javascript:1", "by": "", "at": ""}))

@@ -29,7 +29,7 @@ class ViewStore:
         self._folder = layout.saved_views(config)
 
     def list(self) -> list[SavedView]:
-        """Return all views by name; what is no view, or was removed meanwhile, is left out."""
+        """Return all views by name; what holds none, or was removed meanwhile, is left out."""
         with sdk_errors("list the saved views"):
             found = self._cloud.objects.list(f"{self._folder}/", most=_MOST)
             names = [one.name for one in found if one.name.endswith(".json") and one.size <= _LARGEST]

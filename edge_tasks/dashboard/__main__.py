@@ -28,16 +28,13 @@ def main() -> int:
     try:
         root = find_root()
         config = load_config(root)
-        port = os.environ.get("PORT", "8080")
-        if not port.isdecimal():
-            raise EdgeError(f"PORT is `{port}`, which is not a number")
         cloud = connect(config, root)
         hosting = Hosting(
             changes=os.environ.get("EDGE_DASHBOARD_CHANGES") == "yes",
             hosts=frozenset(name for name in os.environ.get("EDGE_DASHBOARD_HOSTS", "").lower().split(",") if name),
         )
         records, loop = open_records(cloud, config, None), LiveLoop(cloud, config, root)
-        server = DashboardServer(records, loop, int(port), hosting, open_views(cloud, config))
+        server = DashboardServer(records, loop, _port(), hosting, open_views(cloud, config))
     except EdgeError as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
@@ -45,6 +42,13 @@ def main() -> int:
         sys.stderr.write(f"the dashboard of gs://{cloud.bucket_name} listens on port {server.server_port}\n")
         server.wait_for_ctrl_c()
     return 0
+
+
+def _port() -> int:
+    port = os.environ.get("PORT", "8080")
+    if not port.isdecimal():
+        raise EdgeError(f"PORT is `{port}`, which is not a number")
+    return int(port)
 
 
 def _end(number: int, frame: FrameType | None) -> None:

@@ -39,7 +39,7 @@ class Feed:
     """
 
     def __init__(self, records: Records, interval: float = INTERVAL, waits: float = 0.0):
-        """`waits` is for how many seconds a page waits for a reading that it has caused."""
+        """Have a page wait for a reading that it has caused, for `waits` seconds at most."""
         self._records = records
         self._interval = interval
         self._waits = waits

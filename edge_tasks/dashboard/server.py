@@ -286,9 +286,7 @@ class _Handler(BaseHTTPRequestHandler):
         del query
         self.close_connection = True  # what is left of a body that is refused must not be read as a request
         if self.server.hosting and not self.server.hosting.changes:
-            self._send(
-                403, "text/plain", b"Here the page only shows: invoke dashboard.deploy --changes lets it change."
-            )
+            self._send(403, "text/plain", b"This page only shows: invoke dashboard.deploy --changes lets it change.")
             return
         if not secrets.compare_digest(self.headers.get(KEY_HEADER, "").encode(), self.server.key.encode()):
             self._send(403, "text/plain", b"Open the address that the dashboard printed: it has the key for changes.")

@@ -65,7 +65,7 @@ def _bounds(options: Mapping[str, Any]) -> list[float]:
     if explicit := options.get("explicitBuckets"):
         return [float(bound) for bound in explicit["bounds"]]
     kind = options.get("linearBuckets") or options.get("exponentialBuckets")
-    if not isinstance(kind, Mapping):
+    if not kind:
         raise ValueError("a distribution has no buckets")
     number = int(kind["numFiniteBuckets"])
     if not 0 < number <= _MOST_BUCKETS:

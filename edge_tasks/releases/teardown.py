@@ -33,7 +33,7 @@ class Thing:
 
 
 def find(cloud: Cloud, config: EdgeConfig, bucket: bool) -> list[Thing]:
-    """Return what is there of all that was made: endpoints, registered models, the dashboard, with `bucket` the bucket."""
+    """Return what is there of all that was made: endpoints, registered models, dashboard; with `bucket` the bucket."""
     return _find(cloud, config, StateStore(cloud).load(), bucket)
 
 

@@ -277,7 +277,7 @@ def test_counts_survive_a_restart_and_are_dropped_when_they_are_old(tmp_path: Pa
     assert sum(asyncio.run(kept(("7", 5.0)))["7"]) == 3
     clock._ahead = timedelta(days=50)
     assert asyncio.run(kept(("8", 1.0))) == {"8": [1]}
-    (tmp_path / FILE).write_bytes(b"this is no database at all" * 100)
+    (tmp_path / FILE).write_bytes(b"something else" * 100)
     assert asyncio.run(kept()) == {}
     assert asyncio.run(kept(("9", 1.0))) == {"9": [1]}
 

@@ -159,7 +159,8 @@ class RequestCounts:
             rows = self._connection().execute(
                 "SELECT endpoint, deployed, code, minute, count, total, squares, buckets"
                 " FROM series JOIN minutes ON series.id = minutes.series"
-                " WHERE endpoint LIKE '%/' || ? AND minute >= ? AND minute < ? ORDER BY endpoint, deployed, code, minute",
+                " WHERE endpoint LIKE '%/' || ? AND minute >= ? AND minute < ?"
+                " ORDER BY endpoint, deployed, code, minute",
                 (endpoint_id, first, last),
             )
             return [
@@ -172,17 +173,15 @@ class RequestCounts:
         rows = list(new)
         if not rows:
             return
-        for _ in range(2):
-            try:
+        try:
+            self._add(rows)
+        except sqlite3.OperationalError:  # a full disk, or somebody else holds the file
+            pass
+        except sqlite3.DatabaseError:
+            self._forget_database()
+            with contextlib.suppress(OSError, sqlite3.Error):
+                self._path.unlink()
                 self._add(rows)
-            except sqlite3.OperationalError:  # a full disk, or somebody else holds the file
-                return
-            except sqlite3.DatabaseError:
-                self._forget_database()
-                with contextlib.suppress(OSError):
-                    self._path.unlink()
-            else:
-                return
 
     def _add(self, rows: Iterable[Counted]) -> None:
         connection = self._connection()
@@ -196,7 +195,8 @@ class RequestCounts:
                     "SELECT count, total, squares, buckets FROM minutes WHERE series = ? AND minute = ?", (key, minute)
                 ).fetchone()
                 if there:
-                    answers.take(Answers(*there[:3], _unpacked(there[3])))
+                    count, total, squares, buckets = there
+                    answers.take(Answers(count, total, squares, _unpacked(buckets)))
                 connection.execute(
                     "INSERT OR REPLACE INTO minutes VALUES (?, ?, ?, ?, ?, ?)",
                     (key, minute, answers.count, answers.total, answers.squares, _packed(answers.buckets)),
@@ -207,7 +207,7 @@ class RequestCounts:
     def _connection(self) -> sqlite3.Connection:
         if self._database is None:
             self._database = sqlite3.connect(self._path, timeout=5.0)
-            # A minute's counts are no reason to wait for the disk.
+            # Nobody waits for the disk because of a minute's counts.
             self._database.execute("PRAGMA synchronous = OFF")
             self._database.executescript(_TABLES)
         return self._database

@@ -1,4 +1,4 @@
-"""Cloud Monitoring's timeSeries.list, for two metrics of what endpoints answer, aligned by sums or as they were counted.
+"""Cloud Monitoring's timeSeries.list, for two metrics of what endpoints answer, summed or as they were counted.
 
 https://cloud.google.com/monitoring/api/ref_v3/rest/v3/projects.timeSeries/list is the call, and
 https://cloud.google.com/monitoring/api/metrics_gcp_a_b#gcp-aiplatform names the metrics. Of that API nothing else is
