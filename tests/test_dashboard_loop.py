@@ -239,14 +239,15 @@ def test_a_hundred_endpoints_and_a_thousand_versions_stay_fluid(page: Page) -> N
                             ("model/digits", f"{GRID_ROWS} > 2")):  # fmt: skip
             page.open(f"{server.url}#/{name}")
             page.wait(count)
+            ready = page.evaluate("performance.now()")
             paint = "performance.getEntriesByName('first-contentful-paint')[0].startTime"
             box = "document.scrollingElement" if name == "endpoints" else "document.querySelector('.grid')"
-            took[name] = (page.evaluate(paint), max(frames(page, box, 400, 60)))
+            took[name] = (page.evaluate(paint), ready, max(frames(page, box, 400, 60)))
         assert page.evaluate(f"{GRID_ROWS} < 100 && document.querySelector('.grid').scrollTop > 10000")
         print(took)  # noqa: T201 - seen when it fails
         # Generous, as for runs; docs/dashboard.md has what was measured on a quiet machine.
-        assert max(first for first, _ in took.values()) < 5000
-        assert max(gap for _, gap in took.values()) < 1000
+        assert max(first for first, _, _ in took.values()) < 5000
+        assert max(gap for _, _, gap in took.values()) < 1000
 
 
 # --- views ----------------------------------------------------------------------------------------------------------

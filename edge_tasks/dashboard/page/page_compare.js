@@ -81,7 +81,9 @@ const pageCompare = (() => {
     );
 
     // The address tells how the plots are chosen, so that it can be passed on.
-    const own = () => `#/compare${parameters.size ? `?${parameters}` : ""}`;
+    function own() {
+      return `#/compare${parameters.size ? `?${parameters}` : ""}`;
+    }
     /** @type {(name: string, ...values: string[]) => void} */
     function tell(name, ...values) {
       parameters.delete(name);

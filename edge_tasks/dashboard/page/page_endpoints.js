@@ -287,7 +287,10 @@ const pageEndpoints = (() => {
       } catch (error) {
         known.set(model, { problem: dom.message(error).split("\n")[0] });
       }
-      if (!ended) refresh();
+      // The other cards stay as they are.
+      const endpoint = served()?.endpoints.find((one) => one.model === model);
+      const card = cards.get(model)?.element;
+      if (!ended && endpoint && card?.isConnected) card.replaceWith(cardOf(endpoint));
     }
 
     refresh();
