@@ -308,7 +308,7 @@ def test_what_is_shown_is_saved_for_the_team_and_opened_by_its_link(page: Page, 
         page.click("dialog >> text=Done")
         # Another browser, in which nobody has chosen columns, opens the link.
         page.evaluate("localStorage.clear()")
-        page.open(f"{server.url}#/view/{quote(saved.name)}")
+        page.open(f"{server.url}#/view/{quote(saved.name, safe='')}")
         page.wait(f"{GRID_ROWS} > 0")
         assert "host" in page.texts(".grid-head [role=columnheader]")
         assert page.evaluate("document.querySelector('#filter').value") == "user = ada"
@@ -323,13 +323,13 @@ def test_what_is_shown_is_saved_for_the_team_and_opened_by_its_link(page: Page, 
 def test_a_view_of_a_comparison_keeps_how_its_plots_are_chosen(page: Page, server: DashboardServer) -> None:
     page.open(f"{server.url}#/compare?filter=user%3Dada")
     page.wait("document.querySelector('.plot canvas')")
-    page.page.get_by_label("y", exact=True).select_option("parameters.depth")
+    page.page.locator("[data-axis=y]").select_option("parameters.depth")
     page.page.get_by_label("only what differs").uncheck()
     address = page.evaluate("location.hash")
     assert address.endswith("&scatter-y=parameters.depth&all=yes")
     page.open(server.url + address)
     page.wait("document.querySelector('.scatter canvas')")
-    assert page.page.get_by_label("y", exact=True).input_value() == "parameters.depth"
+    assert page.page.locator("[data-axis=y]").input_value() == "parameters.depth"
     assert not page.page.get_by_label("only what differs").is_checked()
 
 

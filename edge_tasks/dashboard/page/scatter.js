@@ -16,7 +16,7 @@ const scatter = (() => {
     const stage = dom.make("div", { class: "scatter" }, canvas, told);
     const [x, y, colour] = AXES.map((name) => {
       const told = chosen.get(`scatter-${name}`);
-      const input = dom.make("select", { "data-chosen": told });
+      const input = dom.make("select", { "data-axis": name, "data-chosen": told });
       input.addEventListener("change", () => {
         input.dataset.chosen = input.value;
         changed(`scatter-${name}`, input.value);
