@@ -34,21 +34,8 @@ namespace.add_task(init.init)
 namespace.add_task(doctor.doctor)
 namespace.add_task(explain.explain)
 namespace.add_task(teardown.teardown)
-_MODULES = (
-    ci,
-    config,
-    cost,
-    dashboard,
-    dvc,
-    experiments,
-    infra,
-    jobs,
-    local,
-    model,
-    pipeline,
-    service,
-    state,
-    template,
-)
-for _module in _MODULES:
+namespace.add_task(dashboard.dashboard)
+for _module in (ci, config, cost, dvc, experiments, infra, jobs, local, model, pipeline, service, state, template):
     namespace.add_collection(_module.collection)
+# There is a task `dashboard`, too: `add_collection` would refuse it.
+namespace.collections["dashboard"] = dashboard.collection

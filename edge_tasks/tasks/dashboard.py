@@ -153,5 +153,15 @@ def undeploy(_context: Any, dry_run: bool = False, yes: bool = False) -> None:
         console.step(f"{hosted} is off Cloud Run")
 
 
-collection = Collection("dashboard", deploy, undeploy)
+class _Beside(Collection):
+    """A collection next to a task of the same name, which is its default task and listed there."""
+
+    @property
+    def task_names(self) -> dict[str, list[str]]:
+        """The names of the other tasks."""
+        names: dict[str, list[str]] = super().task_names
+        return {name: aliases for name, aliases in names.items() if name != self.default}
+
+
+collection = _Beside("dashboard", deploy, undeploy)
 collection.add_task(dashboard, default=True)
