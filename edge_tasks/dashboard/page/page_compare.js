@@ -75,7 +75,12 @@ const pageCompare = (() => {
     const nothing = dom.make("div", {});
     dom.fill(
       main,
-      dom.make("header", { class: "run-head" }, dom.make("a", { class: "back", href: "#/" }, "\u2190 all runs"), title, views.button(own)),
+      dom.make(
+        "header",
+        { class: "run-head" },
+        dom.make("a", { class: "back", href: "#/" }, "\u2190 all runs"),
+        dom.make("div", { class: "line" }, title, views.button(own)),
+      ),
       nothing,
       content,
     );

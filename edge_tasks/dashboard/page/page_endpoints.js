@@ -29,16 +29,8 @@ const pageEndpoints = (() => {
     );
   }
 
-  // The middle one, and the one that nineteen of twenty are faster than.
-  /** @type {(one: Answered) => Child} */
-  function latency(one) {
-    if (one.median === null || one.slow === null) return dom.make("span", { class: "dim" }, "not known");
-    return dom.make(
-      "span",
-      { title: "median and 95th percentile" },
-      `${milliseconds(one.median)}, 95 % in ${milliseconds(one.slow)}`,
-    );
-  }
+  /** @type {(value: number | null) => Child} */
+  const latency = (value) => (value === null ? dom.make("span", { class: "dim" }, "not known") : milliseconds(value));
 
   /** @type {(value: number) => string} */
   const milliseconds = (value) =>
@@ -191,7 +183,8 @@ const pageEndpoints = (() => {
           { class: "facts-line measured" },
           fact("last hour", counted ? format.count(counted.requests, "request") : waiting(asked)),
           fact("errors", counted ? errors(counted) : waiting(asked)),
-          fact("answers in", counted ? latency(counted) : waiting(asked)),
+          fact("median", counted ? latency(counted.median) : waiting(asked)),
+          fact("95 % in", counted ? latency(counted.slow) : waiting(asked)),
           fact("drift", drift(endpoint, one)),
         ),
         asked?.problem && dom.make("p", { class: "dim" }, dom.sentence(asked.problem)),

@@ -82,8 +82,7 @@ const views = (() => {
         "li",
         {},
         link,
-        dom.make("span", { class: "dim" }, `${view.by}, `, dom.time(view.at)),
-        source.allowed && away,
+        dom.make("span", { class: "dim" }, `${view.by}, `, dom.time(view.at), source.allowed && away),
       );
     }
 
