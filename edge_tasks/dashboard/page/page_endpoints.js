@@ -181,7 +181,7 @@ const pageEndpoints = (() => {
         dom.make(
           "dl",
           { class: "facts-line measured" },
-          fact("last hour", counted ? format.count(counted.requests, "request") : waiting(asked)),
+          fact("requests, 1 h", counted ? counted.requests.toLocaleString("en") : waiting(asked)),
           fact("errors", counted ? errors(counted) : waiting(asked)),
           fact("median", counted ? latency(counted.median) : waiting(asked)),
           fact("95 % in", counted ? latency(counted.slow) : waiting(asked)),
@@ -213,12 +213,13 @@ const pageEndpoints = (() => {
       const { farthest, changed, columns } = found;
       const title =
         farthest &&
-        `${found.verdict}; ${farthest.column}: ${farthest.distance.toFixed(3)} of ${farthest.threshold.toFixed(3)}`;
+        `${found.verdict}; of ${format.count(columns, "column")} ${farthest.column} has gone farthest: ` +
+          `${farthest.distance.toFixed(3)} of ${farthest.threshold.toFixed(3)}`;
       const words = !found.enough
         ? `too few requests: ${found.requests}`
         : changed.length
           ? `${changed.slice(0, 3).join(", ")}${changed.length > 3 ? ` and ${changed.length - 3} more` : ""} changed`
-          : `none in ${format.count(columns, "column")}`;
+          : "none";
       const look = found.enough && changed.length ? "changed" : "";
       return one.role === "stable"
         ? dom.make("a", { href: `#/monitor/${encodeURIComponent(endpoint.model)}`, class: look, title }, words)
