@@ -3,7 +3,7 @@
     python -m edge_tasks.dashboard        in a folder with edge.yaml; it serves until SIGTERM
 
 PORT                     where to listen, as Cloud Run says: https://cloud.google.com/run/docs/container-contract
-EDGE_DASHBOARD_CHANGES   yes: whoever is let in may change runs and ask endpoints, too, with this program's rights
+EDGE_DASHBOARD_CHANGES   yes: who is let in may change runs and ask endpoints, too, with this program's rights
 EDGE_DASHBOARD_HOSTS     names under which it is reached besides those of Cloud Run, with commas between them
 """
 

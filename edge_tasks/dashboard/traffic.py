@@ -1,4 +1,4 @@
-"""A canary beside the stable version: what each version on an endpoint is asked, answers, and how far that drifts."""
+"""A canary next to the stable version: what each version on an endpoint is asked, answers, and how far that drifts."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ const views = (() => {
   /** @type {(name: string) => string} */
   const address = (name) => `#/view/${encodeURIComponent(name)}`;
 
-  // Only what leads to one of these pages is followed, whoever wrote it.
+  // Only what leads to one of these pages is followed, no matter who wrote it.
   /** @type {(view: SavedView) => boolean} */
   const isSound = (view) => /^#\/(groups|compare)?(\?[\w*.+%=&-]*)?$/.test(view.address);
 

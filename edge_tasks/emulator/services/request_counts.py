@@ -1,7 +1,7 @@
 """What each deployed model has answered, minute by minute: how often, with which class of status, how fast.
 
 They lie in a small database of the data folder, a row for each minute in which somebody was answered, and are written
-by a thread of its own: neither a prediction nor the event loop waits for the disk. What was counted in the last minute
+by one thread: neither a prediction nor the event loop waits for the disk. What was counted in the last minute
 is lost when the emulator is killed; a restart keeps all.
 """
 
