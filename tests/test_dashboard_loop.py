@@ -112,6 +112,22 @@ def test_axe_sees_all_text_in_the_dark(page: Page, server: DashboardServer, runs
             assert page.audit("color-contrast") == [], place
 
 
+class SilentLoop(InventedLoop):
+    """No job has printed anything yet."""
+
+    def job_log(self, job_id: str, first: int) -> dict[str, Any]:
+        return {"lines": [], "next": 0, "done": False}
+
+
+@pytest.mark.needs("axe")
+def test_axe_finds_nothing_on_a_log_before_its_first_line(page: Page, runs: InventedRuns) -> None:
+    row = next(row for row in runs.rows() if row.job)
+    with page.visiting(DashboardServer(runs, SilentLoop(runs), port=0)) as url:
+        page.open(f"{url}#/job/{(row.job or '').rpartition('/')[2]}")
+        page.wait("document.querySelector('.output')")
+        assert page.audit() == []
+
+
 def test_pages_are_reached_by_keys_and_tabs(page: Page, server: DashboardServer) -> None:
     page.open(server.address)
     page.wait(f"{GRID_ROWS} > 0")
