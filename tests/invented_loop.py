@@ -260,8 +260,23 @@ class InventedLoop:
         for one in self._serving(model):
             most = 40 if one["role"] == "stable" else 6
             steps = [chance.randrange(most // 2, most) for _ in range(60)]
-            versions[one["id"]] = {"requests": sum(steps), "instances": 2 * sum(steps), "steps": steps}
-        return {"kept": True, "rate": 1.0, "minutes": 60, "versions": versions}
+            errors = 0 if one["role"] == "stable" else 3
+            versions[one["id"]] = {
+                "requests": sum(steps), "errors": errors, "by_status": {"2xx": sum(steps) - errors, "5xx": errors},
+                "steps": steps, "median": 11.6, "slow": 38.2 if one["role"] == "stable" else 1240.0,
+            }  # fmt: skip
+        return {"minutes": 60, "versions": versions}
+
+    def drifts(self, model: str) -> dict[str, Any]:
+        versions = {}
+        for one in self._serving(model):
+            changed = ["age"] if one["role"] == "stable" else []
+            versions[one["id"]] = {
+                "requests": 870, "enough": True, "changed": changed, "columns": 2,
+                "verdict": "`age` has changed against its training" if changed else "no column has changed",
+                "farthest": {"column": "age", "distance": 0.21 if changed else 0.01, "threshold": 0.03},
+            }  # fmt: skip
+        return {"window": "1d", "versions": versions}
 
     def form(self, model: str) -> dict[str, Any]:
         serving = self._serving(model)

@@ -14,6 +14,7 @@ from edge_tasks.cloud import price_catalog, request_counts
 from edge_tasks.cloud.client import Cloud
 from edge_tasks.cloud.state_store import StateStore
 from edge_tasks.domain.config import EdgeConfig
+from edge_tasks.domain.latencies import Latencies
 from edge_tasks.domain.prices import PREDICTION, TRAINING, Machine, PriceList, Use, hourly, money, total
 from edge_tasks.domain.runs import utc_now
 from edge_tasks.errors import CloudError, ForbiddenError
@@ -245,6 +246,75 @@ def test_requests_are_added_up_over_all_pages(cloud: Cloud) -> None:
     assert asked[0].path == f"/v3/projects/{cloud.project}/timeSeries"
     assert 'resource.labels.endpoint_id="42"' in asked[0].query["filter"][0]
     assert asked[0].query["aggregation.alignmentPeriod"] == ["86400s"]
+
+
+def test_requests_errors_and_latencies_of_each_version_are_told_apart(cloud: Cloud) -> None:
+    until = utc_now()
+    asked = []
+
+    def point(minutes_ago: float, value: dict[str, Any]) -> dict[str, Any]:
+        end = (until - timedelta(minutes=minutes_ago)).isoformat(timespec="microseconds")
+        return {"interval": {"endTime": end.replace("+00:00", "000Z")}, "value": value}
+
+    def of(deployed: str, metric: str, labels: dict[str, str], *points: dict[str, Any]) -> dict[str, Any]:
+        return {"metric": {"type": metric, "labels": {"deployed_model_id": deployed, **labels}}, "points": points}
+
+    def answer(one: Asked) -> tuple[int, Any]:
+        asked.append(one.query)
+        if request_counts.LATENCIES in one.query["filter"][0]:
+            buckets = {"explicitBuckets": {"bounds": [10, 20, 40]}}
+            value = {"distributionValue": {"count": "10", "mean": 15.0, "bucketOptions": buckets,
+                                           "bucketCounts": ["0", "8", "2"]}}  # fmt: skip
+            spot = {"spot": "False", "latency_type": "total"}
+            return 200, {"timeSeries": [of("7", request_counts.LATENCIES, spot, point(0, value)),
+                                        of("7", request_counts.LATENCIES, {**spot, "spot": "True"}, point(0, value)),
+                                        of("9", request_counts.LATENCIES, spot, point(0, value))]}  # fmt: skip
+        good = [point(0, {"int64Value": "5"}), point(59, {"int64Value": "2"})]
+        bad = [point(0, {"int64Value": "1"})]
+        return 200, {"timeSeries": [of("7", request_counts.METRIC, {"response_code": "2xx"}, *good),
+                                    of("7", request_counts.METRIC, {"response_code": "5xx"}, *bad)]}  # fmt: skip
+
+    with served(answer) as url:
+        there = replace(cloud, monitoring_url=url)
+        found = request_counts.answers(there, "projects/p/locations/l/endpoints/42", timedelta(hours=1), 60)
+    assert [query["aggregation.alignmentPeriod"] for query in asked] == [["60s"], ["3600s"]]
+    one = found["7"]
+    assert set(found) == {"7"}
+    assert (one.requests, one.errors, one.by_status) == (8, 1, {"2xx": 7, "5xx": 1})
+    assert (one.steps[0], one.steps[-1], sum(one.steps)) == (2, 6, 8)
+    assert one.latencies is not None
+    assert one.latencies.count == 20
+    assert one.latencies.quantile(0.5) == pytest.approx(10 + 10 * 10 / 16)
+    assert one.latencies.quantile(0.9) == pytest.approx(30.0)
+
+
+@pytest.mark.parametrize(
+    ("options", "bounds"),
+    [
+        ({"linearBuckets": {"numFiniteBuckets": 3, "width": 5, "offset": 10}}, [10, 15, 20, 25]),
+        ({"exponentialBuckets": {"numFiniteBuckets": 3, "growthFactor": 2, "scale": 1}}, [1, 2, 4, 8]),
+        ({"explicitBuckets": {"bounds": [0, 1.5]}}, [0, 1.5]),
+    ],
+)
+def test_buckets_are_read_in_all_three_ways_in_which_they_are_told(options: Any, bounds: list[float]) -> None:
+    found = Latencies.from_distribution({"count": "1", "mean": 1, "bucketOptions": options, "bucketCounts": ["1"]})
+    assert found is not None
+    assert found.bounds == bounds
+    assert found.quantile(1.0) == bounds[0]
+    assert Latencies.from_distribution({"count": "0"}) is None
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"count": "1", "bucketOptions": {}},
+        {"count": "1", "bucketOptions": {"explicitBuckets": {"bounds": [1]}}, "bucketCounts": ["1", "1", "1"]},
+        {"count": "1", "bucketOptions": {"linearBuckets": {"numFiniteBuckets": 10**9, "width": 1}}},
+    ],
+)
+def test_a_distribution_that_makes_no_sense_is_refused(value: Any) -> None:
+    with pytest.raises(ValueError, match="distribution has"):
+        Latencies.from_distribution(value)
 
 
 @pytest.mark.parametrize(

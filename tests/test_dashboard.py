@@ -387,9 +387,11 @@ def test_an_export_holds_the_page_the_runs_and_nothing_else(runs: InventedRuns, 
     data = {f"runs/{row.key}.js" for row in runs.rows()}
     loop = {f"loop/{name}.js" for name in SECTIONS}
     models = {
-        f"models/{name}/{what}.js" for name in {row.model for row in runs.rows()} for what in ("watched", "traffic")
+        f"models/{name}/{what}.js"
+        for name in {row.model for row in runs.rows()}
+        for what in ("watched", "drifts", "traffic")
     }
-    assert files(folder) == {"index.html", "runs.js"} | page | data | loop | models
+    assert files(folder) == {"index.html", "runs.js", "views.js"} | page | data | loop | models
     assert len(received(folder / "runs.js")["runs"]) == 3
     run = received(folder / "runs" / f"{FIRST.key}.js")
     assert "log_scalar" in run["file_texts"]["train.py"]

@@ -251,7 +251,6 @@ def the_loop_is_told(url: str, key: str, run_id: str) -> None:
     assert get("loop/pipelines")["problem"] is None
     (watched,) = get("loop/monitoring")["content"]["models"]
     assert (watched["model"], watched["enabled"]) == ("hello-world", False)
-    assert get("models/hello-world/traffic")["kept"] is False
     form = get("models/hello-world/form")
     assert form["url"] == endpoint["url"]
     request = urllib.request.Request(
@@ -261,6 +260,14 @@ def the_loop_is_told(url: str, key: str, run_id: str) -> None:
     )
     with urllib.request.urlopen(request, timeout=60) as answer:
         assert len(json.load(answer)["answer"]["predictions"]) == 1
+    # Nobody has asked for the traffic yet, so that this request is among it.
+    (answered,) = get("models/hello-world/traffic")["versions"].values()
+    assert (answered["errors"], answered["by_status"]) == (0, {"2xx": answered["requests"]})
+    assert sum(answered["steps"]) == answered["requests"] >= 1
+    assert 0 < answered["median"] <= answered["slow"] < 60_000
+    drifts = get("models/hello-world/drifts")["versions"]
+    assert list(drifts) == [endpoint["versions"][0]["id"]]
+    assert "keeps nothing" in drifts[endpoint["versions"][0]["id"]]["problem"]
 
 
 def test_a_repository_without_a_bucket_is_told_what_to_do(hello_world: Repository) -> None:

@@ -14,7 +14,9 @@ from edge_tasks.cloud import storage
 from edge_tasks.cloud.client import Cloud, sdk_errors
 from edge_tasks.cloud.run_store import RunStore
 from edge_tasks.cloud.state_store import StateStore
+from edge_tasks.cloud.view_store import ViewStore
 from edge_tasks.dashboard.records import OUTPUT_LIMIT, Described, Details, Row, output_piece
+from edge_tasks.dashboard.views import Views
 from edge_tasks.domain.config import EdgeConfig
 from edge_tasks.domain.run_filter import flattened
 from edge_tasks.domain.runs import DIED, FINAL_STATUSES, RunRecord, RunSummary, utc_now
@@ -42,6 +44,11 @@ def open_records(
     if model_name is not None and model_name not in config.models and not RunStore(cloud, config).list(model_name).runs:
         config.model(model_name)
     return BucketRecords(cloud, config, model_name, reconnect)
+
+
+def open_views(cloud: Cloud, config: EdgeConfig) -> Views:
+    """Return the views that the repository's team has saved."""
+    return ViewStore(cloud, config)
 
 
 class BucketRecords:

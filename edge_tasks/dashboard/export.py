@@ -4,7 +4,8 @@
     runs.js                         what /api/runs answers
     runs/MODEL/ID.js                what /api/runs/MODEL/ID answers, with its files, plots and attachments
     loop/SECTION.js                 what /api/loop/SECTION answers
-    models/NAME/watched.js          what /api/models/NAME/watched answers; traffic.js, too
+    views.js                        what /api/views answers
+    models/NAME/watched.js          what /api/models/NAME/watched answers; traffic.js and drifts.js, too
 
 The data are scripts, because a page that is opened from the disk may load scripts and nothing else.
 """
@@ -22,6 +23,7 @@ from edge_tasks.dashboard.assets import asset_names, read_asset
 from edge_tasks.dashboard.feed import snapshot, to_json
 from edge_tasks.dashboard.loop import SECTIONS, Loop
 from edge_tasks.dashboard.records import Records, Row, attached_document, details_document, plain
+from edge_tasks.dashboard.views import Views, document
 from edge_tasks.domain.progress import Progress
 from edge_tasks.errors import CloudError, EdgeError, NotFoundError
 
@@ -39,7 +41,7 @@ _SAFE_PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _AT_ONCE = 8
 
 
-def export_page(records: Records, loop: Loop, folder: Path, progress: Progress) -> int:
+def export_page(records: Records, loop: Loop, folder: Path, progress: Progress, views: Views | None = None) -> int:
     """Write all runs and the page into `folder`, all at once when everything is there. Returns the number of runs.
 
     `folder` may be an earlier export, which is replaced. Raises EdgeError when it holds anything else.
@@ -54,6 +56,7 @@ def export_page(records: Records, loop: Loop, folder: Path, progress: Progress) 
         _write_data(made, "runs", update.json())
         for section in SECTIONS:
             _write_data(made, f"loop/{section}", loop.section(section).json())
+        _write_data(made, "views", to_json(plain(document(views))))
         _write_models(loop, made)
         begin = time.monotonic()
         with ThreadPoolExecutor(_AT_ONCE) as pool:
@@ -100,10 +103,16 @@ def _write_data(made: Path, name: str, document: str) -> None:
 
 
 def _write_models(loop: Loop, made: Path) -> None:
-    """Write of each model that is watched what it is asked; what cannot be compared is told on its page."""
-    watched = (loop.section("monitoring").content or {}).get("models", [])
-    for name in [one["model"] for one in watched if one["enabled"] and _SAFE_PART.fullmatch(one["model"])]:
-        for what, ask in (("watched", loop.watched), ("traffic", loop.traffic)):
+    """Write of each endpoint what its versions answered, and where that is kept, what they were asked.
+
+    What cannot be read or compared is told on its page.
+    """
+    for endpoint in (loop.section("endpoints").content or {}).get("endpoints", []):
+        name = endpoint["model"]
+        if not _SAFE_PART.fullmatch(name):
+            continue
+        kept = {"watched": loop.watched, "drifts": loop.drifts} if endpoint["log"]["enabled"] else {}
+        for what, ask in {"traffic": loop.traffic, **kept}.items():
             try:
                 document = ask(name)
             except EdgeError as error:

@@ -38,9 +38,11 @@ class Feed:
     When no page asks, nothing is read: a dashboard that nobody looks at costs nothing.
     """
 
-    def __init__(self, records: Records, interval: float = INTERVAL):
+    def __init__(self, records: Records, interval: float = INTERVAL, waits: float = 0.0):
+        """Have a page wait for a reading that it has caused, for `waits` seconds at most."""
         self._records = records
         self._interval = interval
+        self._waits = waits
         # Revisions count from the start of this process; a page that knew another process is told everything.
         self._name = secrets.token_hex(4)
         self._revision = 0
@@ -104,8 +106,10 @@ class Feed:
             busy = self._reading is not None and self._reading.is_alive()
             if busy or time.monotonic() < self._next_reading:
                 return
-            self._reading = threading.Thread(target=self.read, name="dashboard-feed", daemon=True)
-            self._reading.start()
+            self._reading = reading = threading.Thread(target=self.read, name="dashboard-feed", daemon=True)
+            reading.start()
+        if self._waits:
+            reading.join(self._waits)
 
 
 def snapshot(records: Records, rows: Iterable[Row]) -> Update:

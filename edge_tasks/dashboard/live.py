@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_tasks.cloud.client import Cloud
-from edge_tasks.dashboard import drift, job_list, pipelines, served, trial
+from edge_tasks.dashboard import drift, job_list, pipelines, served, traffic, trial
 from edge_tasks.dashboard.loop import Section
 from edge_tasks.domain.config import EdgeConfig
 from edge_tasks.domain.runs import utc_now
@@ -18,7 +18,7 @@ from edge_tasks.errors import EdgeError, NoAnswerError, NotFoundError
 
 # Seconds for which an answer holds. One that took long holds longer: a page must not keep the API busy.
 _HOLDS = {"models": 10.0, "endpoints": 4.0, "jobs": 3.0, "pipelines": 5.0, "monitoring": 20.0}
-_WATCHED_HOLDS, _TRAFFIC_HOLDS = 60.0, 10.0
+_WATCHED_HOLDS, _DRIFTS_HOLD, _TRAFFIC_HOLDS = 60.0, 300.0, 10.0
 _PAUSE_FACTOR = 4.0
 
 
@@ -98,10 +98,21 @@ class LiveLoop:
         return found
 
     def traffic(self, model: str) -> dict[str, Any]:
-        """Return how many requests each version on a model's endpoint has had."""
+        """Return what each version on a model's endpoint has answered, and how fast."""
         self._check(model)
         held = self._holding(f"traffic {model}")
-        found: dict[str, Any] = held.get(lambda: self._asked(lambda cloud: drift.traffic(cloud, model)), _TRAFFIC_HOLDS)
+        found: dict[str, Any] = held.get(
+            lambda: self._asked(lambda cloud: traffic.traffic(cloud, model)), _TRAFFIC_HOLDS
+        )
+        return found
+
+    def drifts(self, model: str) -> dict[str, Any]:
+        """Return how far what each version on a model's endpoint is asked has gone from its training."""
+        self._check(model)
+        held = self._holding(f"drifts {model}")
+        found: dict[str, Any] = held.get(
+            lambda: self._asked(lambda cloud: traffic.drifts(cloud, self._config, model)), _DRIFTS_HOLD
+        )
         return found
 
     def form(self, model: str) -> dict[str, Any]:

@@ -46,7 +46,10 @@ class Loop(Protocol):
         """Return what a model's endpoint is asked, compared with its training. Raises EdgeError when it cannot be."""
 
     def traffic(self, model: str) -> dict[str, Any]:
-        """Return how many requests each version on a model's endpoint has had, minute by minute."""
+        """Return of the last hour what each version on a model's endpoint has answered, and how fast."""
+
+    def drifts(self, model: str) -> dict[str, Any]:
+        """Return how far what each version on a model's endpoint is asked has gone from its own training."""
 
     def form(self, model: str) -> dict[str, Any]:
         """Return what a request to a model looks like: its signature, an example, and the address."""

@@ -1,4 +1,4 @@
-"""The page and its JSON over HTTP, on 127.0.0.1.
+"""The page and its JSON over HTTP, on 127.0.0.1; in an image of Cloud Run, which lets nobody else in, for others.
 
     GET /                                        the page
     GET /page/NAME                               its scripts and styles
@@ -8,10 +8,12 @@
     GET /api/runs/MODEL/ID/plots/NAME            one of its plots; attachments/NAME: one of Sacred's artifacts
     GET /api/loop/SECTION                        models, endpoints, jobs, pipelines, monitoring
     GET /api/jobs/ID/log?first=LINE              what a job has printed since
-    GET /api/models/NAME/WHAT                    watched (drift), traffic, form (of a request)
+    GET /api/models/NAME/WHAT                    watched (drift), drifts (of each version), traffic, form (of a request)
+    GET /api/views                               the views that the team has saved
     GET /files/runs/MODEL/ID/artifact/PATH       a file of its model, to be saved; plots/NAME, attachments/NAME, too
     PATCH, DELETE /api/runs/MODEL/ID             name, notes and tags of a run; the run itself
     POST /api/models/NAME/predict                asks the endpoint; explain instead of predict: with an explanation
+    POST /api/views; DELETE /api/views/NAME      saves a view for the team; removes one
 
 Who changes or asks something shows the key of the printed address: others on this machine can read its pages, as
 anybody can who may read the bucket, and must not act with the rights of the person who started it.
@@ -21,6 +23,7 @@ Python's own server is enough for the few browsers of one machine, and a reposit
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import re
@@ -31,16 +34,19 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from socketserver import TCPServer
 from typing import Any
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
+from edge_tasks.dashboard import views
 from edge_tasks.dashboard.assets import asset_names, content_type, read_asset
 from edge_tasks.dashboard.feed import Feed, to_json
 from edge_tasks.dashboard.loop import SECTIONS, Loop
 from edge_tasks.dashboard.records import Described, Records, attached_document, details_document, plain
+from edge_tasks.dashboard.views import Views
 from edge_tasks.errors import CloudError, EdgeError, NotFoundError, ServerError
 
 HOST = "127.0.0.1"
@@ -50,6 +56,15 @@ USUAL_PORT = 8765
 _LOCAL_NAMES = frozenset({"127.0.0.1", "localhost"})
 
 KEY_HEADER = "X-Edge-Key"
+
+# What stands for the key where Cloud Run has let somebody in: a page of another origin cannot send the header.
+_HOSTED_KEY = "hosted"
+
+# Cloud Run's own addresses of a service: https://cloud.google.com/run/docs/triggering/https-request.
+_OF_CLOUD_RUN = ".run.app"
+
+# Seconds for which a hosted page waits for the records to be read: between two requests it may get no processor.
+_HOSTED_WAIT = 20.0
 
 # Bytes of a request's body.
 _LONGEST_BODY = 2_000_000
@@ -69,21 +84,51 @@ HEADERS = {
 }
 
 
+@dataclass(frozen=True)
+class Hosting:
+    """That the page is reached from elsewhere, through what lets only some people in (Cloud Run's IAM).
+
+    With `changes` they may change runs and ask endpoints; `hosts` are names of it besides Cloud Run's own.
+    """
+
+    changes: bool = False
+    hosts: frozenset[str] = frozenset()
+
+    def knows(self, name: str) -> bool:
+        """Say whether the page is reached under that name."""
+        return name in _LOCAL_NAMES or name.endswith(_OF_CLOUD_RUN) or name in self.hosts
+
+
 class DashboardServer(ThreadingHTTPServer):
     """Listens once it is made. Raises ServerError when the port is taken."""
 
     daemon_threads = True
 
-    def __init__(self, records: Records, loop: Loop, port: int = USUAL_PORT):
-        """Listen on `port`; 0, or the usual one when it is taken: on any that is free."""
+    def __init__(
+        self,
+        records: Records,
+        loop: Loop,
+        port: int = USUAL_PORT,
+        hosting: Hosting | None = None,
+        views: Views | None = None,
+        user: str = "",
+    ):
+        """Listen on `port`; 0, or the usual one when it is taken: on any that is free. With `hosting` for everybody.
+
+        `user` is who started it.
+        """
         self.records = records
         self.loop = loop
-        self.key = secrets.token_urlsafe(16)
-        self.feed = Feed(records)
+        self.views = views
+        self.user = user
+        self.hosting = hosting
+        self.key = _HOSTED_KEY if hosting else secrets.token_urlsafe(16)
+        self.feed = Feed(records, waits=_HOSTED_WAIT if hosting else 0.0)
         self._connections: set[socket.socket] = set()
+        host = "0.0.0.0" if hosting else HOST  # noqa: S104  (a container's own network, behind Cloud Run)
         for candidate in (port, 0) if port == USUAL_PORT else (port,):
             with contextlib.suppress(OSError, OverflowError):
-                super().__init__((HOST, candidate), _Handler)
+                super().__init__((host, candidate), _Handler)
                 return
         raise ServerError(f"port {port} of this machine is taken or not allowed", "--port 0 takes a free one")
 
@@ -194,7 +239,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, path: str, query: dict[str, str]) -> None:
         name = path.removeprefix("/page/")
         if path == "/":
-            self._send(200, content_type("index.html"), read_asset("index.html"))
+            self._send(200, content_type("index.html"), self._index())
         elif path.startswith("/page/") and name in asset_names():
             self._send(200, content_type(name), read_asset(name))
         elif path.startswith("/api/runs"):
@@ -205,13 +250,16 @@ class _Handler(BaseHTTPRequestHandler):
             self._send_json(self.server.loop.section(match[1]).json())
         elif match := re.fullmatch(r"/api/jobs/([^/]+)/log", path):
             self._send_json(to_json(self.server.loop.job_log(unquote(match[1]), _number(query, "first"))))
-        elif match := re.fullmatch(r"/api/models/([^/]+)/(watched|traffic|form)", path):
+        elif match := re.fullmatch(r"/api/models/([^/]+)/(watched|drifts|traffic|form)", path):
             ask = {
                 "watched": self.server.loop.watched,
+                "drifts": self.server.loop.drifts,
                 "traffic": self.server.loop.traffic,
                 "form": self.server.loop.form,
             }
             self._send_json(to_json(plain(ask[match[2]](unquote(match[1])))))
+        elif path == "/api/views":
+            self._send_json(to_json(plain(views.document(self.server.views))))
         elif match := re.fullmatch(r"/files/runs/([^/]+)/([^/]+)/(artifact|plots|attachments)/(.+)", path):
             self._send_download(*map(unquote, match.groups()))
         else:
@@ -237,11 +285,15 @@ class _Handler(BaseHTTPRequestHandler):
     def _change(self, path: str, query: dict[str, str]) -> None:
         del query
         self.close_connection = True  # what is left of a body that is refused must not be read as a request
+        if self.server.hosting and not self.server.hosting.changes:
+            self._send(403, "text/plain", b"This page only shows: invoke dashboard.deploy --changes lets it change.")
+            return
         if not secrets.compare_digest(self.headers.get(KEY_HEADER, "").encode(), self.server.key.encode()):
             self._send(403, "text/plain", b"Open the address that the dashboard printed: it has the key for changes.")
             return
         run = re.fullmatch(r"/api/runs/([^/]+)/([^/]+)", path)
         asked = re.fullmatch(r"/api/models/([^/]+)/(predict|explain)", path)
+        view = re.fullmatch(r"/api/views/([^/]+)", path)
         if run and self.command == "PATCH":
             self.server.records.describe(unquote(run[1]), unquote(run[2]), _described(self._body()))
             self.server.feed.read()
@@ -253,8 +305,31 @@ class _Handler(BaseHTTPRequestHandler):
         elif asked and self.command == "POST":
             found = self.server.loop.ask(unquote(asked[1]), self._body(), asked[2] == "explain")
             self._send_json(to_json(plain(found)))
+        elif path == "/api/views" and self.command == "POST" and self.server.views:
+            saved, replace = views.wanted(self._body(), self._who())
+            self.server.views.save(saved, replace=replace)
+            self._send_json("{}")
+        elif view and self.command == "DELETE" and self.server.views:
+            self.server.views.remove(unquote(view[1]))
+            self._send_json("{}")
         else:
             self._refuse_method()
+
+    def _who(self) -> str:
+        """Return who asks: on this machine who started it; where it is hosted, whom Google has let in.
+
+        https://cloud.google.com/iap/docs/identity-howto, and the claims of the token that Cloud Run has checked.
+        """
+        if self.server.hosting is None:
+            return self.server.user
+        if by_iap := self.headers.get("X-Goog-Authenticated-User-Email", ""):
+            return by_iap.rpartition(":")[2][:200]
+        claims = self.headers.get("Authorization", "").split(".")
+        try:
+            found = json.loads(base64.urlsafe_b64decode(claims[1] + "=" * (-len(claims[1]) % 4)))
+            return str(found["email"])[:200]
+        except (IndexError, KeyError, TypeError, ValueError):
+            return "somebody"
 
     def _body(self) -> bytes:
         if self.headers.get("Content-Type", "").partition(";")[0] != "application/json":
@@ -288,14 +363,35 @@ class _Handler(BaseHTTPRequestHandler):
         """Say why a request is refused that another web page in the user's browser could have sent, or None."""
         host = self.headers.get("Host", "")
         name, _, port = host.partition(":")
-        if name.lower() not in _LOCAL_NAMES or port != str(self.server.server_port):
+        hosting = self.server.hosting
+        if hosting:
+            known = hosting.knows(name.lower())
+        else:
+            known = name.lower() in _LOCAL_NAMES and port == str(self.server.server_port)
+        if not known:
             return "The Host header is refused: use the address that the dashboard printed."
         origin = self.headers.get("Origin")
-        if origin is not None and origin != f"http://{host}":
+        if origin is not None and not self._is_own(origin, host):
             return "Requests of other web pages are refused."
         if self.headers.get("Sec-Fetch-Site", "none") not in {"none", "same-origin"}:
             return "Requests of other web pages are refused."
         return None
+
+    def _is_own(self, origin: str, host: str) -> bool:
+        """Say whether a page of `origin` is ours.
+
+        `gcloud run services proxy` sends Cloud Run's name as Host, and the browser's origin is its own port.
+        """
+        if self.server.hosting is None:
+            return origin == f"http://{host}"
+        return origin == f"https://{host}" or urlsplit(origin).hostname in _LOCAL_NAMES
+
+    def _index(self) -> bytes:
+        """Return the page; one that may change things without a printed address is told so."""
+        page = read_asset("index.html")
+        if self.server.hosting and self.server.hosting.changes:
+            return page.replace(b'<html lang="en">', f'<html lang="en" data-key="{_HOSTED_KEY}">'.encode(), 1)
+        return page
 
     def _send_json(self, text: str) -> None:
         self._send(200, "application/json", text.encode())

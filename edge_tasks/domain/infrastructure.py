@@ -21,6 +21,7 @@ SERVICES = ("aiplatform.googleapis.com", "logging.googleapis.com", "storage.goog
 CI_SERVICES = tuple(f"{name}.googleapis.com" for name in ("aiplatform", "iam", "iamcredentials", "storage", "sts"))
 IMAGE_SERVICES = ("artifactregistry.googleapis.com", "cloudbuild.googleapis.com")
 LOG_SERVICES = ("bigquery.googleapis.com",)
+DASHBOARD_SERVICES = ("run.googleapis.com", "logging.googleapis.com", "monitoring.googleapis.com")
 ALERT_SERVICES = ("monitoring.googleapis.com",)
 BUDGET_SERVICES = ("billingbudgets.googleapis.com",)
 
@@ -37,6 +38,10 @@ BUCKET_ROLES = (
 # What reading kept requests takes, and in their place what deleting old ones takes (`monitoring.keep` in edge.yaml).
 LOG_READER_ROLES = ("roles/bigquery.jobUser", "roles/bigquery.dataViewer")
 LOG_KEEPER_ROLES = ("roles/bigquery.jobUser", "roles/bigquery.dataEditor")
+
+# What the dashboard on Cloud Run reads: models, endpoints and jobs; their logs; what endpoints answer.
+DASHBOARD_ROLES = ("roles/aiplatform.viewer", "roles/logging.viewer", "roles/monitoring.viewer")
+DASHBOARD_BUCKET_ROLES = ("roles/storage.objectViewer", "roles/storage.legacyBucketReader")
 
 # What `terraform plan` reads: what there is, and who has which role. No basic role such as roles/viewer.
 PLAN_ROLES = (
@@ -126,6 +131,24 @@ class BucketRole:
     bucket: str
     role: str
     member: Member
+
+
+@dataclass(frozen=True)
+class FolderRole:
+    """A role on those objects of the bucket whose names begin with `folder`.
+
+    https://cloud.google.com/storage/docs/access-control/iam#conditions
+    """
+
+    bucket: str
+    folder: str
+    role: str
+    member: Member
+
+    @property
+    def condition(self) -> str:
+        """What must be true of an object."""
+        return f'resource.name.startsWith("projects/_/buckets/{self.bucket}/objects/{self.folder}")'
 
 
 @dataclass(frozen=True)
@@ -234,6 +257,7 @@ Resource: TypeAlias = (
     | ServiceAccount
     | ProjectRole
     | BucketRole
+    | FolderRole
     | AccountRole
     | CustomRole
     | IdentityPool
@@ -403,6 +427,28 @@ def prediction_role() -> list[Resource]:
 def images(place: Place) -> list[Resource]:
     """Return where serving images lie that `model.deploy` builds."""
     return [*services(IMAGE_SERVICES), ImageRepository(IMAGE_REPOSITORY, place.region)]
+
+
+def dashboard(
+    place: Place, key: str, records: str, *, changes: bool = False, request_logs: bool = False
+) -> list[Resource]:
+    """Return the account that the dashboard on Cloud Run runs as, with what it may read. `key` stands for the bucket.
+
+    With `changes` it may change what lies below `records` in the bucket (runs, their notes, saved views), and ask
+    endpoints; with `request_logs` it may read what they were asked.
+    """
+    account = ServiceAccount(f"edge-dashboard-{key}", "the dashboard of vertex:edge", place.project_id)
+    roles: list[str | CustomRole] = list(DASHBOARD_ROLES)
+    if request_logs:
+        roles += LOG_READER_ROLES
+    found: list[Resource] = [*services(DASHBOARD_SERVICES), *images(place), account]
+    if changes:
+        predict = prediction_role()
+        roles += [role for role in predict if isinstance(role, CustomRole)]
+        found += [*predict, FolderRole(place.bucket_name, f"{records}/", "roles/storage.objectAdmin", account)]
+    found += [ProjectRole(role, account) for role in roles]
+    found += [BucketRole(place.bucket_name, role, account) for role in DASHBOARD_BUCKET_ROLES]
+    return found
 
 
 def request_logs(place: Place, model_names: Iterable[str]) -> list[Resource]:

@@ -31,7 +31,7 @@ from edge_tasks.emulator.runtime.job_runner import JobRunner
 from edge_tasks.emulator.runtime.programs import Programs
 from edge_tasks.emulator.schema import surface as schema
 from edge_tasks.emulator.services import environments as environment_routes
-from edge_tasks.emulator.services import names, private_endpoints, registry, request_counts
+from edge_tasks.emulator.services import names, private_endpoints, registry, time_series
 from edge_tasks.emulator.services.batch_predictions import BatchPredictions
 from edge_tasks.emulator.services.context import Context
 from edge_tasks.emulator.services.datasets import Datasets
@@ -63,6 +63,7 @@ from edge_tasks.emulator.services.schedules import Schedules
 from edge_tasks.emulator.services.studies import Studies
 from edge_tasks.emulator.services.tensorboard_data import TensorboardData
 from edge_tasks.emulator.services.tensorboards import Tensorboards
+from edge_tasks.emulator.services.time_series import TimeSeries
 from edge_tasks.emulator.services.training_pipelines import TrainingPipelines
 from edge_tasks.emulator.services.tuning_jobs import TuningJobs
 from edge_tasks.emulator.serving.model_server import ModelServers
@@ -131,6 +132,7 @@ class Emulator:
         services += [self.schedules]
         self.request_logs = RequestLogs(storage, clock)
         self.request_counts = RequestCounts(data, clock)
+        self.time_series = TimeSeries(self.request_counts)
         raw_routes: dict[tuple[str, str], RawHandler] = {
             **metadata_server.raw_routes(lambda: names.project_of(database.latest_name())),
             **environment_routes.raw_routes(environments, lambda: announce(environments.kind)),
@@ -175,12 +177,12 @@ class Emulator:
         await self.model_servers.stop()
         await self.forks.stop()
         await self.request_logs.close()
-        self.request_counts.save()
+        await self.request_counts.close()
 
     async def _of_project(self, request: Request) -> Reply:
         """Answer what Resource Manager and Cloud Monitoring have below the same path."""
-        if request.path.endswith(request_counts.PATH_END):
-            return await self.request_counts.list_time_series(request)
+        if request.path.endswith(time_series.PATH_END):
+            return await self.time_series.list_time_series(request)
         return await resource_manager.get_project(request)
 
 

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from edge_tasks.cloud import endpoints, managed_monitoring, price_catalog, request_counts
+from edge_tasks.cloud import endpoints, hosted_dashboard, managed_monitoring, price_catalog, request_counts
 from edge_tasks.cloud.client import Cloud, on_google_cloud
 from edge_tasks.cloud.state_store import StateStore
 from edge_tasks.domain.config import EdgeConfig
@@ -23,6 +23,9 @@ COLUMNS = ["what", "machines", "since (UTC)", "hours", "requests (24 h)", "use",
 
 # The kind of what is on an endpoint; another kind is that of a job.
 VERSION = "version"
+
+# The dashboard on Cloud Run, which is paid for only while it answers: https://cloud.google.com/run/pricing.
+DASHBOARD = "dashboard"
 
 # For how long somebody must not have been asked to be called idle.
 _DAY = timedelta(hours=24)
@@ -75,9 +78,10 @@ class Running:
     def row(self, prices: PriceList | None) -> list[str]:
         """Return its row of COLUMNS."""
         a_day, so_far = self._amounts(prices)
+        machines = "Cloud Run, while it answers" if self.kind == DASHBOARD else UNKNOWN
         return [
-            f"{self.model} {self.kind} {self.name}",
-            self.machines or UNKNOWN,
+            f"{self.model} {self.kind} {self.name}".strip(),
+            self.machines or machines,
             f"{self.since:%Y-%m-%d %H:%M}" if self.since else "",
             f"{self.hours:,.1f}" if self.since else "",
             "" if self.kind != VERSION else UNKNOWN if self.requests is None else f"{self.requests:,}",
@@ -114,7 +118,7 @@ class Running:
 def running(
     cloud: Cloud, unknown: Callable[[str], None] = lambda _: None, *, counted: bool = True
 ) -> Iterator[Running]:
-    """Yield every version on an endpoint that the shared state tells of, with the machines that it has now.
+    """Yield every version on an endpoint that the shared state tells of, with its machines, and a hosted dashboard.
 
     `unknown` is told once why requests are not known; without `counted` nobody is asked for them.
     """
@@ -131,6 +135,8 @@ def running(
                     unknown(f"{error.problem}: {error.hint}" if error.hint else error.problem)
                     unknown = _silent
             yield from _on_endpoint(name, state, endpoint, requests)
+    if hosted := hosted_dashboard.find(cloud):
+        yield Running("", DASHBOARD, hosted.service, (), datetime.fromisoformat(hosted.at))
 
 
 def _silent(_: str) -> None:
@@ -175,6 +181,8 @@ def basis(config: EdgeConfig, prices: PriceList) -> str:
 def spent(one: Running, prices: PriceList | None, config: EdgeConfig) -> str:
     """Return for how long something has run, and what that has cost, in words."""
     machines = one.machines or "machines that are not known"
+    if one.kind == DASHBOARD:
+        return f"the dashboard has been on Cloud Run for {one.hours:,.1f} hours, paid for while it answers"
     words = f"`{one.model}` {one.kind} {one.name} has run for {one.hours:,.1f} hours on {machines}"
     amount = one.cost(prices) if prices else None
     return words if amount is None or prices is None else f"{words}: {money(amount, prices)} ({basis(config, prices)})"

@@ -14,6 +14,7 @@ from edge_tasks.cloud.state_store import StateStore
 from edge_tasks.domain.baseline import FILE_NAME, Baseline, Tally, columns_of, is_prediction, make_baseline
 from edge_tasks.domain.config import Monitoring
 from edge_tasks.domain.drift import CHANGED, FEWEST_REQUESTS, TOO_FEW, Comparison, compare
+from edge_tasks.domain.state import Deployment
 from edge_tasks.errors import EdgeError, NotFoundError
 from edge_tasks.monitoring import requests
 
@@ -68,11 +69,12 @@ def watch(
     baseline: Baseline | None = None,
     before: bool = False,
     version: str | None = None,
+    deployment: Deployment | None = None,
 ) -> Watched:
     """Compare what the endpoint was asked in the time `since` now.
 
     With a `baseline`; or (`before`) with the same length of time before; or with another `version` that answers, too;
-    else what the version that serves was asked, with the baseline of its training.
+    else what the version that serves, or a `deployment` of the model, was asked, with the baseline of its training.
     """
     now = requests.now(cloud)
     start = now - since
@@ -86,8 +88,9 @@ def watch(
     elif before:
         baseline = counted_baseline(lambda: requests.read(cloud, model, start - since, start), "the time before")
     elif baseline is None:
-        baseline = trained_baseline(cloud, model)
-        current = requests.of_serving(cloud, model, current)
+        deployment = deployment or _serving(cloud, model)
+        baseline = baseline_of(cloud, model, deployment)
+        current = requests.batches_of(current, deployment.deployed_model_id)
     tally = Tally(baseline)
     for batch in current:
         tally.add(requests.columns(batch, names_in(baseline)), sum(map(len, batch.asked)))
@@ -155,15 +158,24 @@ def _deployed_as(cloud: Cloud, endpoint: str, version: str) -> str:
 
 def trained_baseline(cloud: Cloud, model: str) -> Baseline:
     """Return the baseline that lies next to the artifact of the version that serves."""
+    return baseline_of(cloud, model, _serving(cloud, model))
+
+
+def _serving(cloud: Cloud, model: str) -> Deployment:
     deployed = StateStore(cloud).load().model(model).deployed
     if deployed is None:
         raise NotFoundError(f"the model `{model}` is not deployed", f"invoke model.deploy --name {model}")
-    uri = f"{model_registry.get_model(cloud, deployed.model).artifact_uri.rstrip('/')}/{FILE_NAME}"
+    return deployed
+
+
+def baseline_of(cloud: Cloud, model: str, deployment: Deployment) -> Baseline:
+    """Return the baseline that lies next to the artifact of a version that was deployed."""
+    uri = f"{model_registry.get_model(cloud, deployment.model).artifact_uri.rstrip('/')}/{FILE_NAME}"
     try:
         content = storage.read(cloud, uri)
     except NotFoundError:
         raise NotFoundError(
-            f"the version of `{model}` that serves has no {FILE_NAME}",
+            f"the version {deployment.version} of `{model}` has no {FILE_NAME}",
             "compare with a file of rows (--baseline FILE), or with the time before (--before)",
         ) from None
     try:

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from edge_tasks.cloud import endpoints, managed_monitoring, model_registry, pipeline_schedules, storage
+from edge_tasks.cloud import (
+    endpoints,
+    hosted_dashboard,
+    managed_monitoring,
+    model_registry,
+    pipeline_schedules,
+    storage,
+)
 from edge_tasks.cloud.client import Cloud
 from edge_tasks.cloud.managed_monitoring import Watcher
 from edge_tasks.cloud.state_store import StateStore
@@ -18,6 +25,7 @@ from edge_tasks.repo.layout import registry_model_id
 PIPELINE_SCHEDULE = "schedule of a pipeline"
 REGISTERED_MODEL = "registered model"
 BUCKET = "bucket, with all data, models and state in it:"
+DASHBOARD = "dashboard on Cloud Run:"
 _KEPT = "everything on the endpoint that Terraform keeps:"
 
 
@@ -36,7 +44,7 @@ class Thing:
 def find(cloud: Cloud, config: EdgeConfig, bucket: bool) -> list[Thing]:
     """Return what is there of all that was made, and with `bucket` the bucket.
 
-    Schedules of pipelines, what watches models, endpoints, registered models.
+    Schedules of pipelines, what watches models, endpoints, the dashboard, registered models.
     """
     return _find(cloud, config, StateStore(cloud).load(), bucket)
 
@@ -45,6 +53,8 @@ def _find(cloud: Cloud, config: EdgeConfig, state: EdgeState, bucket: bool) -> l
     things = [Thing(PIPELINE_SCHEDULE, one.name) for one in pipeline_schedules.of_bucket(cloud)]
     things += _watchers(cloud, config, state)
     things += _endpoints(cloud, state)
+    if hosted := hosted_dashboard.find(cloud):
+        things.append(Thing(DASHBOARD, str(hosted)))
     # A training registers versions before anything is in the state, under an id that holds a hash of the bucket's name.
     former = (name for model in state.models.values() for name in model.former_names)
     for name in dict.fromkeys((*state.models, *config.models, *former)):
@@ -107,6 +117,9 @@ def remove(cloud: Cloud, config: EdgeConfig, shown: list[Thing], progress: Progr
                 pipeline_schedules.delete(cloud, thing.name)
             elif thing.kind in managed_monitoring.KINDS:
                 managed_monitoring.delete(cloud, Watcher(thing.kind, thing.name))
+            elif thing.kind == DASHBOARD:
+                if hosted := hosted_dashboard.find(cloud):
+                    hosted_dashboard.remove(cloud, hosted)
             elif thing.kind != BUCKET:
                 delete_endpoint(cloud, thing.name)
         if bucket:

@@ -118,6 +118,8 @@ STATE_OBJECT = ".edge_state/edge_state.yaml"
 # Where Terraform keeps its own state.
 TERRAFORM_STATE = ".edge_state/terraform"
 LOCK_OBJECT = ".edge_state/lock"
+# What tells of the dashboard on Cloud Run.
+DASHBOARD_OBJECT = ".edge_state/dashboard.json"
 
 
 def dvc_remote(config: EdgeConfig) -> str:
@@ -133,6 +135,11 @@ def run_records(config: EdgeConfig) -> str:
 def run_files(config: EdgeConfig) -> str:
     """Return the folder of the files of runs: MODEL/RUN_ID/."""
     return f"{config.experiments.directory}/files"
+
+
+def saved_views(config: EdgeConfig) -> str:
+    """Return the folder of the views that the team has saved: NAME.json."""
+    return f"{config.experiments.directory}/views"
 
 
 def _model_objects(config: EdgeConfig, model_name: str) -> str:
@@ -267,6 +274,11 @@ def endpoint_labels(model_name: str, bucket_name: str) -> dict[str, str]:
 def monitoring_title(model_name: str) -> str:
     """Return the display name of a model's monitoring job, of its model monitors and of their schedule."""
     return f"{model_name}-monitoring"
+
+
+def dashboard_key(bucket_name: str) -> str:
+    """Return what stands for the repository in the names of its dashboard on Cloud Run."""
+    return hashlib.sha256(bucket_name.encode()).hexdigest()[:8]
 
 
 def registry_model_id(bucket_name: str, model_name: str) -> str:

@@ -11,6 +11,7 @@ from edge_tasks.domain.infrastructure import (
     BucketRole,
     CustomRole,
     Federated,
+    FolderRole,
     IdentityPool,
     IdentityProvider,
     ImageRepository,
@@ -99,7 +100,9 @@ def _step(resource: Resource, project_id: str) -> Step:
 def _(account: ServiceAccount, project_id: str) -> Step:
     accounts = ("gcloud", "iam", "service-accounts")
     return Step(
-        "make the account that CI acts as",
+        "make the account that CI acts as"
+        if account.account_id.startswith("edge-ci-")
+        else f"make the account of {account.display_name}",
         (*accounts, "create", account.account_id, "--project", project_id, "--display-name", account.display_name),
         look(account, project_id),
     )
@@ -143,7 +146,37 @@ def _(given: BucketRole, project_id: str) -> Step:
     bind = ("gcloud", "storage", "buckets", "add-iam-policy-binding", f"gs://{given.bucket}")
     return Step(
         f"give the account {given.role} on the bucket alone",
-        (*bind, "--role", given.role, "--member", _member(given.member)),
+        (*bind, "--role", given.role, "--member", _member(given.member), *_UNCONDITIONAL[:2]),
+    )
+
+
+@_step.register
+def _(given: FolderRole, project_id: str) -> Step:
+    del project_id
+    bind = ("gcloud", "storage", "buckets", "add-iam-policy-binding", f"gs://{given.bucket}")
+    condition = f"expression={given.condition},title={given.folder.strip('/')}"
+    return Step(
+        f"give the account {given.role} on what lies below {given.folder} alone",
+        (*bind, "--role", given.role, "--member", _member(given.member), "--condition", condition),
+    )
+
+
+@_step.register
+def _(role: CustomRole, project_id: str) -> Step:
+    settings = ("--title", role.title, "--permissions", ",".join(role.permissions))
+    return Step(
+        f"make the role {role.role_id}",
+        ("gcloud", "iam", "roles", "create", role.role_id, "--project", project_id, *settings),
+        look(role, project_id),
+    )
+
+
+@_step.register
+def _(repository: ImageRepository, project_id: str) -> Step:
+    place = ("--location", repository.region, "--project", project_id)
+    create = ("gcloud", "artifacts", "repositories", "create", repository.repository_id)
+    return Step(
+        "make the place for images", (*create, "--repository-format", "docker", *place), look(repository, project_id)
     )
 
 

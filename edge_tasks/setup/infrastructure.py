@@ -31,7 +31,7 @@ from edge_tasks.domain.infrastructure import (
 from edge_tasks.errors import EdgeError
 from edge_tasks.repo import edge_yaml, layout
 from edge_tasks.repo.files import write_atomically
-from edge_tasks.setup import gcloud_commands, terraform
+from edge_tasks.setup import dashboard_service, gcloud_commands, terraform
 from edge_tasks.setup.ci_federation import (
     CREDENTIALS_FILES,
     forgets,
@@ -85,6 +85,8 @@ class Wanted:
     alert_email: str = ""
     billing_account: str = ""
     budget: int = 0
+    # The account of the dashboard on Cloud Run.
+    dashboard: bool = False
     # CI plans and applies the export itself.
     in_ci: bool = False
     # The ids of the models' endpoints that exist already, by model.
@@ -133,6 +135,8 @@ def make_plan(config: EdgeConfig, wanted: Wanted, place: Place | None = None) ->
             parts.append(infrastructure.terraform_in_ci(place, wanted.trust))
     if wanted.endpoints:
         parts.append([_endpoint(config, place, name, wanted) for name in config.models])
+    if wanted.dashboard:
+        parts.append(dashboard_service.ground(config, place, request_logs=wanted.request_logs))
     if wanted.request_logs:
         parts.append(infrastructure.request_logs(place, config.models))
     if wanted.alert_email:
@@ -242,6 +246,7 @@ def _flags(wanted: Wanted) -> str:
     if wanted.in_ci and wanted.trust and wanted.trust.ci == "circleci":
         flags.append(f"--context {wanted.trust.approved.split(chr(39))[1]}")
     flags += ["--endpoints"] * wanted.endpoints + ["--request-logs"] * wanted.request_logs
+    flags += ["--dashboard"] * wanted.dashboard
     if wanted.alert_email:
         flags.append(f"--alert-email {wanted.alert_email}")
     if wanted.budget:

@@ -21,6 +21,7 @@ from edge_tasks.domain.infrastructure import (
     Endpoint,
     ErrorAlert,
     Federated,
+    FolderRole,
     IdentityPool,
     IdentityProvider,
     ImageRepository,
@@ -67,6 +68,9 @@ _GITHUB_ISSUER = "https://token.actions.githubusercontent.com"
 _ACCEPTED_OF_GITHUB = ("CKV_GCP_125", "the condition compares the repository (and branch), of which `sub` is made")
 
 _ACCEPTED_OF_APPLY = ("CKV_GCP_49", "it makes the accounts here; only a job that a person approved becomes this one")
+
+# How the id of the dashboard's account begins.
+_DASHBOARD = "edge-dashboard-"
 
 # Where an export goes by default, in the repository.
 FOLDER = "infra"
@@ -212,6 +216,9 @@ class _Writer:
             elif isinstance(resource, ServiceAccount) and resource.account_id == "edge-job":
                 text = "The account that training jobs run as; `invoke infra.adopt` writes it into edge.yaml"
                 found.append(_output("training_service_account", text, self.address(resource), "email"))
+            elif isinstance(resource, ServiceAccount) and resource.account_id.startswith(_DASHBOARD):
+                text = "The account that `invoke dashboard.deploy` runs the dashboard as"
+                found.append(_output("dashboard_service_account", text, self.address(resource), "email"))
             elif isinstance(resource, ServiceAccount):
                 way = self.address(resource).partition(".")[2]
                 found.append(
@@ -233,7 +240,8 @@ class _Writer:
                 return "google_storage_bucket.store"
             case ServiceAccount():
                 own = re.fullmatch(r"edge-(ci|plan|apply)-[0-9a-f]{8}", resource.account_id)
-                return f"google_service_account.{own[1] if own else _name(resource.account_id)}"
+                name = "dashboard" if resource.account_id.startswith(_DASHBOARD) else _name(resource.account_id)
+                return f"google_service_account.{own[1] if own else name}"
             case CustomRole():
                 return f"google_project_iam_custom_role.{_name(resource.role_id)}"
             case IdentityPool():
@@ -256,6 +264,9 @@ class _Writer:
                 return f"google_project_iam_member.{self._who(resource.member)}_{_name(role.removeprefix('roles/'))}"
             case BucketRole():
                 role = _name(resource.role.removeprefix("roles/"))
+                return f"google_storage_bucket_iam_member.{self._who(resource.member)}_{role}"
+            case FolderRole():
+                role = _name(f"{resource.role.removeprefix('roles/')}_{resource.folder}")
                 return f"google_storage_bucket_iam_member.{self._who(resource.member)}_{role}"
             case AccountRole():
                 on = self._who(resource.account)
@@ -352,6 +363,14 @@ class _Writer:
         return [
             self._make(given, {"bucket": name, "role": given.role, "member": self._member(given.member)}, api=False)
         ]
+
+    @_resource.register
+    def _(self, given: FolderRole) -> list[Block]:
+        bucket = next((one for one in self._plan if isinstance(one, Bucket) and one.name == given.bucket), None)
+        name = reference(f"{self.address(bucket)}.name") if bucket else given.bucket
+        settings: dict[str, Value] = {"bucket": name, "role": given.role, "member": self._member(given.member)}
+        condition = Block("condition", (), ({"title": given.folder.strip("/"), "expression": given.condition},))
+        return [self._make(given, settings, condition, api=False)]
 
     @_resource.register
     def _(self, given: AccountRole) -> list[Block]:

@@ -33,7 +33,9 @@ namespace = Collection()
 namespace.add_task(init.init)
 namespace.add_task(doctor.doctor)
 namespace.add_task(explain.explain)
-namespace.add_task(dashboard.dashboard)
 namespace.add_task(teardown.teardown)
+namespace.add_task(dashboard.dashboard)
 for _module in (ci, config, cost, dvc, experiments, infra, jobs, local, model, pipeline, service, state, template):
     namespace.add_collection(_module.collection)
+# There is a task `dashboard`, too: `add_collection` would refuse it.
+namespace.collections["dashboard"] = dashboard.collection

@@ -57,6 +57,8 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "dvc.init",
         "infra.export",
         "infra.adopt",
+        "dashboard.deploy",
+        "dashboard.undeploy",
         "state.show",
         "state.unlock",
         "template.update",

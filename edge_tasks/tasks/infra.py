@@ -31,6 +31,7 @@ _FORMATS = ("terraform", "json")
         "context": "on CircleCI, with --apply-in-ci: the id of the context that only those may use who approve",
         "endpoints": "the models' endpoints, too",
         "request_logs": "the data sets of the models' request logs, too",
+        "dashboard": "the account that dashboard.deploy runs the dashboard as, too; it may only read",
         "alert_email": "an e-mail to this address when endpoints answer with errors",
         "budget": "a budget of this amount a month, in the billing account's currency",
         "billing_account": "of the budget, such as 012345-6789AB-CDEF01",
@@ -48,6 +49,7 @@ def export(
     context: str | None = None,
     endpoints: bool = False,
     request_logs: bool = False,
+    dashboard: bool = False,
     alert_email: str = "",
     budget: int = 0,
     billing_account: str = "",
@@ -73,7 +75,9 @@ def export(
         trust = _trust(here, ci, repository, organization, project, context)
         if trust is None and ci != "none" and not apply_in_ci:
             console.step("CI is left out: its ids are not given (see --help)")
-        wanted = Wanted(trust, endpoints, request_logs, alert_email, billing_account, budget, apply_in_ci)
+        wanted = Wanted(
+            trust, endpoints, request_logs, alert_email, billing_account, budget, dashboard, in_ci=apply_in_ci
+        )
         wanted.check()
         if endpoints and on_google_cloud(here.config):
             wanted = replace(

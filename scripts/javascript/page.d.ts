@@ -247,12 +247,42 @@ interface Watched {
   }[];
 }
 
+interface SavedView {
+  name: string;
+  address: string;
+  by: string;
+  at: string;
+}
+
+interface Answered {
+  requests: number;
+  errors: number;
+  by_status: Record<string, number>;
+  steps: number[];
+  median: number | null;
+  slow: number | null;
+}
+
 interface Traffic {
   problem?: string;
-  kept: boolean;
-  rate?: number;
-  minutes: number;
-  versions: Record<string, { requests: number; instances: number; steps: number[] }>;
+  minutes?: number;
+  versions?: Record<string, Answered>;
+}
+
+interface Drift {
+  problem?: string;
+  requests: number;
+  enough: boolean;
+  verdict: string;
+  changed: string[];
+  columns: number;
+  farthest: { column: string; distance: number; threshold: number } | null;
+}
+
+interface Drifts {
+  problem?: string;
+  window?: string;
+  versions?: Record<string, Drift>;
 }
 
 interface SignatureColumn {

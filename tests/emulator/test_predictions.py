@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
-import json
 import os
 import threading
-from datetime import timedelta
+import time
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import psutil
 import pytest
 
 from edge_tasks.emulator.clock import Clock
-from edge_tasks.emulator.services.request_counts import FILE, RequestCounts
+from edge_tasks.emulator.services.request_counts import (
+    BUCKETS,
+    FILE,
+    GROWTH,
+    MINUTES_TO_KEEP,
+    SCALE,
+    Answers,
+    Counted,
+    RequestCounts,
+    Series,
+    bucket_of,
+)
 from tests.emulator.harness import ECHO, PARENT, Answer, Emulator, model_of
 
 LIMIT = 1_572_864
@@ -179,9 +191,13 @@ COUNTED = (
 )
 
 
-def counts(emulator: Emulator, name: str, **changes: str) -> Answer:
+LATENCIES = COUNTED.replace("response_count", "prediction_latencies")
+SUM = {"aggregation.perSeriesAligner": "ALIGN_SUM"}
+
+
+def counts(emulator: Emulator, name: str, metric: str = COUNTED, **changes: str) -> Answer:
     query = {
-        "filter": COUNTED.format(name.rpartition("/")[2]),
+        "filter": metric.format(name.rpartition("/")[2]),
         "interval.startTime": "2020-01-01T00:00:00Z",
         "interval.endTime": "2100-01-01T00:00:00Z",
         **changes,
@@ -189,18 +205,31 @@ def counts(emulator: Emulator, name: str, **changes: str) -> Answer:
     return emulator.get("/v3/projects/test-project/timeSeries", params=query)
 
 
-def test_answers_are_counted_by_deployed_model_and_status(emulator: Emulator) -> None:
+def test_answers_are_counted_by_deployed_model_and_status_with_the_time_that_they_took(emulator: Emulator) -> None:
     name = emulator.create_endpoint()
     emulator.deployed(name, emulator.upload(model_of("lambda rows: [1 / row for row in rows]")))
     assert counts(emulator, name).body == {}
     for instance in (1, 2, 0):
         emulator.predict(name, [instance])
     emulator.post(f"{name}:rawPredict", {"instances": [1]})
+    now = datetime.now(timezone.utc)
+    begin, end = (f"{now + timedelta(hours=hours):%Y-%m-%dT%H:%M:%SZ}" for hours in (-1, 1))
+    whole = {**SUM, "aggregation.alignmentPeriod": "7200s", "interval.startTime": begin, "interval.endTime": end}
     found = {
         one["metric"]["labels"]["response_code"]: int(one["points"][0]["value"]["int64Value"])
-        for one in counts(emulator, name).body["timeSeries"]
+        for one in counts(emulator, name, **whole).body["timeSeries"]
     }
     assert (found.pop("2xx"), sum(found.values())) == (3, 1)
+    (series,) = counts(emulator, name, LATENCIES, **whole).body["timeSeries"]
+    assert (series["metric"]["labels"]["latency_type"], series["valueType"], series["unit"]) == (
+        "total", "DISTRIBUTION", "ms",
+    )  # fmt: skip
+    value = series["points"][0]["value"]["distributionValue"]
+    assert (value["count"], sum(map(int, value["bucketCounts"]))) == ("4", 4)
+    assert 0 < value["mean"] < 60_000
+    minutes = [point for one in counts(emulator, name).body["timeSeries"] for point in one["points"]]
+    assert sum(int(point["value"]["int64Value"]) for point in minutes) == 4
+    assert all(point["interval"]["endTime"].endswith(":00Z") for point in minutes)
     assert counts(emulator, name, **{"interval.endTime": "2020-01-02T00:00:00Z"}).body == {}
     assert emulator.get("/v3/projects/another-project/timeSeries", params=None).error == (501, "UNIMPLEMENTED")
 
@@ -210,7 +239,9 @@ def test_answers_are_counted_by_deployed_model_and_status(emulator: Emulator) ->
     [
         {"filter": 'metric.type="compute.googleapis.com/instance/cpu/utilization"'},
         {"filter": COUNTED.partition(" AND")[0]},
+        {"filter": f'{LATENCIES} AND metric.labels.latency_type="model"'},
         {"aggregation.perSeriesAligner": "ALIGN_RATE"},
+        {"aggregation.alignmentPeriod": "60s"},
         {"secondaryAggregation.alignmentPeriod": "60s"},
     ],
     ids=str,
@@ -219,24 +250,63 @@ def test_other_questions_to_cloud_monitoring_are_refused_by_name(emulator: Emula
     answer = counts(emulator, "endpoints/1", **changes)
     assert answer.error == (501, "UNIMPLEMENTED")
     assert counts(emulator, "endpoints/1", **{"interval.endTime": "soon"}).error == (400, "INVALID_ARGUMENT")
+    short = {**SUM, "aggregation.alignmentPeriod": "30s"}
+    assert counts(emulator, "endpoints/1", **short).error == (400, "INVALID_ARGUMENT")
+
+
+ENDPOINT = "projects/511276864447/locations/us-central1/endpoints/1"
 
 
 def test_counts_survive_a_restart_and_are_dropped_when_they_are_old(tmp_path: Path) -> None:
-    name = "projects/511276864447/locations/us-central1/endpoints/1"
     clock = Clock()
-    counted = RequestCounts(tmp_path, clock)
-    counted.add(name, "7", 200)
-    counted.add(name, "7", 200)
-    counted.save()
-    (tmp_path / FILE).with_suffix(".new").write_text("cut off")
-    again = RequestCounts(tmp_path, clock)
-    again.add(name, "7", 200)
-    again.save()
-    ((_, _, _, minutes),) = json.loads((tmp_path / FILE).read_text())
-    assert sum(count for _, count in minutes) == 3
+    now = clock.now()
+
+    async def kept(*asked: tuple[str, float]) -> dict[str, list[int]]:
+        counted = RequestCounts(tmp_path, clock)
+        for deployed, milliseconds in asked:
+            counted.add(ENDPOINT, deployed, 200, milliseconds)
+        rows = await counted.read("1", now - timedelta(days=100), now + timedelta(days=100))
+        await counted.close()
+        found: dict[str, list[int]] = {}
+        for row in rows:
+            assert row.answers.count == sum(row.answers.buckets.values())
+            found.setdefault(row.series.deployed, []).append(row.answers.count)
+        return found
+
+    assert asyncio.run(kept(("7", 1.0), ("7", 2.0))) == {"7": [2]}
+    assert sum(asyncio.run(kept(("7", 5.0)))["7"]) == 3
     clock._ahead = timedelta(days=50)
-    again.add(name, "8", 200)
-    again.save()
-    assert [row[1] for row in json.loads((tmp_path / FILE).read_text())] == ["8"]
-    (tmp_path / FILE).write_text("{")
-    assert RequestCounts(tmp_path, clock)._counts == {}
+    assert asyncio.run(kept(("8", 1.0))) == {"8": [1]}
+    (tmp_path / FILE).write_bytes(b"something else" * 100)
+    assert asyncio.run(kept()) == {}
+    assert asyncio.run(kept(("9", 1.0))) == {"9": [1]}
+
+
+def test_six_weeks_of_counts_are_written_by_the_minute_and_not_as_a_whole(tmp_path: Path) -> None:
+    clock = Clock()
+
+    async def fill() -> None:
+        counted = RequestCounts(tmp_path, clock)
+        first = int(clock.now().timestamp()) // 60 - MINUTES_TO_KEEP + 10
+        series = Series(ENDPOINT, "7", "2xx")
+        answers = Answers(300, 900.0, 3000.0, {12: 200, 13: 100})
+        rows = [Counted(series, first + minute, answers) for minute in range(MINUTES_TO_KEEP - 10)]
+        await counted._in_thread(lambda: counted._write(rows))
+        size = (tmp_path / FILE).stat().st_size
+        assert size / MINUTES_TO_KEEP < 80, "bytes for each minute"
+        counted.add(ENDPOINT, "7", 200, 3.0)
+        started = time.perf_counter()
+        await counted.save()
+        assert time.perf_counter() - started < 1.0
+        await counted.close()
+
+    asyncio.run(fill())
+
+
+@pytest.mark.parametrize("milliseconds", [0.0, 0.05, 0.1, 3.0, 159_000.0, 1e9])
+def test_a_latency_lies_within_the_bounds_of_its_bucket(milliseconds: float) -> None:
+    bucket = bucket_of(milliseconds)
+    assert 0 <= bucket <= BUCKETS + 1
+    low = SCALE * GROWTH ** (bucket - 1) if bucket else 0
+    assert low <= milliseconds * (1 + 1e-9)
+    assert bucket > BUCKETS or milliseconds < SCALE * GROWTH**bucket * (1 + 1e-9)

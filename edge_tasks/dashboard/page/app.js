@@ -32,6 +32,7 @@ const app = (() => {
     if (name === "run" && parts.length === 3) leave = pageRun.show(main, `${parts[1]}/${parts[2]}`);
     else if (name === "compare") leave = pageCompare.show(main, parameters);
     else if (name === "groups") leave = pageGroups.show(main, parameters);
+    else if (name === "view" && one) leave = views.follow(main, one);
     else if (name === "models") leave = pageModels.show(main);
     else if (name === "model") leave = pageModels.showOne(main, one);
     else if (name === "endpoints") leave = pageEndpoints.show(main);

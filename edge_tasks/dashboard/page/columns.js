@@ -16,6 +16,9 @@ const columns = (() => {
     // a broken choice is not a choice
   }
   if (!Array.isArray(chosen)) chosen = null;
+  // Those of a view: they stand in the page's address, and change nothing that this browser has kept.
+  /** @type {string[] | null} */
+  let told = null;
 
   // Those that explain a difference; the others when there are no such.
   /** @type {(found: Column[]) => Column[]} */
@@ -47,13 +50,19 @@ const columns = (() => {
   }
 
   function shown() {
-    if (chosen === null) return standard();
-    const wanted = new Set([ALWAYS, ...chosen]);
+    const keys = told ?? chosen;
+    if (keys === null) return standard();
+    const wanted = new Set([ALWAYS, ...keys]);
     return runs.columns().filter((column) => wanted.has(column.key));
   }
 
   /** @type {(keys: string[] | null) => void} */
   function choose(keys) {
+    if (told !== null && keys !== null) {
+      told = keys;
+      return;
+    }
+    told = null;
     chosen = keys;
     theme.kept.set("columns", JSON.stringify(keys));
   }
@@ -122,5 +131,20 @@ const columns = (() => {
     dialog.showModal();
   }
 
-  return { telling, shown, open };
+  return {
+    telling,
+    shown,
+    open,
+    get told() {
+      return told;
+    },
+    /** @type {(keys: string[]) => void} */
+    tell: (keys) => {
+      told = keys.length ? keys : null;
+    },
+    // What others see when they are told: what is chosen; nothing while the columns are the usual ones.
+    get chosen() {
+      return told ?? chosen ?? [];
+    },
+  };
 })();

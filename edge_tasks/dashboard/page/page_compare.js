@@ -31,11 +31,11 @@ const pageCompare = (() => {
       role: "region",
       "aria-label": "Values, run by run",
     });
-    const onlyDiffering = dom.make("input", { type: "checkbox", checked: true });
+    const onlyDiffering = dom.make("input", { type: "checkbox", checked: !parameters.has("all") });
     /** @type {Run[]} */
     let list = [];
     /** @type {Set<string> | null} */
-    let axisKeys = null;
+    let axisKeys = parameters.has("axis") ? new Set(parameters.getAll("axis")) : null;
     /** @type {Map<string, { run: Run, series: Record<string, Series> }>} */
     const details = new Map();
     let ended = false;
@@ -68,17 +68,33 @@ const pageCompare = (() => {
       ),
       table,
     );
-    const points = scatter.create((run) => (location.hash = grid.address(run)));
+    const points = scatter.create((run) => (location.hash = grid.address(run)), parameters, tell);
     const scatterSection = dom.section("Scatter", points.element);
     const sources = dom.make("div", {});
     const content = dom.make("div", {}, legend, parallelSection, curveSection, scatterSection, tableSection, sources);
     const nothing = dom.make("div", {});
     dom.fill(
       main,
-      dom.make("header", { class: "run-head" }, dom.make("a", { class: "back", href: "#/" }, "\u2190 all runs"), title),
+      dom.make(
+        "header",
+        { class: "run-head" },
+        dom.make("a", { class: "back", href: "#/" }, "\u2190 all runs"),
+        dom.make("div", { class: "line" }, title, views.button(own)),
+      ),
       nothing,
       content,
     );
+
+    // The address tells how the plots are chosen, so that it can be passed on.
+    function own() {
+      return `#/compare${parameters.size ? `?${parameters}` : ""}`;
+    }
+    /** @type {(name: string, ...values: string[]) => void} */
+    function tell(name, ...values) {
+      parameters.delete(name);
+      for (const value of values) parameters.append(name, value);
+      history.replaceState(null, "", own());
+    }
 
     function refresh() {
       list = chosen();
@@ -175,7 +191,9 @@ const pageCompare = (() => {
     /** @type {(key: string) => void} */
     function leaveOut(key) {
       const rest = list.map(runs.key).filter((some) => some !== key);
-      location.replace(`#/compare?${new URLSearchParams(rest.map((some) => ["run", some]))}`);
+      parameters.delete("run");
+      for (const some of rest) parameters.append("run", some);
+      location.replace(own());
     }
 
     /** @type {(key: string | null) => void} */
@@ -240,8 +258,14 @@ const pageCompare = (() => {
       };
     }
 
+    if (parameters.has("colour")) {
+      colourBy.dataset.chosen = "yes";
+      const told = parameters.get("colour") ?? "";
+      dom.fill(colourBy, dom.make("option", { value: told }, told));
+    }
     colourBy.addEventListener("change", () => {
       colourBy.dataset.chosen = "yes";
+      tell("colour", colourBy.value);
       showParallel();
     });
 
@@ -254,6 +278,7 @@ const pageCompare = (() => {
           axisKeys ??= shown;
           if (box.checked) axisKeys.add(column.key);
           else axisKeys.delete(column.key);
+          tell("axis", ...axisKeys);
           showParallel();
         });
         return dom.make("label", {}, box, " ", column.key);
@@ -397,7 +422,10 @@ const pageCompare = (() => {
       );
     }
 
-    onlyDiffering.addEventListener("change", showTable);
+    onlyDiffering.addEventListener("change", () => {
+      tell("all", ...(onlyDiffering.checked ? [] : ["yes"]));
+      showTable();
+    });
 
     keys.set([{ key: "Escape", does: "go back to the table", run: () => (location.hash = "#/") }]);
     refresh();

@@ -6,7 +6,35 @@ const pageEndpoints = (() => {
    * @typedef {{ endpoints: Endpoint[], lock: { who: string, stale: boolean } | null, changes: Change[] }} Served
    */
 
+  // Milliseconds between two questions about what is in view.
   const SLOW = 10000;
+  const SLOWEST = 300000;
+
+  /** @type {Answered} */
+  const NOTHING = { requests: 0, errors: 0, by_status: {}, steps: [], median: null, slow: null };
+
+  /** @type {(asked: { problem?: string } | undefined) => Child} */
+  const waiting = (asked) => (asked ? dom.make("span", { class: "dim" }, "not known") : "\u2026");
+
+  /** @type {(one: Answered) => Child} */
+  function errors(one) {
+    if (!one.errors) return "none";
+    const title = Object.entries(one.by_status)
+      .map(([status, count]) => `${status}: ${count.toLocaleString("en")}`)
+      .join(", ");
+    return dom.make(
+      "strong",
+      { class: "failing", title },
+      `${one.errors.toLocaleString("en")} (${marks.percent(one.errors / one.requests)})`,
+    );
+  }
+
+  /** @type {(value: number | null) => Child} */
+  const latency = (value) => (value === null ? dom.make("span", { class: "dim" }, "not known") : milliseconds(value));
+
+  /** @type {(value: number) => string} */
+  const milliseconds = (value) =>
+    value >= 1000 ? `${(value / 1000).toPrecision(2)} s` : `${value >= 10 ? Math.round(value) : value.toPrecision(2)} ms`;
 
   /** @type {(main: HTMLElement) => Forget} */
   function show(main) {
@@ -17,6 +45,20 @@ const pageEndpoints = (() => {
     const state = dom.make("div", {});
     /** @type {Map<string, Traffic>} */
     const traffic = new Map();
+    /** @type {Map<string, Drifts>} */
+    const drifts = new Map();
+    // What was asked when, and which models' cards are in view: of the others nothing is asked.
+    /** @type {Map<string, number>} */
+    const askedAt = new Map();
+    /** @type {Set<string>} */
+    const inView = new Set();
+    const sight = new IntersectionObserver((entries) => {
+      for (const { target, isIntersecting } of entries) {
+        const model = target.getAttribute("data-model") ?? "";
+        if (isIntersecting) inView.add(model);
+        else inView.delete(model);
+      }
+    });
     /** @type {Map<string, { signature: string, element: HTMLElement }>} */
     const cards = new Map();
     let ended = false;
@@ -39,17 +81,23 @@ const pageEndpoints = (() => {
         ],
       );
       if (!found) return;
-      body.replaceChildren(...found.endpoints.map(cardOf));
+      const wanted = found.endpoints.map(cardOf);
+      // What stands already in its place is not moved: it keeps its focus, its selection and where it is scrolled to.
+      if (wanted.length !== body.children.length || wanted.some((card, place) => body.children[place] !== card))
+        body.replaceChildren(...wanted);
       dom.fill(state, stateSection(found));
     }
 
     // A card that says the same stays as it is, with what is selected in it.
     /** @type {(endpoint: Endpoint) => HTMLElement} */
     function cardOf(endpoint) {
-      const signature = JSON.stringify([endpoint, traffic.get(endpoint.model), runs.size]);
+      const model = endpoint.model;
+      const signature = JSON.stringify([endpoint, traffic.get(model), drifts.get(model), runs.size]);
       const before = cards.get(endpoint.model);
       if (before?.signature === signature) return before.element;
       const element = card(endpoint);
+      if (before) sight.unobserve(before.element);
+      sight.observe(element);
       cards.set(endpoint.model, { signature, element });
       return element;
     }
@@ -105,7 +153,7 @@ const pageEndpoints = (() => {
     /** @type {(endpoint: Endpoint, one: Deployment) => HTMLElement} */
     function version(endpoint, one) {
       const asked = traffic.get(endpoint.model);
-      const counted = asked?.versions[one.id];
+      const counted = asked?.versions ? (runs.own(asked.versions, one.id) ?? NOTHING) : null;
       const most = Math.max(1, ...Object.values(asked?.versions ?? {}).flatMap((version) => version.steps));
       const [metric] = Object.entries(one.metrics ?? {});
       /** @type {(name: string, value: Child) => Child} */
@@ -129,18 +177,19 @@ const pageEndpoints = (() => {
           metric && fact(metric[0], format.short(metric[1])),
           one.machine &&
             fact("machine", `${one.machine}${one.replicas ? `, ${[...new Set(one.replicas)].join(" to ")}` : ""}`),
-          fact(
-            "last hour",
-            !endpoint.log.enabled
-              ? dom.make("span", { class: "dim" }, "not kept")
-              : counted
-                ? format.count(counted.requests, "request")
-                : asked
-                  ? "no request"
-                  : "\u2026",
-          ),
         ),
+        dom.make(
+          "dl",
+          { class: "facts-line measured" },
+          fact("requests, 1 h", counted ? counted.requests.toLocaleString("en") : waiting(asked)),
+          fact("errors", counted ? errors(counted) : waiting(asked)),
+          fact("median", counted ? latency(counted.median) : waiting(asked)),
+          fact("95 % in", counted ? latency(counted.slow) : waiting(asked)),
+          fact("drift", drift(endpoint, one)),
+        ),
+        asked?.problem && dom.make("p", { class: "dim" }, dom.sentence(asked.problem)),
         counted &&
+          counted.requests > 0 &&
           dom.make(
             "div",
             { class: "minutes" },
@@ -152,6 +201,29 @@ const pageEndpoints = (() => {
             ),
           ),
       );
+    }
+
+    /** @type {(endpoint: Endpoint, one: Deployment) => Child} */
+    function drift(endpoint, one) {
+      if (!endpoint.log.enabled) return dom.make("span", { class: "dim" }, "requests are not kept");
+      const asked = drifts.get(endpoint.model);
+      const found = asked?.versions && runs.own(asked.versions, one.id);
+      if (!found) return asked && one.role === "other" ? "" : waiting(asked);
+      if (found.problem) return dom.make("span", { class: "dim", title: found.problem }, "cannot be compared");
+      const { farthest, changed, columns } = found;
+      const title =
+        farthest &&
+        `${found.verdict}; of ${format.count(columns, "column")} ${farthest.column} has gone farthest: ` +
+          `${farthest.distance.toFixed(3)} of ${farthest.threshold.toFixed(3)}`;
+      const words = !found.enough
+        ? `too few requests: ${found.requests}`
+        : changed.length
+          ? `${changed.slice(0, 3).join(", ")}${changed.length > 3 ? ` and ${changed.length - 3} more` : ""} changed`
+          : "none";
+      const look = found.enough && changed.length ? "changed" : "";
+      return one.role === "stable"
+        ? dom.make("a", { href: `#/monitor/${encodeURIComponent(endpoint.model)}`, class: look, title }, words)
+        : dom.make("span", { class: look, title }, words);
     }
 
     /** @type {(found: Served) => Child} */
@@ -186,33 +258,43 @@ const pageEndpoints = (() => {
       );
     }
 
-    async function countRequests() {
-      const wanted = served()?.endpoints.filter((one) => one.log.enabled) ?? [];
-      for (const { model } of wanted) {
-        try {
-          traffic.set(model, await source.get(`models/${encodeURIComponent(model)}/traffic`));
-        } catch {
-          // the card says nothing then
-        }
+    // Asks of the cards in view, one after the other: traffic often, drift seldom, since that reads what was asked.
+    async function measure() {
+      for (const endpoint of served()?.endpoints ?? []) {
+        if (!inView.has(endpoint.model)) continue;
+        await ask(endpoint.model, "traffic", traffic, SLOW);
+        if (endpoint.log.enabled) await ask(endpoint.model, "drifts", drifts, SLOWEST);
         if (ended) return;
       }
-      if (wanted.length) refresh();
-      if (source.state.live) setTimeout(() => !ended && countRequests(), wanted.length ? SLOW : 1000);
+      timer = setTimeout(measure, 500);
+    }
+
+    /** @type {(model: string, what: string, known: Map<string, any>, pause: number) => Promise<void>} */
+    async function ask(model, what, known, pause) {
+      const key = `${what} ${model}`;
+      const before = askedAt.get(key);
+      if (ended || document.hidden) return;
+      if (before !== undefined && (!source.state.live || Date.now() - before < pause)) return;
+      askedAt.set(key, Date.now());
+      try {
+        known.set(model, await source.get(`models/${encodeURIComponent(model)}/${what}`));
+      } catch (error) {
+        known.set(model, { problem: dom.message(error).split("\n")[0] });
+      }
+      // The other cards stay as they are.
+      const endpoint = served()?.endpoints.find((one) => one.model === model);
+      const card = cards.get(model)?.element;
+      if (!ended && endpoint && card?.isConnected) card.replaceWith(cardOf(endpoint));
     }
 
     refresh();
-    let begun = false;
-    const ends = [
-      loop.watch("endpoints", () => {
-        refresh();
-        if (!begun) countRequests();
-        begun = true;
-      }),
-      runs.onChange(refresh),
-    ];
+    let timer = setTimeout(measure, 0);
+    const ends = [loop.watch("endpoints", refresh), runs.onChange(refresh)];
     keys.set([]);
     return () => {
       ended = true;
+      clearTimeout(timer);
+      sight.disconnect();
       ends.forEach((end) => end());
     };
   }

@@ -142,8 +142,14 @@ const pageGroups = (() => {
       collect();
       table.refresh();
     }
+    function own() {
+      const found = pageRuns.parameters();
+      if (wanted !== SETTING) found.set("by", wanted);
+      return `#/groups${found.size ? `?${found}` : ""}`;
+    }
     by.addEventListener("change", () => {
       wanted = by.value;
+      history.replaceState(null, "", own());
       refresh();
     });
     dom.fill(
@@ -154,6 +160,8 @@ const pageGroups = (() => {
         dom.make("a", { class: "back", href: `#/?${pageRuns.parameters()}` }, "\u2190 runs"),
         dom.make("h1", {}, "Groups of runs"),
         dom.make("span", { class: "dim wide-only" }, "mean \u00b1 standard deviation"),
+        dom.make("span", { class: "space" }),
+        views.button(own),
       ),
       table.element,
     );

@@ -19,6 +19,7 @@ const pageRuns = (() => {
     settings.model = parameters.get("model") ?? "";
     settings.sort = parameters.get("sort") ?? NEWEST;
     settings.descending = parameters.get("order") ? parameters.get("order") === "down" : settings.sort === NEWEST;
+    columns.tell(parameters.getAll("column"));
   }
 
   function parameters() {
@@ -30,6 +31,7 @@ const pageRuns = (() => {
       found.set("sort", settings.sort);
       found.set("order", settings.descending ? "down" : "up");
     }
+    for (const key of columns.told ?? []) found.append("column", key);
     return found;
   }
 
@@ -83,6 +85,12 @@ const pageRuns = (() => {
       csv.save("runs.csv", csv.text(list, runs.columns()));
     });
     const compareAll = dom.make("a", { class: "button", href: "#/compare" }, "Compare all");
+    const saved = views.button(() => {
+      const found = parameters();
+      found.delete("column");
+      for (const key of columns.chosen) found.append("column", key);
+      return `#/${found.size ? `?${found}` : ""}`;
+    });
     const count = dom.make("span", { class: "dim", role: "status" });
     const toolbar = dom.make(
       "div",
@@ -91,6 +99,7 @@ const pageRuns = (() => {
       models,
       dom.make("span", { class: "space" }),
       columnsButton,
+      saved,
       save,
       groups,
       compareAll,
@@ -298,7 +307,8 @@ const pageRuns = (() => {
       write();
       refresh();
     });
-    columnsButton.addEventListener("click", () => columns.open(refresh));
+    const chooseColumns = () => columns.open(() => (write(), refresh()));
+    columnsButton.addEventListener("click", chooseColumns);
 
     function compare() {
       const chosen = [...table.selected].filter((key) => runs.get(key));
@@ -311,7 +321,7 @@ const pageRuns = (() => {
       { key: "Enter", does: "open the run" },
       { key: " ", shown: "Space", does: "select the run" },
       { key: "c", does: "compare the selected runs", run: compare },
-      { key: "o", does: "choose the columns", run: () => columns.open(refresh) },
+      { key: "o", does: "choose the columns", run: chooseColumns },
       {
         key: "Escape",
         does: "leave the filter; clear the selection",

@@ -6,14 +6,22 @@ const scatter = (() => {
   const EDGE = { left: 58, right: 16, top: 12, bottom: 30 };
   const NEAR = 10;
 
-  /** @type {(open: (run: Run) => void) => { element: HTMLElement, set: (wanted: Run[]) => void, end: Forget }} */
-  function create(open) {
+  const AXES = ["x", "y", "colour"];
+
+  // `chosen` are axes that an address tells; `changed` is told of those that the user chooses.
+  /** @type {(open: (run: Run) => void, chosen: URLSearchParams, changed: (axis: string, key: string) => void) => { element: HTMLElement, set: (wanted: Run[]) => void, end: Forget }} */
+  function create(open, chosen, changed) {
     const canvas = dom.make("canvas", { role: "img" });
     const told = dom.make("div", { class: "scatter-told", hidden: true });
     const stage = dom.make("div", { class: "scatter" }, canvas, told);
-    const [x, y, colour] = ["x", "y", "colour"].map((name) => {
-      const input = dom.make("select", {});
-      input.addEventListener("change", () => ((input.dataset.chosen = input.value), draw()));
+    const [x, y, colour] = AXES.map((name) => {
+      const told = chosen.get(`scatter-${name}`);
+      const input = dom.make("select", { "data-axis": name, "data-chosen": told });
+      input.addEventListener("change", () => {
+        input.dataset.chosen = input.value;
+        changed(`scatter-${name}`, input.value);
+        draw();
+      });
       return { input, label: dom.make("label", {}, `${name} `, input) };
     });
     const element = dom.make("div", {}, dom.make("div", { class: "controls" }, x.label, y.label, colour.label), stage);

@@ -37,6 +37,8 @@ const source = (() => {
     }
     key = sessionStorage.getItem(KEY) ?? "";
     if (given) key = given[1];
+    // Where it is hosted, who was let in needs no printed address.
+    key = document.documentElement.dataset.key ?? key;
   } catch {
     // without storage a reload forgets it
   }
@@ -189,6 +191,10 @@ const source = (() => {
     /** @type {(model: string, payload: string, explain: boolean) => Promise<Answer>} */
     predict: (model, payload, explain) =>
       send("POST", `api/models/${encodeURIComponent(model)}/${explain ? "explain" : "predict"}`, payload),
+    /** @type {(name: string, address: string, replace: boolean) => Promise<void>} */
+    saveView: (name, address, replace) => send("POST", "api/views", { name, address, replace }),
+    /** @type {(name: string) => Promise<void>} */
+    removeView: (name) => send("DELETE", `api/views/${encodeURIComponent(name)}`, {}),
     // Where a file can be saved from; null in an export, which holds no models.
     /** @type {(run: Run, path: string) => string | null} */
     download: (run, path) =>

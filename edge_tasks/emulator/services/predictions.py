@@ -9,7 +9,8 @@ from __future__ import annotations
 import base64
 import binascii
 import random
-from typing import TYPE_CHECKING, Any, NamedTuple
+import time
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import orjson
 
@@ -21,7 +22,7 @@ from edge_tasks.emulator.serving.connection import Answer, ServerGoneError
 from edge_tasks.emulator.serving.model_server import SECONDS_TO_PREDICT
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Awaitable
 
     from edge_tasks.emulator.http.application import RawHandler
     from edge_tasks.emulator.http.exchange import Request
@@ -38,6 +39,7 @@ LARGEST_REQUEST = 1_572_864
 LARGEST_STREAM_REQUEST = 10_485_760
 SERVICE = "google.cloud.aiplatform.v1.PredictionService"
 FIELDS = frozenset({"instances", "parameters", "labels"})
+A = TypeVar("A", "Answer", "Stream")
 
 
 class Predictions:
@@ -70,8 +72,8 @@ class Predictions:
             raise invalid("instances is required: a list of what to predict.")
         name = numbered(request.variables["endpoint"])
         deployed, targets = self._choose(name)
-        answer = await self._deployments.server(name, deployed).predict(request.body, limit=targets.limit)
-        self._counts.add(name, deployed.id, answer.status)
+        server = self._deployments.server(name, deployed)
+        answer = await self._counted(name, deployed, server.predict(request.body, limit=targets.limit))
         reply = read_answer(answer)
         for destination in self._sampled(targets):
             self._logs.add(destination, name, deployed.id, body["instances"], reply["predictions"])
@@ -94,8 +96,8 @@ class Predictions:
             body, content_type = wrapped
         name = numbered(request.variables["endpoint"])
         deployed, targets = self._choose(name)
-        answer = await self._deployments.server(name, deployed).predict(body, content_type, targets.limit)
-        self._counts.add(name, deployed.id, answer.status)
+        server = self._deployments.server(name, deployed)
+        answer = await self._counted(name, deployed, server.predict(body, content_type, targets.limit))
         if answer.status != 200:
             raise _failure(answer)
         for destination in self._sampled(targets):
@@ -115,14 +117,28 @@ class Predictions:
         body, content_type = wrapped or (request.body, request.headers.get("content-type", "application/json"))
         name = numbered(request.variables["endpoint"])
         deployed, targets = self._choose(name)
-        stream = await self._deployments.server(name, deployed).stream(body, content_type, targets.limit)
-        self._counts.add(name, deployed.id, stream.status)
+        server = self._deployments.server(name, deployed)
+        stream = await self._counted(name, deployed, server.stream(body, content_type, targets.limit))
         chunks = _whole(stream)
         if stream.status != 200:
             raise _failure(Answer(stream.status, stream.content_type, b"".join([chunk async for chunk in chunks])))
         if wrapped is None:
             return StreamedReply(chunks, stream.content_type, _ids(deployed))
         return StreamedReply(_bodies(chunks, stream.content_type), "application/json; charset=UTF-8", _ids(deployed))
+
+    async def _counted(self, name: str, deployed: Message, answering: Awaitable[A]) -> A:
+        """Wait for an answer, and count it with the time that it took; one that did not come counts as an error.
+
+        A stream's time is that until its head.
+        """
+        started = time.perf_counter()
+        try:
+            answer = await answering
+        except ApiError as error:
+            self._counts.add(name, deployed.id, error.code.http_status, 1000 * (time.perf_counter() - started))
+            raise
+        self._counts.add(name, deployed.id, answer.status, 1000 * (time.perf_counter() - started))
+        return answer
 
     def _sampled(self, targets: _Targets) -> list[request_logs.Destination]:
         """Return where a prediction is to be kept: each place has its own share of them."""

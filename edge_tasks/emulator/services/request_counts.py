@@ -1,139 +1,227 @@
-"""How many predictions each deployed model has answered, by Cloud Monitoring's one metric that says so.
+"""What each deployed model has answered, minute by minute: how often, with which class of status, how fast.
 
-https://cloud.google.com/monitoring/api/metrics_gcp_a_b#gcp-aiplatform names it `prediction/online/response_count`, and
-https://cloud.google.com/monitoring/api/ref_v3/rest/v3/projects.timeSeries/list is the call. Of that API nothing else is
-answered. The counts are those of minutes, lie in the data folder, and survive a restart.
+They lie in a small database of the data folder, a row for each minute in which somebody was answered, and are written
+by one thread: neither a prediction nor the event loop waits for the disk. What was counted in the last minute
+is lost when the emulator is killed; a restart keeps all.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-import re
-from collections import Counter
-from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl, unquote
-
-import orjson
-
-from edge_tasks.emulator.errors import invalid, unimplemented
-from edge_tasks.emulator.http.exchange import Reply, json_reply
-from edge_tasks.emulator.projects import project_id, project_number
+import math
+import sqlite3
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from datetime import datetime
     from pathlib import Path
 
     from edge_tasks.emulator.clock import Clock
-    from edge_tasks.emulator.http.exchange import Request
 
-METRIC = "aiplatform.googleapis.com/prediction/online/response_count"
-RESOURCE = "aiplatform.googleapis.com/Endpoint"
-PATH_END = "/timeSeries"
-FILE = "request_counts.json"
+T = TypeVar("T")
+
+FILE = "request_counts.sqlite3"
 # As long as Cloud Monitoring keeps them: https://cloud.google.com/monitoring/quotas#data_retention_policy.
 MINUTES_TO_KEEP = 42 * 24 * 60
-_PARAMETERS = frozenset(
-    {
-        *("filter", "interval.startTime", "interval.endTime", "aggregation.alignmentPeriod"),
-        *("aggregation.perSeriesAligner", "pageSize", "view", "alt", "$alt"),
-    }
-)
-_TERM = re.compile(r'\s*(metric\.type|resource\.type|resource\.labels\.endpoint_id)\s*=\s*"([^"]*)"\s*')
-_ALIGNER = "ALIGN_SUM"
+# Seconds between two writings.
+SECONDS_TO_SAVE = 60.0
+
+# Buckets of latencies in milliseconds: under SCALE, then each GROWTH times as wide as the one before, up to 160 s.
+SCALE, GROWTH, BUCKETS = 0.1, 1.25, 64
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS series (
+    id INTEGER PRIMARY KEY, endpoint TEXT, deployed TEXT, code TEXT, UNIQUE (endpoint, deployed, code)
+);
+CREATE TABLE IF NOT EXISTS minutes (
+    series INTEGER, minute INTEGER, count INTEGER, total REAL, squares REAL, buckets TEXT, PRIMARY KEY (series, minute)
+) WITHOUT ROWID;
+"""
+
+
+class Series(NamedTuple):
+    """Whose answers are counted together; `code` is the class of the status, such as `2xx`."""
+
+    endpoint: str
+    deployed: str
+    code: str
+
+
+@dataclass
+class Answers:
+    """Some answers: how many, the sum of their milliseconds and of their squares, and how many in each bucket."""
+
+    count: int = 0
+    total: float = 0.0
+    squares: float = 0.0
+    buckets: dict[int, int] = field(default_factory=dict)
+
+    def add(self, milliseconds: float) -> None:
+        """Add one answer."""
+        self.count += 1
+        self.total += milliseconds
+        self.squares += milliseconds**2
+        bucket = bucket_of(milliseconds)
+        self.buckets[bucket] = self.buckets.get(bucket, 0) + 1
+
+    def take(self, other: Answers) -> None:
+        """Add others."""
+        self.count += other.count
+        self.total += other.total
+        self.squares += other.squares
+        for bucket, count in other.buckets.items():
+            self.buckets[bucket] = self.buckets.get(bucket, 0) + count
+
+
+class Counted(NamedTuple):
+    """What was answered in one minute, counted from 1970."""
+
+    series: Series
+    minute: int
+    answers: Answers
+
+
+def bucket_of(milliseconds: float) -> int:
+    """Return the bucket of a latency: 0 is what is faster than all, BUCKETS + 1 what is slower."""
+    if milliseconds < SCALE:
+        return 0
+    return min(BUCKETS + 1, 1 + int(math.log(milliseconds / SCALE, GROWTH)))
 
 
 class RequestCounts:
-    """The counts, by endpoint, deployed model and class of the status."""
+    """The counts. All that touches the file runs in one thread, one thing after another."""
 
     def __init__(self, data: Path, clock: Clock) -> None:
         self._path = data / FILE
         self._clock = clock
-        self._counts: dict[tuple[str, str, str], Counter[int]] = {}
-        self._saved_at = -1
-        with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
-            for endpoint, deployed, code, minutes in orjson.loads(self._path.read_bytes()):
-                self._counts[endpoint, deployed, code] = Counter({int(key): int(value) for key, value in minutes})
+        self._new: dict[tuple[Series, int], Answers] = {}
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="request-counts")
+        self._database: sqlite3.Connection | None = None
+        self._saving: asyncio.TimerHandle | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
 
-    def add(self, endpoint: str, deployed_model_id: str, status: int) -> None:
-        """Count one answer of a model; the file is written once a minute at most."""
-        minute = int(self._clock.now().timestamp()) // 60
-        self._counts.setdefault((endpoint, deployed_model_id, f"{status // 100}xx"), Counter())[minute] += 1
-        if minute != self._saved_at:
-            self.save()
-            self._saved_at = minute
+    def add(self, endpoint: str, deployed_model_id: str, status: int, milliseconds: float) -> None:
+        """Count one answer of a model, which took that long."""
+        key = (Series(endpoint, deployed_model_id, f"{status // 100}xx"), self._minute())
+        answers = self._new.get(key)
+        if answers is None:
+            answers = self._new[key] = Answers()
+        answers.add(milliseconds)
+        if self._saving is None:
+            self._saving = asyncio.get_running_loop().call_later(SECONDS_TO_SAVE, self._begin_to_save)
 
-    def save(self) -> None:
-        """Write what was counted; what cannot be written now is written with the next count, or at the end."""
-        oldest = int(self._clock.now().timestamp()) // 60 - MINUTES_TO_KEEP
-        for key, minutes in list(self._counts.items()):
-            self._counts[key] = Counter({minute: count for minute, count in minutes.items() if minute >= oldest})
-        rows = [[*key, list(minutes.items())] for key, minutes in self._counts.items() if minutes]
-        if rows:
-            with contextlib.suppress(OSError):
-                new = self._path.with_suffix(".new")
-                new.write_bytes(orjson.dumps(rows))
-                new.replace(self._path)
+    async def read(self, endpoint_id: str, since: datetime | None, until: datetime) -> list[Counted]:
+        """Return what an endpoint has answered in the minutes of which any part lies in an interval."""
+        first = 0 if since is None else math.floor(since.timestamp() / 60)
+        last = math.ceil(until.timestamp() / 60)
+        # Of the same moment: what was counted is either among the new ones, or written before it is read.
+        new = self._taken()
+        return await self._in_thread(lambda: self._write_and_read(new, endpoint_id, first, last))
 
-    async def list_time_series(self, request: Request) -> Reply:
-        """Answer timeSeries.list with the sum of an endpoint's answers in an interval, by deployed model and status."""
-        if request.method != "GET":
-            raise unimplemented(f"{request.method} {request.path[:100]} of Cloud Monitoring is not implemented here.")
-        parameters = dict(parse_qsl(request.query, keep_blank_values=True))
-        for name in parameters:
-            if name not in _PARAMETERS:
-                raise unimplemented(f"timeSeries.list with {name[:100]} is not implemented by this emulator.")
-        if parameters.get("aggregation.perSeriesAligner", _ALIGNER) != _ALIGNER:
-            raise unimplemented("timeSeries.list with another perSeriesAligner than ALIGN_SUM is not implemented here.")
-        wanted = _filter(parameters.get("filter", ""))
-        since = _moment(parameters, "interval.startTime") if "interval.startTime" in parameters else None
-        until = _moment(parameters, "interval.endTime")
-        project = unquote(request.path.split("/")[3])
-        found = []
-        for (endpoint, deployed, code), minutes in sorted(self._counts.items()):
-            _, number, _, location, _, endpoint_id = endpoint.split("/")
-            if number != str(project_number(project)) or endpoint_id != wanted:
-                continue
-            # A minute counts when any of it lies in the interval.
-            count = sum(
-                count
-                for minute, count in minutes.items()
-                if minute * 60 < until.timestamp() and (since is None or (minute + 1) * 60 > since.timestamp())
+    async def save(self) -> None:
+        """Write what was counted; what cannot be written is lost."""
+        new = self._taken()
+        await self._in_thread(lambda: self._write(new))
+
+    async def close(self) -> None:
+        """Write what was counted, and end."""
+        await self.save()
+        await self._in_thread(self._forget_database)
+        self._thread.shutdown()
+
+    def _begin_to_save(self) -> None:
+        task = asyncio.ensure_future(self.save())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _in_thread(self, do: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, do)
+
+    def _minute(self) -> int:
+        return int(self._clock.now().timestamp()) // 60
+
+    def _taken(self) -> list[Counted]:
+        if self._saving is not None:
+            self._saving.cancel()
+            self._saving = None
+        new, self._new = self._new, {}
+        return [Counted(series, minute, answers) for (series, minute), answers in new.items()]
+
+    # --- in the thread ---
+
+    def _write_and_read(self, new: list[Counted], endpoint_id: str, first: int, last: int) -> list[Counted]:
+        self._write(new)
+        with contextlib.suppress(sqlite3.Error):
+            rows = self._connection().execute(
+                "SELECT endpoint, deployed, code, minute, count, total, squares, buckets"
+                " FROM series JOIN minutes ON series.id = minutes.series"
+                " WHERE endpoint LIKE '%/' || ? AND minute >= ? AND minute < ?"
+                " ORDER BY endpoint, deployed, code, minute",
+                (endpoint_id, first, last),
             )
-            if count:
-                labels = {"resource_container": project_id(project), "location": location, "endpoint_id": endpoint_id}
-                interval = {"startTime": parameters.get("interval.startTime", parameters["interval.endTime"])}
-                interval["endTime"] = parameters["interval.endTime"]
-                found.append(
-                    {
-                        "metric": {"type": METRIC, "labels": {"deployed_model_id": deployed, "response_code": code}},
-                        "resource": {"type": RESOURCE, "labels": labels},
-                        "metricKind": "DELTA",
-                        "valueType": "INT64",
-                        "points": [{"interval": interval, "value": {"int64Value": str(count)}}],
-                    }
+            return [
+                Counted(Series(*row[:3]), row[3], Answers(row[4], row[5], row[6], _unpacked(row[7]))) for row in rows
+            ]
+        return []
+
+    def _write(self, new: Iterable[Counted]) -> None:
+        """Add to what is there, and drop what is old. A file that is damaged, or another program's, is begun again."""
+        rows = list(new)
+        if not rows:
+            return
+        try:
+            self._add(rows)
+        except sqlite3.OperationalError:  # a full disk, or somebody else holds the file
+            pass
+        except sqlite3.DatabaseError:
+            self._forget_database()
+            with contextlib.suppress(OSError, sqlite3.Error):
+                self._path.unlink()
+                self._add(rows)
+
+    def _add(self, rows: Iterable[Counted]) -> None:
+        connection = self._connection()
+        with connection:
+            for series, minute, answers in rows:
+                connection.execute("INSERT OR IGNORE INTO series (endpoint, deployed, code) VALUES (?, ?, ?)", series)
+                ((key,),) = connection.execute(
+                    "SELECT id FROM series WHERE endpoint = ? AND deployed = ? AND code = ?", series
                 )
-        reply: dict[str, Any] = {"timeSeries": found} if found else {}
-        return json_reply(reply)
+                there = connection.execute(
+                    "SELECT count, total, squares, buckets FROM minutes WHERE series = ? AND minute = ?", (key, minute)
+                ).fetchone()
+                if there:
+                    count, total, squares, buckets = there
+                    answers.take(Answers(count, total, squares, _unpacked(buckets)))
+                connection.execute(
+                    "INSERT OR REPLACE INTO minutes VALUES (?, ?, ?, ?, ?, ?)",
+                    (key, minute, answers.count, answers.total, answers.squares, _packed(answers.buckets)),
+                )
+            connection.execute("DELETE FROM minutes WHERE minute < ?", (self._minute() - MINUTES_TO_KEEP,))
+            connection.execute("DELETE FROM series WHERE id NOT IN (SELECT series FROM minutes)")
+
+    def _connection(self) -> sqlite3.Connection:
+        if self._database is None:
+            self._database = sqlite3.connect(self._path, timeout=5.0)
+            # Nobody waits for the disk because of a minute's counts.
+            self._database.execute("PRAGMA synchronous = OFF")
+            self._database.executescript(_TABLES)
+        return self._database
+
+    def _forget_database(self) -> None:
+        if self._database is not None:
+            self._database.close()
+            self._database = None
 
 
-def _filter(text: str) -> str:
-    """Return the endpoint that a filter names; a filter of another kind is refused."""
-    terms = {}
-    for part in re.split(r"\s+AND\s+", text.strip()):
-        match = _TERM.fullmatch(part)
-        if match is None:
-            raise unimplemented(f"timeSeries.list with the filter {part[:200]!r} is not implemented by this emulator.")
-        terms[match[1]] = match[2]
-    if terms.get("metric.type") != METRIC or terms.get("resource.type", RESOURCE) != RESOURCE:
-        raise unimplemented(f"Of Cloud Monitoring this emulator knows the metric {METRIC} only.")
-    if "resource.labels.endpoint_id" not in terms:
-        raise unimplemented("timeSeries.list without resource.labels.endpoint_id is not implemented by this emulator.")
-    return terms["resource.labels.endpoint_id"]
+def _packed(buckets: dict[int, int]) -> str:
+    return " ".join(f"{bucket}:{count}" for bucket, count in sorted(buckets.items()))
 
 
-def _moment(parameters: dict[str, str], name: str) -> datetime:
-    try:
-        found = datetime.fromisoformat(parameters[name].replace("Z", "+00:00"))
-    except (KeyError, ValueError):
-        raise invalid(f"{name} must be a time such as 2026-11-28T12:00:00Z.") from None
-    return found if found.tzinfo else found.replace(tzinfo=timezone.utc)
+def _unpacked(text: str) -> dict[int, int]:
+    pairs: Iterator[tuple[str, str, str]] = (part.partition(":") for part in text.split())
+    return {int(bucket): int(count) for bucket, _, count in pairs}
