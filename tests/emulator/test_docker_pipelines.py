@@ -34,7 +34,9 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 def submit(emulator: Emulator, image: str, bucket: str, scripts: dict[str, str]) -> str:
     """Run tasks in a row, each of which reads what the one before has written; return the job's name."""
-    components, executors, tasks = {}, {}, {}
+    components: dict[str, Any] = {}
+    executors: dict[str, Any] = {}
+    tasks: dict[str, Any] = {}
     before = ""
     for name, script in scripts.items():
         components[name] = {

@@ -11,6 +11,7 @@ import yaml
 
 from edge_tasks.emulator.pipelines import ir, placeholders, python_component, values
 from edge_tasks.emulator.pipelines.conditions import ConditionError, compile_condition
+from edge_tasks.emulator.runtime.images import runs_local_python
 from edge_tasks.emulator.services.pipeline_operators import _without_empty
 
 COMPILED = Path(__file__).parent / "pipelines"
@@ -231,3 +232,17 @@ def test_secrets_of_a_cluster_are_refused() -> None:
 def test_what_is_empty_is_not_asked_for() -> None:
     given = {"a": "", "b": {"c": {}, "d": [{}, 1, ""]}, "e": {"f": None}, "g": 0, "h": "x"}
     assert _without_empty(given) == {"b": {"d": [1, ""]}, "h": "x"}
+
+
+@pytest.mark.parametrize(
+    ("image", "is_plain"),
+    [
+        ("python:3.11", True),
+        ("mirror.gcr.io/library/python:3.10-slim", True),
+        ("public.ecr.aws/docker/library/python:3.12", True),
+        ("public.ecr.aws/mine/python:3.12", False),
+        ("python-with-more:3.11", False),
+    ],
+)
+def test_dockers_python_is_known_by_its_mirrors(image: str, is_plain: bool) -> None:
+    assert runs_local_python(image) is is_plain

@@ -8,7 +8,7 @@ from typing import NamedTuple
 # https://cloud.google.com/vertex-ai/docs/training/pre-built-containers
 PREBUILT_TRAINING = re.compile(r"(?:us|europe|asia)-docker\.pkg\.dev/vertex-ai/training/[\w./-]+(?::[\w.-]+)?")
 PLAIN_PYTHON = re.compile(
-    r"(?:(?:docker\.io|mirror\.gcr\.io)/)?(?:library/)?python(?::[\w.-]+)?(?:@sha256:[0-9a-f]{64})?"
+    r"(?:(?:docker\.io|mirror\.gcr\.io|public\.ecr\.aws/docker)/)?(?:library/)?python(?::[\w.-]+)?(?:@sha256:[0-9a-f]{64})?"
 )
 # https://cloud.google.com/vertex-ai/docs/predictions/pre-built-containers
 PREBUILT_PREDICTION = re.compile(
