@@ -27,6 +27,7 @@ class Endpoint(ThreadingHTTPServer):
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
+        self.before: list[tuple[int, dict[str, Any]]] = []  # what is answered first
         self.reply: tuple[int, dict[str, Any]] = (200, {"predictions": [1, 1], "deployedModelId": "1"})
         self.requests: list[tuple[str, dict[str, str], Any]] = []
 
@@ -41,7 +42,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.server.requests.append((self.path, {k.lower(): v for k, v in self.headers.items()}, body))
-        status, answer = self.server.reply
+        status, answer = self.server.before.pop(0) if self.server.before else self.server.reply
         self.send_response(status)
         self.end_headers()
         self.wfile.write(json.dumps(answer).encode())
@@ -116,6 +117,20 @@ def test_a_model_s_name_chooses_endpoint_and_payload(
     assert ask(baked, programs, *words).returncode == 0
     assert endpoint.requests[0][2] == {"instances": [[7]]}
     assert (programs / "invoke.arguments").read_text() == "model.get-endpoint --name second --url\n"
+
+
+def test_a_model_that_has_scaled_to_zero_is_waited_for(baked: Path, programs: Path, endpoint: Endpoint) -> None:
+    message = "Model is not yet ready for inference. Please wait and then try your request again."
+    endpoint.before = [(429, {"error": {"code": 429, "message": message}})] * 3
+    put(programs, "invoke", f"echo {endpoint.url}")
+    put(programs, "sleep", 'echo "$@" >> "$0.seconds"')
+    done = ask(baked, programs)
+    assert (done.returncode, json.loads(done.stdout)) == (0, endpoint.reply[1])
+    assert done.stderr == "> the model has scaled to zero, and starts now: waiting for it\n"
+    assert (programs / "sleep.seconds").read_text().split() == ["1", "2", "3"]
+    # Another reason for 429 is not waited for.
+    endpoint.before = [(429, {"error": {"code": 429, "message": "Quota exceeded"}})]
+    assert "Quota exceeded" in ask(baked, programs).stderr
 
 
 @pytest.mark.parametrize(

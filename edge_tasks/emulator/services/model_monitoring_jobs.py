@@ -330,8 +330,10 @@ class ModelMonitoringJobs:
             job.job_execution_detail.error.code, job.job_execution_detail.error.message = code.number, message
             state = "FAILED"
         elif statuses and all(statuses):
-            first = next(iter(job.job_execution_detail.objective_status.values()))
-            job.job_execution_detail.error.CopyFrom(first)
+            # By name: the order of a message's map is any.
+            by_objective = job.job_execution_detail.objective_status
+            first = next(name for name in (FEATURES, PREDICTIONS) if name in by_objective)
+            job.job_execution_detail.error.CopyFrom(by_objective[first])
             state = "FAILED"
         elif any(statuses):
             state = "PARTIALLY_SUCCEEDED"
