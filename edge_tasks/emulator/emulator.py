@@ -24,6 +24,7 @@ from edge_tasks.emulator.runtime import processes
 from edge_tasks.emulator.runtime.bucket import Storage
 from edge_tasks.emulator.runtime.docker import Docker
 from edge_tasks.emulator.runtime.environments import SHARED, Environments
+from edge_tasks.emulator.runtime.forks import Forks
 from edge_tasks.emulator.runtime.google_front import GoogleFront
 from edge_tasks.emulator.runtime.job_environment import Servers
 from edge_tasks.emulator.runtime.job_runner import JobRunner
@@ -95,12 +96,13 @@ class Emulator:
         storage = Storage(servers.storage_url)
         transcoder = Transcoder(surface)
         self.engine = Docker(data, database)
-        self.model_servers = ModelServers(database, self.engine, environments)
+        self.forks = Forks(database)
+        self.model_servers = ModelServers(database, self.engine, environments, self.forks)
         clock = Clock()
         parts = (servers, storage, self.model_servers, self.engine, environments, clock)
         context = Context(surface, transcoder, database, data, *parts)
         self.operations = Operations(context)
-        runner = JobRunner(Programs(servers, storage, database, self.engine, environments, front))
+        runner = JobRunner(Programs(servers, storage, database, self.engine, environments, self.forks, front))
         self.jobs = Jobs(context, self.operations, runner)
         self.models = models = Models(context, self.operations)
         self.deployments = deployments = Deployments(context, models)
@@ -164,6 +166,7 @@ class Emulator:
         running = (self.jobs, self.pipelines, self.tuning, self.batches, self.monitoring, self.operations)
         await asyncio.gather(*(service.close() for service in running))
         await self.model_servers.stop()
+        await self.forks.stop()
         await self.request_logs.close()
         self.request_counts.save()
 

@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 import pytest
 
-from edge_tasks.emulator.serving import launcher
+from edge_tasks.emulator.runtime import forks
 from edge_tasks.emulator.time_limit import time_limit
 from tests.emulator.harness import ECHO, Emulator, eventually, model_of
 from tests.emulator.test_lifecycle import all_gone
@@ -29,7 +29,7 @@ MEGABYTE = 1 << 20
 def fork_server(running: Emulator) -> psutil.Process:
     """The process that the servers are forked from: the one of our own children that runs its module."""
     children = psutil.Process(running.process.pid).children()
-    (found,) = (child for child in children if any(word.endswith(".fork_server") for word in child.cmdline()))
+    (found,) = (child for child in children if any(word.endswith("fork_server.py") for word in child.cmdline()))
     return found
 
 
@@ -175,7 +175,7 @@ def test_a_forked_server_that_is_busy_ends_when_the_emulator_is_killed(own_emula
 def test_a_model_is_served_without_a_fork_when_there_is_no_fork_server(own_emulator: Start) -> None:
     running = own_emulator()
     # Where the socket of the fork server should be.
-    (running.data / "sockets" / "sklearn.sock").mkdir(parents=True)
+    (running.data / "sockets" / "python.sock").mkdir(parents=True)
     endpoint = running.create_endpoint()
     running.deployed(endpoint, running.upload(ECHO))
     assert running.predict(endpoint, [5]).body["predictions"] == [5]
@@ -209,8 +209,8 @@ def test_the_end_of_a_server_is_seen_while_somebody_else_holds_its_connection_op
         ours, theirs = socket.socketpair()
         server = subprocess.Popen(["sleep", "60"])
         with theirs:
-            _, forked = await asyncio.get_running_loop().create_connection(launcher._Forked, sock=ours)
-            theirs.sendall(b"%d" % server.pid)
+            _, forked = await asyncio.get_running_loop().create_connection(forks._Forked, sock=ours)
+            theirs.sendall(b"%d\n" % server.pid)
             await forked.started
             waiting = asyncio.ensure_future(forked.wait())
             await asyncio.sleep(1.5)

@@ -9,7 +9,6 @@ input.
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import gc
 import importlib
@@ -22,12 +21,12 @@ import shutil
 import signal
 import socket
 import sys
-import threading
-import types
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from edge_tasks.emulator.runtime import forked_program
 
 MODULES = (
     *("dvc.cli", "dvc.commands.repro", "dvc.commands.data_sync", "dvc.commands.metrics", "dvc.commands.params"),
@@ -167,16 +166,12 @@ def become(order: dict[str, Any]) -> None:
     os.environ.clear()
     os.environ.update(order["environment"])
     sys.stdout.reconfigure(line_buffering=os.isatty(1))  # type: ignore[union-attr]
-    import numpy as np
-
-    np.random.seed()  # as `random` does by itself after a fork
+    forked_program.draw_anew()
 
 
 def run(order: dict[str, Any]) -> None:
     """Run the program as the interpreter would."""
-    main_module = types.ModuleType("__main__")
-    main_module.__dict__["__builtins__"] = __builtins__
-    sys.modules["__main__"] = main_module
+    sys.modules["__main__"] = main_module = forked_program.new_main()
     first, kind = order["first"], order["kind"]
     if kind == "file":
         first = str(Path(first).absolute())
@@ -199,42 +194,7 @@ def run(order: dict[str, Any]) -> None:
     exec(compile(source, first if kind == "file" else "<string>", "exec"), main_module.__dict__)
 
 
-def ended(order: dict[str, Any]) -> int:
-    """Run the program to its end; return its exit status, as the interpreter does."""
-    try:
-        run(order)
-    except SystemExit as error:
-        if error.code is None or isinstance(error.code, int):
-            return (error.code or 0) & 0xFF
-        sys.stderr.write(f"{error.code}\n")
-        return 1
-    except KeyboardInterrupt as error:
-        tell(error)
-        return -signal.SIGINT
-    except BaseException as error:
-        tell(error)
-        return 1
-    return 0
-
-
-def tell(error: BaseException) -> None:
-    """Print the traceback as the interpreter does, without this module's own frames."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_frame.f_code.co_filename == __file__:
-        trace = trace.tb_next
-    sys.excepthook(type(error), error.with_traceback(trace), trace)
-
-
 if __name__ == "__main__":
     ORDER = main(sys.argv[1])
     become(ORDER)
-    STATUS = ended(ORDER)
-    threading._shutdown()  # type: ignore[attr-defined]
-    atexit._run_exitfuncs()
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(Exception):
-            stream.flush()
-    if STATUS < 0:  # ended by Ctrl-C
-        signal.signal(-STATUS, signal.SIG_DFL)
-        os.kill(os.getpid(), -STATUS)
-    os._exit(STATUS)
+    forked_program.leave(forked_program.ended(lambda: run(ORDER)))

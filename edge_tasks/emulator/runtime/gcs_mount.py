@@ -603,14 +603,20 @@ def _serve(device: int, url: str) -> None:
         os._exit(0)
 
 
+def give(url: str, folder: str) -> None:
+    """Give this process, and all that it starts, its own /gcs; OSError where that may not be."""
+    device = enter(folder)
+    _serve(device, url)
+    os.close(device)
+
+
 def main(url: str, folder: str, *program: str) -> int:
     """Become the program, with /gcs; without one, only try."""
     try:
-        device = enter(folder)
         if not program:
+            enter(folder)
             return 0
-        _serve(device, url)
-        os.close(device)
+        give(url, folder)
     except OSError as error:
         sys.stderr.write(f"{error.strerror}\n")
         return 1

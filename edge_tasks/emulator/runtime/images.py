@@ -37,7 +37,7 @@ class Framework(NamedTuple):
         return bool(self.preloaded)
 
 
-_SKLEARN = Framework(
+SKLEARN = Framework(
     "sklearn",
     ("model.joblib", "model.pkl"),
     "sklearn",
@@ -52,11 +52,17 @@ _TENSORFLOW = Framework(
     "tensorflow", ("saved_model.pb", "saved_model.pbtxt"), "tensorflow", "tensorflow", "saved_model"
 )
 _PYTORCH = Framework("pytorch", ("model.mar",), "torch", "torch", "torch_archive")
-_PREDICTOR = Framework("predictor", (), "edge_tasks.serving", "'vertex-edge[local]'")
+_PREDICTOR = Framework(
+    "predictor",
+    (),
+    "edge_tasks.serving",
+    "'vertex-edge[local]'",
+    preloaded=("pandas", *SKLEARN.preloaded, "edge_tasks.serving.server"),
+)
 
 # By what stands in the name of an image.
-FRAMEWORKS = {"sklearn": _SKLEARN, "xgboost": _XGBOOST, "tf": _TENSORFLOW, "tf2": _TENSORFLOW, "pytorch": _PYTORCH}
-BY_NAME = {framework.name: framework for framework in FRAMEWORKS.values()}
+FRAMEWORKS = {"sklearn": SKLEARN, "xgboost": _XGBOOST, "tf": _TENSORFLOW, "tf2": _TENSORFLOW, "pytorch": _PYTORCH}
+BY_NAME = {framework.name: framework for framework in (*FRAMEWORKS.values(), _PREDICTOR)}
 
 
 def runs_local_python(image: str) -> bool:

@@ -6,7 +6,8 @@ would follow the thread that made the child, and exists on Linux only.) Should e
 and start time are in the store, and the next start ends what is left.
 
 A daemon leaves its session and its parents. But it keeps the variables that it was started with, so each child has
-one of its own, by which what it has left behind is found when it ends.
+one of its own, by which what it has left behind is found when it ends. A child that was forked has the variables of
+what it was forked from, and a piece of memory with that name.
 """
 
 from __future__ import annotations
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
 # Variables of ours that a child may see. Everything else, secrets of the user first, stays here.
 ALLOWED = ("PATH", "LANG", "LANGUAGE", "TZ", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT")
 
-# Its value tells to which child a process belongs.
-MARK = "VERTEX_EMULATOR_CHILD"
 # A daemon may start another one while it is looked for.
 MOST_SEARCHES = 10
 PROC = Path("/proc")
@@ -154,7 +153,7 @@ async def start(
             command_line,
             "sh",
             *arguments,
-            env={**environment, MARK: mark},
+            env={**environment, watchers.MARK: mark},
             cwd=folder,
             stdin=read_end,
             stdout=stdout,
@@ -171,9 +170,9 @@ async def start(
     return child
 
 
-def adopt(process: Process, watch_pipe: int, *, role: str, database: Database) -> Child:
-    """Make a child of a process that leads a session with a watcher in it, and note it."""
-    child = Child(process, watch_pipe, database)
+def adopt(process: Process, watch_pipe: int, *, role: str, database: Database, mark: str) -> Child:
+    """Make a child of a process that leads a session with a watcher in it, and has a mark, and note it."""
+    child = Child(process, watch_pipe, database, mark)
     _note(child, role, database)
     return child
 
@@ -200,15 +199,15 @@ def _marked(mark: str) -> Iterator[psutil.Process]:
     if not PROC.is_dir():
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error, OSError):
-                if process.environ().get(MARK) == mark:
+                if process.environ().get(watchers.MARK) == mark:
                     yield process
         return
-    variable = f"{MARK}={mark}".encode()
-    for path in PROC.glob("[0-9]*/environ"):
+    words = f"{watchers.MARK}={mark}".encode()
+    for path in PROC.glob("[0-9]*"):
         # Processes of others cannot be read, and others end meanwhile.
         with contextlib.suppress(psutil.Error, OSError):
-            if variable in path.read_bytes().split(b"\0"):
-                yield psutil.Process(int(path.parent.name))
+            if words in (path / "environ").read_bytes() or words in (path / "maps").read_bytes():
+                yield psutil.Process(int(path.name))
 
 
 def end_left_overs(database: Database) -> None:

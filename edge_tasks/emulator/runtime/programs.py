@@ -7,15 +7,17 @@ when there is an engine.
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from edge_tasks.emulator.errors import ApiError, Code
-from edge_tasks.emulator.runtime import docker, image_contents, images, packages, processes
+from edge_tasks.emulator.runtime import docker, image_contents, images, packages, processes, shell_line
 from edge_tasks.emulator.runtime.bucket import Storage, parse_uri
 from edge_tasks.emulator.runtime.environments import Environments, MakeError
+from edge_tasks.emulator.runtime.forks import CAN_FORK, SHARED_INTERPRETER, ForkError, Forks, Order
 from edge_tasks.emulator.runtime.gcs_folder import GcsFolder, GcsMount
 from edge_tasks.emulator.runtime.google_front import BUNDLE_VARIABLE, GoogleFront
 from edge_tasks.emulator.runtime.job_environment import (
@@ -33,6 +35,15 @@ if TYPE_CHECKING:
     from edge_tasks.emulator.schema.surface import Message
     from edge_tasks.emulator.store.database import Database
 
+LOG = logging.getLogger(__name__)
+# What most trainings import, of Python packages: see `fork_server` for what that may be.
+PRELOADED = (
+    *images.SKLEARN.preloaded,
+    *("sklearn.datasets", "sklearn.model_selection", "sklearn.metrics", "sklearn.preprocessing", "sklearn.svm"),
+    *("pandas", "sacred", "google.cloud.storage", "google.auth.transport.requests", "ruamel.yaml", "yaml"),
+    *("pydantic.main", "pydantic.dataclasses", "pydantic.json_schema", "pydantic.types", "termios"),
+    "edge_tasks.emulator.runtime.pip_shim",
+)
 PLAIN_PATH = re.compile(r"[\w@%+=:,./-]+")
 # Where a container sees what it is given, and where cloudml-hypertune writes by itself.
 HOOK_IN_CONTAINER = "/usr/lib/vertex-emulator/sdk_patch"
@@ -58,11 +69,19 @@ class LocalProgram:
     folder: JobFolder
     gcs: GcsFolder
     database: Database
+    forks: Forks = field(repr=False)
+    # How it is forked, where it may be; its arguments say the same.
+    order: Order | None = None
     # What is not as in its image, for the log.
     notice: str = ""
 
     async def start(self, role: str, stdout: int, stderr: int) -> processes.Child:
         """Start the process in the job's working directory."""
+        if self.order is not None:
+            try:
+                return await self.forks.start(SHARED_INTERPRETER, self.order, role=role, stdout=stdout, stderr=stderr)
+            except ForkError as error:
+                LOG.warning("%s is started without a fork: %s", role, error)
         return await processes.start(
             self.arguments,
             role=role,
@@ -103,6 +122,7 @@ class Programs:
         database: Database,
         engine: docker.Docker,
         environments: Environments,
+        forks: Forks,
         front: GoogleFront | None = None,
     ) -> None:
         self.servers = servers
@@ -110,6 +130,7 @@ class Programs:
         self._storage = storage
         self._database = database
         self._engine = engine
+        self._forks = forks
         self._front = front
         self._mount = GcsMount(servers.storage_url)
 
@@ -152,11 +173,21 @@ class Programs:
         refusal = self._mount.refusal()
         if refusal:
             words, environment = _without_mount(gcs, folder, words, environment, refusal)
+        order = None
+        # What a library reads of the variables when it is imported would come too late in a fork.
+        if CAN_FORK and contents is None and not task.env:
+            step = shell_line.read(words) if is_container else shell_line.ShellLine([], task.python_module, words)
+            if step is not None:
+                mount = None if refusal else (self.servers.storage_url, str(folder.root))
+                pip = [str(folder.site), "", *step.pip] if step.pip else None
+                order = Order(
+                    step.module, step.arguments, environment, str(folder.work), PRELOADED, mount, pip, supervised=True
+                )
         if not is_container:
             words = [python, "-m", task.python_module, *words]
         if not refusal:
             words = self._mount.given(folder.root, words)
-        return LocalProgram(words, environment, folder, gcs, self._database, notice)
+        return LocalProgram(words, environment, folder, gcs, self._database, self._forks, order, notice)
 
     def _unpack(self, uris: list[str], folder: JobFolder) -> list[packages.Distribution]:
         found = []

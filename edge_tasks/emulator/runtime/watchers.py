@@ -1,4 +1,4 @@
-"""The shell lines that end a child when the emulator is gone: see `processes`. They need nothing to be imported."""
+"""How a child of the emulator is marked, and the shell lines that end it: see `processes`. They need no import."""
 
 from __future__ import annotations
 
@@ -18,3 +18,7 @@ SUPERVISED_CONTAINER = SUPERVISED_COMMAND.replace(
 
 # The same for a process that was forked and execs nothing; the pipe is its input.
 WATCHER = 'read -r _; kill -9 -"$1" >/dev/null 2>&1'
+
+# The name of a variable, and of a piece of memory: what is forked from a child shares the latter, what it starts has
+# the former.
+MARK = "VERTEX_EMULATOR_CHILD"

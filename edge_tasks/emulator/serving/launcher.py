@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
 import os
 import secrets
@@ -15,52 +14,46 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import psutil
-
 from edge_tasks.emulator.errors import precondition
 from edge_tasks.emulator.http.server import bind
 from edge_tasks.emulator.runtime import docker, processes
-from edge_tasks.emulator.runtime.environments import Environment, Environments, MakeError
+from edge_tasks.emulator.runtime.environments import Environments, MakeError
+from edge_tasks.emulator.runtime.forks import CAN_FORK, SHARED_INTERPRETER, ForkError, Forks, Interpreter, Order
+from edge_tasks.emulator.runtime.images import BY_NAME
 from edge_tasks.emulator.runtime.job_environment import expand
 from edge_tasks.emulator.runtime.watchers import ROOT
 from edge_tasks.emulator.serving import program_files
-from edge_tasks.emulator.time_limit import time_limit
 
 if TYPE_CHECKING:
     from edge_tasks.emulator.serving.plan import Address, CustomContainer, ServerPlan
     from edge_tasks.emulator.store.database import Database
 
-# macOS's own libraries do not survive a fork: https://github.com/python/cpython/issues/77906.
-CAN_FORK = sys.platform == "linux"
 # https://man7.org/linux/man-pages/man7/unix.7.html: the abstract socket namespace is Linux's own.
 HAS_NAMES_WITHOUT_FILES = sys.platform == "linux"
-SECONDS_TO_IMPORT = 120.0
-SECONDS_TO_FORK = 10.0
-SECONDS_BETWEEN_LOOKS = 1.0
 ATTEMPTS_TO_GET_A_PORT = 100
-FORK_SERVER = "edge_tasks.emulator.serving.fork_server"
+# What every server needs; uvloop is not there on every platform.
+SERVER = (
+    *("orjson", "uvicorn.lifespan.off", "uvicorn.protocols.http.httptools_impl", "uvloop"),
+    *("edge_tasks.emulator.http.server", "edge_tasks.emulator.serving.pickled"),
+)
 LOG = logging.getLogger(__name__)
-
-
-class ForkError(Exception):
-    """The fork server is not there, or did not fork."""
 
 
 class Launcher:
     """Starts the processes of model servers."""
 
-    def __init__(self, database: Database, engine: docker.Docker, environments: Environments) -> None:
+    def __init__(self, database: Database, engine: docker.Docker, environments: Environments, forks: Forks) -> None:
         self._database = database
         self._engine = engine
         self._environments = environments
         self._ports = _Ports()
-        self._fork_servers: dict[str, ForkServer] = {}
+        self._forks = forks
 
     def prepare(self, framework: str) -> None:
         """Let a framework be imported in the background: a model that needs it is about to be deployed."""
         # An isolated one is known only when its environment is there.
-        if CAN_FORK and not self._environments.isolated:
-            self._fork_server(framework, SHARED_INTERPRETER).prepare()
+        if not self._environments.isolated:
+            self._forks.prepare(SHARED_INTERPRETER, _preloaded(framework))
 
     async def start(self, plan: ServerPlan, output: int) -> tuple[processes.Child, Address]:
         """Start the process of a model server, with `output` as its log, and return where it will listen."""
@@ -70,16 +63,20 @@ class Launcher:
         if container is not None:
             return await self._start_container(plan, container, output)
         interpreter = await self._interpreter(plan, output)
+        module, *arguments = _program(plan)
+        environment = processes.clean_environment() | plan.environment | {"PYTHONPATH": str(_own_path(plan))}
         if CAN_FORK and not plan.own_interpreter:
+            order = Order(module, arguments, environment, str(Path.cwd()), _preloaded(plan.framework))
             try:
-                return await self._fork_server(plan.framework, interpreter).fork(plan, output), str(plan.socket)
+                child = await self._forks.start(interpreter, order, role=plan.role, stdout=output, stderr=output)
+                return child, str(plan.socket)
             except ForkError as error:
-                # Started by itself, the server tells in its log what keeps the framework from being imported.
+                # Started by itself, the server tells in its log what keeps it from starting.
                 LOG.warning("the server of a model is started without a fork: %s", error)
         child = await processes.start(
-            [interpreter.python, "-m", *_program(plan)],
+            [interpreter.python, "-m", module, *arguments],
             role=plan.role,
-            environment=_environment(plan, interpreter),
+            environment=environment,
             folder=Path.cwd(),
             database=self._database,
             stdout=output,
@@ -97,7 +94,7 @@ class Launcher:
             raise precondition(f"The environment of the model server cannot be made. {error}") from error
         if environment.notice:
             os.write(output, f"{environment.notice}\n".encode())
-        return Interpreter.of(environment, program_files.folder(Path.cwd(), plan.framework))
+        return Interpreter.of(environment, program_files.folder(Path.cwd(), "prebuilt"))
 
     async def _start_container(
         self, plan: ServerPlan, container: CustomContainer, output: int
@@ -124,177 +121,6 @@ class Launcher:
             raise
         self._ports.keep(port, child)
         return child, port
-
-    async def stop(self) -> None:
-        """End the fork servers; each model server is ended by its starter."""
-        await asyncio.gather(*(server.stop() for server in self._fork_servers.values()))
-
-    def _fork_server(self, framework: str, interpreter: Interpreter) -> ForkServer:
-        name = f"{framework}{interpreter.suffix}"
-        if name not in self._fork_servers:
-            self._fork_servers[name] = ForkServer(framework, name, interpreter, self._database)
-        return self._fork_servers[name]
-
-
-@dataclass(frozen=True)
-class Interpreter:
-    """What runs a model server: the emulator's own Python, or that of an isolated environment."""
-
-    python: str
-    # Where the modules of ours are found.
-    path: str
-    suffix: str = ""
-
-    @classmethod
-    def of(cls, environment: Environment, programs: Path) -> Interpreter:
-        """Return that of an environment, which finds the modules in `programs` only."""
-        return cls(str(environment.python), str(programs), f"-{environment.folder.name}")
-
-
-SHARED_INTERPRETER = Interpreter(sys.executable, str(ROOT))
-
-
-class ForkServer:
-    """The process that has imported one framework. It starts on demand and comes back when it has died."""
-
-    def __init__(self, framework: str, name: str, interpreter: Interpreter, database: Database) -> None:
-        self._framework = framework
-        self._name = name
-        self._interpreter = interpreter
-        self._database = database
-        self._socket = Path("sockets") / f"{name}.sock"
-        self._child: processes.Child | None = None
-        self._starting: asyncio.Task[None] | None = None
-
-    def prepare(self) -> asyncio.Task[None]:
-        """Start the process unless it runs; return what tells that it is ready."""
-        running = self._child is not None and self._child.running
-        if self._starting is None or (self._starting.done() and not running):
-            self._starting = asyncio.ensure_future(self._start())
-            # The waiting task has the exception; there may be none.
-            self._starting.add_done_callback(lambda task: task.cancelled() or task.exception())
-        return self._starting
-
-    async def fork(self, plan: ServerPlan, output: int) -> processes.Child:
-        """Fork a model server; ForkError when that is not possible."""
-        for last_try in (False, True):
-            await asyncio.shield(self.prepare())
-            child = self._child
-            try:
-                async with time_limit(SECONDS_TO_FORK):
-                    return await self._fork(plan, output)
-            except (ForkError, asyncio.TimeoutError) as error:
-                if last_try:
-                    raise ForkError(f"the fork server of {self._framework} does not answer: {error}") from error
-                assert child is not None
-                await child.stop(0)
-        raise AssertionError("unreachable")
-
-    async def stop(self) -> None:
-        """End the process."""
-        if self._starting is not None:
-            self._starting.cancel()
-            await asyncio.wait([self._starting])
-        if self._child is not None:
-            await self._child.stop(0)
-        with contextlib.suppress(OSError):
-            self._socket.unlink()
-
-    async def _start(self) -> None:
-        log = Path("servers") / f"{self._name}.log"
-        try:
-            for folder in (self._socket.parent, log.parent):
-                folder.mkdir(exist_ok=True)
-            for path in (self._socket, Path(f"{self._socket}.new")):
-                path.unlink(missing_ok=True)
-        except OSError as error:
-            raise ForkError(str(error)) from error
-        with log.open("wb") as output:
-            self._child = child = await processes.start(
-                [self._interpreter.python, "-m", FORK_SERVER, self._framework, str(self._socket)],
-                role=f"models of {self._framework}",
-                environment=processes.clean_environment() | {"PYTHONPATH": self._interpreter.path},
-                folder=Path.cwd(),
-                database=self._database,
-                stdout=output.fileno(),
-                stderr=subprocess.STDOUT,
-            )
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + SECONDS_TO_IMPORT
-        while child.running and loop.time() < deadline:
-            if self._socket.exists():
-                return
-            await asyncio.sleep(0.005)
-        await child.stop(0)
-        raise ForkError(f"{self._framework} was not imported; see {log.resolve()}")
-
-    async def _fork(self, plan: ServerPlan, output: int) -> processes.Child:
-        order = {"arguments": _arguments(plan), "environment": _environment(plan, self._interpreter)}
-        read_end, watch_pipe = os.pipe()
-        try:
-            connection = _give(self._socket, json.dumps(order).encode(), [output, read_end])
-            loop = asyncio.get_running_loop()
-            _, forked = await loop.create_unix_connection(_Forked, sock=connection)
-            await forked.started
-        except BaseException:
-            # Its watcher ends a server that was forked all the same.
-            os.close(watch_pipe)
-            raise
-        finally:
-            os.close(read_end)
-        return processes.adopt(forked, watch_pipe, role=plan.role, database=self._database)
-
-
-def _give(path: Path, order: bytes, descriptors: list[int]) -> socket.socket:
-    """Send an order with its descriptors. This waits for nobody: an order fits into the socket's buffer."""
-    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        connection.setblocking(False)
-        connection.connect(str(path))
-        socket.send_fds(connection, [order], descriptors)
-        connection.shutdown(socket.SHUT_WR)
-    except OSError as error:
-        connection.close()
-        raise ForkError(str(error)) from error
-    return connection
-
-
-class _Forked(asyncio.Protocol):
-    """A process that is not our child: its connection says which one it is, and that it has ended, not how."""
-
-    def __init__(self) -> None:
-        self.pid = 0
-        self.returncode: int | None = None
-        self.started: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._ended = asyncio.Event()
-
-    async def wait(self) -> int:
-        """Wait for the end.
-
-        The fork server may have been stopped just when it had forked, and then holds the connection open, too: so the
-        process itself is looked at as well.
-        """
-        while not self._ended.is_set():
-            with contextlib.suppress(asyncio.TimeoutError):
-                async with time_limit(SECONDS_BETWEEN_LOOKS):
-                    await self._ended.wait()
-            if not psutil.pid_exists(self.pid):
-                self._end()
-        return 0
-
-    def data_received(self, data: bytes) -> None:
-        self.pid = int(data)
-        if not self.started.done():
-            self.started.set_result(None)
-
-    def connection_lost(self, _: Exception | None) -> None:
-        if not self.started.done():
-            self.started.set_exception(ForkError("it closed the connection"))
-        self._end()
-
-    def _end(self) -> None:
-        self.returncode = 0
-        self._ended.set()
 
 
 class _Ports:
@@ -353,12 +179,14 @@ def _program(plan: ServerPlan) -> list[str]:
     if plan.framework == "predictor":
         # The image's own program, told where the copy of the artifact lies.
         return ["edge_tasks.serving", "--artifacts", str(plan.artifacts), "--socket", str(plan.socket)]
-    return ["edge_tasks.emulator.serving.prebuilt", *_arguments(plan)]
+    return ["edge_tasks.emulator.serving.prebuilt", plan.framework, str(plan.artifacts), str(plan.socket)]
 
 
-def _arguments(plan: ServerPlan) -> list[str]:
-    return [plan.framework, str(plan.artifacts), str(plan.socket)]
+def _own_path(plan: ServerPlan) -> Path:
+    """Return where a server finds the modules of ours: in an isolated environment those that it has in its image."""
+    return ROOT if plan.contents is None else program_files.folder(Path.cwd(), plan.framework)
 
 
-def _environment(plan: ServerPlan, interpreter: Interpreter) -> dict[str, str]:
-    return processes.clean_environment() | plan.environment | {"PYTHONPATH": interpreter.path}
+def _preloaded(framework: str) -> tuple[str, ...]:
+    """Return what the servers of a framework import; what else a model needs it imports by itself."""
+    return (*BY_NAME[framework].preloaded, *SERVER)

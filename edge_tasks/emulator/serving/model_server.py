@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from edge_tasks.emulator.runtime import processes
     from edge_tasks.emulator.runtime.docker import Docker
     from edge_tasks.emulator.runtime.environments import Environments
+    from edge_tasks.emulator.runtime.forks import Forks
     from edge_tasks.emulator.serving.plan import ServerPlan
     from edge_tasks.emulator.store.database import Database
 
@@ -178,8 +179,8 @@ class ModelServer:
 class ModelServers:
     """The servers of all deployed models, by the endpoint's name and the deployed model's id."""
 
-    def __init__(self, database: Database, engine: Docker, environments: Environments) -> None:
-        self._launcher = Launcher(database, engine, environments)
+    def __init__(self, database: Database, engine: Docker, environments: Environments, forks: Forks) -> None:
+        self._launcher = Launcher(database, engine, environments, forks)
         self._servers: dict[tuple[str, str], ModelServer] = {}
         self._closed = False
 
@@ -212,4 +213,3 @@ class ModelServers:
         self._closed = True
         await asyncio.gather(*(server.stop() for server in self._servers.values()))
         self._servers.clear()
-        await self._launcher.stop()

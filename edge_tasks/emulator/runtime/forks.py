@@ -1,0 +1,290 @@
+"""Processes that are forked from one that has imported their libraries, instead of starting an interpreter each.
+
+A fork has what takes an interpreter seconds: `fork_server` is the process to fork from, `forked_program` what a fork
+does first. Whatever keeps one from being had is a ForkError, and the program is started by itself then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+
+from edge_tasks.emulator.runtime import processes
+from edge_tasks.emulator.runtime.watchers import MARK, ROOT
+from edge_tasks.emulator.time_limit import time_limit
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Mapping, Sequence
+
+    from edge_tasks.emulator.runtime.environments import Environment
+    from edge_tasks.emulator.store.database import Database
+
+# macOS's own libraries do not survive a fork: https://github.com/python/cpython/issues/77906.
+CAN_FORK = sys.platform == "linux"
+PROGRAM = Path(__file__).parent / "fork_server.py"
+SECONDS_TO_START = 20.0
+# The first order for a library waits until it is imported.
+SECONDS_TO_FORK = 120.0
+SECONDS_BETWEEN_LOOKS = 1.0
+# What surely fits into the buffer of a socket.
+LARGEST_ORDER = 64 * 1024
+
+
+class ForkError(Exception):
+    """The fork server is not there, or did not fork."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a process is to run: `python -m MODULE ARGUMENT ...`."""
+
+    module: str
+    arguments: Sequence[str]
+    environment: Mapping[str, str]
+    folder: str
+    # What is imported before, once for all; see `fork_server` for what that may be.
+    preloaded: Sequence[str]
+    # The address of Cloud Storage and the folder of the new root, of a process that gets its own /gcs.
+    mount: tuple[str, str] | None = None
+    # What `pip_shim` is told to do before.
+    pip: Sequence[str] | None = None
+    # Whether it is told how the process ended.
+    supervised: bool = False
+
+
+@dataclass(frozen=True)
+class Interpreter:
+    """What runs a program: the emulator's own Python, or that of an isolated environment."""
+
+    python: str
+    # Where the fork server finds the modules of the emulator, and no others.
+    root: str
+    name: str = "python"
+
+    @classmethod
+    def of(cls, environment: Environment, root: Path) -> Interpreter:
+        """Return that of an environment, in which nothing of ours is installed."""
+        return cls(str(environment.python), str(root), f"python-{environment.folder.name}")
+
+
+SHARED_INTERPRETER = Interpreter(sys.executable, str(ROOT))
+
+
+class Forks:
+    """The fork servers of an emulator, one for each interpreter."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._servers: dict[str, ForkServer] = {}
+
+    def prepare(self, interpreter: Interpreter, modules: Sequence[str]) -> None:
+        """Let modules be imported in the background, for those who are about to be started."""
+        if CAN_FORK:
+            self._server(interpreter).prepare(modules)
+
+    async def start(
+        self, interpreter: Interpreter, order: Order, *, role: str, stdout: int, stderr: int
+    ) -> processes.Child:
+        """Start a process with an order; ForkError when that is not possible."""
+        if not CAN_FORK:
+            raise ForkError("this platform does not survive forks")
+        return await self._server(interpreter).fork(order, role, stdout, stderr)
+
+    async def stop(self) -> None:
+        """End the fork servers; what was forked is ended by its starter."""
+        await asyncio.gather(*(server.stop() for server in self._servers.values()))
+
+    def _server(self, interpreter: Interpreter) -> ForkServer:
+        if interpreter.name not in self._servers:
+            self._servers[interpreter.name] = ForkServer(interpreter, self._database)
+        return self._servers[interpreter.name]
+
+
+class ForkServer:
+    """The process to fork from. It starts on demand and comes back when it has died."""
+
+    def __init__(self, interpreter: Interpreter, database: Database) -> None:
+        self._interpreter = interpreter
+        self._database = database
+        self._socket = Path("sockets") / f"{interpreter.name}.sock"
+        self._child: processes.Child | None = None
+        self._starting: asyncio.Task[None] | None = None
+
+    def prepare(self, modules: Sequence[str]) -> None:
+        """Start the process unless it runs, and let it import."""
+
+        async def prepared() -> None:
+            with contextlib.suppress(ForkError):
+                await asyncio.shield(self._started())
+                order = Order("", (), {}, "", modules)
+                _give(self._socket, _text(order, ""), []).close()
+
+        _background(prepared())
+
+    async def fork(self, order: Order, role: str, stdout: int, stderr: int) -> processes.Child:
+        """Fork a process; ForkError when that is not possible."""
+        for last_try in (False, True):
+            await asyncio.shield(self._started())
+            child = self._child
+            try:
+                async with time_limit(SECONDS_TO_FORK):
+                    return await self._fork(order, role, stdout, stderr)
+            except (ForkError, asyncio.TimeoutError) as error:
+                if last_try:
+                    raise ForkError(f"the fork server does not answer: {error}") from error
+                assert child is not None
+                await child.stop(0)
+        raise AssertionError("unreachable")
+
+    async def stop(self) -> None:
+        """End the process."""
+        if self._starting is not None:
+            self._starting.cancel()
+            await asyncio.wait([self._starting])
+        if self._child is not None:
+            await self._child.stop(0)
+        with contextlib.suppress(OSError):
+            self._socket.unlink()
+
+    def _started(self) -> asyncio.Task[None]:
+        """Start the process unless it runs; return what tells that it is ready."""
+        running = self._child is not None and self._child.running
+        if self._starting is None or (self._starting.done() and not running):
+            self._starting = _background(self._start())
+        return self._starting
+
+    async def _start(self) -> None:
+        log = Path("servers") / f"{self._interpreter.name}.log"
+        try:
+            for folder in (self._socket.parent, log.parent):
+                folder.mkdir(exist_ok=True)
+            for path in (self._socket, Path(f"{self._socket}.new")):
+                path.unlink(missing_ok=True)
+        except OSError as error:
+            raise ForkError(str(error)) from error
+        with log.open("wb") as output:
+            self._child = child = await processes.start(
+                [self._interpreter.python, str(PROGRAM), self._interpreter.root, str(self._socket)],
+                role="fork server",
+                environment=processes.clean_environment(),
+                folder=Path.cwd(),
+                database=self._database,
+                stdout=output.fileno(),
+                stderr=subprocess.STDOUT,
+            )
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + SECONDS_TO_START
+        while child.running and loop.time() < deadline:
+            if self._socket.exists():
+                return
+            await asyncio.sleep(0.005)
+        await child.stop(0)
+        raise ForkError(f"the fork server did not start; see {log.resolve()}")
+
+    async def _fork(self, order: Order, role: str, stdout: int, stderr: int) -> processes.Child:
+        mark = secrets.token_hex(8)
+        read_end, watch_pipe = os.pipe()
+        try:
+            connection = _give(self._socket, _text(order, mark), [stdout, stderr, read_end])
+            loop = asyncio.get_running_loop()
+            _, forked = await loop.create_unix_connection(lambda: _Forked(order.supervised), sock=connection)
+            await forked.started
+        except BaseException:
+            # Its watcher ends a process that was forked all the same.
+            os.close(watch_pipe)
+            raise
+        finally:
+            os.close(read_end)
+        return processes.adopt(forked, watch_pipe, role=role, database=self._database, mark=mark)
+
+
+def _background(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    """Begin some work; who waits for it has its exception, and there may be nobody."""
+    task = asyncio.ensure_future(work)
+    task.add_done_callback(lambda task: task.cancelled() or task.exception())
+    return task
+
+
+def _text(order: Order, mark: str) -> bytes:
+    return json.dumps({**asdict(order), "environment": {**order.environment, MARK: mark}, "mark": mark}).encode()
+
+
+def _give(path: Path, order: bytes, descriptors: list[int]) -> socket.socket:
+    """Send an order with its descriptors. This waits for nobody: an order fits into the socket's buffer."""
+    if len(order) > LARGEST_ORDER:
+        raise ForkError("its arguments and variables are too long")
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        connection.setblocking(False)
+        connection.connect(str(path))
+        socket.send_fds(connection, [order], descriptors)
+        connection.shutdown(socket.SHUT_WR)
+    except OSError as error:
+        connection.close()
+        raise ForkError(str(error)) from error
+    return connection
+
+
+class _Forked(asyncio.Protocol):
+    """A process that is not our child: its connection says which one it is, that it has ended, and, supervised, how."""
+
+    def __init__(self, supervised: bool = False) -> None:
+        self.pid = 0
+        self.returncode: int | None = None
+        self.started: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        # Of one that is supervised and tells nothing, only SIGKILL can be the cause.
+        self._untold = -signal.SIGKILL if supervised else 0
+        self._ended = asyncio.Event()
+        self._told = bytearray()
+
+    async def wait(self) -> int:
+        """Wait for the end.
+
+        The fork server may have been stopped just when it had forked, and then holds the connection open, too: so the
+        process itself is looked at as well.
+        """
+        while not self._ended.is_set():
+            with contextlib.suppress(asyncio.TimeoutError):
+                async with time_limit(SECONDS_BETWEEN_LOOKS):
+                    await self._ended.wait()
+            if not psutil.pid_exists(self.pid):
+                # What it has told before is read first.
+                with contextlib.suppress(asyncio.TimeoutError):
+                    async with time_limit(SECONDS_BETWEEN_LOOKS):
+                        await self._ended.wait()
+                self._end(self._untold)
+        assert self.returncode is not None
+        return self.returncode
+
+    def data_received(self, data: bytes) -> None:
+        self._told += data
+        *numbers, rest = self._told.split(b"\n")
+        self._told = bytearray(rest)
+        for number in map(int, numbers):
+            if self.started.done():
+                self._end(number)
+            else:
+                self.pid = number
+                self.started.set_result(None)
+
+    def connection_lost(self, _: Exception | None) -> None:
+        if not self.started.done():
+            self.started.set_exception(ForkError("it closed the connection"))
+        self._end(self._untold)
+
+    def _end(self, status: int) -> None:
+        if not self._ended.is_set():
+            self.returncode = status
+            self._ended.set()
