@@ -30,7 +30,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.needs("uv-cache"), pytest.mark.timeo
 _HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
 _CHOSEN = os.environ.get("EDGE_TESTS_PYTHONS", "")
 PYTHONS = _CHOSEN.replace(",", " ").split() or [_HERE]
-_FASHION = pytest.param("fashion-mnist", marks=pytest.mark.needs("fashion-mnist"))
+# It trains three times on 60,000 images.
+_FASHION = pytest.param("fashion-mnist", marks=[pytest.mark.needs("fashion-mnist"), pytest.mark.timeout(3600)])
 EXAMPLES = ["hello-world", "digits", "tabular", _FASHION] if _CHOSEN else ["digits"]
 
 ADA = {
@@ -137,9 +138,7 @@ ACTIVATE = "source .venv/bin/activate"
 def test_the_readme_is_walked_to_its_end(newcomer: Newcomer, example: str) -> None:
     made = make(newcomer, f"example={example}")
     readme, model = made / "README.md", made / "models" / example
-    if (
-        example == "fashion-mnist"
-    ):  # "Without a network, name a folder in data.yaml; the comment there tells where to get it."
+    if example == "fashion-mnist":  # its comment tells where the data are without a network
         data = model / "data.yaml"
         (line,) = re.findall(r"^# (source: /.+)$", data.read_text(), flags=re.MULTILINE)
         data.write_text(re.sub(r"^source: .*$", line, data.read_text(), flags=re.MULTILINE))

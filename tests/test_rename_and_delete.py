@@ -246,6 +246,15 @@ def test_a_rename_by_hand_that_forgot_what_is_in_the_folder_is_told_and_finished
         rename(models, cloud)
 
 
+def test_doctor_names_a_file_that_hides_a_library(models: Path) -> None:
+    for name in ("sklearn", "random"):
+        hiding = models / "models" / "digits" / f"{name}.py"
+        hiding.write_text("")
+        found = {one.check: one for one in doctor.examine_repository(models)}["digits: training code"]
+        assert found.fact.startswith(f"models/digits/{name}.py hides the library `{name}`")
+        hiding.unlink()
+
+
 def test_a_folder_that_was_copied_is_told_as_that(models: Path) -> None:
     copied = models / "models" / "numbers"
     shutil.copytree(models / "models" / "digits", copied)

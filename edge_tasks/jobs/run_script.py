@@ -8,8 +8,10 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from edge_tasks.domain.config import EdgeConfig
 from edge_tasks.errors import TrainingError
 from edge_tasks.repo import layout
+from edge_tasks.repo.model_folders import check_named
 from edge_tasks.repo.params_yaml import FILE_NAME as PARAMETERS_FILE
 from edge_tasks.tools.signals import TerminatedError
 
@@ -46,8 +48,13 @@ def run_script(
     return _wait(subprocess.Popen(command, cwd=folder, stdout=sys.stderr, env=environ))
 
 
-def check_script(root: Path, script: Path, name: str) -> None:
-    """Raise TrainingError when the file `script`, which trains `name`, lies in another model's folder."""
+def check_script(root: Path, script: Path, name: str, config: EdgeConfig | None = None) -> None:
+    """Raise TrainingError when the file `script`, which trains `name`, lies in another model's folder.
+
+    With `config` also raise ConfigError when that does not name the model, though it has a folder.
+    """
+    if config is not None:
+        check_named(root, config, name)
     folder = script.resolve().parent
     if folder.parent == layout.model_folders(root) and folder.name != name:
         raise TrainingError(

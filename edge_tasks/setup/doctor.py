@@ -176,6 +176,11 @@ def _training_code(root: Path, config: EdgeConfig, name: str) -> Finding:
         raise ConfigError(f"there is no folder models/{name}", "see `models` above")
     if not (folder / SCRIPT).is_file():
         return Finding(f"there is no {SCRIPT}")
+    if hiding := _hiding(folder):
+        return Finding(
+            f"models/{name}/{hiding[0]}.py hides the library `{hiding[0]}`: `import {hiding[0]}` finds the file",
+            advice="give the file another name",
+        )
     try:
         Submission(config, root, name, SCRIPT).check()
     except DataError as error:  # before the first `dvc repro` there may be none
@@ -186,6 +191,14 @@ def _training_code(root: Path, config: EdgeConfig, name: str) -> Finding:
             f"dvc repro does not notice a change of {names}", advice=f"add to deps of train in models/{name}/dvc.yaml"
         )
     return Finding("what it imports and opens would be there in a job")
+
+
+def _hiding(folder: Path) -> list[str]:
+    """Return the modules in `folder` that are called as a module of Python's or of an installed package is."""
+    from importlib.metadata import packages_distributions
+
+    known = sys.stdlib_module_names | packages_distributions().keys()
+    return sorted(path.stem for path in folder.glob("*.py") if path.stem in known)
 
 
 def _artifact(root: Path, config: EdgeConfig, name: str) -> Finding:

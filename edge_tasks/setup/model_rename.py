@@ -87,7 +87,7 @@ def _replace(path: Path, pattern: re.Pattern[str], replacement: str) -> None:
 
 
 def _text(path: Path) -> str:
-    """Return the text of a file; none of one that is not there, or is no text in UTF-8, which has no name to change."""
+    """Return the text of a file; an empty one where there is none in UTF-8, and so no name to change."""
     try:
         return path.read_text(encoding="utf-8")
     except (FileNotFoundError, UnicodeDecodeError):

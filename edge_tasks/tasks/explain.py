@@ -31,7 +31,7 @@ def explain(_context: Any, code: str | None = None, json: bool = False) -> None:
         return
     wanted = f"E{code.strip().strip('[]').upper().removeprefix('E').lstrip('-')}"
     if wanted not in known:
-        near = nearest(wanted, known)
+        near = nearest(wanted.replace("O", "0"), known)
         hint = f"did you mean `edge explain {near}`?" if near else "edge explain lists all"
         raise UsageError(f"there is no error with the code `{code}`", hint)
     found = known[wanted]

@@ -113,7 +113,6 @@ def _train(
     from edge_tasks.jobs.run_script import check_script
     from edge_tasks.jobs.training import TrainingJob
     from edge_tasks.repo.layout import model_folder
-    from edge_tasks.repo.model_folders import check_named
 
     parameters = without_options(_plain(run.config), inspect.signature(function))
     name = parameters.get("model_name")
@@ -121,8 +120,7 @@ def _train(
         raise TrainingError("the experiment's config has no `model_name`", 'add `model_name = "NAME"` to @ex.config')
     source = Path(function.__code__.co_filename)
     script = source.name
-    check_script(find_root(), source, name)
-    check_named(find_root(), config, name)
+    check_script(find_root(), source, name, config)
     name, _ = config.model(name)
     root, chosen = find_root(), _chosen(parameters, run)
     tried: list[str] = []
