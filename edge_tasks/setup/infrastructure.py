@@ -85,12 +85,12 @@ class Wanted:
     alert_email: str = ""
     billing_account: str = ""
     budget: int = 0
-    # The account of the dashboard on Cloud Run.
-    dashboard: bool = False
     # CI plans and applies the export itself.
     in_ci: bool = False
     # The ids of the models' endpoints that exist already, by model.
     endpoint_ids: Mapping[str, str] = field(default_factory=dict)
+    # The account of the dashboard on Cloud Run.
+    dashboard: bool = False
 
     def check(self) -> None:
         """Raise EdgeError for what Google would refuse, and for what does not go together."""
