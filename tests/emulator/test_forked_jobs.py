@@ -50,7 +50,7 @@ print(json.dumps({
 }, indent=0))
 """.replace(
     "MARKS",
-    "'VERTEX_EMULATOR_CHILD', 'CLOUD_ML_JOB_ID', 'CLUSTER_SPEC', 'OMP_NUM_THREADS'",
+    "'VERTEX_EMULATOR_CHILD', 'CLOUD_ML_JOB_ID', 'CLUSTER_SPEC', 'OMP_NUM_THREADS', 'PWD'",
 )
 
 

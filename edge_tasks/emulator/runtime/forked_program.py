@@ -157,8 +157,8 @@ def _brought_along(place: Place) -> set[str]:
 
 
 def _lies_in(folder: str, module: Any) -> bool:
-    places = [getattr(module, "__file__", None), *getattr(module, "__path__", [])]
-    return any(place is not None and place.startswith(os.path.join(folder, "")) for place in places)  # noqa: PTH118
+    places = getattr(module, "__path__", [getattr(module, "__file__", None)])
+    return any(place is not None and os.path.dirname(place) == folder for place in places)  # noqa: PTH120
 
 
 def _unbuffered(stream: TextIO) -> TextIO:
