@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from types import SimpleNamespace
@@ -112,20 +113,29 @@ def test_axe_sees_all_text_in_the_dark(page: Page, server: DashboardServer, runs
             assert page.audit("color-contrast") == [], place
 
 
-class SilentLoop(InventedLoop):
-    """No job has printed anything yet."""
+class SlowLoop(InventedLoop):
+    """A job's log is answered when the test says so."""
+
+    def __init__(self, runs: InventedRuns):
+        super().__init__(runs)
+        self.answering = threading.Event()
 
     def job_log(self, job_id: str, first: int) -> dict[str, Any]:
-        return {"lines": [], "next": 0, "done": False}
+        self.answering.wait(60)
+        return super().job_log(job_id, first)
 
 
 @pytest.mark.needs("axe")
 def test_axe_finds_nothing_on_a_log_before_its_first_line(page: Page, runs: InventedRuns) -> None:
     row = next(row for row in runs.rows() if row.job)
-    with page.visiting(DashboardServer(runs, SilentLoop(runs), port=0)) as url:
+    loop = SlowLoop(runs)
+    with page.visiting(DashboardServer(runs, loop, port=0)) as url:
         page.open(f"{url}#/job/{(row.job or '').rpartition('/')[2]}")
         page.wait("document.querySelector('.output')")
-        assert page.audit() == []
+        found = page.audit()
+        loop.answering.set()
+        page.wait("document.querySelector('.output').textContent")
+        assert found == []
 
 
 def test_pages_are_reached_by_keys_and_tabs(page: Page, server: DashboardServer) -> None:

@@ -175,7 +175,7 @@ def baseline_of(cloud: Cloud, model: str, deployment: Deployment) -> Baseline:
         content = storage.read(cloud, uri)
     except NotFoundError:
         raise NotFoundError(
-            f"the version {deployment.version} of `{model}` has no {FILE_NAME}",
+            f"the version of `{model}` that serves has no {FILE_NAME}",
             "compare with a file of rows (--baseline FILE), or with the time before (--before)",
         ) from None
     try:

@@ -85,14 +85,14 @@ class Wanted:
     alert_email: str = ""
     billing_account: str = ""
     budget: int = 0
-    # The account of the dashboard on Cloud Run.
-    dashboard: bool = False
     # CI plans and applies the export itself.
     in_ci: bool = False
     # The ids of the models' endpoints that exist already, by model.
     endpoint_ids: Mapping[str, str] = field(default_factory=dict)
     # Those of these models whose endpoints are dedicated ones, which cannot be changed.
     dedicated: frozenset[str] = frozenset()
+    # The account of the dashboard on Cloud Run.
+    dashboard: bool = False
 
     def check(self) -> None:
         """Raise EdgeError for what Google would refuse, and for what does not go together."""

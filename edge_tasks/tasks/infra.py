@@ -76,7 +76,7 @@ def export(
         if trust is None and ci != "none" and not apply_in_ci:
             console.step("CI is left out: its ids are not given (see --help)")
         wanted = Wanted(
-            trust, endpoints, request_logs, alert_email, billing_account, budget, dashboard, in_ci=apply_in_ci
+            trust, endpoints, request_logs, alert_email, billing_account, budget, apply_in_ci, dashboard=dashboard
         )
         wanted.check()
         if endpoints and on_google_cloud(here.config):

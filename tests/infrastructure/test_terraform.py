@@ -48,7 +48,7 @@ UUID, OTHER = "11111111-2222-3333-4444-555555555555", "66666666-7777-8888-9999-a
 GITHUB = ci_federation.github("acme/churn", None)
 CIRCLECI = ci_federation.circleci(UUID, OTHER)
 APPROVED = ci_federation.circleci(UUID, OTHER, UUID)
-ALL = Wanted(GITHUB, True, True, "team@example.com", "012345-6789AB-CDEF01", 100, True)
+ALL = Wanted(GITHUB, True, True, "team@example.com", "012345-6789AB-CDEF01", 100, True, dashboard=True)
 
 EDGE_YAML = """
 google_cloud_project: {project_id: my-project, region: europe-west1}

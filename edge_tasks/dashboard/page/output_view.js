@@ -3,7 +3,7 @@
 // Output that grows until its program ends. Stays at its end as long as the user does not scroll up.
 const outputView = (() => {
   function create() {
-    const text = dom.make("pre", { class: "output", tabindex: 0, role: "region", "aria-label": "Output" });
+    const text = dom.make("pre", { class: "output", tabindex: 0, role: "group", "aria-label": "Output" });
     const follow = dom.make("input", { type: "checkbox", checked: true });
     const amount = dom.make("span", { class: "dim" });
     const following = dom.make("label", {}, follow, " follow");

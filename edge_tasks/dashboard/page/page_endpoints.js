@@ -211,12 +211,12 @@ const pageEndpoints = (() => {
       if (!found) return asked && one.role === "other" ? "" : waiting(asked);
       if (found.problem) return dom.make("span", { class: "dim", title: found.problem }, "cannot be compared");
       const { farthest, changed, columns } = found;
-      const title =
-        farthest &&
-        `${found.verdict}; of ${format.count(columns, "column")} ${farthest.column} has gone farthest: ` +
+      const title = !farthest
+        ? found.verdict
+        : `${found.verdict}; of ${format.count(columns, "column")} ${farthest.column} has gone farthest: ` +
           `${farthest.distance.toFixed(3)} of ${farthest.threshold.toFixed(3)}`;
       const words = !found.enough
-        ? `too few requests: ${found.requests}`
+        ? "too few yet"
         : changed.length
           ? `${changed.slice(0, 3).join(", ")}${changed.length > 3 ? ` and ${changed.length - 3} more` : ""} changed`
           : "none";
