@@ -39,6 +39,7 @@ def init_(_context: Any, name: str, example: str = "tabular") -> None:
     with Console() as console:
         folder = init_model(here.root, here.config, name, example)
         console.step(f"made {folder.relative_to(here.root)} from the example `{example}`")
+        console.step("commit it, so that a commit tells its code: git add . && git commit")
         console.step(f"now train it: dvc repro {folder.relative_to(here.root)}/dvc.yaml")
 
 
@@ -340,6 +341,7 @@ def rename(_context: Any, old: str, new: str, lock_timeout: int = 0) -> None:
         console.step(f"`{old}` is now `{new}`; runs and versions of before keep the old name")
         if mentions:
             console.step(f"the old name still stands in {', '.join(mentions)}: change what you like")
+        console.step("commit it, so that a commit tells its code: git add . && git commit")
         console.step(f"now train it: dvc repro models/{new}/dvc.yaml")
 
 
