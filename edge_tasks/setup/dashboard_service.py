@@ -167,7 +167,7 @@ def deploying(config: EdgeConfig, uri: str, members: Iterable[str], *, changes: 
     run = ("gcloud", "run", "deploy", name, "--image", uri, *where, "--service-account", account(config).email)
     variables = ("--set-env-vars", f"EDGE_DASHBOARD_CHANGES={'yes' if changes else 'no'}")
     labels = ("--labels", f"{layout.BUCKET_LABEL}={layout.label_value(place.bucket_name)}")
-    found = [Step(f"start {name}, to which nobody has access yet", (*run, *_SETTINGS, *variables, *labels, "--quiet"))]
+    found = [Step(f"start {name}", (*run, *_SETTINGS, *variables, *labels, "--quiet"))]
     bind = ("gcloud", "run", "services", "add-iam-policy-binding", name, *where, "--role", "roles/run.invoker")
     return found + [Step(f"let {member} in", (*bind, "--member", member, "--quiet")) for member in members]
 
