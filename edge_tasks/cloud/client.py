@@ -230,8 +230,10 @@ def _no_credentials() -> Any:
     return AnonymousCredentials()
 
 
-def default_credentials() -> Any:
+def default_credentials(without: str = "work on this machine alone: EDGE_TARGET=local") -> Any:
     """Return Google's application default credentials. Raises CloudError when this machine has none.
+
+    `without` is what its hint says can be done without them.
 
     https://cloud.google.com/docs/authentication/application-default-credentials
     """
@@ -246,7 +248,7 @@ def default_credentials() -> Any:
     except DefaultCredentialsError:
         raise CloudError(
             "no Google Cloud credentials were found on this machine",
-            "gcloud auth application-default login, or work on this machine alone: EDGE_TARGET=local",
+            f"gcloud auth application-default login, or {without}",
         ) from None
     return credentials
 

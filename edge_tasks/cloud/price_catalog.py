@@ -51,7 +51,9 @@ def _skus(address: str, currency: str) -> Iterator[Any]:
     from google.auth.transport.requests import AuthorizedSession
 
     # Another address than Google's gets no token of Google's.
-    session = AuthorizedSession(AnonymousCredentials() if os.environ.get(URL_VARIABLE) else default_credentials())
+    session = AuthorizedSession(
+        AnonymousCredentials() if os.environ.get(URL_VARIABLE) else default_credentials("see hours instead of prices")
+    )
     parameters = {"pageSize": str(_PAGE), "currencyCode": currency}
 
     def ask(parameters: dict[str, Any]) -> dict[str, Any]:
