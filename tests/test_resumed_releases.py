@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
@@ -209,6 +210,8 @@ def test_teardown_removes_what_was_made_after_showing_it_and_nothing_else(team: 
             f"> would delete the registered model {model}",
         ]
         *things, runs = run("invoke", "teardown", "--dry-run").stderr.splitlines()
+        listed_as_json = json.loads(run("invoke", "teardown", "--dry-run", "--json").stdout)
+        assert [f"> would delete the {thing['kind']} {thing['name']}" for thing in listed_as_json] == things
         assert things == listed
         assert runs == f"> `{NAME}` version {version} has run for 0.0 hours on 1 n1-standard-2"
         problem, hint = team.repository.fails("invoke", "teardown")

@@ -72,7 +72,7 @@ _HELD_FOR_TRAINING = frozenset(
     | {"requests", "cloudml-hypertune"}
 )
 _PLAIN_PYTHON = re.compile(
-    r"(?:(?:docker\.io|mirror\.gcr\.io)/)?(?:library/)?python:(?P<version>3\.\d+)[\w.-]*(?:@sha256:[0-9a-f]{64})?"
+    r"(?:(?:docker\.io|mirror\.gcr\.io|public\.ecr\.aws/docker)/)?(?:library/)?python:(?P<version>3\.\d+)[\w.-]*(?:@sha256:[0-9a-f]{64})?"
 )
 
 _SUPPORT = {
