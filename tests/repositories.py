@@ -107,7 +107,7 @@ def copy(baked: Path, folder: Path) -> Repository:
     home = folder / "home"
     home.mkdir(parents=True, exist_ok=True)
     root = folder / "dépôt de Zoé"  # a path as people have them: with spaces, and not only of ASCII
-    shutil.copytree(baked, root, symlinks=True)
+    shutil.copytree(baked, root, symlinks=True, ignore=shutil.ignore_patterns("*.sock"))
     return Repository(root, clean_environment(home))
 
 

@@ -168,6 +168,9 @@ def test_a_canary_stands_beside_the_stable_version_with_where_both_come_from(
     page.wait("document.querySelectorAll('[data-model=digits] .minutes svg').length === 2")
     stable, canary = loop.section("endpoints").content["endpoints"][1]["versions"]  # type: ignore[index]
     card = "[data-model=digits] "
+    # A card is laid out, and has a text, once it is in view.
+    page.page.locator(f"{card}.version h3").last.scroll_into_view_if_needed()
+    page.wait(f"[...document.querySelectorAll({card + '.version h3 .role'!r})].every(role => role.innerText)")
     assert page.texts(f"{card}.version h3 .role") == [f"version {stable['version']}", f"version {canary['version']}"]
     assert page.texts(f"{card}.version h3 strong") == ["90 %", "10 %"]
     titles = page.texts(f"{card}.lineage ol:nth-child(2) .step-title")

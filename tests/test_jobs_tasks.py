@@ -123,7 +123,7 @@ def model_servers_held(repository: Repository) -> Iterator[None]:
     """Let no model answer during the block."""
     card = json.loads((repository.root / ".edge" / "emulator" / "servers.json").read_text())
     children = psutil.Process(card["pid"]).children(recursive=True)
-    servers = [child for child in children if "edge_tasks.emulator.serving" in " ".join(child.cmdline())]
+    servers = [child for child in children if any(word.endswith("fork_server.py") for word in child.cmdline())]
     assert servers
     for server in servers:
         server.suspend()

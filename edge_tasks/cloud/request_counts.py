@@ -30,6 +30,11 @@ _MOST_PAGES = 20
 _GOOD = "2xx"
 
 
+# The shortest time for which Cloud Monitoring sums up:
+# https://cloud.google.com/monitoring/api/ref_v3/rest/v3/projects.alertPolicies#Aggregation
+_STEP = timedelta(minutes=1)
+
+
 @dataclass
 class Answers:
     """What one deployed model has answered: in all, by class of the status (`2xx`), and in each step of the time.
@@ -54,6 +59,7 @@ def requests(cloud: Cloud, endpoint: str, period: timedelta) -> Mapping[str, int
     Raises CloudError when nobody tells: ForbiddenError when this account may not know.
     """
     found: Counter[str] = Counter()
+    period = max(period, _STEP)
     with _read():
         for series in _series(cloud, METRIC, endpoint, _now(cloud), period, period):
             count = sum(int(point["value"]["int64Value"]) for point in series["points"])

@@ -119,7 +119,7 @@ if __name__ == "__main__":
     x, y = load_iris(return_X_y=True)
     print(cross_val_score(HistGradientBoostingClassifier(max_iter=5), x, y, n_jobs=2).min() > 0.8)
     print(RandomForestClassifier(20, n_jobs=2, random_state=1).fit(x, y).score(x, y) > 0.8)
-    for way in ("spawn", "fork", "forkserver"):
+    for way in ("spawn", "fork"):
         with multiprocessing.get_context(way).Pool(2) as pool:
             print(way, pool.map(double, [1, 2]))
     print(subprocess.run([sys.executable, "-c", "import job.go; print(job.go.double(3))"], capture_output=True).stdout)
@@ -127,7 +127,7 @@ if __name__ == "__main__":
 
 
 def test_threads_and_processes_work_in_a_forked_job(emulator: Emulator, bucket: str) -> None:
-    ways = [f"{way} [2, 4]" for way in ("spawn", "fork", "forkserver")]
+    ways = [f"{way} [2, 4]" for way in ("spawn", "fork")]
     assert told(emulator, bucket, THREADS_AND_PROCESSES)[1] == ["True", "True", *ways, "b'6\\n'"]
 
 
