@@ -93,7 +93,7 @@ def test_a_cancelled_job_leaves_no_container(
 ) -> None:
     name = emulator.create_job(["sh", "-c", "trap '' TERM; echo started; while true; do sleep 0.1; done"], image=image)
     eventually(lambda: emulator.output(name), "the container has started")
-    assert len(containers(image)) == 1
+    eventually(lambda: len(containers(image)) == 1, "the engine shows the container")
     emulator.post(f"{name}:cancel")
     assert emulator.wait_for_job(name)["state"] == "JOB_STATE_CANCELLED"
     eventually(lambda: containers(image) == [], "the container is gone")
@@ -105,7 +105,8 @@ def test_a_container_does_not_outlive_an_emulator_that_was_killed(
     first = own_emulator(tmp_path / "data")
     name = first.create_job(["sh", "-c", "trap '' TERM; echo started; sleep 1000"], image=image)
     eventually(lambda: first.output(name), "the container has started")
-    (container,) = containers(image)
+    # Its output may come before the engine says that it runs.
+    (container,) = eventually(lambda: containers(image), "the engine shows the container")
     pid = int(docker("inspect", "--format", "{{.State.Pid}}", container))
     first.kill()
     eventually(lambda: not psutil.pid_exists(pid), "the container has ended")
