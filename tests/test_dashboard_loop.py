@@ -354,11 +354,11 @@ def test_a_view_of_a_comparison_keeps_how_its_plots_are_chosen(page: Page, serve
     page.wait("document.querySelector('.plot canvas')")
     page.page.locator("[data-axis=y]").select_option("parameters.depth")
     page.page.get_by_label("only what differs").uncheck()
+    page.wait("location.hash.endsWith('&scatter-y=parameters.depth&all=yes')")
     address = page.evaluate("location.hash")
-    assert address.endswith("&scatter-y=parameters.depth&all=yes")
     page.open(server.url + address)
     page.wait("document.querySelector('.scatter canvas')")
-    assert page.page.locator("[data-axis=y]").input_value() == "parameters.depth"
+    page.wait("document.querySelector('[data-axis=y]').value === 'parameters.depth'")
     assert not page.page.get_by_label("only what differs").is_checked()
 
 
