@@ -210,8 +210,9 @@ def test_teardown_removes_what_was_made_after_showing_it_and_nothing_else(team: 
             f"> would delete the registered model {model}",
         ]
         *things, runs = run("invoke", "teardown", "--dry-run").stderr.splitlines()
-        listed_as_json = json.loads(run("invoke", "teardown", "--dry-run", "--json").stdout)
-        assert [f"> would delete the {thing['kind']} {thing['name']}" for thing in listed_as_json] == things
+        as_json = json.loads(run("invoke", "teardown", "--dry-run", "--json").stdout)
+        assert [thing["name"] for thing in as_json] == [line.rpartition(" ")[2] for line in things]
+        assert as_json[1]["kind"] == "registered model"
         assert things == listed
         assert runs == f"> `{NAME}` version {version} has run for 0.0 hours on 1 n1-standard-2"
         problem, hint = team.repository.fails("invoke", "teardown")
