@@ -8,7 +8,7 @@ It imports and never computes, so that there is no thread and no lock of OpenMP 
 inherit half: OpenMP starts its threads with the first loop, and OpenBLAS ends its own before a fork. No model and no
 training script is loaded here: what one of them imports, no other sees.
 
-One connection is one order: JSON (see `forks.Order`), with the descriptors of stdout, stderr and the watch pipe. The
+One connection is one order: JSON (see `fork_order`), with the descriptors of stdout, stderr and the watch pipe. The
 process that is forked answers with its pid and keeps the connection open while it lives: its end is the news of its
 death. One that is supervised says before how it has ended. An order without a module asks for imports only.
 """
@@ -18,33 +18,23 @@ from __future__ import annotations
 import contextlib
 import gc
 import importlib
-import json
 import os
 import signal
 import socket
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from edge_tasks.emulator.runtime.fork_order import Order
 
 LARGEST_ORDER = 1 << 20
 SECONDS_TO_ORDER = 5.0
 DESCRIPTORS = 3
 ASKED_TO_END = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-
-
-class Order(NamedTuple):
-    """What a process is to be; the fields are those of `forks.Order`."""
-
-    module: str
-    arguments: list[str]
-    environment: dict[str, str]
-    folder: str
-    preloaded: list[str]
-    mount: list[str] | None
-    pip: list[str] | None
-    supervised: bool
-    mark: str
 
 
 def main() -> None:
@@ -57,8 +47,7 @@ def main() -> None:
     # SIGCHLD is ignored so that children are reaped automatically.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     order = _forked(path)
-    place = forked_program.Place(order.folder, order.environment, libraries)
-    forked_program.run(place, order.module, order.arguments, order.pip)
+    forked_program.run(order, libraries)
 
 
 def _forked(path: str) -> Order:
@@ -84,7 +73,7 @@ def _forked(path: str) -> Order:
                 os.close(descriptor)
 
 
-def _import(modules: list[str]) -> None:
+def _import(modules: Sequence[str]) -> None:
     """Import what is not yet imported; what cannot be is left to those who need it, who say so in their own log."""
     if all(module in sys.modules for module in modules):
         return
@@ -98,13 +87,15 @@ def _import(modules: list[str]) -> None:
 
 def _receive(connection: socket.socket) -> tuple[Order | None, list[int]]:
     """Return an order and the descriptors that came with it; None when its sender has gone."""
+    from edge_tasks.emulator.runtime.fork_order import Order
+
     connection.settimeout(SECONDS_TO_ORDER)
     descriptors: list[int] = []
     try:
         text, descriptors, _, _ = socket.recv_fds(connection, LARGEST_ORDER, DESCRIPTORS)
         while piece := connection.recv(LARGEST_ORDER):
             text += piece
-        order = Order(**json.loads(text))
+        order = Order.from_json(text)
         return (order if len(descriptors) == DESCRIPTORS or not order.module else None), descriptors
     except (OSError, ValueError, TypeError):
         return None, descriptors

@@ -16,27 +16,14 @@ import tempfile
 import threading
 import types
 from collections.abc import Callable
-from typing import Any, NamedTuple, NoReturn, TextIO
+from typing import Any, NoReturn, TextIO
 
+from edge_tasks.emulator.runtime.fork_order import Order
 from edge_tasks.emulator.runtime.watchers import MARK
 
 _HOOK = "sitecustomize"
 # A job has its own, which need not be this one.
 _OURS = "edge_tasks"
-
-
-class Place(NamedTuple):
-    """What a program finds: its folder, its variables, and where Python's own libraries lie."""
-
-    folder: str
-    environment: dict[str, str]
-    libraries: list[str]
-
-    @property
-    def path(self) -> list[str]:
-        """What comes before the libraries on its path."""
-        named = self.environment.get("PYTHONPATH", "").split(os.pathsep)
-        return [self.folder, *(folder for folder in named if folder)]
 
 
 def marked(mark: str) -> mmap.mmap:
@@ -49,35 +36,37 @@ def marked(mark: str) -> mmap.mmap:
         os.close(descriptor)
 
 
-def run(place: Place, module: str, arguments: list[str], pip: list[str] | None = None) -> NoReturn:
-    """Run `python -m MODULE ARGUMENT ...` to its end, and end this process with its exit status.
+def run(order: Order, libraries: list[str]) -> NoReturn:
+    """Do what is ordered, to its end, and end this process with its exit status.
 
-    With `pip`, the arguments of `pip_shim`, that is done before; the module runs only when it succeeds.
+    `libraries` is where Python's own modules and what is installed lie. After a `pip` that fails no module runs.
     """
     os.environ.clear()
-    os.environ.update(place.environment)
-    os.chdir(place.folder)
+    os.environ.update(order.environment)
+    os.chdir(order.folder)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    if place.environment.get("PYTHONUNBUFFERED"):
+    if order.environment.get("PYTHONUNBUFFERED"):
         sys.stdout, sys.stderr = _unbuffered(sys.stdout), _unbuffered(sys.stderr)
-    if pip is not None and (status := _install(*pip)):
+    if order.pip is not None and (status := _install(*order.pip)):
         leave(status)
-    brought = _brought_along(place)
+    named = order.environment.get("PYTHONPATH", "").split(os.pathsep)
+    own = [order.folder, *(folder for folder in named if folder)]
+    brought = _brought_along(own)
     if brought - {_OURS}:
         # What was imported for all has another one of it.
-        os.execv(sys.executable, [sys.executable, "-m", module, *arguments])  # noqa: S606  (a shell reads words again)
-    if not any(_lies_in(folder, sys.modules[_OURS]) for folder in place.path):
+        os.execv(sys.executable, [sys.executable, "-m", order.module, *order.arguments])  # noqa: S606  (a shell reads words again)
+    if not any(_lies_in(folder, sys.modules[_OURS]) for folder in own):
         for name in [name for name in sys.modules if name.partition(".")[0] == _OURS]:
             del sys.modules[name]
-    sys.path[:] = [*place.path, *place.libraries]
+    sys.path[:] = [*own, *libraries]
     tempfile.tempdir = None
     draw_anew()
     sys.modules.pop(_HOOK, None)
     with contextlib.suppress(ModuleNotFoundError):
         importlib.import_module(_HOOK)
     sys.modules["__main__"] = new_main()
-    sys.argv = ["-m", *arguments]
-    leave(ended(lambda: runpy._run_module_as_main(module)))  # type: ignore[attr-defined]  # noqa: SLF001  (what -m runs)
+    sys.argv = ["-m", *order.arguments]
+    leave(ended(lambda: runpy._run_module_as_main(order.module)))  # type: ignore[attr-defined]  # noqa: SLF001  (what -m runs)
 
 
 def _install(site: str, isolation: str, *arguments: str) -> int:
@@ -140,13 +129,13 @@ def _tell(error: BaseException, program: Callable[[], object]) -> None:
     sys.excepthook(type(error), error.with_traceback(trace), trace)
 
 
-def _brought_along(place: Place) -> set[str]:
-    """Return the packages that are imported, and that a program has brought along itself, ours first of all.
+def _brought_along(folders: list[str]) -> set[str]:
+    """Return the packages that are imported, and that lie in a program's own folders, too, ours first of all.
 
     What is not looked at stays shared: even a reference that is counted copies a page.
     """
     found = set()
-    for folder in place.path:
+    for folder in folders:
         if folder in sys.path or not os.path.isdir(folder):  # noqa: PTH112  (each job waits for this)
             continue
         for name in os.listdir(folder):  # noqa: PTH208

@@ -8,29 +8,31 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
+import logging
 import os
 import secrets
 import signal
 import socket
 import subprocess
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
 
 from edge_tasks.emulator.runtime import processes
+from edge_tasks.emulator.runtime.fork_order import Order
 from edge_tasks.emulator.runtime.watchers import MARK, ROOT
 from edge_tasks.emulator.time_limit import time_limit
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Mapping, Sequence
+    from collections.abc import Coroutine, Sequence
 
     from edge_tasks.emulator.runtime.environments import Environment
     from edge_tasks.emulator.store.database import Database
 
+LOG = logging.getLogger(__name__)
 # macOS's own libraries do not survive a fork: https://github.com/python/cpython/issues/77906.
 CAN_FORK = sys.platform == "linux"
 PROGRAM = Path(__file__).parent / "fork_server.py"
@@ -44,24 +46,6 @@ LARGEST_ORDER = 64 * 1024
 
 class ForkError(Exception):
     """The fork server is not there, or did not fork."""
-
-
-@dataclass(frozen=True)
-class Order:
-    """What a process is to run: `python -m MODULE ARGUMENT ...`."""
-
-    module: str
-    arguments: Sequence[str]
-    environment: Mapping[str, str]
-    folder: str
-    # What is imported before, once for all; see `fork_server` for what that may be.
-    preloaded: Sequence[str]
-    # The address of Cloud Storage and the folder of the new root, of a process that gets its own /gcs.
-    mount: tuple[str, str] | None = None
-    # What `pip_shim` is told to do before.
-    pip: Sequence[str] | None = None
-    # Whether it is told how the process ended.
-    supervised: bool = False
 
 
 @dataclass(frozen=True)
@@ -95,12 +79,32 @@ class Forks:
             self._server(interpreter).prepare(modules)
 
     async def start(
-        self, interpreter: Interpreter, order: Order, *, role: str, stdout: int, stderr: int
+        self,
+        interpreter: Interpreter,
+        order: Order,
+        command: Sequence[str],
+        *,
+        role: str,
+        stdout: int,
+        stderr: int,
+        may_fork: bool = True,
     ) -> processes.Child:
-        """Start a process with an order; ForkError when that is not possible."""
-        if not CAN_FORK:
-            raise ForkError("this platform does not survive forks")
-        return await self._server(interpreter).fork(order, role, stdout, stderr)
+        """Start a process with an order; by `command`, which does the same, where it may not or cannot be forked."""
+        if CAN_FORK and may_fork:
+            try:
+                return await self._server(interpreter).fork(order, role, stdout, stderr)
+            except ForkError as error:
+                # Started by itself, it tells in its own log what keeps it from starting.
+                LOG.warning("%s is started without a fork: %s", role, error)
+        return await processes.start(
+            command,
+            role=role,
+            environment=order.environment,
+            folder=Path(order.folder),
+            database=self._database,
+            stdout=stdout,
+            stderr=stderr,
+        )
 
     async def stop(self) -> None:
         """End the fork servers; what was forked is ended by its starter."""
@@ -128,8 +132,7 @@ class ForkServer:
         async def prepared() -> None:
             with contextlib.suppress(ForkError):
                 await asyncio.shield(self._started())
-                order = Order("", (), {}, "", modules)
-                _give(self._socket, _text(order, ""), []).close()
+                _give(self._socket, Order("", (), {}, "", modules), []).close()
 
         _background(prepared())
 
@@ -197,7 +200,8 @@ class ForkServer:
         mark = secrets.token_hex(8)
         read_end, watch_pipe = os.pipe()
         try:
-            connection = _give(self._socket, _text(order, mark), [stdout, stderr, read_end])
+            marked = order._replace(environment={**order.environment, MARK: mark}, mark=mark)
+            connection = _give(self._socket, marked, [stdout, stderr, read_end])
             loop = asyncio.get_running_loop()
             _, forked = await loop.create_unix_connection(lambda: _Forked(order.supervised), sock=connection)
             await forked.started
@@ -217,19 +221,16 @@ def _background(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
     return task
 
 
-def _text(order: Order, mark: str) -> bytes:
-    return json.dumps({**asdict(order), "environment": {**order.environment, MARK: mark}, "mark": mark}).encode()
-
-
-def _give(path: Path, order: bytes, descriptors: list[int]) -> socket.socket:
+def _give(path: Path, order: Order, descriptors: list[int]) -> socket.socket:
     """Send an order with its descriptors. This waits for nobody: an order fits into the socket's buffer."""
-    if len(order) > LARGEST_ORDER:
+    text = order.to_json()
+    if len(text) > LARGEST_ORDER:
         raise ForkError("its arguments and variables are too long")
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         connection.setblocking(False)
         connection.connect(str(path))
-        socket.send_fds(connection, [order], descriptors)
+        socket.send_fds(connection, [text], descriptors)
         connection.shutdown(socket.SHUT_WR)
     except OSError as error:
         connection.close()
@@ -255,18 +256,19 @@ class _Forked(asyncio.Protocol):
         The fork server may have been stopped just when it had forked, and then holds the connection open, too: so the
         process itself is looked at as well.
         """
-        while not self._ended.is_set():
-            with contextlib.suppress(asyncio.TimeoutError):
-                async with time_limit(SECONDS_BETWEEN_LOOKS):
-                    await self._ended.wait()
-            if not psutil.pid_exists(self.pid):
-                # What it has told before is read first.
-                with contextlib.suppress(asyncio.TimeoutError):
-                    async with time_limit(SECONDS_BETWEEN_LOOKS):
-                        await self._ended.wait()
+        while not await self._ends():
+            # What it has told before is read first.
+            if not psutil.pid_exists(self.pid) and not await self._ends():
                 self._end(self._untold)
         assert self.returncode is not None
         return self.returncode
+
+    async def _ends(self) -> bool:
+        """Say whether it has ended, after some waiting."""
+        with contextlib.suppress(asyncio.TimeoutError):
+            async with time_limit(SECONDS_BETWEEN_LOOKS):
+                await self._ended.wait()
+        return self._ended.is_set()
 
     def data_received(self, data: bytes) -> None:
         self._told += data

@@ -7,7 +7,6 @@ when there is an engine.
 from __future__ import annotations
 
 import asyncio
-import logging
 import re
 import sys
 from dataclasses import dataclass, field
@@ -17,7 +16,8 @@ from edge_tasks.emulator.errors import ApiError, Code
 from edge_tasks.emulator.runtime import docker, image_contents, images, packages, processes, shell_line
 from edge_tasks.emulator.runtime.bucket import Storage, parse_uri
 from edge_tasks.emulator.runtime.environments import Environments, MakeError
-from edge_tasks.emulator.runtime.forks import CAN_FORK, SHARED_INTERPRETER, ForkError, Forks, Order
+from edge_tasks.emulator.runtime.fork_order import Order
+from edge_tasks.emulator.runtime.forks import SHARED_INTERPRETER, Forks
 from edge_tasks.emulator.runtime.gcs_folder import GcsFolder, GcsMount
 from edge_tasks.emulator.runtime.google_front import BUNDLE_VARIABLE, GoogleFront
 from edge_tasks.emulator.runtime.job_environment import (
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from edge_tasks.emulator.schema.surface import Message
     from edge_tasks.emulator.store.database import Database
 
-LOG = logging.getLogger(__name__)
 # What most trainings import, of Python packages: see `fork_server` for what that may be.
 PRELOADED = (
     *images.SKLEARN.preloaded,
@@ -78,10 +77,9 @@ class LocalProgram:
     async def start(self, role: str, stdout: int, stderr: int) -> processes.Child:
         """Start the process in the job's working directory."""
         if self.order is not None:
-            try:
-                return await self.forks.start(SHARED_INTERPRETER, self.order, role=role, stdout=stdout, stderr=stderr)
-            except ForkError as error:
-                LOG.warning("%s is started without a fork: %s", role, error)
+            return await self.forks.start(
+                SHARED_INTERPRETER, self.order, self.arguments, role=role, stdout=stdout, stderr=stderr
+            )
         return await processes.start(
             self.arguments,
             role=role,
@@ -175,7 +173,7 @@ class Programs:
             words, environment = _without_mount(gcs, folder, words, environment, refusal)
         order = None
         # What a library reads of the variables when it is imported would come too late in a fork.
-        if CAN_FORK and contents is None and not task.env:
+        if contents is None and not task.env:
             step = shell_line.read(words) if is_container else shell_line.ShellLine([], task.python_module, words)
             if step is not None:
                 mount = None if refusal else (self.servers.storage_url, str(folder.root))

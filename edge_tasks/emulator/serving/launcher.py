@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import os
 import secrets
 import socket
@@ -18,7 +17,8 @@ from edge_tasks.emulator.errors import precondition
 from edge_tasks.emulator.http.server import bind
 from edge_tasks.emulator.runtime import docker, processes
 from edge_tasks.emulator.runtime.environments import Environments, MakeError
-from edge_tasks.emulator.runtime.forks import CAN_FORK, SHARED_INTERPRETER, ForkError, Forks, Interpreter, Order
+from edge_tasks.emulator.runtime.fork_order import Order
+from edge_tasks.emulator.runtime.forks import SHARED_INTERPRETER, Forks, Interpreter
 from edge_tasks.emulator.runtime.images import BY_NAME
 from edge_tasks.emulator.runtime.job_environment import expand
 from edge_tasks.emulator.runtime.watchers import ROOT
@@ -36,7 +36,6 @@ SERVER = (
     *("orjson", "uvicorn.lifespan.off", "uvicorn.protocols.http.httptools_impl", "uvloop"),
     *("edge_tasks.emulator.http.server", "edge_tasks.emulator.serving.pickled"),
 )
-LOG = logging.getLogger(__name__)
 
 
 class Launcher:
@@ -65,22 +64,16 @@ class Launcher:
         interpreter = await self._interpreter(plan, output)
         module, *arguments = _program(plan)
         environment = processes.clean_environment() | plan.environment | {"PYTHONPATH": str(_own_path(plan))}
-        if CAN_FORK and not plan.own_interpreter:
-            order = Order(module, arguments, environment, str(Path.cwd()), _preloaded(plan.framework))
-            try:
-                child = await self._forks.start(interpreter, order, role=plan.role, stdout=output, stderr=output)
-                return child, str(plan.socket)
-            except ForkError as error:
-                # Started by itself, the server tells in its log what keeps it from starting.
-                LOG.warning("the server of a model is started without a fork: %s", error)
-        child = await processes.start(
-            [interpreter.python, "-m", module, *arguments],
+        order = Order(module, arguments, environment, str(Path.cwd()), _preloaded(plan.framework))
+        command = [interpreter.python, "-m", module, *arguments]
+        child = await self._forks.start(
+            interpreter,
+            order,
+            command,
             role=plan.role,
-            environment=environment,
-            folder=Path.cwd(),
-            database=self._database,
             stdout=output,
-            stderr=subprocess.STDOUT,
+            stderr=output,
+            may_fork=not plan.own_interpreter,
         )
         return child, str(plan.socket)
 
