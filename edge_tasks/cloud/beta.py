@@ -5,6 +5,7 @@ https://cloud.google.com/vertex-ai/docs/reference/rest
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from edge_tasks.cloud import rest
@@ -28,6 +29,16 @@ def ask(cloud: Cloud, method: str, path: str, **options: Any) -> dict[str, Any]:
     if not response.ok:
         raise CloudError(f"Vertex AI answered {response.status_code}: {message}", "invoke doctor")
     return answer or {}
+
+
+def listed(cloud: Cloud, path: str, name: str, **parameters: str) -> Iterator[dict[str, Any]]:
+    """Yield what a list method answers as `name`, over all its pages."""
+
+    def of_page(parameters: dict[str, Any]) -> dict[str, Any]:
+        return ask(cloud, "GET", path, params=parameters)
+
+    for answer in rest.pages(of_page, parameters):
+        yield from answer.get(name, ())
 
 
 class Operation:

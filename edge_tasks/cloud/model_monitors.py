@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from edge_tasks.cloud import rest
-from edge_tasks.cloud.beta import Operation, ask
+from edge_tasks.cloud.beta import Operation, ask, listed
 from edge_tasks.cloud.client import Cloud
 from edge_tasks.cloud.monitoring_jobs import Finding
 from edge_tasks.cloud.operations import OPERATION_LIMIT, wait
@@ -153,15 +153,11 @@ def findings(cloud: Cloud, monitor: str, job: str, until: str = "") -> list[Find
 def _monitors(cloud: Cloud, display_name: str, models: Collection[str]) -> Iterator[dict[str, Any]]:
     """Yield the monitors of this name that watch versions of `models`: others may have given theirs the same name."""
     ids = {model.rpartition("/")[2].partition("@")[0] for model in models}
-
-    def of_page(parameters: dict[str, Any]) -> dict[str, Any]:
-        return ask(cloud, "GET", f"{cloud.parent}/modelMonitors", params=parameters)
-
-    for answer in rest.pages(of_page, {"filter": f'display_name="{display_name}"'}):
-        for monitor in answer.get("modelMonitors", []):
-            target = monitor.get("modelMonitoringTarget", {}).get("vertexModel", {})
-            if target.get("model", "").rpartition("/")[2] in ids:
-                yield monitor
+    found = listed(cloud, f"{cloud.parent}/modelMonitors", "modelMonitors", filter=f'display_name="{display_name}"')
+    for monitor in found:
+        target = monitor.get("modelMonitoringTarget", {}).get("vertexModel", {})
+        if target.get("model", "").rpartition("/")[2] in ids:
+            yield monitor
 
 
 def finish(cloud: Cloud, operation: dict[str, Any]) -> dict[str, Any]:

@@ -9,8 +9,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from edge_tasks.cloud import model_monitors, rest
-from edge_tasks.cloud.beta import ask
+from edge_tasks.cloud import model_monitors
+from edge_tasks.cloud.beta import ask, listed
 from edge_tasks.cloud.client import Cloud
 from edge_tasks.cloud.model_monitors import Wanted
 from edge_tasks.cloud.monitoring_jobs import Finding
@@ -53,28 +53,15 @@ def ensure(cloud: Cloud, wanted: Wanted, cron: str) -> Schedule:
 def find(cloud: Cloud, display_name: str, models: Collection[str]) -> list[Schedule]:
     """Return the schedules of this name whose jobs are those of monitors of `models`, newest first."""
     monitors = model_monitors.find(cloud, display_name, models)
-
-    def of_page(parameters: dict[str, Any]) -> dict[str, Any]:
-        return ask(cloud, "GET", f"{cloud.parent}/schedules", params=parameters)
-
-    found = [
-        _schedule(one)
-        for answer in rest.pages(of_page, {"filter": f'display_name="{display_name}"'})
-        for one in answer.get("schedules", [])
-    ]
-    return [one for one in found if one.monitor in monitors]
+    found = listed(cloud, f"{cloud.parent}/schedules", "schedules", filter=f'display_name="{display_name}"')
+    return [one for one in map(_schedule, found) if one.monitor in monitors]
 
 
 def last_look(cloud: Cloud, one: Schedule) -> tuple[str, list[Finding]]:
     """Return the state of the last job of a schedule that has ended, and what it found; an empty state without one."""
-
-    def of_page(parameters: dict[str, Any]) -> dict[str, Any]:
-        return ask(cloud, "GET", f"{one.monitor}/modelMonitoringJobs", params=parameters)
-
     ended = [
         job
-        for answer in rest.pages(of_page, {})
-        for job in answer.get("modelMonitoringJobs", [])
+        for job in listed(cloud, f"{one.monitor}/modelMonitoringJobs", "modelMonitoringJobs")
         if job.get("schedule") == one.name and job.get("state") in model_monitors.ENDED
     ]
     if not ended:

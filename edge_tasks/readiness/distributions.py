@@ -38,6 +38,11 @@ def packages_of(module: str) -> list[str]:
     return list(dict.fromkeys(found)) or [plain(_KNOWN.get(module, module))]
 
 
+def is_installed(module: str) -> bool:
+    """Say whether a package that is installed here brings the top-level module."""
+    return module in by_module()
+
+
 def is_of_python(module: str, version: tuple[int, int]) -> bool:
     """Say whether the module belongs to Python itself, in that version."""
     return module in sys.stdlib_module_names and _NEW_MODULES.get(module, (3, 0)) <= version

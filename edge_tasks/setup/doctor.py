@@ -24,7 +24,7 @@ from edge_tasks.errors import ConfigError, DataError, EdgeError, GitError, Serve
 from edge_tasks.jobs.run_script import SCRIPT
 from edge_tasks.jobs.submit import Submission
 from edge_tasks.models.report import reported_models
-from edge_tasks.readiness import artifact
+from edge_tasks.readiness import artifact, distributions
 from edge_tasks.readiness.complaints import refuse
 from edge_tasks.releases import preflight, serving
 from edge_tasks.repo import edge_yaml, layout, model_folders
@@ -195,10 +195,8 @@ def _training_code(root: Path, config: EdgeConfig, name: str) -> Finding:
 
 def _hiding(folder: Path) -> list[str]:
     """Return the modules in `folder` that are called as a module of Python's or of an installed package is."""
-    from importlib.metadata import packages_distributions
-
-    known = sys.stdlib_module_names | packages_distributions().keys()
-    return sorted(path.stem for path in folder.glob("*.py") if path.stem in known)
+    names = sorted(path.stem for path in folder.glob("*.py"))
+    return [name for name in names if name in sys.stdlib_module_names or distributions.is_installed(name)]
 
 
 def _artifact(root: Path, config: EdgeConfig, name: str) -> Finding:

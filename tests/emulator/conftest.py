@@ -36,6 +36,15 @@ def own_emulator(tmp_path: Path) -> Iterator[Callable[..., Emulator]]:
             running.stop()
 
 
+@pytest.fixture(scope="module")
+def clocked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
+    """An emulator whose clock nobody else reads."""
+    emulator = Emulator(tmp_path_factory.mktemp("clocked") / "data")
+    yield emulator
+    assert emulator.stop() == 0
+    assert "Traceback" not in emulator.log_text(), emulator.log_text()
+
+
 @pytest.fixture
 def without_docker(own_emulator: Callable[..., Emulator]) -> Emulator:
     """An emulator that reaches no engine, whatever this machine has."""

@@ -15,15 +15,6 @@ SCHEDULES = f"/v1beta1/{PARENT}/schedules"
 
 
 @pytest.fixture(scope="module")
-def clocked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
-    """An emulator whose clock nobody else reads."""
-    emulator = Emulator(tmp_path_factory.mktemp("watched") / "data")
-    yield emulator
-    assert emulator.stop() == 0
-    assert "Traceback" not in emulator.log_text(), emulator.log_text()
-
-
-@pytest.fixture(scope="module")
 def target(clocked: Emulator) -> dict[str, Any]:
     """Rows that are older than those of the training."""
     return csv(clocked, clocked.new_bucket(), "now.csv", rows(70))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -13,16 +12,6 @@ from edge_tasks.emulator.monitoring.distance import deviation
 from tests.emulator.harness import ECHO, PARENT, Emulator, eventually
 
 HOUR = 3600
-
-
-@pytest.fixture(scope="module")
-def clocked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
-    """An emulator whose clock nobody else reads."""
-    emulator = Emulator(tmp_path_factory.mktemp("clocked") / "data")
-    try:
-        yield emulator
-    finally:
-        emulator.kill()
 
 
 def watched(emulator: Emulator) -> tuple[str, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
 from typing import Any
 
 import psutil
@@ -14,15 +13,6 @@ from tests.emulator.harness import ECHO, Answer, Emulator, eventually
 MINUTE = 60
 SPEC = {"idleScaledownPeriod": "600s", "minScaleupPeriod": "300s"}
 RESOURCES = {"machineSpec": {"machineType": "n1-standard-2"}, "minReplicaCount": 0, "scaleToZeroSpec": SPEC}
-
-
-@pytest.fixture(scope="module")
-def clocked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
-    """An emulator whose clock nobody else reads."""
-    emulator = Emulator(tmp_path_factory.mktemp("zero") / "data")
-    yield emulator
-    assert emulator.stop() == 0
-    assert "Traceback" not in emulator.log_text(), emulator.log_text()
 
 
 @pytest.fixture(scope="module")

@@ -16,15 +16,6 @@ HOUR, DAY = 3600, 86400
 PATH = f"{PARENT}/schedules"
 
 
-@pytest.fixture(scope="module")
-def clocked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
-    """An emulator whose clock nobody else reads."""
-    emulator = Emulator(tmp_path_factory.mktemp("clocked") / "data")
-    yield emulator
-    assert emulator.stop() == 0
-    assert "Traceback" not in emulator.log_text(), emulator.log_text()
-
-
 def pipeline(command: str) -> dict[str, Any]:
     """A compiled pipeline with one task, which runs a shell command."""
     container = {"image": "python:3.11", "command": ["sh", "-c", command]}
