@@ -173,7 +173,12 @@ def remove(cloud: Cloud, model: str) -> list[str]:
     return found
 
 
+def is_changed(found: Finding) -> bool:
+    """Say whether a column has gone farther than it may."""
+    return found.distance > found.threshold
+
+
 def row(found: Finding) -> list[str]:
     """Return a line of a table."""
-    verdict = "changed" if found.distance > found.threshold else "same"
+    verdict = "changed" if is_changed(found) else "same"
     return [found.column, found.objective, found.until, f"{found.distance:.3f}", f"{found.threshold:.3f}", verdict]

@@ -10,6 +10,7 @@ from edge_tasks.tasks._repository import repository
 from edge_tasks.tasks._task import NAME_HELP, task
 
 if TYPE_CHECKING:
+    from edge_tasks.domain.baseline import Baseline
     from edge_tasks.monitoring.bias import Groups
     from edge_tasks.monitoring.watch import Watched
     from edge_tasks.tasks._repository import Repository
@@ -92,8 +93,6 @@ def monitor(
 
     It is compared with the training; exit status 1 if it has changed.
     """
-    from invoke.exceptions import Exit
-
     wish = _Wish(since, baseline, before, against, by, html, fewest, replay, tuple(shift or ()))
     _refuse_contradictions(
         wish, (on, off, delete, managed), older_than, once=once, schedule=schedule, others=bool(training or target)
@@ -114,8 +113,7 @@ def monitor(
     else:
         found, groups = _looked(here, name, wish)
         _show(found, groups, html, everything=all, as_json=json)
-        if found.changed:
-            raise Exit(code=1)
+        _end(bool(found.changed))
 
 
 @dataclass(frozen=True)
@@ -245,8 +243,6 @@ def _switch(here: Repository, name: str, sample: float | None) -> None:
 
 
 def _managed(here: Repository, name: str, off: bool, sample: float, training: str | None, target: str) -> None:
-    from invoke.exceptions import Exit
-
     from edge_tasks.console import Console, print_table
     from edge_tasks.monitoring import managed
 
@@ -261,20 +257,15 @@ def _managed(here: Repository, name: str, off: bool, sample: float, training: st
         if found:
             print_table(managed.COLUMNS, [managed.row(one) for one in found])
         console.step(f"the monitoring job {job} looks every {hours} h at {sample:.0%} of the requests; it is {state}")
-    if any(one.distance > one.threshold for one in found):
-        raise Exit(code=1)
+    _end(any(map(managed.is_changed, found)))
 
 
 def _managed_schedule(here: Repository, name: str, baseline: str | None, training: str | None, target: str) -> None:
-    from pathlib import Path
-
-    from invoke.exceptions import Exit
-
     from edge_tasks.console import Console, print_table
-    from edge_tasks.monitoring import managed, samples, watch
+    from edge_tasks.monitoring import managed
 
     settings = here.config.models[name].monitoring
-    known = samples.read_baseline(Path(baseline)) if baseline else watch.trained_baseline(here.cloud, name)
+    known = _known(here, name, baseline)
     with Console() as console:
         made, state, found = managed.schedule(here.cloud, name, settings, known, training, target)
         if found:
@@ -284,25 +275,36 @@ def _managed_schedule(here: Repository, name: str, baseline: str | None, trainin
         console.step(
             f"each look compares the last {managed.window(settings)} with {against}; {managed.told(made, state)}"
         )
-    if any(one.distance > one.threshold for one in found):
-        raise Exit(code=1)
+    _end(any(map(managed.is_changed, found)))
 
 
 def _managed_once(here: Repository, name: str, baseline: str | None, training: str | None, target: str) -> None:
-    from pathlib import Path
-
-    from invoke.exceptions import Exit
-
     from edge_tasks.console import Console, print_table
-    from edge_tasks.monitoring import managed, samples, watch
+    from edge_tasks.monitoring import managed
 
     settings = here.config.models[name].monitoring
-    known = samples.read_baseline(Path(baseline)) if baseline else watch.trained_baseline(here.cloud, name)
+    known = _known(here, name, baseline)
     with Console() as console:
         job, found = managed.look(here.cloud, name, settings, known, training, target)
         print_table(managed.COLUMNS, [managed.row(one) for one in found])
         console.step(f"{job} compared the last {settings.window} with {training or 'the time before'}")
-    if any(one.distance > one.threshold for one in found):
+    _end(any(map(managed.is_changed, found)))
+
+
+def _known(here: Repository, name: str, file: str | None) -> Baseline:
+    """Return the baseline of a file; without one that of the training that serves."""
+    from pathlib import Path
+
+    from edge_tasks.monitoring import samples, watch
+
+    return samples.read_baseline(Path(file)) if file else watch.trained_baseline(here.cloud, name)
+
+
+def _end(changed: bool) -> None:
+    """End with status 1 when a column has changed."""
+    from invoke.exceptions import Exit
+
+    if changed:
         raise Exit(code=1)
 
 

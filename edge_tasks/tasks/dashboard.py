@@ -45,15 +45,15 @@ def dashboard(_context: Any, model: str = "", port: int = 8765, export: str = ""
 
     records = open_records(here.cloud, here.config, model or None, reconnect)
     loop = LiveLoop(here.cloud, here.config, here.root, model or None, reconnect)
+    views = open_views(here.cloud, here.config)
     with Console() as console:
         if export:
-            amount = export_page(records, loop, Path(export), console, open_views(here.cloud, here.config))
+            amount = export_page(records, loop, Path(export), console, views)
             if warning := records.place()["warning"]:
                 print_warning(warning["problem"])
             console.step(f"exported {amount} runs; publish the folder, or open its page from the disk")
             print_result(str(Path(export) / "index.html"))
             return
-        views = open_views(here.cloud, here.config)
         server = DashboardServer(records, loop, port, views=views, user=user_name())
         with server.running():
             print_result(server.address)
