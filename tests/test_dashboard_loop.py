@@ -158,6 +158,14 @@ def test_what_cannot_be_read_is_told_on_each_page(page: Page, server: DashboardS
         assert page.texts(".empty p") == ["No answer from the API", "Check the network"], name
 
 
+def test_where_the_records_lie_gives_way_before_the_pages_names(page: Page, server: DashboardServer) -> None:
+    page.open(f"{server.url}#/models")
+    page.wait("document.querySelector('#place').textContent && document.querySelector('#pulse').textContent")
+    page.evaluate("document.querySelector('#place').textContent = 'gs://' + 'a-long-name-of-a-bucket/'.repeat(20)")
+    assert page.evaluate("(tabs => tabs.scrollWidth - tabs.clientWidth)(document.querySelector('.tabs'))") == 0
+    assert page.evaluate("(place => place.scrollWidth > place.clientWidth)(document.querySelector('#place'))")
+
+
 # --- what serves --------------------------------------------------------------------------------------------------
 
 

@@ -136,6 +136,10 @@ def test_no_google_credentials(repository: Repository) -> None:
     problem, hint = repository.fails("invoke", "model.list", EDGE_TARGET="gcp", NO_GCE_CHECK="true")
     assert problem == "no Google Cloud credentials were found on this machine"
     assert hint.startswith("gcloud auth application-default login")
+    # Prices are Google's, also for the target on this machine.
+    problem, hint = repository.fails("invoke", "cost.update", NO_GCE_CHECK="true")
+    assert problem == "no Google Cloud credentials were found on this machine"
+    assert hint == "gcloud auth application-default login, or see hours instead of prices"
 
 
 def test_no_network(repository: Repository, tmp_path: Path) -> None:
