@@ -21,10 +21,10 @@ from typing import Any
 
 from edge_tasks.serving.artifacts import ArtifactError, fetch
 from edge_tasks.serving.http_protocol import HttpProtocol
-from edge_tasks.serving.joining import can_join
 from edge_tasks.serving.model_files import ModelFileError
 from edge_tasks.serving.own_code import OwnCodeError, make_predictor
 from edge_tasks.serving.predictor import answer
+from edge_tasks.serving.predictor_answers import PredictorAnswers, answers_of
 from edge_tasks.serving.server import THREADS, ModelServer, Routes
 
 # Seconds that requests have to be answered when the server ends.
@@ -75,9 +75,8 @@ def load(uri: str, folder: Path) -> Any:
     return predictor
 
 
-def _load(uri: str, folder: Path) -> tuple[Any, bool]:
-    predictor = load(uri, folder)
-    return predictor, can_join(predictor, folder if uri.startswith("gs://") else Path(uri))
+def _load(uri: str, folder: Path) -> PredictorAnswers:
+    return answers_of(load(uri, folder), folder if uri.startswith("gs://") else Path(uri))
 
 
 async def _serve(server: ModelServer, listener: socket.socket, uri: str, folder: Path) -> int:
@@ -102,8 +101,7 @@ async def _serve(server: ModelServer, listener: socket.socket, uri: str, folder:
     await asyncio.wait([loading, waiting], return_when=asyncio.FIRST_COMPLETED)
     if not ended.is_set():
         try:
-            predictor, server.joins = await loading
-            server.predictor = predictor
+            server.model = await loading
         except (ArtifactError, ModelFileError, OwnCodeError) as error:
             LOG.error("the model cannot be loaded: %s", error)  # noqa: TRY400  one line says it all
             return 1

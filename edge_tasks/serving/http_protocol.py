@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+import json
 from collections import deque
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -23,6 +25,12 @@ class Answer(NamedTuple):
 
     status: int
     body: bytes
+
+
+@functools.lru_cache(maxsize=32)
+def error_answer(status: int, text: str) -> Answer:
+    """Return an error as the answer's body has it."""
+    return Answer(status, json.dumps({"error": text}).encode())
 
 
 # Of a method, a path and a body; what takes long comes later.

@@ -10,23 +10,14 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import json
-import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
-import orjson
-
-from edge_tasks.domain.signature import RequestError
-from edge_tasks.serving.http_protocol import Answer, Handler
-from edge_tasks.serving.joining import joined
-from edge_tasks.serving.predictor import answer
-
-LOG = logging.getLogger("edge_tasks.serving")
+from edge_tasks.serving.http_protocol import Answer, Handler, error_answer
 
 THREADS = 4
 # Seconds and bytes: a small request after quick ones is answered without a thread, which would cost as much as they do.
@@ -45,8 +36,24 @@ class Routes:
     predict: bytes
 
 
+class Model(Protocol):
+    """What a server asks, from any of its threads."""
+
+    # Whether requests that wait at the same time may be answered by one call.
+    joins: bool
+
+    def unhealthy(self) -> str:
+        """Return why no prediction can be had; "" when one can."""
+
+    def answer(self, body: bytes) -> Answer:
+        """Answer one request, whatever its body is."""
+
+    def answer_together(self, bodies: Sequence[bytes]) -> list[Answer] | None:
+        """Answer requests by one call; None when one of them can only be answered by itself."""
+
+
 class ModelServer:
-    """Answers requests once there is a predictor."""
+    """Answers requests once there is a model."""
 
     def __init__(self, routes: Routes, threads: int = THREADS):
         self._routes = routes
@@ -57,8 +64,7 @@ class ModelServer:
         self._requests = 0
         self._queue: deque[tuple[bytes, asyncio.Future[Answer]]] = deque()
         self._called = False
-        self.predictor: Any = None
-        self.joins = False
+        self.model: Model | None = None
         self.ending = False
 
     @property
@@ -68,36 +74,29 @@ class ModelServer:
 
     def _handle(self, method: bytes, path: bytes, body: bytes) -> Answer | asyncio.Future[Answer]:
         if path == self._routes.predict and method == b"POST":
-            if self.predictor is None:
-                return _error(503, "The model is being loaded.")
-            if self.joins and len(body) < _SMALL:
+            if self.model is None:
+                return error_answer(503, "The model is being loaded.")
+            if self.model.joins and len(body) < _SMALL:
                 return self._enqueue(body)
             if self._slowest_lately < _QUICK and len(body) < _SMALL and not self._since:
-                return self._predict(body)
-            return asyncio.get_running_loop().run_in_executor(self._pool, self._in_thread, body)
+                return self._timed(self.model, body)
+            return asyncio.get_running_loop().run_in_executor(self._pool, self._in_thread, self.model, body)
         if path == self._routes.health and method in (b"GET", b"HEAD"):
             return self._health()
         if path in (self._routes.health, self._routes.predict):
-            return _error(405, f"{method.decode('latin-1')} is not for this path.")
-        return _error(404, "There is nothing at this path.")
+            return error_answer(405, f"{method.decode('latin-1')} is not for this path.")
+        return error_answer(404, "There is nothing at this path.")
 
-    # -- health --
-
-    def _health(self) -> Answer | asyncio.Future[Answer]:
-        if self.predictor is None:
-            return _error(503, "The model is being loaded.")
+    def _health(self) -> Answer:
+        if self.model is None:
+            return error_answer(503, "The model is being loaded.")
         if self.ending:
-            return _error(503, "The server ends.")
+            return error_answer(503, "The server ends.")
         now = time.monotonic()
         if sum(now - since > STUCK_AFTER for since in self._since.values()) >= self._threads:
-            return _error(503, "All threads are stuck.")
-        healthy: Callable[[], bool] | None = getattr(self.predictor, "healthy", None)
-        try:
-            if healthy is not None and not healthy():
-                return _error(503, "The predictor says that it is not healthy.")
-        except Exception as error:  # a predictor's own check may fail in any way
-            return _error(503, f"The predictor's check failed: {error}")
-        return Answer(200, b'{"status": "healthy"}')
+            return error_answer(503, "All threads are stuck.")
+        problem = self.model.unhealthy()
+        return error_answer(503, problem) if problem else Answer(200, b'{"status": "healthy"}')
 
     # -- predictions --
 
@@ -117,14 +116,15 @@ class ModelServer:
     def _take(self, loop: asyncio.AbstractEventLoop) -> None:
         """Answer what waits, unless every thread is busy: then with the first that is free."""
         self._called = False
+        assert self.model is not None
         while self._queue and len(self._since) < self._threads:
             taken = [self._queue.popleft() for _ in range(min(len(self._queue), _MOST_JOINED))]
             bodies = [body for body, _ in taken]
             if self._slowest_lately < _QUICK and not self._since:
-                _settle(taken, self._together(bodies))
+                _settle(taken, self._together(self.model, bodies))
                 continue
             number = self._begin()
-            work = loop.run_in_executor(self._pool, self._together, bodies)
+            work = loop.run_in_executor(self._pool, self._together, self.model, bodies)
             work.add_done_callback(functools.partial(self._finish, loop, number, taken))
 
     def _finish(self, loop: asyncio.AbstractEventLoop, number: int, taken: Any, work: Any) -> None:
@@ -132,46 +132,32 @@ class ModelServer:
         _settle(taken, work.result())
         self._call(loop)
 
-    def _together(self, bodies: list[bytes]) -> list[Answer]:
+    def _together(self, model: Model, bodies: list[bytes]) -> list[Answer]:
         if len(bodies) > 1:
             started = time.perf_counter()
-            try:
-                answers = joined(self.predictor, [orjson.loads(body) for body in bodies])
-            except orjson.JSONDecodeError:
-                answers = None
+            answers = model.answer_together(bodies)
             if answers is not None:
                 self._remember(time.perf_counter() - started)
-                return [Answer(200, one) for one in answers]
-        return [self._predict(body) for body in bodies]
+                return answers
+        return [self._timed(model, body) for body in bodies]
 
     def _begin(self) -> int:
         self._requests += 1
         self._since[self._requests] = time.monotonic()
         return self._requests
 
-    def _in_thread(self, body: bytes) -> Answer:
+    def _in_thread(self, model: Model, body: bytes) -> Answer:
         number = self._begin()
         try:
-            return self._predict(body)
+            return self._timed(model, body)
         finally:
             del self._since[number]
 
-    def _predict(self, body: bytes) -> Answer:
+    def _timed(self, model: Model, body: bytes) -> Answer:
         started = time.perf_counter()
-        try:
-            try:
-                request = orjson.loads(body)
-            except orjson.JSONDecodeError as error:
-                return _error(400, f"The body is not JSON: {error}")
-            return Answer(200, orjson.dumps(answer(self.predictor, request), option=orjson.OPT_SERIALIZE_NUMPY))
-        except RequestError as error:
-            return _error(400, str(error))
-        except Exception as error:
-            # What the model raises is the answer, and the log has all of it.
-            LOG.exception("a request failed")
-            return _error(500, f"{type(error).__name__}: {error}")
-        finally:
-            self._remember(time.perf_counter() - started)
+        answer = model.answer(body)
+        self._remember(time.perf_counter() - started)
+        return answer
 
     def _remember(self, seconds: float) -> None:
         # A slow one is forgotten by and by.
@@ -182,8 +168,3 @@ def _settle(taken: list[tuple[bytes, asyncio.Future[Answer]]], answers: list[Ans
     for (_, future), one in zip(taken, answers, strict=True):
         if not future.done():
             future.set_result(one)
-
-
-@functools.lru_cache(maxsize=32)
-def _error(status: int, text: str) -> Answer:
-    return Answer(status, json.dumps({"error": text}).encode())

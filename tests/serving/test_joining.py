@@ -16,7 +16,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from edge_tasks.serving.__main__ import load
-from edge_tasks.serving.joining import VARIABLE, can_join, joined
+from edge_tasks.serving.joining import VARIABLE, can_join
+from edge_tasks.serving.predictor_answers import answers_of, joined
 from edge_tasks.training import save_results
 from tests.serving.model_server import started
 
@@ -41,7 +42,7 @@ def row(number: int) -> dict[str, Any]:
 
 def test_each_request_gets_its_own_part(artifact: Path) -> None:
     predictor = load(str(artifact), Path("/nowhere"))
-    assert can_join(predictor, artifact)
+    assert answers_of(predictor, artifact).joins
     requests = [
         {"instances": [row(n) for n in range(start, start + count)]} for start, count in ((0, 2), (7, 1), (3, 4))
     ]
@@ -73,9 +74,10 @@ def test_a_model_that_may_look_at_all_rows_is_asked_for_each_request(
     artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looking = saved(tmp_path, FunctionTransformer(np.negative))
-    assert not can_join(load(str(looking), Path("/nowhere")), looking)
+    assert not can_join(looking)
+    assert can_join(artifact)
     monkeypatch.setenv(VARIABLE, "0")
-    assert not can_join(load(str(artifact), Path("/nowhere")), artifact)
+    assert not can_join(artifact)
 
 
 def test_a_server_answers_many_at_once_each_with_its_own(artifact: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import socket
 from contextlib import contextmanager
@@ -47,6 +48,39 @@ class Server(uvicorn.Server):
         yield
 
 
+class _Transport:
+    """A transport that writes the head of an answer together with its body: the client is woken once, not twice."""
+
+    def __init__(self, transport: Any) -> None:
+        self._transport = transport
+        self._head = b""
+
+    def __getattr__(self, name: str) -> Any:
+        """Do the rest as the transport does."""
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        """Write, or keep what may be a head until the next write, for this turn of the loop at most."""
+        if self._head:
+            data, self._head = self._head + data, b""
+            self._transport.write(data)
+        elif data.startswith(b"HTTP/1.1 "):
+            self._head = data
+            asyncio.get_running_loop().call_soon(self._flush)
+        else:
+            self._transport.write(data)
+
+    def close(self) -> None:
+        """Close when everything is written."""
+        self._flush()
+        self._transport.close()
+
+    def _flush(self) -> None:
+        head, self._head = self._head, b""
+        if head:
+            self._transport.write(head)
+
+
 class _Protocol(HttpToolsProtocol):
     """uvicorn's, but for headers that httptools has trouble with.
 
@@ -54,6 +88,10 @@ class _Protocol(HttpToolsProtocol):
     another protocol's. TensorFlow names the encoding `identity`, which is none, for bodies that are empty, and a length
     of bodies in chunks, which have none (RFC 9112, 6.3).
     """
+
+    def connection_made(self, transport: Any) -> None:
+        """Begin."""
+        super().connection_made(_Transport(transport))  # type: ignore[arg-type]
 
     def data_received(self, data: bytes) -> None:
         """Take what has come; without these headers, if it is the beginning of a request."""

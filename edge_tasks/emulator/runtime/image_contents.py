@@ -28,7 +28,7 @@ SKLEARN: tuple[str, ...] = ("numpy==1.26.4", "pandas==2.2.3", "scipy==1.15.2", "
 LIBRARIES = ("numpy", "pandas", "scipy", "joblib")
 XGBOOST = {"2.1": ("xgboost==2.1.3", *SKLEARN)}
 # What the program needs that stands for a prediction image: edge_tasks.emulator.serving.prebuilt.
-SERVER = ("httptools>=0.6", "orjson>=3.10,<4", "uvicorn>=0.30,<1", "uvloop>=0.21")
+SERVER = ("httptools>=0.6", "orjson>=3.10,<4", "uvloop>=0.21")
 # What edge_tasks.serving needs: the requirements-server.txt of the image that is built for it.
 PREDICTOR_SERVER = ("httptools==0.9.0", "orjson==3.13.0", "uvloop==0.23.0")
 

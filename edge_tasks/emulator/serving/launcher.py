@@ -33,8 +33,8 @@ HAS_NAMES_WITHOUT_FILES = sys.platform == "linux"
 ATTEMPTS_TO_GET_A_PORT = 100
 # What every server needs; uvloop is not there on every platform.
 SERVER = (
-    *("orjson", "uvicorn.lifespan.off", "uvicorn.protocols.http.httptools_impl", "uvloop"),
-    *("edge_tasks.emulator.http.server", "edge_tasks.emulator.serving.pickled"),
+    *("httptools", "orjson", "uvloop", "edge_tasks.serving.joining", "edge_tasks.serving.server"),
+    "edge_tasks.emulator.serving.pickled",
 )
 
 

@@ -45,7 +45,7 @@ def _load_booster(path: Path) -> Callable[[Any, Any], Any]:
 
 def _as_input(instances: Any) -> Any:
     """Rows become an array at once, which estimators would do one by one; texts stay a list."""
-    if instances and isinstance(instances[0], list):
+    if isinstance(instances, list) and instances and isinstance(instances[0], list):
         import numpy as np
 
         return np.asarray(instances)

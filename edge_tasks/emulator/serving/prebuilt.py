@@ -2,34 +2,30 @@
 
     python -m edge_tasks.emulator.serving.prebuilt FRAMEWORK ARTIFACTS SOCKET
 
-A model is a pickle, thus code: it is loaded here and never in the emulator's own process.
+A model is a pickle, thus code: it is loaded here and never in the emulator's own process. The server around it is that
+of `edge_tasks.serving`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import importlib
-import json
 import os
+import socket
 import sys
-import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import orjson
 
-from edge_tasks.emulator.http.server import make_server
 from edge_tasks.emulator.runtime.images import BY_NAME
+from edge_tasks.serving.http_protocol import Answer, HttpProtocol, error_answer
+from edge_tasks.serving.joining import can_join
+from edge_tasks.serving.server import ModelServer, Routes
 
 # Of the instances and the parameters of a request; None are not parameters.
 Predict: TypeAlias = Callable[[Any, Any], Any]
-
-# So that a slow prediction does not stop the others, or the health route.
-THREADS = 4
-# Seconds and bytes. A small request after quick ones is answered without a thread, which would cost as much as they do.
-QUICK, SMALL = 0.002, 16 * 1024
 
 
 def load(framework: str, artifacts: Path) -> Predict:
@@ -39,47 +35,65 @@ def load(framework: str, artifacts: Path) -> Predict:
     return predict
 
 
-class PredictionServer:
-    """The ASGI application of a model server."""
+class PrebuiltModel:
+    """Answers as the image of a framework does: `edge_tasks.serving.server.Model`."""
 
-    def __init__(self, framework: str, predict: Predict, health_route: str, predict_route: str) -> None:
+    def __init__(self, framework: str, predict: Predict, *, joins: bool) -> None:
         self._framework = framework
         self._predict = predict
-        self._health_route = health_route
-        self._predict_route = predict_route
-        self._threads = ThreadPoolExecutor(THREADS)
-        self._slowest_lately = 1.0
+        self.joins = joins
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Answer a health check or a prediction."""
-        body = await _body(receive)
-        if scope["path"] == self._health_route and scope["method"] == "GET":
-            status, answer = 200, b"{}"
-        elif scope["path"] == self._predict_route and scope["method"] == "POST":
-            if self._slowest_lately < QUICK and len(body) < SMALL:
-                status, answer = self._answer(body)
-            else:
-                loop = asyncio.get_running_loop()
-                status, answer = await loop.run_in_executor(self._threads, self._answer, body)
-        else:
-            status, answer = 404, b'{"error": "Not found."}'
-        length = str(len(answer)).encode()
-        headers = [(b"content-type", b"application/json"), (b"content-length", length)]
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": answer})
+    def unhealthy(self) -> str:
+        """Find nothing: these images have no check of their own."""
+        return ""
 
-    def _answer(self, body: bytes) -> tuple[int, bytes]:
-        started = time.perf_counter()
+    def answer(self, body: bytes) -> Answer:
+        """Answer one request."""
         try:
             request = orjson.loads(body)
-            predictions = self._predict(request["instances"], request.get("parameters"))
-            return 200, orjson.dumps({"predictions": predictions}, default=_plain, option=orjson.OPT_SERIALIZE_NUMPY)
+            return _predicted(self._predict(request["instances"], request.get("parameters")))
         except Exception as error:  # whatever the model raises is the answer
-            text = f"Exception during {self._framework} prediction: {error}"
-            return 400, json.dumps({"error": text}).encode()
-        finally:
-            # A slow one is forgotten by and by.
-            self._slowest_lately = max(time.perf_counter() - started, self._slowest_lately / 2)
+            return error_answer(400, f"Exception during {self._framework} prediction: {error}")
+
+    def answer_together(self, bodies: Sequence[bytes]) -> list[Answer] | None:
+        """Answer requests by one call of the model; None when one of them can only be answered by itself."""
+        try:
+            arrays = [_rows(orjson.loads(body)) for body in bodies]
+            rows = _joined(arrays)
+            predictions = None if rows is None else self._predict(rows, None)
+            if predictions is None or not hasattr(predictions, "tolist") or len(predictions) != len(rows):
+                return None
+            answers, start = [], 0
+            for array in arrays:
+                answers.append(_predicted(predictions[start : start + len(array)]))
+                start += len(array)
+        except Exception:  # whose request it is about is seen when each is answered by itself
+            return None
+        return answers
+
+
+def _rows(request: Any) -> Any:
+    """Return the rows of a request as the array that they become by themselves."""
+    import numpy as np
+
+    instances = request["instances"]
+    if request.get("parameters") is not None or not instances or not isinstance(instances[0], list):
+        raise ValueError("not rows alone")
+    return np.asarray(instances)
+
+
+def _joined(arrays: Sequence[Any]) -> Any:
+    """Return arrays as one; None when that would change what one of them holds, such as numbers next to texts."""
+    import numpy as np
+
+    first = arrays[0]
+    if any(one.dtype != first.dtype or one.shape[1:] != first.shape[1:] for one in arrays):
+        return None
+    return np.concatenate(arrays)
+
+
+def _predicted(predictions: Any) -> Answer:
+    return Answer(200, orjson.dumps({"predictions": predictions}, default=_plain, option=orjson.OPT_SERIALIZE_NUMPY))
 
 
 def _plain(value: Any) -> Any:
@@ -89,35 +103,28 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"A prediction of type {type(value).__name__} cannot be written as JSON")
 
 
-async def _body(receive: Any) -> bytes:
-    chunks = []
-    while True:
-        message = await receive()
-        chunks.append(message.get("body", b""))
-        if not message.get("more_body"):
-            return b"".join(chunks)
-
-
-async def serve(application: Any, path: str) -> None:
+async def serve(handler: Any, path: str) -> None:
     """Serve on a Unix socket until the process is ended."""
-    import socket
-
+    connections: set[HttpProtocol] = set()
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     listener.bind(path)
     listener.listen(1024)
-    await make_server(application).serve(sockets=[listener])
+    loop = asyncio.get_running_loop()
+    server = await loop.create_unix_server(lambda: HttpProtocol(handler, connections), sock=listener)
+    await server.serve_forever()
 
 
 def run(framework: str, artifacts: str, path: str) -> None:
     """Load the model, then serve: the socket appears only when there is something behind it."""
-    predict = load(framework, Path(artifacts))
-    application = PredictionServer(framework, predict, os.environ["AIP_HEALTH_ROUTE"], os.environ["AIP_PREDICT_ROUTE"])
+    folder = Path(artifacts)
+    server = ModelServer(Routes(os.environ["AIP_HEALTH_ROUTE"].encode(), os.environ["AIP_PREDICT_ROUTE"].encode()))
+    server.model = PrebuiltModel(framework, load(framework, folder), joins=can_join(folder))
     try:
         import uvloop
     except ImportError:
-        asyncio.run(serve(application, path))
+        asyncio.run(serve(server.handler, path))
     else:
-        uvloop.run(serve(application, path))
+        uvloop.run(serve(server.handler, path))
 
 
 if __name__ == "__main__":

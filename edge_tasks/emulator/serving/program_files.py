@@ -18,7 +18,7 @@ PREDICTOR = (
     *(f"domain/{name}.py" for name in ("__init__", "model_formats", "signature")),
     "serving",
 )
-PREBUILT = ("__init__.py", "emulator")
+PREBUILT = (*PREDICTOR, "emulator")
 
 
 def folder(data: Path, framework: str) -> Path:
