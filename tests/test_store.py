@@ -6,6 +6,8 @@ import dataclasses
 import json
 import os
 import random
+import signal
+import socket
 import subprocess
 import sys
 import time
@@ -27,6 +29,7 @@ from edge_tasks.repo.layout import LOCK_OBJECT, STATE_OBJECT
 from edge_tasks.tools import process as process_identity
 from edge_tasks.tools.user import user_name
 from tests.buckets import bucket, emptied
+from tests.tcp_proxy import TcpProxy
 
 
 @pytest.fixture(scope="module")
@@ -373,3 +376,32 @@ def test_a_broken_state_is_never_overwritten(store: StateStore, cloud: Cloud, ga
         pytest.fail("there is no state to change")
     assert cloud.bucket.blob(STATE_OBJECT).download_as_bytes() == garbage
     assert store.holder() is None
+
+
+class InterruptingProxy(TcpProxy):
+    """Sends Ctrl-C while the first object is on its way, which then takes its time."""
+
+    told = False
+
+    def _copy(self, source: socket.socket, target: socket.socket) -> None:
+        if source.getsockname()[1] == self.port and not self.told:
+            first = source.recv(65536, socket.MSG_PEEK)
+            if first.startswith(b"POST /upload"):
+                self.told = True
+                time.sleep(0.2)  # all of it is sent by now
+                os.kill(os.getpid(), signal.SIGINT)
+                time.sleep(0.5)
+                target.sendall(source.recv(65536))
+                time.sleep(0.2)  # the server does not see at once that nobody waits
+        super()._copy(source, target)
+
+
+def test_ctrl_c_while_the_lock_is_being_made_leaves_no_lock(cloud: Cloud) -> None:
+    assert cloud.storage_url is not None
+    with InterruptingProxy(int(cloud.storage_url.rpartition(":")[2])) as proxy:
+        store = StateStore(dataclasses.replace(cloud, storage_url=f"http://127.0.0.1:{proxy.port}"))
+        with pytest.raises(KeyboardInterrupt), store.locked():
+            pass
+        assert proxy.told
+        time.sleep(0.7)  # who went away has left the request on its way
+    assert StateStore(cloud).holder() is None

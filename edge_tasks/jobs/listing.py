@@ -68,7 +68,7 @@ class ListedJob:
             "state": self.job.state.lower(),
             "created": self.job.created.isoformat(),
             "machines": [str(use.machine) for use in self.job.uses],
-            "hours": round(self.hours, 3),
+            "hours": round(self.hours, 6),
             **amounts({"cost": self.cost(prices)}, prices),
             "run": self.run_id or None,
             "error": self.job.error,
