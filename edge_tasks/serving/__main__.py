@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 from edge_tasks.serving.artifacts import ArtifactError, fetch
-from edge_tasks.serving.http_protocol import HttpProtocol
 from edge_tasks.serving.model_files import ModelFileError
 from edge_tasks.serving.own_code import OwnCodeError, make_predictor
 from edge_tasks.serving.predictor import answer
@@ -81,16 +80,10 @@ def _load(uri: str, folder: Path) -> PredictorAnswers:
 
 async def _serve(server: ModelServer, listener: socket.socket, uri: str, folder: Path) -> int:
     loop = asyncio.get_running_loop()
-    connections: set[HttpProtocol] = set()
-    handle = server.handler
-
-    def connection() -> HttpProtocol:
-        return HttpProtocol(handle, connections)
-
     listening = (
-        await loop.create_unix_server(connection, sock=listener)
+        await loop.create_unix_server(server.connection, sock=listener)
         if listener.family == socket.AF_UNIX
-        else await loop.create_server(connection, sock=listener)
+        else await loop.create_server(server.connection, sock=listener)
     )
     ended = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -116,9 +109,9 @@ async def _serve(server: ModelServer, listener: socket.socket, uri: str, folder:
     server.ending = True
     listening.close()
     deadline = loop.time() + _GRACE
-    while any(one.busy for one in connections) and loop.time() < deadline:
+    while any(one.busy for one in server.connections) and loop.time() < deadline:
         await asyncio.sleep(0.02)
-    for one in list(connections):
+    for one in list(server.connections):
         one.close()
     return 0
 

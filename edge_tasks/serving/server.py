@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from edge_tasks.serving.http_protocol import Answer, Handler, error_answer
+from edge_tasks.serving.http_protocol import Answer, HttpProtocol, error_answer
 
 THREADS = 4
 # Seconds and bytes: a small request after quick ones is answered without a thread, which would cost as much as they do.
@@ -64,19 +64,20 @@ class ModelServer:
         self._requests = 0
         self._queue: deque[tuple[bytes, asyncio.Future[Answer]]] = deque()
         self._called = False
+        self.connections: set[HttpProtocol] = set()
         self.model: Model | None = None
         self.ending = False
 
-    @property
-    def handler(self) -> Handler:
-        """What answers a request."""
-        return self._handle
+    def connection(self) -> HttpProtocol:
+        """Return what answers on a new connection."""
+        return HttpProtocol(self._handle, self.connections)
 
     def _handle(self, method: bytes, path: bytes, body: bytes) -> Answer | asyncio.Future[Answer]:
         if path == self._routes.predict and method == b"POST":
             if self.model is None:
                 return error_answer(503, "The model is being loaded.")
-            if self.model.joins and len(body) < _SMALL:
+            # On one connection nothing else can wait.
+            if self.model.joins and len(body) < _SMALL and len(self.connections) > 1:
                 return self._enqueue(body)
             if self._slowest_lately < _QUICK and len(body) < _SMALL and not self._since:
                 return self._timed(self.model, body)

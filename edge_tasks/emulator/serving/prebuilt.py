@@ -20,7 +20,7 @@ from typing import Any, TypeAlias
 import orjson
 
 from edge_tasks.emulator.runtime.images import BY_NAME
-from edge_tasks.serving.http_protocol import Answer, HttpProtocol, error_answer
+from edge_tasks.serving.http_protocol import Answer, error_answer
 from edge_tasks.serving.joining import can_join
 from edge_tasks.serving.server import ModelServer, Routes
 
@@ -103,15 +103,13 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"A prediction of type {type(value).__name__} cannot be written as JSON")
 
 
-async def serve(handler: Any, path: str) -> None:
+async def serve(server: ModelServer, path: str) -> None:
     """Serve on a Unix socket until the process is ended."""
-    connections: set[HttpProtocol] = set()
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     listener.bind(path)
     listener.listen(1024)
-    loop = asyncio.get_running_loop()
-    server = await loop.create_unix_server(lambda: HttpProtocol(handler, connections), sock=listener)
-    await server.serve_forever()
+    listening = await asyncio.get_running_loop().create_unix_server(server.connection, sock=listener)
+    await listening.serve_forever()
 
 
 def run(framework: str, artifacts: str, path: str) -> None:
@@ -122,9 +120,9 @@ def run(framework: str, artifacts: str, path: str) -> None:
     try:
         import uvloop
     except ImportError:
-        asyncio.run(serve(server.handler, path))
+        asyncio.run(serve(server, path))
     else:
-        uvloop.run(serve(server.handler, path))
+        uvloop.run(serve(server, path))
 
 
 if __name__ == "__main__":
