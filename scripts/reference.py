@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import sys
 from collections.abc import Iterator
@@ -50,8 +51,11 @@ def training() -> Iterator[str]:
         yield str(inspect.getdoc(what))
         if inspect.isclass(what):
             yield "\n| | |\n|---|---|"
+            fields = dataclasses.fields(what) if dataclasses.is_dataclass(what) else ()
+            for field in fields:
+                yield f"| `{field.name}` | {field.type}, `{field.default!r}` for one machine |"
             for member, value in vars(what).items():
-                if not member.startswith("_"):
+                if not member.startswith("_") and member not in {field.name for field in fields}:
                     call = "()" if callable(value) else ""
                     yield f"| `{member}{call}` | {cell(inspect.getdoc(getattr(what, member)))} |"
 

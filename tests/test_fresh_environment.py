@@ -22,6 +22,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
+from tests.needs import UV
 from tests.published import publish
 from tests.repositories import ROOT, clean_environment
 
@@ -76,7 +77,7 @@ def interpreter(uv: str, version: str) -> Path:
 
 @pytest.fixture(params=PYTHONS)
 def newcomer(tmp_path: Path, request: pytest.FixtureRequest) -> Newcomer:
-    uv, home, programs = shutil.which("uv"), tmp_path / "home", tmp_path / "programs"
+    uv, home, programs = shutil.which(UV[0]), tmp_path / "home", tmp_path / "programs"
     home.mkdir()
     programs.mkdir()
     python = interpreter(str(uv), str(request.param))

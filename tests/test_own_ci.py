@@ -39,6 +39,12 @@ def test_each_python_runs_make_check() -> None:
     assert {"check", "demo", "test-wheel"} <= targets
 
 
+def test_the_limit_of_the_coverage_is_close_to_what_is_published() -> None:
+    (limit,) = re.findall(r"^fail_under = ([\d.]+)$", (ROOT / "pyproject.toml").read_text(), flags=re.MULTILINE)
+    (published,) = re.findall(r"([\d.]+) % of its lines", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"))
+    assert 0 <= float(published) - float(limit) <= 2
+
+
 def test_make_check_is_format_lint_types_scripts_and_tests() -> None:
     (recipe,) = re.findall(r"^check: .*\n((?:\t.*\n)+)", MAKEFILE, flags=re.MULTILINE)
     assert [line.strip() for line in recipe.splitlines()] == [

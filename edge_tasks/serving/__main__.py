@@ -23,7 +23,7 @@ from edge_tasks.serving.artifacts import ArtifactError, fetch
 from edge_tasks.serving.model_files import ModelFileError
 from edge_tasks.serving.own_code import OwnCodeError, make_predictor
 from edge_tasks.serving.predictor import answer
-from edge_tasks.serving.predictor_answers import PredictorAnswers, answers_of
+from edge_tasks.serving.predictor_model import PredictorModel, model_of
 from edge_tasks.serving.server import THREADS, ModelServer, Routes
 
 # Seconds that requests have to be answered when the server ends.
@@ -74,8 +74,8 @@ def load(uri: str, folder: Path) -> Any:
     return predictor
 
 
-def _load(uri: str, folder: Path) -> PredictorAnswers:
-    return answers_of(load(uri, folder), folder if uri.startswith("gs://") else Path(uri))
+def _load(uri: str, folder: Path) -> PredictorModel:
+    return model_of(load(uri, folder), folder if uri.startswith("gs://") else Path(uri))
 
 
 async def _serve(server: ModelServer, listener: socket.socket, uri: str, folder: Path) -> int:

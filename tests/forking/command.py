@@ -40,6 +40,8 @@ def order_of(facts: "dict[str, Any]") -> "dict[str, Any] | None":
     if (
         os.getsid(0) != facts["session"]
         or os.geteuid() != facts["user"]
+        # From 3.13 on a traceback shows the lines of `-c`, which the interpreter alone keeps.
+        or (sys.version_info >= (3, 13) and sys.argv[1:2] == ["-c"])
         or any(key.startswith("PYTHON") and key != "PYTHONDONTWRITEBYTECODE" for key in os.environ)
         or any(os.readlink("/proc/self/ns/" + name) != at for name, at in facts["namespaces"].items())
         or any(list(resource.getrlimit(getattr(resource, name))) != at for name, at in facts["limits"].items())

@@ -17,7 +17,7 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from edge_tasks.serving.__main__ import load
 from edge_tasks.serving.joining import VARIABLE, can_join
-from edge_tasks.serving.predictor_answers import answers_of, joined
+from edge_tasks.serving.predictor_model import joined, model_of
 from edge_tasks.training import save_results
 from tests.serving.model_server import started
 
@@ -42,7 +42,7 @@ def row(number: int) -> dict[str, Any]:
 
 def test_each_request_gets_its_own_part(artifact: Path) -> None:
     predictor = load(str(artifact), Path("/nowhere"))
-    assert answers_of(predictor, artifact).joins
+    assert model_of(predictor, artifact).joins
     requests = [
         {"instances": [row(n) for n in range(start, start + count)]} for start, count in ((0, 2), (7, 1), (3, 4))
     ]

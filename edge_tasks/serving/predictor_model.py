@@ -17,7 +17,7 @@ from edge_tasks.serving.predictor import Predictor, answer
 LOG = logging.getLogger("edge_tasks.serving")
 
 
-class PredictorAnswers:
+class PredictorModel:
     """Asks a predictor: `edge_tasks.serving.server.Model`."""
 
     def __init__(self, predictor: Any, *, joins: bool):
@@ -56,14 +56,14 @@ class PredictorAnswers:
         return None if answers is None else [Answer(200, one) for one in answers]
 
 
-def answers_of(predictor: Any, artifacts: Path) -> PredictorAnswers:
+def model_of(predictor: Any, artifacts: Path) -> PredictorModel:
     """Return what asks a predictor, which has loaded a folder.
 
     Requests are answered together by our own predictor only, for instances that the signature makes alike.
     """
     signature = predictor.signature if type(predictor) is Predictor else None
     alike = signature is not None and signature.form in (TABLE, ARRAY, TEXTS)
-    return PredictorAnswers(predictor, joins=alike and can_join(artifacts))
+    return PredictorModel(predictor, joins=alike and can_join(artifacts))
 
 
 def joined(predictor: Any, requests: Sequence[Any]) -> list[bytes] | None:
