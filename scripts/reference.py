@@ -51,11 +51,11 @@ def training() -> Iterator[str]:
         yield str(inspect.getdoc(what))
         if inspect.isclass(what):
             yield "\n| | |\n|---|---|"
-            fields = dataclasses.fields(what) if dataclasses.is_dataclass(what) else ()
-            for field in fields:
-                yield f"| `{field.name}` | {field.type}, `{field.default!r}` for one machine |"
+            fields = {one.name: one for one in dataclasses.fields(what)} if dataclasses.is_dataclass(what) else {}
+            for field in fields.values():
+                yield f"| `{field.name}` | {field.type}, by default `{field.default!r}` |"
             for member, value in vars(what).items():
-                if not member.startswith("_") and member not in {field.name for field in fields}:
+                if not member.startswith("_") and member not in fields:
                     call = "()" if callable(value) else ""
                     yield f"| `{member}{call}` | {cell(inspect.getdoc(getattr(what, member)))} |"
 

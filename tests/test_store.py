@@ -20,7 +20,7 @@ import pytest
 
 from edge_tasks.cloud import state_store as store_module
 from edge_tasks.cloud.client import Cloud, connect
-from edge_tasks.cloud.object_lock import ObjectLock
+from edge_tasks.cloud.object_lock import ObjectLock, claimed
 from edge_tasks.cloud.state_store import LockHolder, StateStore
 from edge_tasks.domain.state import KEPT_CHANGES, KEPT_DEPLOYMENTS, Deployment, EdgeState
 from edge_tasks.errors import StateError, StateLockedError
@@ -396,12 +396,24 @@ class InterruptingProxy(TcpProxy):
         super()._copy(source, target)
 
 
-def test_ctrl_c_while_the_lock_is_being_made_leaves_no_lock(cloud: Cloud) -> None:
+@pytest.fixture
+def interrupted(cloud: Cloud) -> Iterator[Cloud]:
+    """The same bucket, on a way to which Ctrl-C meets the first object."""
     assert cloud.storage_url is not None
     with InterruptingProxy(int(cloud.storage_url.rpartition(":")[2])) as proxy:
-        store = StateStore(dataclasses.replace(cloud, storage_url=f"http://127.0.0.1:{proxy.port}"))
-        with pytest.raises(KeyboardInterrupt), store.locked():
-            pass
+        yield dataclasses.replace(cloud, storage_url=f"http://127.0.0.1:{proxy.port}")
         assert proxy.told
-        time.sleep(0.7)  # who went away has left the request on its way
+
+
+def test_ctrl_c_while_the_lock_is_being_made_leaves_no_lock(cloud: Cloud, interrupted: Cloud) -> None:
+    with pytest.raises(KeyboardInterrupt), StateStore(interrupted).locked():
+        pass
+    time.sleep(0.7)  # who went away has left the request on its way
     assert StateStore(cloud).holder() is None
+
+
+def test_ctrl_c_while_a_claim_is_being_made_leaves_no_claim(cloud: Cloud, interrupted: Cloud) -> None:
+    with pytest.raises(KeyboardInterrupt), claimed(interrupted, "claims/one"):
+        pass
+    time.sleep(0.7)
+    assert ObjectLock(cloud.objects, "claims/one").held() is None

@@ -17,6 +17,7 @@ from datetime import datetime, timezone
 from edge_tasks.cloud.bucket import Bucket, StoredObject
 from edge_tasks.cloud.client import CALL_TIMEOUT, Cloud, sdk_errors
 from edge_tasks.errors import CloudError, EdgeError
+from edge_tasks.tools.signals import defer_signals
 
 # Seconds after which the holder of a claim must be dead: longer than the request that it holds the claim for.
 STALE_AGE = CALL_TIMEOUT + 15.0
@@ -49,17 +50,19 @@ class ObjectLock:
         """Make the lock's object unless there is one (but the generation `replacing`); say whether it is ours."""
         from google.api_core.exceptions import PreconditionFailed
 
-        try:
-            self._bucket.write(
-                self._name,
-                content,
-                content_type="application/json",
-                generation=replacing,
-                metadata=self._signs_of_life(),
-            )
-        except PreconditionFailed:
-            # The client repeats an upload whose answer was lost, and then meets its own first success.
-            return self.is_held()
+        # Who goes away before the answer may look for the lock, and remove it, before the server has made it.
+        with defer_signals():
+            try:
+                self._bucket.write(
+                    self._name,
+                    content,
+                    content_type="application/json",
+                    generation=replacing,
+                    metadata=self._signs_of_life(),
+                )
+            except PreconditionFailed:
+                # The client repeats an upload whose answer was lost, and then meets its own first success.
+                return self.is_held()
         return True
 
     def held(self) -> Held | None:

@@ -178,8 +178,7 @@ class StateStore:
                 )
 
     def _taken(self, lock: ObjectLock, mine: LockHolder, replacing: int = 0) -> bool:
-        # Who goes away before the answer may look for the lock, and remove it, before the server has made it.
-        with defer_signals(), sdk_errors("lock the shared state"):
+        with sdk_errors("lock the shared state"):
             return lock.take(json.dumps(asdict(mine)).encode(), replacing)
 
     def _read_lock(self) -> tuple[LockHolder, float, int] | None:

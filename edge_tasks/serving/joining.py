@@ -6,7 +6,9 @@ A call of a pipeline over one row costs as much as over eight: it is not the row
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from edge_tasks.domain.model_formats import format_of
 from edge_tasks.serving.pickle_scan import UnreadablePickleError, needed_names
@@ -21,6 +23,14 @@ _LIBRARIES = frozenset({"sklearn", "numpy", "scipy", "pandas", "joblib", "xgboos
 _PLAIN = frozenset({"builtins", "collections", "copyreg", "_codecs", "datetime"})
 # These run what they are given.
 _EXCEPT = ("FunctionTransformer", "eval", "exec", "getattr", "compile", "__import__")
+
+
+def parts(predictions: Any, counts: Iterable[int]) -> Iterator[Any]:
+    """Yield the predictions of each request, which had so many rows."""
+    start = 0
+    for count in counts:
+        yield predictions[start : start + count]
+        start += count
 
 
 def can_join(artifacts: Path) -> bool:

@@ -11,7 +11,7 @@ import orjson
 
 from edge_tasks.domain.signature import ARRAY, TABLE, TEXTS, RequestError
 from edge_tasks.serving.http_protocol import Answer, error_answer
-from edge_tasks.serving.joining import can_join
+from edge_tasks.serving.joining import can_join, parts
 from edge_tasks.serving.predictor import Predictor, answer
 
 LOG = logging.getLogger("edge_tasks.serving")
@@ -87,9 +87,6 @@ def joined(predictor: Any, requests: Sequence[Any]) -> list[bytes] | None:
         return None
     if len(predictions) != len(instances):
         return None
-    bodies, start = [], 0
-    for count in counts:
-        part = {"predictions": predictions[start : start + count]}
-        bodies.append(orjson.dumps(part, option=orjson.OPT_SERIALIZE_NUMPY))
-        start += count
-    return bodies
+    return [
+        orjson.dumps({"predictions": part}, option=orjson.OPT_SERIALIZE_NUMPY) for part in parts(predictions, counts)
+    ]

@@ -57,7 +57,7 @@ _PREDICTOR = Framework(
     (),
     "edge_tasks.serving",
     "'vertex-edge[local]'",
-    preloaded=("pandas", *SKLEARN.preloaded, "edge_tasks.serving.predictor_model", "edge_tasks.serving.server"),
+    preloaded=("pandas", *SKLEARN.preloaded, "edge_tasks.serving.predictor_model"),
 )
 
 # By what stands in the name of an image.

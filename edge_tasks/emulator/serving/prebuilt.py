@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import importlib
 import os
-import socket
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,7 +20,7 @@ import orjson
 
 from edge_tasks.emulator.runtime.images import BY_NAME
 from edge_tasks.serving.http_protocol import Answer, error_answer
-from edge_tasks.serving.joining import can_join
+from edge_tasks.serving.joining import can_join, parts
 from edge_tasks.serving.server import ModelServer, Routes
 
 # Of the instances and the parameters of a request; None are not parameters.
@@ -63,13 +62,9 @@ class PrebuiltModel:
             predictions = None if rows is None else self._predict(rows, None)
             if predictions is None or not hasattr(predictions, "tolist") or len(predictions) != len(rows):
                 return None
-            answers, start = [], 0
-            for array in arrays:
-                answers.append(_predicted(predictions[start : start + len(array)]))
-                start += len(array)
+            return [_predicted(part) for part in parts(predictions, map(len, arrays))]
         except Exception:  # whose request it is about is seen when each is answered by itself
             return None
-        return answers
 
 
 def _rows(request: Any) -> Any:
@@ -105,10 +100,7 @@ def _plain(value: Any) -> Any:
 
 async def serve(server: ModelServer, path: str) -> None:
     """Serve on a Unix socket until the process is ended."""
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    listener.bind(path)
-    listener.listen(1024)
-    listening = await asyncio.get_running_loop().create_unix_server(server.connection, sock=listener)
+    listening = await asyncio.get_running_loop().create_unix_server(server.connection, path, backlog=1024)
     await listening.serve_forever()
 
 
