@@ -1,4 +1,4 @@
-"""Predictions for one row: through the SDK, through plain HTTP, and by the model itself."""
+"""Predictions for one row: through the SDK, by REST and by gRPC, through plain HTTP, and by the model itself."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import requests
 
 from benchmarks.fixed_answers import serving
 from benchmarks.laboratory import Laboratory
-from benchmarks.row import Peer, Row, SlowestRow
+from benchmarks.row import Peer, RatioRow, Row, SlowestRow
 from benchmarks.sample import compared
 from edge_tasks.tools import emulator_process
 
@@ -21,7 +21,7 @@ WARM_UPS = 50
 
 
 def measure(laboratory: Laboratory) -> Iterator[Row]:
-    """Compare the same row's prediction on four ways, by turns.
+    """Compare the same row's prediction on all ways, by turns.
 
     The SDK is measured against a server that does nothing, too: no emulator can make it faster than that. On the slower
     ones of the machines that this ran on, its own 1.8 ms of processor time leave the limit no room.
@@ -41,15 +41,18 @@ def measure(laboratory: Laboratory) -> Iterator[Row]:
             _by_sdk(name, nothing, row),
             _by_http(f"{url}:predict", row),
             _in_process(laboratory, row),
+            _by_client(name, row, _rest(servers.vertex_url)),
+            _by_client(name, row, _grpc(servers.grpc_address)),
         ]
         given = [way() for way in ways]
         if given != [given[0]] * len(ways):
             raise RuntimeError(f"the ways give different predictions: {given}")
-        sdk, alone, http, process = compared(ways, REPETITIONS, WARM_UPS, at_once=100)
+        sdk, alone, http, process, rest, grpc = compared(ways, REPETITIONS, WARM_UPS, at_once=100)
     yield Row("Endpoint.predict, SDK", sdk, Peer("by a server that does nothing", alone), AT_MOST)
     yield SlowestRow("  its 99th percentile", sdk, Peer("by a server that does nothing", alone))
     yield Row("predict, plain HTTP", http, Peer("in process", process))
     yield SlowestRow("  its 99th percentile", http, Peer("in process", process))
+    yield RatioRow("PredictionServiceClient, gRPC", grpc, Peer("by REST", rest), 1)
 
 
 def _by_sdk(name: str, address: str, row: list[float]) -> Callable[[], list[Any]]:
@@ -75,6 +78,30 @@ def _by_http(url: str, row: list[float]) -> Callable[[], list[Any]]:
     session = requests.Session()
     session.trust_env = False
     return lambda: list(session.post(url, json={"instances": [row]}, timeout=60).json()["predictions"])
+
+
+def _rest(url: str) -> Any:
+    from google.auth.credentials import AnonymousCredentials
+    from google.cloud.aiplatform_v1.services.prediction_service.transports import rest
+
+    host = url.removeprefix("http://")
+    return rest.PredictionServiceRestTransport(host=host, url_scheme="http", credentials=AnonymousCredentials())
+
+
+def _grpc(address: str) -> Any:
+    import grpc
+    from google.cloud.aiplatform_v1.services.prediction_service.transports import grpc as transports
+
+    return transports.PredictionServiceGrpcTransport(channel=grpc.insecure_channel(address))
+
+
+def _by_client(name: str, row: list[float], transport: Any) -> Callable[[], list[Any]]:
+    from google.cloud.aiplatform_v1 import PredictionServiceClient
+    from google.protobuf import json_format, struct_pb2
+
+    client = PredictionServiceClient(transport=transport)
+    instance = json_format.Parse(json.dumps(row), struct_pb2.Value())
+    return lambda: list(client.predict(endpoint=name, instances=[instance]).predictions)
 
 
 def _in_process(laboratory: Laboratory, row: list[float]) -> Callable[[], list[Any]]:

@@ -8,6 +8,9 @@ import logging
 import sys
 from pathlib import Path
 
+from edge_tasks.emulator import data_folder, errors, snapshots
+from edge_tasks.emulator.runtime import early_start
+
 MISSING = "install what the emulator needs with: pip install 'vertex-edge[local]'"
 
 
@@ -30,19 +33,21 @@ def main() -> int:
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
-        from edge_tasks.emulator import data_folder, emulator, errors, snapshots
-    except ModuleNotFoundError as error:
-        return _fail(f"the package {error.name} is not installed", MISSING)
-    try:
         folder = data_folder.DataFolder(arguments.data)
         try:
             if arguments.seed:
                 snapshots.seed(folder.path, arguments.seed)
-            _run(emulator.run(folder, arguments.port, arguments.storage_port, arguments.environments))
+            early = early_start.start(folder.path) if arguments.environments == "shared" else None
+            # Imported while the fork server imports what takes longer.
+            from edge_tasks.emulator import emulator
+
+            _run(emulator.run(folder, arguments.port, arguments.storage_port, arguments.environments, early))
         finally:
             folder.release()
     except errors.StartError as error:
         return _fail(error.problem, error.hint)
+    except ModuleNotFoundError as error:
+        return _fail(f"the package {error.name} is not installed", MISSING)
     return 0
 
 

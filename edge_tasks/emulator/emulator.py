@@ -76,6 +76,7 @@ if TYPE_CHECKING:
 
     from edge_tasks.emulator.data_folder import DataFolder
     from edge_tasks.emulator.http.application import RawHandler
+    from edge_tasks.emulator.runtime.early_start import EarlyServer
 
 CLOCK = "/_emulator/clock"
 
@@ -92,13 +93,14 @@ class Emulator:
         environments: Environments | None = None,
         announce: Callable[[str], None] = lambda _: None,
         front: GoogleFront | None = None,
+        early: EarlyServer | None = None,
     ) -> None:
         self.database = database
         self.environments = environments = environments or Environments()
         storage = Storage(servers.storage_url)
         transcoder = Transcoder(surface)
         self.engine = Docker(data, database)
-        self.forks = Forks(database)
+        self.forks = Forks(database, early)
         self.model_servers = ModelServers(database, self.engine, environments, self.forks)
         clock = Clock()
         parts = (servers, storage, self.model_servers, self.engine, environments, clock)
@@ -186,7 +188,9 @@ class Emulator:
         return await resource_manager.get_project(request)
 
 
-async def run(folder: DataFolder, port: int, storage_port: int, environments: str = SHARED) -> None:
+async def run(
+    folder: DataFolder, port: int, storage_port: int, environments: str = SHARED, early: EarlyServer | None = None
+) -> None:
     """Start everything, announce it, and serve until SIGTERM or SIGINT."""
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -209,7 +213,7 @@ async def run(folder: DataFolder, port: int, storage_port: int, environments: st
         addresses = (f"http://127.0.0.1:{port}", f"http://127.0.0.1:{storage_port}", f"127.0.0.1:{grpc_port}")
         servers = Servers(*addresses)
         front = GoogleFront(storage.application, servers.storage_url, folder.path)
-        parts = (Environments(kind=environments), folder.announce_environments, front)
+        parts = (Environments(kind=environments), folder.announce_environments, front, early)
         emulator = Emulator(database, surface, folder.path, servers, *parts)
         emulator.recover()
         # Model servers are addressed relative to the data folder: see serving.model_server.

@@ -183,6 +183,54 @@ def test_a_model_is_served_without_a_fork_when_there_is_no_fork_server(own_emula
     assert running.stop() == 0
 
 
+def test_the_next_emulator_imports_what_is_deployed_while_it_starts_itself(own_emulator: Start) -> None:
+    running = own_emulator()
+    assert not (running.data / "preloaded.json").exists()
+    endpoint = running.create_endpoint()
+    running.deployed(endpoint, running.upload(ECHO))
+    assert running.stop() == 0
+    running = own_emulator()
+    early = fork_server(running)
+    assert "joblib" in early.cmdline()
+    assert running.predict(endpoint, [5]).body["predictions"] == [5]
+    assert fork_server(running) == early
+    assert early in [parent for one in forked(running) for parent in one.parents()]
+    # As every other child, it ends with the emulator, however that ends.
+    tree = running.tree()
+    running.kill()
+    eventually(lambda: all_gone(tree), "everything has ended")
+    running = own_emulator()
+    (deployed,) = running.get(endpoint).body["deployedModels"]
+    running.response(running.post(f"{endpoint}:undeployModel", {"deployedModelId": deployed["id"]}))
+    assert running.stop() == 0
+    own_emulator().stop()
+    assert not (running.data / "preloaded.json").exists()
+
+
+@pytest.mark.parametrize("noted", ["[1]", "{", '["there.is.none"]', '["", ".", "json."]'])
+def test_an_emulator_starts_whatever_was_noted_for_it(own_emulator: Start, noted: str) -> None:
+    running = own_emulator()
+    endpoint = running.create_endpoint()
+    running.deployed(endpoint, running.upload(ECHO))
+    assert running.stop() == 0
+    (running.data / "preloaded.json").write_text(noted)
+    running = own_emulator()
+    assert running.predict(endpoint, [5]).body["predictions"] == [5]
+    assert "sklearn" in (running.data / "preloaded.json").read_text()
+
+
+def test_a_fork_server_that_dies_while_the_emulator_starts_is_started_again(own_emulator: Start) -> None:
+    running = own_emulator()
+    endpoint = running.create_endpoint()
+    running.deployed(endpoint, running.upload(ECHO))
+    assert running.stop() == 0
+    # It ends its process.
+    (running.data / "preloaded.json").write_text('["unittest.__main__"]')
+    running = own_emulator()
+    assert running.predict(endpoint, [5]).body["predictions"] == [5]
+    assert "unittest.__main__" not in fork_server(running).cmdline()
+
+
 def test_many_models_are_light(own_emulator: Start, tmp_path: Path) -> None:
     """12 models; VERTEX_EMULATOR_MODELS asks for more. 60 must fit into 6 GiB: 100 megabytes for each."""
     from sklearn.linear_model import LogisticRegression

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 import socket
 from contextlib import contextmanager
@@ -60,25 +59,23 @@ class _Transport:
         return getattr(self._transport, name)
 
     def write(self, data: bytes) -> None:
-        """Write, or keep what may be a head until the next write, for this turn of the loop at most."""
+        """Write, or keep the head of an answer whose length is known: its body is written next."""
         if self._head:
             data, self._head = self._head + data, b""
-            self._transport.write(data)
-        elif data.startswith(b"HTTP/1.1 "):
+        elif data.startswith(b"HTTP/1.1 ") and b"content-length: " in data:
             self._head = data
-            asyncio.get_running_loop().call_soon(self._flush)
-        else:
-            self._transport.write(data)
+            return
+        self._transport.write(data)
+
+    def flush(self) -> None:
+        """Write a head that no body has followed."""
+        if self._head:
+            self.write(b"")
 
     def close(self) -> None:
         """Close when everything is written."""
-        self._flush()
+        self.flush()
         self._transport.close()
-
-    def _flush(self) -> None:
-        head, self._head = self._head, b""
-        if head:
-            self._transport.write(head)
 
 
 class _Protocol(HttpToolsProtocol):
@@ -91,7 +88,13 @@ class _Protocol(HttpToolsProtocol):
 
     def connection_made(self, transport: Any) -> None:
         """Begin."""
-        super().connection_made(_Transport(transport))  # type: ignore[arg-type]
+        self._writer = _Transport(transport)
+        super().connection_made(self._writer)  # type: ignore[arg-type]
+
+    def on_response_complete(self) -> None:
+        """Wait for the next request."""
+        self._writer.flush()
+        super().on_response_complete()
 
     def data_received(self, data: bytes) -> None:
         """Take what has come; without these headers, if it is the beginning of a request."""

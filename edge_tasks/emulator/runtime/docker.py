@@ -201,4 +201,4 @@ class Container(processes.Child):
 
 def _environment() -> dict[str, str]:
     own = {name: os.environ[name] for name in OWN_VARIABLES if name in os.environ}
-    return processes.clean_environment() | own
+    return watchers.clean_environment() | own

@@ -1,8 +1,9 @@
 """The program that jobs and model servers are forked from: it has imported their libraries, which is what takes time.
 
-    python fork_server.py ROOT SOCKET
+    python fork_server.py ROOT SOCKET [MODULE ...]
 
-It is run by its path and finds the rest of ours in ROOT, so that nothing of ours is on the path of what it forks.
+It is run by its path and finds the rest of ours in ROOT, so that nothing of ours is on the path of what it forks. Each
+MODULE is imported before the first order is read.
 
 It imports and never computes, so that there is no thread and no lock of OpenMP or of a BLAS that a fork would
 inherit half: OpenMP starts its threads with the first loop, and OpenBLAS ends its own before a fork. No model and no
@@ -39,24 +40,25 @@ ASKED_TO_END = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 def main() -> None:
     """Fork a process for each order; what is forked runs its module, and does not return."""
-    root, path = sys.argv[1:]
+    root, path, *modules = sys.argv[1:]
     libraries = sys.path[1:]
     sys.path[0] = root
     from edge_tasks.emulator.runtime import forked_program
 
     # SIGCHLD is ignored so that children are reaped automatically.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    order = _forked(path)
+    order = _forked(path, modules)
     forked_program.run(order, libraries)
 
 
-def _forked(path: str) -> Order:
+def _forked(path: str, modules: Sequence[str]) -> Order:
     """Fork for ever; return in the forked processes only, each with its order."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
         # Under its name it listens: who finds it may connect.
         listener.bind(f"{path}.new")
         listener.listen(1024)
         Path(f"{path}.new").rename(path)
+        _import(modules)
         while True:
             connection, _ = listener.accept()
             with connection:

@@ -21,9 +21,10 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from edge_tasks.emulator.runtime import processes
+from edge_tasks.emulator.runtime import early_start, processes
+from edge_tasks.emulator.runtime.early_start import CAN_FORK, PROGRAM, EarlyServer
 from edge_tasks.emulator.runtime.fork_order import Order
-from edge_tasks.emulator.runtime.watchers import MARK, ROOT
+from edge_tasks.emulator.runtime.watchers import MARK, ROOT, clean_environment
 from edge_tasks.emulator.time_limit import time_limit
 
 if TYPE_CHECKING:
@@ -33,9 +34,7 @@ if TYPE_CHECKING:
     from edge_tasks.emulator.store.database import Database
 
 LOG = logging.getLogger(__name__)
-# macOS's own libraries do not survive a fork: https://github.com/python/cpython/issues/77906.
-CAN_FORK = sys.platform == "linux"
-PROGRAM = Path(__file__).parent / "fork_server.py"
+ROLE = "fork server"
 SECONDS_TO_START = 20.0
 # The first order for a library waits until it is imported.
 SECONDS_TO_FORK = 120.0
@@ -55,7 +54,7 @@ class Interpreter:
     python: str
     # Where the fork server finds the modules of the emulator, and no others.
     root: str
-    name: str = "python"
+    name: str = early_start.NAME
 
     @classmethod
     def of(cls, environment: Environment, root: Path) -> Interpreter:
@@ -67,11 +66,13 @@ SHARED_INTERPRETER = Interpreter(sys.executable, str(ROOT))
 
 
 class Forks:
-    """The fork servers of an emulator, one for each interpreter."""
+    """The fork servers of an emulator, one for each interpreter; `early` is one that runs already."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, early: EarlyServer | None = None) -> None:
         self._database = database
         self._servers: dict[str, ForkServer] = {}
+        if early is not None:
+            self._server(SHARED_INTERPRETER).take_over(early)
 
     def prepare(self, interpreter: Interpreter, modules: Sequence[str]) -> None:
         """Let modules be imported in the background, for those who are about to be started."""
@@ -122,9 +123,15 @@ class ForkServer:
     def __init__(self, interpreter: Interpreter, database: Database) -> None:
         self._interpreter = interpreter
         self._database = database
-        self._socket = Path("sockets") / f"{interpreter.name}.sock"
+        self._files = early_start.Files.of(interpreter.name)
         self._child: processes.Child | None = None
         self._starting: asyncio.Task[None] | None = None
+
+    def take_over(self, early: EarlyServer) -> None:
+        """Have a process that was started already."""
+        self._child = processes.adopt(
+            _Early(early.process), early.watch_pipe, role=ROLE, database=self._database, mark=early.mark
+        )
 
     def prepare(self, modules: Sequence[str]) -> None:
         """Start the process unless it runs, and let it import."""
@@ -132,7 +139,7 @@ class ForkServer:
         async def prepared() -> None:
             with contextlib.suppress(ForkError):
                 await asyncio.shield(self._started())
-                _give(self._socket, Order("", (), {}, "", modules), []).close()
+                _give(self._files.socket, Order("", (), {}, "", modules), []).close()
 
         _background(prepared())
 
@@ -159,7 +166,7 @@ class ForkServer:
         if self._child is not None:
             await self._child.stop(0)
         with contextlib.suppress(OSError):
-            self._socket.unlink()
+            self._files.socket.unlink()
 
     def _started(self) -> asyncio.Task[None]:
         """Start the process unless it runs; return what tells that it is ready."""
@@ -169,39 +176,40 @@ class ForkServer:
         return self._starting
 
     async def _start(self) -> None:
-        log = Path("servers") / f"{self._interpreter.name}.log"
+        child = self._child
+        if child is None or not child.running:
+            self._child = child = await self._new()
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + SECONDS_TO_START
+        while child.running and loop.time() < deadline:
+            if self._files.socket.exists():
+                return
+            await asyncio.sleep(0.005)
+        await child.stop(0)
+        raise ForkError(f"the fork server did not start; see {self._files.log.resolve()}")
+
+    async def _new(self) -> processes.Child:
         try:
-            for folder in (self._socket.parent, log.parent):
-                folder.mkdir(exist_ok=True)
-            for path in (self._socket, Path(f"{self._socket}.new")):
-                path.unlink(missing_ok=True)
+            self._files.clear(Path.cwd())
         except OSError as error:
             raise ForkError(str(error)) from error
-        with log.open("wb") as output:
-            self._child = child = await processes.start(
-                [self._interpreter.python, str(PROGRAM), self._interpreter.root, str(self._socket)],
-                role="fork server",
-                environment=processes.clean_environment(),
+        with self._files.log.open("wb") as output:
+            return await processes.start(
+                [self._interpreter.python, str(PROGRAM), self._interpreter.root, str(self._files.socket)],
+                role=ROLE,
+                environment=clean_environment(),
                 folder=Path.cwd(),
                 database=self._database,
                 stdout=output.fileno(),
                 stderr=subprocess.STDOUT,
             )
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + SECONDS_TO_START
-        while child.running and loop.time() < deadline:
-            if self._socket.exists():
-                return
-            await asyncio.sleep(0.005)
-        await child.stop(0)
-        raise ForkError(f"the fork server did not start; see {log.resolve()}")
 
     async def _fork(self, order: Order, role: str, stdout: int, stderr: int) -> processes.Child:
         mark = secrets.token_hex(8)
         read_end, watch_pipe = os.pipe()
         try:
             marked = order._replace(environment={**order.environment, MARK: mark}, mark=mark)
-            connection = _give(self._socket, marked, [stdout, stderr, read_end])
+            connection = _give(self._files.socket, marked, [stdout, stderr, read_end])
             loop = asyncio.get_running_loop()
             _, forked = await loop.create_unix_connection(lambda: _Forked(order.supervised), sock=connection)
             await forked.started
@@ -212,6 +220,23 @@ class ForkServer:
         finally:
             os.close(read_end)
         return processes.adopt(forked, watch_pipe, role=role, database=self._database, mark=mark)
+
+
+class _Early:
+    """A process that asyncio has not started: `processes.Process`."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
+        self.pid = process.pid
+
+    @property
+    def returncode(self) -> int | None:
+        """How it ended; None while it runs."""
+        return self._process.poll()
+
+    async def wait(self) -> int:
+        """Wait for its end."""
+        return await asyncio.to_thread(self._process.wait)
 
 
 def _background(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:

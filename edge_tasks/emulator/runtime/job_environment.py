@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from edge_tasks.emulator.projects import project_id
 from edge_tasks.emulator.runtime import job_programs
 from edge_tasks.emulator.runtime.cluster import PRIMARY, Replica
-from edge_tasks.emulator.runtime.processes import clean_environment
+from edge_tasks.emulator.runtime.watchers import clean_environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -30,17 +30,9 @@ if TYPE_CHECKING:
 
     from edge_tasks.emulator.store.database import Database
 
-# Variables of ours that a child may see. Everything else, secrets of the user first, stays here.
-ALLOWED = ("PATH", "LANG", "LANGUAGE", "TZ", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT")
-
 # A daemon may start another one while it is looked for.
 MOST_SEARCHES = 10
 PROC = Path("/proc")
-
-
-def clean_environment() -> dict[str, str]:
-    """Return the part of our environment that children may see."""
-    return {name: value for name, value in os.environ.items() if name in ALLOWED or name.startswith("LC_")}
 
 
 class Process(Protocol):

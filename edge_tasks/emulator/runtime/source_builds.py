@@ -13,7 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from edge_tasks.emulator.runtime.processes import clean_environment
+from edge_tasks.emulator.runtime.watchers import clean_environment
 
 # Seconds; a build of C code takes its time.
 LIMIT = 600

@@ -85,10 +85,12 @@ class Deployments:
 
     def prepare(self) -> None:
         """Get ready in the background for the models that an earlier run has deployed."""
-        for endpoint in self._context.database.every("Endpoint"):
-            for deployed in endpoint.message.deployed_models:
-                version = self._models.version(f"{deployed.model}@{deployed.model_version_id}")
-                self._context.model_servers.prepare(version.message.container_spec.image_uri)
+        versions = (
+            self._models.version(f"{deployed.model}@{deployed.model_version_id}")
+            for endpoint in self._context.database.every("Endpoint")
+            for deployed in endpoint.message.deployed_models
+        )
+        self._context.model_servers.prepare({version.message.container_spec.image_uri for version in versions})
 
     async def start(self, endpoint: str, deployed: Message) -> None:
         """Start the server of a model that is being deployed; nothing is left of it when that fails."""

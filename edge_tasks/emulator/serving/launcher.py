@@ -15,16 +15,18 @@ from typing import TYPE_CHECKING
 
 from edge_tasks.emulator.errors import precondition
 from edge_tasks.emulator.http.server import bind
-from edge_tasks.emulator.runtime import docker, processes
+from edge_tasks.emulator.runtime import docker, early_start, processes
 from edge_tasks.emulator.runtime.environments import Environments, MakeError
 from edge_tasks.emulator.runtime.fork_order import Order
 from edge_tasks.emulator.runtime.forks import SHARED_INTERPRETER, Forks, Interpreter
 from edge_tasks.emulator.runtime.images import BY_NAME
 from edge_tasks.emulator.runtime.job_environment import expand
-from edge_tasks.emulator.runtime.watchers import ROOT
+from edge_tasks.emulator.runtime.watchers import ROOT, clean_environment
 from edge_tasks.emulator.serving import program_files
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from edge_tasks.emulator.serving.plan import Address, CustomContainer, ServerPlan
     from edge_tasks.emulator.store.database import Database
 
@@ -47,12 +49,18 @@ class Launcher:
         self._environments = environments
         self._ports = _Ports()
         self._forks = forks
+        self._used: set[str] = set()
 
-    def prepare(self, framework: str) -> None:
-        """Let a framework be imported in the background: a model that needs it is about to be deployed."""
+    def prepare(self, frameworks: Collection[str]) -> None:
+        """Let the frameworks of the deployed models be imported in the background."""
         # An isolated one is known only when its environment is there.
-        if not self._environments.isolated:
-            self._forks.prepare(SHARED_INTERPRETER, _preloaded(framework))
+        self._use([] if self._environments.isolated else frameworks)
+        if self._used:
+            self._forks.prepare(SHARED_INTERPRETER, _preloaded(*self._used))
+
+    def _use(self, frameworks: Collection[str]) -> None:
+        self._used.update(frameworks)
+        early_start.note(_preloaded(*self._used) if self._used else ())
 
     async def start(self, plan: ServerPlan, output: int) -> tuple[processes.Child, Address]:
         """Start the process of a model server, with `output` as its log, and return where it will listen."""
@@ -63,7 +71,9 @@ class Launcher:
             return await self._start_container(plan, container, output)
         interpreter = await self._interpreter(plan, output)
         module, *arguments = _program(plan)
-        environment = processes.clean_environment() | plan.environment | {"PYTHONPATH": str(_own_path(plan))}
+        environment = clean_environment() | plan.environment | {"PYTHONPATH": str(_own_path(plan))}
+        if interpreter is SHARED_INTERPRETER and not plan.own_interpreter:
+            self._use([plan.framework])
         order = Order(module, arguments, environment, str(Path.cwd()), _preloaded(plan.framework))
         command = [interpreter.python, "-m", module, *arguments]
         child = await self._forks.start(
@@ -180,6 +190,7 @@ def _own_path(plan: ServerPlan) -> Path:
     return ROOT if plan.contents is None else program_files.folder(Path.cwd(), plan.framework)
 
 
-def _preloaded(framework: str) -> tuple[str, ...]:
-    """Return what the servers of a framework import; what else a model needs it imports by itself."""
-    return (*BY_NAME[framework].preloaded, *SERVER)
+def _preloaded(*frameworks: str) -> tuple[str, ...]:
+    """Return what the servers of frameworks import; what else a model needs it imports by itself."""
+    own = (module for framework in sorted(frameworks) for module in BY_NAME[framework].preloaded)
+    return tuple(dict.fromkeys((*own, *SERVER)))

@@ -15,7 +15,7 @@ from edge_tasks.emulator.serving.server_log import ServerLog
 from edge_tasks.emulator.time_limit import time_limit
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Collection
 
     from edge_tasks.emulator.runtime import processes
     from edge_tasks.emulator.runtime.docker import Docker
@@ -209,11 +209,10 @@ class ModelServers:
         self._servers[endpoint, deployed_model_id] = server
         return server
 
-    def prepare(self, image: str) -> None:
-        """Get ready in the background for a model with this serving image."""
-        framework = images.framework_of(image)
-        if framework is not None and framework.forks and not self._closed:
-            self._launcher.prepare(framework.name)
+    def prepare(self, serving_images: Collection[str]) -> None:
+        """Get ready in the background for models with these serving images."""
+        frameworks = map(images.framework_of, serving_images)
+        self._launcher.prepare({each.name for each in frameworks if each is not None and each.forks})
 
     def find(self, endpoint: str, deployed_model_id: str) -> ModelServer | None:
         """Return the server of a deployed model, if it was added since the emulator started."""
