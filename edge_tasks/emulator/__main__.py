@@ -8,7 +8,7 @@ import logging
 import sys
 from pathlib import Path
 
-from edge_tasks.emulator import data_folder, errors, snapshots
+from edge_tasks.emulator import data_folder, errors
 from edge_tasks.emulator.runtime import early_start
 
 MISSING = "install what the emulator needs with: pip install 'vertex-edge[local]'"
@@ -36,6 +36,8 @@ def main() -> int:
         folder = data_folder.DataFolder(arguments.data)
         try:
             if arguments.seed:
+                from edge_tasks.emulator import snapshots
+
                 snapshots.seed(folder.path, arguments.seed)
             early = early_start.start(folder.path) if arguments.environments == "shared" else None
             # Imported while the fork server imports what takes longer.

@@ -19,6 +19,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from edge_tasks.serving import sklearn_tags
 from edge_tasks.serving.artifacts import ArtifactError, fetch
 from edge_tasks.serving.model_files import ModelFileError
 from edge_tasks.serving.own_code import OwnCodeError, make_predictor
@@ -75,7 +76,9 @@ def load(uri: str, folder: Path) -> Any:
 
 
 def _load(uri: str, folder: Path) -> PredictorModel:
-    return model_of(load(uri, folder), folder if uri.startswith("gs://") else Path(uri))
+    model = model_of(load(uri, folder), folder if uri.startswith("gs://") else Path(uri))
+    sklearn_tags.look_once_per_class()
+    return model
 
 
 async def _serve(server: ModelServer, listener: socket.socket, uri: str, folder: Path) -> int:

@@ -19,6 +19,7 @@ from typing import Any, TypeAlias
 import orjson
 
 from edge_tasks.emulator.runtime.images import BY_NAME
+from edge_tasks.serving import sklearn_tags
 from edge_tasks.serving.http_protocol import Answer, error_answer
 from edge_tasks.serving.joining import can_join, parts
 from edge_tasks.serving.server import ModelServer, Routes
@@ -109,6 +110,7 @@ def run(framework: str, artifacts: str, path: str) -> None:
     folder = Path(artifacts)
     server = ModelServer(Routes(os.environ["AIP_HEALTH_ROUTE"].encode(), os.environ["AIP_PREDICT_ROUTE"].encode()))
     server.model = PrebuiltModel(framework, load(framework, folder), joins=can_join(folder))
+    sklearn_tags.look_once_per_class()
     try:
         import uvloop
     except ImportError:
