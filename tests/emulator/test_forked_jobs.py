@@ -54,6 +54,7 @@ print(json.dumps({
 )
 
 
+@pytest.mark.unmeasured
 def test_a_forked_job_sees_what_one_with_its_own_interpreter_sees(emulator: Emulator, bucket: str) -> None:
     forked = told(emulator, bucket, LOOK)
     own = told(emulator, bucket, LOOK, env=OWN_INTERPRETER)

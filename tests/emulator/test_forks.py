@@ -231,6 +231,7 @@ def test_a_fork_server_that_dies_while_the_emulator_starts_is_started_again(own_
     assert "unittest.__main__" not in fork_server(running).cmdline()
 
 
+@pytest.mark.unmeasured
 def test_many_models_are_light(own_emulator: Start, tmp_path: Path) -> None:
     """12 models; VERTEX_EMULATOR_MODELS asks for more. 60 must fit into 6 GiB: 100 megabytes for each."""
     from sklearn.linear_model import LogisticRegression
