@@ -14,19 +14,21 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-HEAD = "HTTP/1.1 200 OK\r\ncontent-type: application/json; charset=UTF-8\r\ncontent-length: {}\r\n\r\n"
+import requests
+
 LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
 
 
 @contextlib.contextmanager
-def serving(answers: Mapping[str, Any]) -> Iterator[str]:
-    """Serve `answers` (by method) in its own process for the block; gives its address."""
+def serving(answers: Mapping[str, requests.Response]) -> Iterator[str]:
+    """Serve `answers` (by method), with their headers, in its own process for the block; gives its address."""
+    texts = {method: _as_sent(answer) for method, answer in answers.items()}
     command = [sys.executable, "-m", "benchmarks.fixed_answers"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None
         assert process.stdout is not None
         try:
-            process.stdin.write(json.dumps(answers) + "\n")
+            process.stdin.write(json.dumps(texts) + "\n")
             process.stdin.flush()
             yield f"http://127.0.0.1:{process.stdout.readline().strip()}"
         finally:
@@ -50,9 +52,13 @@ class _Connection(asyncio.Protocol):
             self._transport.write(self._answers[head.partition(b" ")[0].decode()])
 
 
-async def _serve(answers: Mapping[str, Any]) -> None:
-    bodies = {method: json.dumps(answer) for method, answer in answers.items()}
-    whole = {method: (HEAD.format(len(body)) + body).encode() for method, body in bodies.items()}
+def _as_sent(answer: requests.Response) -> str:
+    headers = "".join(f"{name}: {value}\r\n" for name, value in answer.headers.items())
+    return f"HTTP/1.1 {answer.status_code} {answer.reason}\r\n{headers}\r\n{answer.text}"
+
+
+async def _serve(answers: Mapping[str, str]) -> None:
+    whole = {method: answer.encode() for method, answer in answers.items()}
     server = await asyncio.get_running_loop().create_server(lambda: _Connection(whole), "127.0.0.1", 0)
     print(server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()

@@ -33,8 +33,8 @@ def measure(laboratory: Laboratory) -> Iterator[Row]:
     assert servers is not None
     name = laboratory.run("invoke", "model.get-endpoint").strip()
     url = f"{servers.vertex_url}/v1/{name}"
-    answers = {"GET": requests.get(url, timeout=60).json()}
-    answers["POST"] = requests.post(f"{url}:predict", json={"instances": [row]}, timeout=60).json()
+    answers = {"GET": requests.get(url, timeout=60)}
+    answers["POST"] = requests.post(f"{url}:predict", json={"instances": [row]}, timeout=60)
     with serving(answers) as nothing:
         ways = [
             _by_sdk(name, servers.vertex_url, row),
