@@ -115,6 +115,7 @@ def pip_beside(folder: Path) -> Path:
     """Make a `pip` in `folder` that takes this package for what requirements name by an address; return the folder.
 
     It is installed here, and pip would build it, for which it needs the network, and install it over this checkout.
+    What was installed once is not looked at again: each job of a CI asks for the same.
     """
     script = """#!/bin/sh
         set -e
@@ -122,10 +123,13 @@ def pip_beside(folder: Path) -> Path:
         find . -name 'requirements*.txt' -not -path './.*' -exec cp --parents {} "$copy" ';'
         sed -i '/^vertex-edge/s/ @ .*//' "$copy"/requirements*.txt
         cd "$copy"
-        exec "BIN/pip" "$@"
+        asked="FOLDER/$({ echo "$@"; find . -type f | sort | xargs cat; } | sha256sum | cut -c 1-40).asked"
+        [ -e "$asked" ] && exit
+        "BIN/pip" "$@"
+        touch "$asked"
     """
     folder.mkdir(parents=True)
-    (folder / "pip").write_text(textwrap.dedent(script).replace("BIN", str(BIN)))
+    (folder / "pip").write_text(textwrap.dedent(script).replace("BIN", str(BIN)).replace("FOLDER", str(folder)))
     (folder / "pip").chmod(0o755)
     return folder
 

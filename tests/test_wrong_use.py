@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.emulator.harness import eventually
 from tests.repositories import Repository, copy, disk, fill
 
 
@@ -345,6 +346,26 @@ def test_servers_whose_card_is_broken_can_be_stopped(hello_world: Repository) ->
     assert hint == "invoke local.stop"
     assert hello_world.run("invoke", "local.stop").stderr.strip() == "> stopped the local servers"
     hello_world.run("invoke", "model.list")
+
+
+@pytest.mark.parametrize("end", [signal.SIGCONT, signal.SIGKILL])
+def test_servers_that_a_killed_command_left_starting_are_waited_for_or_replaced(
+    hello_world: Repository, end: signal.Signals
+) -> None:
+    data = hello_world.root / ".edge" / "emulator"
+    data.mkdir(parents=True)
+    command = [sys.executable, "-m", "edge_tasks.emulator", "--data", str(data)]
+    with subprocess.Popen(command, env=hello_world.environment, stdout=subprocess.PIPE) as left:
+        eventually((data / "lock").exists, "it has the folder")
+        left.send_signal(signal.SIGSTOP)
+        asked = hello_world.start("invoke", "init")
+        eventually((data.parent / "emulator.log").exists, "others are started")
+        left.send_signal(end)
+        said, _ = asked.communicate(timeout=60)
+        assert asked.returncode == 0, said
+        pid = json.loads((data / "servers.json").read_text())["pid"]
+        assert (pid == left.pid) == (end == signal.SIGCONT)
+        hello_world.run("invoke", "local.stop")
 
 
 def test_a_repository_in_a_folder_with_an_odd_name_works_and_can_be_moved(

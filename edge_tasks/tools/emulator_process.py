@@ -55,15 +55,18 @@ def log_file(root: Path) -> Path:
 
 def running(root: Path) -> Servers | None:
     """Return the servers of the repository at `root`, or None when they do not run."""
-    try:
-        card = json.loads((data_directory(root) / "servers.json").read_text(encoding="utf-8"))
-        addresses = (str(card["vertex_url"]), str(card["storage_url"]), str(card.get("grpc_address", "")))
-        servers = Servers(int(card["pid"]), *addresses, str(card.get("environments", SHARED)))
-        started = float(card["started"])
-        # A copy of a repository has a copy of its card; the servers are the original's.
-        own = card["data"] == str(data_directory(root).resolve())
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
-        return None
+    with contextlib.suppress(FileNotFoundError, ValueError, KeyError, TypeError):
+        return _by_card(root)
+    return None
+
+
+def _by_card(root: Path) -> Servers | None:
+    card = json.loads((data_directory(root) / "servers.json").read_text(encoding="utf-8"))
+    addresses = (str(card["vertex_url"]), str(card["storage_url"]), str(card.get("grpc_address", "")))
+    servers = Servers(int(card["pid"]), *addresses, str(card.get("environments", SHARED)))
+    started = float(card["started"])
+    # A copy of a repository has a copy of its card; the servers are the original's.
+    own = card["data"] == str(data_directory(root).resolve())
     return servers if own and _process(servers.pid, started) else None
 
 
@@ -89,9 +92,12 @@ def start(root: Path, port: int = 0, storage_port: int = 0, environments: str = 
         servers = running(root)
         if servers is not None:
             return _with_environments(servers, environments)
-        with log_file(root).open("wb") as log:
-            process = _spawn(root, port, storage_port, environments, log)
-        return _wait_until_ready(root, process)
+        deadline = time.monotonic() + START_LIMIT
+        while servers is None:
+            with log_file(root).open("wb") as log:
+                process = _spawn(root, port, storage_port, environments, log)
+            servers = _when_ready(root, process, deadline)
+        return _with_environments(servers, environments)
 
 
 def require_extra() -> None:
@@ -143,34 +149,77 @@ def _command(root: Path) -> list[str]:
     return [sys.executable, "-m", "edge_tasks.emulator", "--data", str(data_directory(root))]
 
 
-def _wait_until_ready(root: Path, process: subprocess.Popen[bytes]) -> Servers:
-    deadline = time.monotonic() + START_LIMIT
+def _when_ready(root: Path, process: subprocess.Popen[bytes], deadline: float) -> Servers | None:
+    """Return the servers when they answer; None when they have to be started again."""
     ready = None
     try:
         while ready is None and process.poll() is None and time.monotonic() < deadline:
             time.sleep(_POLL_INTERVAL)
             ready = running(root)
     finally:
+        ended = process.poll() is not None
         if ready is None:
-            failed = process.poll() is not None
             process.terminate()
-    if ready is None:
-        raise _start_failure(root, "ended while starting" if failed else f"gave no answer within {START_LIMIT:.0f} s")
-    # The servers outlive this command; a Popen that thinks its process has ended does not complain of that.
-    process.returncode = 0
-    return ready
+    if ready is not None:
+        # The servers outlive this command; a Popen that thinks its process has ended does not complain of that.
+        process.returncode = 0
+        return ready
+    if not ended:
+        raise ServerError(f"the local servers gave no answer within {START_LIMIT:.0f} s", _look_at_log(root))
+    others = _search(root)
+    if others is None:
+        raise _start_failure(root)
+    return _others(root, others, deadline)
 
 
-def _start_failure(root: Path, what: str) -> ServerError:
+def _others(root: Path, pid: int, deadline: float) -> Servers | None:
+    """Return servers that were there first when they answer; None when they have ended.
+
+    A command that was killed leaves servers that still start, or already end.
+    """
+    while time.monotonic() < deadline:
+        if _gone(pid):
+            return None
+        ready = running(root)
+        if ready is not None:
+            return ready
+        state = _state_of_card(root, pid)
+        if state:
+            card = data_directory(root) / "servers.json"
+            raise ServerError(
+                f"the local servers run, but `{card}`, which tells where, is {state}", "invoke local.stop"
+            )
+        time.sleep(_POLL_INTERVAL)
+    raise ServerError(
+        f"the local servers (process {pid}) run and gave no answer within {START_LIMIT:.0f} s", "invoke local.stop"
+    )
+
+
+def _state_of_card(root: Path, pid: int) -> str:
+    """Say in a word what is wrong with the card of servers that run; "" when it may still come."""
+    import psutil
+
+    try:
+        _by_card(root)
+    except FileNotFoundError:
+        with contextlib.suppress(psutil.Error):
+            return "missing" if time.time() - psutil.Process(pid).create_time() > START_LIMIT else ""
+    except (ValueError, KeyError, TypeError):
+        return "broken"
+    return ""
+
+
+def _start_failure(root: Path) -> ServerError:
     """Pass on the emulator's own `error:` and `hint:`, or point at its log."""
-    if _search(root) is not None:
-        card = data_directory(root) / "servers.json"
-        return ServerError(f"the local servers run, but `{card}`, which tells where, is broken", "invoke local.stop")
     text = log_file(root).read_text(encoding="utf-8", errors="replace")
     problem, _, hint = text.partition("hint: ")
     if "error: " in problem:
         return ServerError(problem.rpartition("error: ")[2].strip(), hint.strip() or None)
-    return ServerError(f"the local servers {what}", f"look at the log: {log_file(root)}")
+    return ServerError("the local servers ended while starting", _look_at_log(root))
+
+
+def _look_at_log(root: Path) -> str:
+    return f"look at the log: {log_file(root)}"
 
 
 def answering(servers: Servers, limit: float = 10.0) -> bool:
