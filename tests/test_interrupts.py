@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -70,3 +72,19 @@ def test_a_thread_may_ask_for_it_too() -> None:
     thread.start()
     thread.join()
     assert done
+
+
+# Python forgets a signal that comes while it forks, so one of many pools would wait for ever for a worker.
+POOLS = """
+import multiprocessing
+from edge_tasks.tools.signals import take_sigterm_like_ctrl_c
+take_sigterm_like_ctrl_c()
+for _ in range(40):
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        assert pool.map(abs, [-1, -2]) == [1, 2]
+"""
+
+
+def test_a_process_that_was_forked_ends_by_sigterm_at_once_and_without_a_word() -> None:
+    done = subprocess.run([sys.executable, "-c", POOLS], capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

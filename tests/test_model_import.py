@@ -89,6 +89,15 @@ def test_what_is_no_model_is_refused_and_changes_nothing(hello_world: Repository
     (tmp_path / "x" / "notes.txt").write_text("")
     problem, _ = hello_world.fails("invoke", "model.import", "--artifact", str(tmp_path / "x"))
     assert problem == f"`{tmp_path / 'x'}` holds no model of a known format; it holds notes.txt"
+    (tmp_path / "x" / "churn.joblib").write_text("<html>not found</html>")
+    _, hint = hello_world.fails("invoke", "model.import", "--artifact", str(tmp_path / "x"))
+    assert hint == "call churn.joblib model.joblib"
+    problem, hint = hello_world.fails("invoke", "model.import", "--artifact", str(tmp_path / "x" / "churn.joblib"))
+    assert problem == f"`{tmp_path / 'x' / 'churn.joblib'}` is a file, and an artifact is a folder"
+    assert "artifact/model.joblib" in hint
+    (tmp_path / "x" / "churn.joblib").rename(tmp_path / "x" / "model.joblib")
+    problem, _ = hello_world.fails("invoke", "model.import", "--artifact", str(tmp_path / "x"))
+    assert problem.startswith(f"the model in `{tmp_path / 'x'}` cannot be read: model.joblib is not a pickle")
     (tmp_path / "x" / "MLmodel").write_text("flavors: {spacy: {}}")
     problem, _ = hello_world.fails("invoke", "model.import", "--artifact", str(tmp_path / "x"))
     assert problem.endswith("cannot be taken: its flavors are spacy")

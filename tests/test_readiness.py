@@ -104,6 +104,22 @@ def test_data_of_the_train_stage_travel_and_so_does_what_lies_in_them() -> None:
     assert found(train, data=("data/x.csv", "data/folder")) == []
 
 
+def test_a_file_of_this_machine_does_not_travel_though_a_job_on_this_machine_would_find_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "table.csv").touch()
+    (complaint,) = found('TABLE = "~/table.csv"')
+    assert complaint == (
+        "models/m/train.py:1 names `~/table.csv` of this machine, which does not travel with the job: put it into "
+        "data/, run `dvc add`, name it in `deps` of the stage `train`, open it with `data_path`"
+    )
+    for other in ("~/nothing.csv", "/tmp", "/", "/usr/bin/env", "/gcs/bucket/x", "/predict", "~", f"/{'x' * 5000}"):
+        assert found(f"PLACE = {other!r}") == []
+    assert found('TABLE = "~/table.csv"', image=OWN) == []
+
+
 # --- artifacts --------------------------------------------------------------------------------------------------
 
 CONFIG: dict[str, Any] = {

@@ -273,6 +273,18 @@ def test_what_an_interrupted_trial_left_is_removed_by_the_next_release(team: Tea
     assert team.all_endpoints() == [f"{NAME}-endpoint"]
 
 
+def test_a_version_that_nothing_is_asked_of_is_told_to_be_untried(team: Team) -> None:
+    payload, aside = team.root / "models" / NAME / "test_payload.json", team.root / "aside.json"
+    payload.rename(aside)
+    heard = Heard()
+    try:
+        deploy(replace(team.release(dry_run=True), progress=heard))
+    finally:
+        aside.rename(payload)
+    assert heard.steps[0].startswith(f"warning: models/{NAME} has no test_payload.json, so this version gets requests")
+    assert not any("ask it for predictions" in step for step in heard.steps)
+
+
 def test_a_dry_run_tells_the_plan_and_changes_nothing(team: Team) -> None:
     def planned(traffic: int = 100) -> list[str]:
         heard = Heard()

@@ -212,6 +212,83 @@ def test_an_integer_that_is_missing_is_nan() -> None:
     assert str(reader_of(signature)([{"n": 1}, {"n": 2.0}])["n"].dtype) == "int64"
 
 
+class Asked:
+    """A model that answers with what `answer` makes of the table."""
+
+    def __init__(self, answer: Any):
+        self.predict = answer
+
+
+def test_a_category_keeps_its_place_among_the_others_and_a_new_one_comes_last() -> None:
+    from edge_tasks.serving.inputs import reader_of
+
+    frame = pd.DataFrame(
+        {
+            "size": pd.Categorical(["small", "large", None], categories=["small", "medium", "large"], ordered=True),
+            "doors": pd.Categorical([4, 2, 4], categories=[4, 2]),
+        }
+    )
+    signature, _ = describe(Asked(lambda table: table["doors"].cat.codes.to_numpy()), frame, "predict")
+    read = reader_of(Signature.from_json(signature.to_json()))
+    # A request has a part of the categories, in any order.
+    table = read([{"size": "large", "doors": 2}, {"size": "huge", "doors": 4.0}, {"size": None, "doors": 3}])
+    assert table["size"].cat.codes.tolist() == [2, 3, -1]
+    assert table["doors"].cat.codes.tolist() == [1, 0, 2]
+    assert table["size"].cat.ordered
+    assert not table["doors"].cat.ordered
+
+
+def test_dates_of_one_request_may_be_written_in_several_ways() -> None:
+    from edge_tasks.serving.inputs import reader_of
+
+    dates = pd.to_datetime(["2020-01-01", "2020-01-01T10:00:00.5", None], format="ISO8601")
+    frame = pd.DataFrame({"at": dates, "there": dates.tz_localize("Europe/Berlin")})
+    signature, _ = describe(Asked(lambda table: table["at"].dt.microsecond.to_numpy()), frame, "predict")
+    rows = [{"at": text, "there": None} for text in ("2020-01-01", "2020-01-01T10:00:00.5", "1 Feb 2021", None)]
+    assert reader_of(signature)(rows)["at"].dt.month.tolist()[:3] == [1, 1, 2]
+
+
+def test_columns_of_other_types_than_numpy_s_are_what_they_hold() -> None:
+    frame = pd.DataFrame(
+        {
+            "sparse": pd.array([0, 1, 0], dtype="Sparse[int64]"),
+            "nullable": pd.array([1.5, None, 2.5], dtype="Float64"),
+            "month": pd.period_range("2020-01", periods=3, freq="M"),
+            "took": pd.to_timedelta([1, 2, None], unit="h"),
+        }
+    )
+
+    def answer(table: Any) -> Any:
+        return (table["sparse"] + table["month"].dt.month + table["took"].dt.days.fillna(0)).to_numpy()
+
+    signature, _ = describe(Asked(answer), frame, "predict")
+    assert [column.type for column in signature.columns] == ["integer", "number", "string", "string"]
+
+
+DAYS = pd.DataFrame({"day": [dt.date(2020, 1, 1), dt.date(2020, 1, 2)]})
+
+
+@pytest.mark.parametrize(
+    ("model", "inputs", "problem"),
+    [
+        (Asked(lambda table: [day.year for day in table["day"]]), DAYS, r"in JSON: 'str' object .*`day`"),
+        (Asked(lambda table: [{1, 2} for _ in table["day"]]), DAYS, "does not go into JSON: a prediction of type set"),
+        (Asked(lambda _: 5), DAYS, "does not go into JSON"),
+        (len, DAYS, "a builtin_function_or_method has no `predict`: there is nothing to ask it by"),
+        (Asked(len), {"day": [1, 2]}, "are columns by name, not rows"),
+    ],
+)
+def test_what_could_not_be_asked_by_a_request_is_refused_when_it_is_saved(
+    model: Any, inputs: Any, problem: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(TrainingError, match=problem):
+        describe(model, inputs, "predict")
+    if inputs is DAYS:  # one's own predictor may make of it what the model takes
+        (tmp_path / "predictor.py").write_text("")
+        describe(model, inputs, "predict")
+
+
 def test_what_a_prebuilt_image_may_be_asked_is_shown_as_it_takes_it() -> None:
     table = pd.DataFrame({"age": [20, 50], "visits": [1.5, 9.0]})
     signature, shown = describe(LinearRegression().fit(table.to_numpy(), [0, 1]), table.to_numpy(), "predict")

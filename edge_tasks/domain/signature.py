@@ -51,7 +51,9 @@ class Column:
 
     `type` is integer, number, boolean, string, datetime or any. `optional` columns had missing values in the sample.
     `categories` are the values of a text column with few of them, `minimum` and `maximum` those of numbers; both are
-    facts about the sample, and no limits. `dtype` is pandas' name of the type.
+    facts about the sample, and no limits. `dtype` is pandas' name of the type. `levels` are all categories of a column
+    of pandas' type `category`, in their order: libraries know them by their place in it; `ordered` says that it means
+    something.
     """
 
     name: str
@@ -61,6 +63,8 @@ class Column:
     categories: tuple[str, ...] = ()
     minimum: float | None = None
     maximum: float | None = None
+    levels: tuple[Any, ...] = ()
+    ordered: bool = False
 
     def check(self, values: Sequence[Any]) -> None:
         """Raise RequestError that names the first of `values` (one for each instance) which cannot be this column's."""
@@ -182,7 +186,7 @@ class Signature:
         try:
             output: dict[str, Any] = values.pop("output", {})
             columns = tuple(
-                Column(**{**column, "categories": tuple(column.get("categories", ()))})
+                Column(**{**column, **{key: tuple(column.get(key, ())) for key in ("categories", "levels")}})
                 for column in values.pop("columns", ())
             )
             return cls(

@@ -184,7 +184,10 @@ def check_input(path: Path) -> int:
                 _check_json(path, file)
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-        raise DataError(f"`{path}` cannot be read: {reason}", "give a file with --input FILE") from None
+        hint = "give a file with --input FILE"
+        if isinstance(error, UnicodeDecodeError):
+            hint = f"save it as UTF-8, for instance: iconv -f latin1 -t utf-8 {path}"
+        raise DataError(f"`{path}` cannot be read: {reason}", hint) from None
     if count < 1:
         raise DataError(f"`{path}` holds no instances", "write one JSON value a line, or a CSV header and rows")
     return count

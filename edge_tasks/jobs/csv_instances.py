@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ def as_json_lines(path: Path, signature: Signature) -> bytes:
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file)
         header = list(reader.fieldnames or ())
+        _check_separator(path, header, signature)
         missing = [column.name for column in signature.columns if column.name not in header and not column.optional]
         if missing:
             raise DataError(
@@ -30,6 +31,17 @@ def as_json_lines(path: Path, signature: Signature) -> bytes:
                 f"its header must name what the model takes: {_names(signature)}",
             )
         return b"".join(json.dumps(row, ensure_ascii=False).encode() + b"\n" for row in _rows(path, reader, signature))
+
+
+def _check_separator(path: Path, header: Sequence[str], signature: Signature) -> None:
+    """Raise DataError for columns that no commas separate: each would be missing, which an optional one may be."""
+    names = {column.name for column in signature.columns}
+    for mark, shown in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars")):
+        if len(header) == 1 and names & {cell.strip('" ') for cell in header[0].split(mark)} and mark in header[0]:
+            raise DataError(
+                f"`{path}` separates its columns by {shown}, not by commas",
+                f'pd.read_csv("{path.name}", sep={mark!r}).to_csv("{path.name}", index=False)',
+            )
 
 
 def check_words_are_quoted(path: Path) -> None:

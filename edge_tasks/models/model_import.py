@@ -15,14 +15,17 @@ from edge_tasks.cloud import storage
 from edge_tasks.cloud.client import Cloud
 from edge_tasks.domain import mlflow_model
 from edge_tasks.domain.config import EdgeConfig
-from edge_tasks.domain.model_formats import KIND_FILE, REQUIREMENTS_FILE, format_of
+from edge_tasks.domain.model_formats import FORMATS, KIND_FILE, REQUIREMENTS_FILE, format_of
 from edge_tasks.domain.provenance import Provenance, new_run_id
 from edge_tasks.domain.signature import FILE_NAME as SIGNATURE_FILE
 from edge_tasks.errors import TrainingError
 from edge_tasks.repo import layout
 from edge_tasks.repo.results import ENVIRONMENT_FILE, METRICS_FILE, publish, read_results
 from edge_tasks.repo.trained_model import ARTIFACT_FOLDER, TrainedModel
+from edge_tasks.serving.pickle_scan import UnreadablePickleError, needed_names
 from edge_tasks.tools.user import user_name
+
+_PICKLES = ("joblib", "pickle")
 
 
 def import_model(root: Path, config: EdgeConfig, cloud: Cloud, name: str, source: str) -> TrainedModel:
@@ -55,6 +58,12 @@ def _fetched(cloud: Cloud, source: str, temporary: Path) -> Path:
         if storage.download_folder(cloud, source, temporary) == 0:
             raise TrainingError(f"there is nothing at {source}", "--artifact gs://BUCKET/FOLDER")
         return temporary
+    if Path(source).is_file():
+        form = next((form for form in FORMATS if Path(form.file).suffix == Path(source).suffix), FORMATS[0])
+        raise TrainingError(
+            f"`{source}` is a file, and an artifact is a folder",
+            f"mkdir artifact && cp {source} artifact/{form.file}, then --artifact artifact",
+        )
     if not Path(source).is_dir():
         raise TrainingError(f"there is no folder `{source}`", "--artifact FOLDER, or gs://BUCKET/FOLDER")
     return Path(source)
@@ -69,12 +78,28 @@ def _taken(folder: Path, artifact: Path, source: str) -> dict[str, str]:
         inner = folder / ARTIFACT_FOLDER
         shutil.copytree(inner if inner.is_dir() else folder, artifact)
         python = _python(folder)
-    if format_of(path.name for path in artifact.iterdir()) is None:
-        files = ", ".join(sorted(path.name for path in artifact.iterdir())[:8]) or "nothing"
-        raise TrainingError(
-            f"`{source}` holds no model of a known format; it holds {files}", "docs/your-own-model.md lists the formats"
-        )
+    form = format_of(path.name for path in artifact.iterdir())
+    if form is None:
+        raise _unknown(artifact, source)
+    if form.name in _PICKLES:
+        try:
+            needed_names(artifact / form.file)
+        except UnreadablePickleError as error:
+            raise TrainingError(
+                f"the model in `{source}` cannot be read: {error}", "save or download it again"
+            ) from None
     return {**({"python": python} if python else {}), **_versions(artifact / REQUIREMENTS_FILE)}
+
+
+def _unknown(artifact: Path, source: str) -> TrainingError:
+    """Return what is said of a folder without a model's file; the one that may be it by its ending is named."""
+    names = sorted(path.name for path in artifact.iterdir())
+    endings = {Path(form.file).suffix: form.file for form in FORMATS}
+    near = [name for name in names if Path(name).suffix in endings]
+    return TrainingError(
+        f"`{source}` holds no model of a known format; it holds {', '.join(names[:8]) or 'nothing'}",
+        f"call {near[0]} {endings[Path(near[0]).suffix]}" if near else "docs/your-own-model.md lists the formats",
+    )
 
 
 def _of_mlflow(folder: Path, artifact: Path, source: str) -> str:

@@ -7,6 +7,7 @@ script that prepares data, runs elsewhere.
 from __future__ import annotations
 
 import ast
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -20,6 +21,13 @@ from edge_tasks.readiness import distributions
 from edge_tasks.readiness.complaints import Complaint
 
 _READERS = {"data_path", "data_uri", "open_data"}
+
+# Folders that an image has as well, or a job; `gcs` is where Vertex AI mounts the buckets.
+_OF_EVERY_MACHINE = frozenset(
+    {"bin", "dev", "etc", "gcs", "lib", "lib64", "opt", "proc", "run", "sbin", "sys", "tmp", "usr", "var"}
+)
+# What lies at the root itself, such as /home or /data, may be a word of an address.
+_LEVELS = 2
 
 
 @dataclass(frozen=True)
@@ -51,6 +59,8 @@ def complaints(job: JobCode) -> list[Complaint]:
     found += _contradictions(job)
     for path, source in sources.items():
         found += _data(job, path, source)
+        if python is not None:
+            found += _of_this_machine(job, path, source)
     return found
 
 
@@ -161,6 +171,31 @@ def _data(job: JobCode, path: str, source: str) -> Iterator[Complaint]:
                 f"opens `{wanted}`, which does not travel with the job",
                 f"add `- {up}/{wanted}` to `deps` of the stage `train` in {job.folder}/dvc.yaml",
             )
+
+
+def _of_this_machine(job: JobCode, path: str, source: str) -> Iterator[Complaint]:
+    """Complain of a file or folder of this machine by its whole path: a job on this machine would find it."""
+    try:
+        tree = ast.parse(source)
+    except SyntaxError:
+        return
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and _is_of_this_machine(node.value):
+            yield Complaint(
+                f"{job.folder}/{path}:{node.lineno}",
+                f"names `{node.value}` of this machine, which does not travel with the job",
+                "put it into data/, run `dvc add`, name it in `deps` of the stage `train`, open it with `data_path`",
+            )
+
+
+def _is_of_this_machine(text: str) -> bool:
+    if not text.startswith(("/", "~/")) or "\n" in text or text.strip("/").partition("/")[0] in _OF_EVERY_MACHINE:
+        return False
+    try:
+        place = Path(text).expanduser()
+        return len(place.parts) > _LEVELS and not place.is_relative_to(tempfile.gettempdir()) and place.exists()
+    except (OSError, ValueError, RuntimeError):  # too long, not a path, nobody's home
+        return False
 
 
 def read_files(folder: Path, paths: Sequence[Path]) -> dict[str, bytes]:

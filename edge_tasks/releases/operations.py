@@ -32,6 +32,7 @@ from edge_tasks.releases.plan import (
     version_of,
 )
 from edge_tasks.repo import layout
+from edge_tasks.repo.payloads import FILE_NAME as PAYLOAD_FILE
 from edge_tasks.repo.trained_model import ARTIFACT_FOLDER, TrainedModel, load_trained_model
 
 __all__ = ["Options", "Outcome", "Release", "ReleaseError", "deploy", "promote", "remove", "rollback", "undeploy"]
@@ -58,6 +59,11 @@ def deploy(release: Release, traffic: int = 100, until: datetime | None = None) 
     trained = load_trained_model(release.folder, name)
     for doubt in lineage.doubts(release.folder, trained):
         release.progress.step(f"warning: {doubt}")
+    if release.options.smoke_test and not (release.folder / PAYLOAD_FILE).is_file():
+        release.progress.step(
+            f"warning: models/{name} has no {PAYLOAD_FILE}, so this version gets requests untried: write "
+            '{"instances": [...]} into it'
+        )
     facts = serving.of_trained(release.cloud, release.config, release.folder, trained)
     chosen = choose(release.config, name, facts)
     preflight.check(release.config, trained, chosen)

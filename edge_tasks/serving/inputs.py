@@ -64,14 +64,18 @@ class _Table:
         import numpy as np
 
         pd, dtype = self._pandas, column.dtype
+        of_numpy = "[" not in dtype and not dtype[:1].isupper()  # else of pandas or pyarrow
         try:
             if column.type == "datetime":
-                return pd.to_datetime(pd.Series(values)).astype(dtype)
-            if column.type == "number" and dtype.startswith("float"):
+                return self._dates(values, dtype)
+            if dtype == "category":
+                levels = [*column.levels, *sorted({*values} - {*column.levels, None}, key=str)]
+                return pd.Categorical(values, categories=levels, ordered=column.ordered)
+            if column.type == "number" and of_numpy and dtype.startswith("float"):
                 return np.array(values, dtype=dtype)  # None becomes NaN
-            if column.type in ("integer", "boolean") and None not in values and not dtype[:1].isupper():
-                return np.array(values, dtype=dtype if dtype != "category" else None)
-            if column.type == "integer" and dtype.startswith(("int", "uint")):
+            if column.type in ("integer", "boolean") and None not in values and of_numpy:
+                return np.array(values, dtype=dtype)
+            if column.type == "integer" and of_numpy and dtype.startswith(("int", "uint")):
                 return np.array(values, dtype="float64")  # these types have no missing value: None becomes NaN
             if dtype == "object":
                 array = np.empty(len(values), dtype=object)
@@ -80,6 +84,17 @@ class _Table:
             return pd.Series(values, dtype=dtype or None)
         except (TypeError, ValueError) as error:
             raise RequestError(f"column `{column.name}` cannot be read as {dtype or column.type}: {error}") from None
+
+    def _dates(self, values: list[Any], dtype: str) -> Any:
+        """Return dates of texts, each of which may be written in its own way, such as with a time or without."""
+        pd = self._pandas
+        texts = pd.Series(values, dtype=object)
+        if texts.isna().all():
+            return pd.Series(values, dtype=dtype)
+        try:
+            return pd.to_datetime(texts, format="ISO8601").astype(dtype)
+        except ValueError:
+            return pd.to_datetime(texts, format="mixed").astype(dtype)
 
 
 class _Array:

@@ -23,6 +23,12 @@ def load_model(folder: Path) -> Any:
     return _LOADERS[form.name](folder / form.file)
 
 
+def as_loaded(model: Any) -> Any:
+    """Return what is asked in the place of `model` when it was loaded: a booster of XGBoost takes no rows itself."""
+    kind = type(model)
+    return _Booster(model) if (kind.__module__, kind.__name__) == ("xgboost.core", "Booster") else model
+
+
 def kind_of(folder: Path) -> str:
     """Return which class of its library the model is of; empty when that was not written down."""
     try:
@@ -47,22 +53,22 @@ def _pickle(path: Path) -> Any:
 class _Booster:
     """A booster of XGBoost, asked with rows."""
 
-    def __init__(self, path: Path):
+    def __init__(self, booster: Any):
         import xgboost
 
         self._matrix = xgboost.DMatrix
-        self._booster = xgboost.Booster(model_file=str(path))
+        self._booster = booster
 
     def predict(self, rows: Any, **keywords: Any) -> Any:
         return self._booster.predict(rows if isinstance(rows, self._matrix) else self._matrix(rows), **keywords)
 
 
 def _xgboost(path: Path) -> Any:
-    kind = kind_of(path.parent)
-    if not kind.startswith("XGB"):
-        return _Booster(path)
     import xgboost
 
+    kind = kind_of(path.parent)
+    if not kind.startswith("XGB"):
+        return _Booster(xgboost.Booster(model_file=str(path)))
     model = getattr(xgboost, kind)()
     model.load_model(str(path))
     return model

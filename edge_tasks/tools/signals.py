@@ -7,6 +7,7 @@ must not be cut in half (a change at Google and its note in the shared state) is
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import signal
 import threading
@@ -29,9 +30,36 @@ class LeftRunningError(KeyboardInterrupt):
 
 
 def take_sigterm_like_ctrl_c() -> None:
-    """Let SIGTERM raise KeyboardInterrupt. Python allows it in the main thread only; elsewhere nothing changes."""
+    """Let SIGTERM raise KeyboardInterrupt. Python allows it in the main thread only; elsewhere nothing changes.
+
+    Processes that this one forks, such as those of a multiprocessing.Pool, still end by it at once.
+    """
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _terminated)
+        _let_forked_processes_end()
+
+
+@functools.cache
+def _let_forked_processes_end() -> None:
+    """Give SIGTERM its own meaning back in each process that is forked from now on.
+
+    Python forgets a signal that comes while a process is forked, and who sent it then waits for ever; it is held back
+    so long.
+    """
+    this_thread = threading.local()
+
+    def before() -> None:
+        this_thread.mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
+    def in_parent() -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, this_thread.mask)
+
+    def in_child() -> None:
+        if signal.getsignal(signal.SIGTERM) is _terminated:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, this_thread.mask)
+
+    os.register_at_fork(before=before, after_in_parent=in_parent, after_in_child=in_child)
 
 
 def _terminated(_number: int, _frame: FrameType | None) -> NoReturn:

@@ -8,9 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from edge_tasks.domain.baseline import FILE_NAME as BASELINE_FILE
 from edge_tasks.domain.model_formats import FORMATS, KIND_FILE, ModelFormat
+from edge_tasks.domain.signature import FILE_NAME as SIGNATURE_FILE
 from edge_tasks.errors import TrainingError
 
+# What stands next to the model's file and tells of it.
+_DESCRIPTIONS = (KIND_FILE, SIGNATURE_FILE, BASELINE_FILE)
 _BY_NAME = {form.name: form for form in FORMATS}
 
 
@@ -20,15 +24,27 @@ def write_artifact(model: Any, folder: Path, inputs: Any) -> ModelFormat:
     `inputs` is a sample of its inputs, or None; a PyTorch module that cannot be scripted is traced with it.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    for base in type(model).__mro__:
-        writer = _WRITERS.get((base.__module__.partition(".")[0], base.__name__))
-        if writer is not None:
-            name, write = writer
-            form = _BY_NAME[name]
-            write(model, folder / form.file, inputs)
-            (folder / KIND_FILE).write_text(json.dumps({"class": type(model).__name__}) + "\n", encoding="utf-8")
-            return form
-    return _pickled(model, folder)
+    # A training may save twice: what serves must not find the model before.
+    for file in (*(form.file for form in FORMATS), *_DESCRIPTIONS):
+        (folder / file).unlink(missing_ok=True)
+    writer = _writer(model)
+    if writer is None:
+        return _pickled(model, folder)
+    name, write = writer
+    form = _BY_NAME[name]
+    write(model, folder / form.file, inputs)
+    (folder / KIND_FILE).write_text(json.dumps({"class": type(model).__name__}) + "\n", encoding="utf-8")
+    return form
+
+
+def has_own_format(model: Any) -> bool:
+    """Say whether `model` is written in its library's own format, and not as a pickle."""
+    return _writer(model) is not None
+
+
+def _writer(model: Any) -> tuple[str, _Write] | None:
+    found = (_WRITERS.get((base.__module__.partition(".")[0], base.__name__)) for base in type(model).__mro__)
+    return next((writer for writer in found if writer is not None), None)
 
 
 def _pickled(model: Any, folder: Path) -> ModelFormat:
@@ -43,7 +59,7 @@ def _pickled(model: Any, folder: Path) -> ModelFormat:
         else:
             form = _BY_NAME["joblib"]
             joblib.dump(model, folder / form.file)
-    except (pickle.PicklingError, TypeError, AttributeError) as error:
+    except (pickle.PicklingError, TypeError, AttributeError, RecursionError) as error:
         raise TrainingError(
             f"a {type(model).__name__} cannot be saved as a pickle: {error}",
             "save what can be: lambdas and open files cannot, functions of a module next to train.py can",

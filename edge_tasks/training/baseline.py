@@ -10,6 +10,7 @@ from typing import Any
 
 from edge_tasks.domain.baseline import MOST_PARTS, Baseline, columns_of, grouped, make_baseline
 from edge_tasks.domain.signature import ARRAY, TABLE, Signature
+from edge_tasks.training.describe import as_json
 
 # Rows that are looked at: more make no better histogram of ten bins.
 _MOST_ROWS = 10_000
@@ -39,9 +40,8 @@ def _every(labels: Any, step: int) -> Any:
 
 
 def _instances(sample: Any) -> list[Any]:
-    from edge_tasks.serving.predictor import as_predictions
-
-    return as_predictions(sample)
+    rows = sample.to_dict(orient="records") if hasattr(sample, "columns") else sample
+    return list(as_json(list(rows)))
 
 
 def _predictions(model: Any, sample: Any, signature: Signature) -> list[Any]:

@@ -17,6 +17,10 @@ from typing import Any
 from edge_tasks.domain.model_formats import PREDICTOR_FILE
 from edge_tasks.domain.signature import ARRAY, BYTES, OBJECTS, TABLE, TEXTS, Column, Output, Signature
 from edge_tasks.errors import TrainingError
+from edge_tasks.serving.inputs import reader_of
+from edge_tasks.serving.predictor import as_predictions
+from edge_tasks.training.artifact import has_own_format
+from edge_tasks.training.environment import model_folder
 
 # Rows that are predicted to see what comes of them, and that are written into test_payload.json.
 _TRIED, _SHOWN = 20, 3
@@ -31,11 +35,7 @@ def describe(model: Any, inputs: Any, method: str) -> tuple[Signature, list[Any]
 
     Raises TrainingError when the sample is empty, of no known kind, or the model cannot answer it.
     """
-    if hasattr(inputs, "toarray"):
-        raise TrainingError(
-            "the `inputs` of save_results are a sparse matrix, and no request holds one",
-            "put what makes it of texts or columns into the model, a Pipeline, or give inputs[:100].toarray()",
-        )
+    _check_kind(inputs)
     signature = _of_inputs(inputs)
     head = inputs.head(_TRIED) if hasattr(inputs, "head") else inputs[:_TRIED]
     instances = [_instance(signature, row) for row in _rows(head)]
@@ -44,7 +44,7 @@ def describe(model: Any, inputs: Any, method: str) -> tuple[Signature, list[Any]
     if function is None:
         if hasattr(model, "predict"):
             raise TrainingError(f"a {type(model).__name__} has no `{method}`", 'method="predict" is the default')
-        if hasattr(model, "get_params") and not Path(PREDICTOR_FILE).is_file():
+        if not has_own_format(model) and not _has_predictor():
             raise TrainingError(
                 f"a {type(model).__name__} has no `{method}`: there is nothing to ask it by",
                 f"write {PREDICTOR_FILE} next to train.py, which asks it otherwise, or leave out `inputs`",
@@ -57,6 +57,8 @@ def describe(model: Any, inputs: Any, method: str) -> tuple[Signature, list[Any]
             f"the model does not answer the inputs that were given to save_results: {error}",
             "give `inputs` as the model takes them, such as some rows of X_train",
         ) from error
+    if not _has_predictor():
+        _check_request(model, signature, instances, answers)
     output = _output(model, answers, method)
     differs, shown = _difference(model, method, instances, answers), instances[:_SHOWN]
     if differs == "":
@@ -64,7 +66,53 @@ def describe(model: Any, inputs: Any, method: str) -> tuple[Signature, list[Any]
     return replace(signature, output=output, differs=differs), shown
 
 
+def _has_predictor() -> bool:
+    folder = model_folder()
+    return Path(PREDICTOR_FILE).is_file() or (folder is not None and (folder / PREDICTOR_FILE).is_file())
+
+
+def _check_request(model: Any, signature: Signature, instances: list[Any], answers: Any) -> None:
+    """Raise TrainingError when the model does not answer the instances as JSON has them, nor its answers go into it."""
+    try:
+        as_predictions(answers)
+    except TypeError as error:
+        raise TrainingError(
+            f"what the model answers does not go into JSON: {error}",
+            f"let it answer numbers or texts, or write {PREDICTOR_FILE}, whose `postprocess` makes them of its answers",
+        ) from error
+    texts = [column.name for column in signature.columns if column.type == "any"]
+    what = f" (it has no such type as that of {', '.join(f'`{name}`' for name in texts[:5])})" if texts else ""
+    try:
+        getattr(model, signature.method)(reader_of(signature)(instances))
+    except Exception as error:  # what the model says to it is the reason
+        raise TrainingError(
+            f"the model does not answer the `inputs` of save_results as a request has them, in JSON: {error}{what}",
+            f"let the model take numbers, texts, and dates of pandas' type datetime64, or write {PREDICTOR_FILE}, "
+            "whose `preprocess` makes of a request what it takes",
+        ) from error
+
+
 # -- inputs --
+
+
+def _check_kind(inputs: Any) -> None:
+    """Raise TrainingError for tables that hold rows in another way than pandas and numpy."""
+    if hasattr(inputs, "toarray"):
+        raise TrainingError(
+            "the `inputs` of save_results are a sparse matrix, and no request holds one",
+            "put what makes it of texts or columns into the model, a Pipeline, or give inputs[:100].toarray()",
+        )
+    if hasattr(inputs, "columns") and not hasattr(inputs, "itertuples"):
+        library = type(inputs).__module__.partition(".")[0]
+        raise TrainingError(
+            f"the `inputs` of save_results are a {type(inputs).__name__} of {library}",
+            "give one of pandas: inputs=x_train.to_pandas()",
+        )
+    if isinstance(inputs, Mapping):
+        raise TrainingError(
+            "the `inputs` of save_results are columns by name, not rows",
+            "give a DataFrame: inputs=pd.DataFrame(x_train)",
+        )
 
 
 def _of_inputs(inputs: Any) -> Signature:
@@ -95,7 +143,11 @@ def _column(name: str, values: Any) -> Column:
     dtype = str(values.dtype)
     present = values.dropna()
     optional = len(present) < len(values)
-    kind = _type(dtype, present)
+    kind = _type(values.dtype, present)
+    if dtype == "category":
+        levels = as_json(list(values.cat.categories))
+        shown = tuple(map(str, levels)) if kind == "string" and len(levels) <= _MOST_CATEGORIES else ()
+        return Column(name, kind, optional, dtype, shown, levels=tuple(levels), ordered=bool(values.cat.ordered))
     if kind in ("integer", "number") and len(present):
         low, high = float(present.min()), float(present.max())
         if math.isfinite(low) and math.isfinite(high):
@@ -105,17 +157,19 @@ def _column(name: str, values: Any) -> Column:
     return Column(name, kind, optional, dtype)
 
 
-def _type(dtype: str, present: Any) -> str:
-    plain = dtype.lower()
-    if plain.startswith(("int", "uint")):
-        return "integer"
-    if plain.startswith("float"):
-        return "number"
-    if plain.startswith("bool"):
-        return "boolean"
-    if plain.startswith("datetime"):
-        return "datetime"
-    kinds = {type(value) for value in present.unique()} if plain in ("object", "category") else {str}
+def _type(dtype: Any, present: Any) -> str:
+    """Return the word for a column of pandas' type `dtype`, be it of numpy, of pandas itself, or of pyarrow."""
+    from pandas.api import types
+
+    named = (
+        ("boolean", types.is_bool_dtype),
+        ("integer", types.is_integer_dtype),
+        ("number", types.is_float_dtype),
+        ("datetime", types.is_datetime64_any_dtype),
+    )
+    if str(dtype) not in ("object", "category"):
+        return next((word for word, is_one in named if is_one(dtype)), "string")
+    kinds = {type(value) for value in present.unique()}
     if kinds and all(issubclass(kind, str) for kind in kinds):
         return "string"
     if kinds and all(issubclass(kind, bool) for kind in kinds):

@@ -29,7 +29,7 @@ def write_environment(artifact: Path, form: ModelFormat, model: object, signatur
     requirements.txt has all of it, with what that needs in turn; what is returned is Python and the libraries that the
     artifact names itself. The signature tells what requests are made into: DataFrames, or arrays of pictures.
     """
-    own = _model_folder()
+    own = model_folder()
     modules = _modules_of(artifact / form.file) if form.name in _PICKLES else set()
     modules |= _modules_of_class(model)
     tops = {module.partition(".")[0] for module in modules}
@@ -54,7 +54,7 @@ def write_environment(artifact: Path, form: ModelFormat, model: object, signatur
     return {"python": platform.python_version(), **shown}
 
 
-def _model_folder() -> Path | None:
+def model_folder() -> Path | None:
     """Return the folder of the train.py that calls: the first that the callers' files lie in, or below."""
     frame: FrameType | None = sys._getframe(1)  # noqa: SLF001  the only way to know the caller
     while frame is not None:
@@ -113,9 +113,16 @@ def _own_files(folder: Path, top: str) -> list[Path]:
     if module.is_file():
         return [module]
     package = folder / top
-    if not (package / "__init__.py").is_file():
+    if not (package / "__init__.py").is_file() and not _is_namespace(package):
         return []
     return [path for path in sorted(package.rglob("*")) if path.is_file() and "__pycache__" not in path.parts]
+
+
+def _is_namespace(package: Path) -> bool:
+    """Say whether a folder without `__init__.py` is what Python imports by its name: nothing installed has it."""
+    name = package.name
+    known = name in sys.stdlib_module_names or name == "edge_tasks" or name in by_module()
+    return not known and package.is_dir() and any(package.rglob("*.py"))
 
 
 # -- distributions --

@@ -52,6 +52,13 @@ def _told(error: EdgeError) -> str:
     return told(error)
 
 
+def ended_itself(error: SystemExit) -> TrainingError:
+    """Return what is said of a training that ended by sys.exit(), with 0 as well: DVC would take that for success."""
+    said = error.code if isinstance(error.code, str) else f"sys.exit({'' if error.code is None else error.code})"
+    problem = f"the training ended itself, so nothing was changed: {said}"
+    return TrainingError(problem, "let `run` return when it is done")
+
+
 def is_script(module: str) -> bool:
     """Say whether the module of that name is a program that was started, not one that others import, nor a notebook."""
     return module == "__main__" and hasattr(sys.modules["__main__"], "__file__")

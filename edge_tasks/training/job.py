@@ -54,7 +54,8 @@ def train(folder: Path, spec: TrainingSpec) -> None:
     sys.path[:0] = [str(model_folder), str(folder / "src"), str(folder)]
     sys.argv = [spec.script, "with", str(parameters)]
     try:
-        runpy.run_path(spec.script, run_name="__main__")
+        # By its whole path, as Python itself names a script: multiprocessing finds it from another folder, too.
+        runpy.run_path(str(model_folder / spec.script), run_name="__main__")
     finally:
         os.chdir("/")
 

@@ -43,6 +43,7 @@ def save_results(
     `plots/`, for `dvc plots`. Raises TrainingError for metrics that are not finite numbers, which would break the
     comparison of runs later, and for inputs that the model does not answer.
     """
+    from edge_tasks.serving.model_files import as_loaded
     from edge_tasks.training.artifact import write_artifact
     from edge_tasks.training.baseline import baseline_of
     from edge_tasks.training.context import current_spec
@@ -50,17 +51,23 @@ def save_results(
     from edge_tasks.training.describe import describe
     from edge_tasks.training.environment import write_environment
 
+    if not isinstance(metrics, Mapping):
+        raise TrainingError(
+            f"the metrics of save_results are {_shown(metrics)}, not names and numbers",
+            'save_results(model, {"accuracy": accuracy}, model_output_dir)',
+        )
     numbers = {name: _number(name, value) for name, value in metrics.items()}
     signature: Signature | None = None
     instances: list[Any] = []
     if inputs is not None:
-        signature, instances = describe(model, inputs, method)
+        signature, instances = describe(as_loaded(model), inputs, method)
     elif labels is not None:
         raise TrainingError("`labels` are the answers to `inputs`", "inputs=X_train, labels=y_train")
     elif method != "predict":
         raise TrainingError(f'method="{method}" stands in signature.json, which takes `inputs`', "inputs=X_train")
     output = Path(model_output_dir)
     artifact = output / ARTIFACT_FOLDER
+    (output / PAYLOAD_FILE).unlink(missing_ok=True)
     form = write_artifact(model, artifact, None if inputs is None else inputs[:2])
     if signature is not None:
         (artifact / SIGNATURE_FILE).write_text(signature.to_json(), encoding="utf-8")
@@ -68,7 +75,7 @@ def save_results(
             raise TrainingError(
                 f"there are {len(labels)} labels for {len(inputs)} inputs", "inputs=X_train, labels=y_train"
             )
-        baseline = baseline_of(model, inputs, signature, labels)
+        baseline = baseline_of(as_loaded(model), inputs, signature, labels)
         if baseline is not None:
             spec = current_spec()
             baseline = replace(baseline, data=used_data() if spec is None else spec.data)
@@ -80,6 +87,10 @@ def save_results(
         _write_csv(output / PLOTS_FOLDER / name, rows)
     (output / ENVIRONMENT_FILE).write_text(json.dumps(libraries, indent=2) + "\n", encoding="utf-8")
     (output / METRICS_FILE).write_text(json.dumps(numbers, indent=2) + "\n", encoding="utf-8")
+
+
+def _shown(value: Any) -> str:
+    return "missing" if value is None else f"a {type(value).__name__}"
 
 
 def _number(name: str, value: Any) -> int | float:

@@ -19,7 +19,13 @@ from edge_tasks.tracking.backend import TrackingBackend
 from edge_tasks.tracking.sacred_observer import recorded, silence_sacred
 from edge_tasks.training.context import TrainingState, current_spec, read_config_and_state
 from edge_tasks.training.data import used_data
-from edge_tasks.training.failure import TrainingFailedError, TrainingInterruptedError, is_script, show_errors_plainly
+from edge_tasks.training.failure import (
+    TrainingFailedError,
+    TrainingInterruptedError,
+    ended_itself,
+    is_script,
+    show_errors_plainly,
+)
 from edge_tasks.training.run_options import (
     RunOptions,
     silence_options,
@@ -82,6 +88,8 @@ def _decorator(get_config: Callable[[], EdgeConfig]) -> Callable[[_Function], _F
                 if (problem := full_disk(error)) is None:
                     raise
                 raise TrainingFailedError(problem) from error
+            except SystemExit as error:
+                raise TrainingFailedError(ended_itself(error)) from error
             except LeftRunningError:
                 raise TrainingInterruptedError("the job is still running; nothing was changed here") from None
             except KeyboardInterrupt:

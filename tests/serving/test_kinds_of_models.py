@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -319,6 +320,28 @@ def test_a_predictor_of_ones_own_travels_with_its_modules(tmp_path: Path) -> Non
     environment = json.loads((tmp_path / "out" / "environment.json").read_text())
     serving = choose(CONFIG, "m", of_folder(tmp_path / "out" / "model", environment))
     assert serving.why == "the model has a predictor.py"
+
+
+def test_code_in_folders_without_an_init_travels_too(tmp_path: Path) -> None:
+    (tmp_path / "parts" / "deep").mkdir(parents=True)
+    (tmp_path / "parts" / "factor.py").write_text("FACTOR = 3\n")
+    (tmp_path / "parts" / "deep" / "model.py").write_text(
+        "from parts.factor import FACTOR\nclass Times:\n    def predict(self, rows): return rows[:, 0] * FACTOR\n"
+    )
+    KINDS["folders"] = (
+        "import numpy as np\nfrom parts.deep.model import Times\n"
+        "inputs, model, answers = np.array([[2.0], [3.0]]), Times(), [6.0, 9.0]\n"
+    )
+    try:
+        trained("folders", tmp_path)
+    finally:
+        del KINDS["folders"]
+    code = tmp_path / "out" / "model" / "code"
+    assert sorted(path.relative_to(code).as_posix() for path in code.rglob("*.py")) == [
+        *("parts/deep/model.py", "parts/factor.py"),
+    ]
+    shutil.rmtree(tmp_path / "parts")
+    assert served(tmp_path, [[2.0]]) == [6.0]
 
 
 def test_bytes_are_instances(tmp_path: Path) -> None:

@@ -97,6 +97,21 @@ def change_training(repository: Repository, text: str, before: str) -> None:
     script.write_text(script.read_text().replace(before, text + before, 1))
 
 
+def test_a_job_may_use_several_processes_however_they_are_started(repository: Repository) -> None:
+    """Python names train.py to a process that it starts afresh, which cannot find it by a name without its folder."""
+    pools = """    import multiprocessing
+    for way in ("fork", "spawn"):
+        with multiprocessing.get_context(way).Pool(1) as pool:
+            assert pool.map_async(twice, [21]).get(60) == [42]
+"""
+    change_training(repository, pools, "    X = ")
+    change_training(repository, "def twice(number):\n    return 2 * number\n\n", "@ex.config")
+    done = repository.run(*TRAIN)
+    assert "Traceback" not in done.stderr
+    (record,) = recorded(repository.root)
+    assert record.status == COMPLETED
+
+
 def test_a_job_that_is_cancelled_before_it_began_is_recorded_as_interrupted(repository: Repository) -> None:
     change_training(repository, f"{IN_JOB}import time\n    time.sleep(600)\n", "from edge_tasks")
     process = repository.start("env", "EDGE_ON_INTERRUPT=cancel", *TRAIN)

@@ -69,6 +69,8 @@ def run(_run, rate, do, model_output_dir="./"):
     if do == "fail":
         print("last words")
         raise ValueError("no good")
+    if do == "exit":
+        sys.exit(0)
     if do == "full":
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (1024, resource.RLIM_INFINITY))
@@ -199,6 +201,17 @@ def test_a_failure_is_recorded_with_its_last_words(repository: Repository) -> No
     assert b"last words" in run.output.splitlines()
     assert len(run.series["loss"].steps) == 5
     assert run.record.metrics == {}
+
+
+def test_a_training_that_ends_itself_has_failed_though_with_status_0(repository: Repository) -> None:
+    """DVC would take the results that are there for those of the new code."""
+    result = train(repository, "with", "do=exit")
+    assert result.returncode == 1
+    assert "error: the training ended itself, so nothing was changed: sys.exit(0)" in result.stderr
+    assert "hint: let `run` return" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert only(repository).record.status == FAILED
+    assert not (repository.root / "models/wine/metrics.json").exists()
 
 
 def test_numbers_that_are_none_do_not_break_the_record(repository: Repository) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import datetime, timezone
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,32 @@ def test_a_metric_that_is_no_finite_number_is_refused_and_nothing_is_written(tmp
     with pytest.raises(TrainingError, match="the metric `score` is"):
         save_results(fitted(), {"score": value}, tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("metrics", "said"), [([0.5], "a list"), (None, "missing"), (0.5, "a float")])
+def test_metrics_without_names_are_refused(metrics: Any, said: str, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=f"the metrics of save_results are {said}, not names and numbers"):
+        save_results(fitted(), metrics, tmp_path)
+
+
+def test_a_model_that_is_saved_again_takes_the_place_of_the_one_before(tmp_path: Path) -> None:
+    """What would be left of it is of another format, or describes other inputs."""
+    inputs = pd.DataFrame({"city": ["York", "Leeds"] * 10})
+    save_results(DummyClassifier().fit(inputs, [0, 1] * 10), {"first": 1}, tmp_path, inputs=inputs)
+    (tmp_path / "model" / "model.bst").write_text("as an XGBoost model leaves it")
+    (tmp_path / "model" / "words.txt").write_text("one's own file")
+    save_results(fitted(), {"second": 2}, tmp_path)
+    assert sorted(path.name for path in (tmp_path / "model").iterdir()) == [
+        *("model.joblib", "requirements.txt", "words.txt"),
+    ]
+    assert not (tmp_path / "test_payload.json").exists()
+    assert read_results(tmp_path).metrics == {"second": 2}
+
+
+def test_inputs_of_any_type_have_a_baseline(tmp_path: Path) -> None:
+    months = pd.DataFrame({"month": pd.period_range("2020-01", periods=20, freq="M"), "price": [Decimal("1.5")] * 20})
+    save_results(DummyClassifier().fit([[0]] * 20, [1] * 20), {}, tmp_path, inputs=months)
+    assert Baseline.from_json((tmp_path / "model" / "baseline.json").read_bytes()).columns.keys() >= {"month", "price"}
 
 
 def test_a_training_that_saved_nothing_is_said_so(tmp_path: Path) -> None:
