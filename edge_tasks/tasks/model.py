@@ -57,6 +57,9 @@ def list_(_context: Any, json: bool = False) -> None:
         print_json([model.document(prices) for model in models])
         return
     print_table(overview.COLUMNS, [model.row(prices) for model in models], spare=("since (UTC)", "version"))
+    for model in models:
+        if model.problem:
+            print_note(model.problem)
     if prices and any(model.running for model in models):
         print_note(f"cost: until now, by {costs.basis(here.config, prices)}")
 
