@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -345,6 +346,32 @@ def test_servers_whose_card_is_broken_can_be_stopped(hello_world: Repository) ->
     assert hint == "invoke local.stop"
     assert hello_world.run("invoke", "local.stop").stderr.strip() == "> stopped the local servers"
     hello_world.run("invoke", "model.list")
+
+
+def test_stored_data_that_are_broken_are_answered_with_the_tasks_that_help(hello_world: Repository) -> None:
+    hello_world.run("invoke", "init")
+    hello_world.run("invoke", "local.stop")
+    index = hello_world.root / ".edge/emulator/cloud-storage/index.sqlite3"
+    reset = "invoke local.reset removes all that the local servers stored"
+    try:
+        whole = index.read_bytes()
+        index.write_bytes(b"garbage" * 1000)
+        problem, hint = hello_world.fails("invoke", "model.list")
+        assert problem.startswith("the emulator's Cloud Storage cannot be opened: ")
+        assert hint == reset  # and not an option of a command that nobody here has typed
+        problem, hint = hello_world.fails("invoke", "local.save", "new")
+        assert problem.endswith("/.edge/emulator cannot be read: file is not a database")
+        assert hint == reset
+        index.write_bytes(whole)
+        hello_world.run("invoke", "local.save", "good")
+        index.write_bytes(b"garbage" * 1000)
+        assert hello_world.fails("invoke", "model.list")[1] == (
+            f"invoke local.load NAME goes back to a snapshot (good); {reset}"
+        )
+        hello_world.run("invoke", "local.load", "good", "--yes")
+        hello_world.run("invoke", "model.list")
+    finally:
+        shutil.rmtree(hello_world.root / ".edge/snapshots", ignore_errors=True)
 
 
 def test_a_repository_in_a_folder_with_an_odd_name_works_and_can_be_moved(

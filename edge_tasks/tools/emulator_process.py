@@ -167,10 +167,24 @@ def _start_failure(root: Path, what: str) -> ServerError:
         card = data_directory(root) / "servers.json"
         return ServerError(f"the local servers run, but `{card}`, which tells where, is broken", "invoke local.stop")
     text = log_file(root).read_text(encoding="utf-8", errors="replace")
-    problem, _, hint = text.partition("hint: ")
-    if "error: " in problem:
-        return ServerError(problem.rpartition("error: ")[2].strip(), hint.strip() or None)
+    if "error: " in text.partition("hint: ")[0]:
+        return _emulator_s_words(root, text)
     return ServerError(f"the local servers {what}", f"look at the log: {log_file(root)}")
+
+
+def _emulator_s_words(root: Path, text: str) -> ServerError:
+    """Return what the emulator said on stderr; of stored data that it cannot read, with the tasks that help."""
+    problem, _, hint = text.partition("hint: ")
+    problem = problem.rpartition("error: ")[2].strip()
+    unreadable = any(f" cannot be {what}: " in problem for what in ("opened", "read"))
+    return ServerError(problem, _begin_again(root) if unreadable else hint.strip() or None)
+
+
+def _begin_again(root: Path) -> str:
+    """Return the commands that put something in the place of stored data which cannot be read."""
+    reset = "invoke local.reset removes all that the local servers stored"
+    saved = _saved(root)
+    return f"invoke local.load NAME goes back to a snapshot ({', '.join(saved)}); {reset}" if saved else reset
 
 
 def answering(servers: Servers, limit: float = 10.0) -> bool:
@@ -235,9 +249,14 @@ def require_snapshot(root: Path, name: str) -> Path:
     """Return the folder of a snapshot; ServerError, which names those that there are, when there is none."""
     folder = _snapshot(root, name)
     if not folder.exists():
-        saved = ", ".join(sorted(card.parent.name for card in folder.parent.glob("*/snapshot.json")))
+        saved = ", ".join(_saved(root))
         raise ServerError(f"there is no snapshot `{name}`", f"saved: {saved}" if saved else f"invoke local.save {name}")
     return folder
+
+
+def _saved(root: Path) -> list[str]:
+    """Return the names of the snapshots."""
+    return sorted(card.parent.name for card in layout.emulator_snapshot(root, "NAME").parent.glob("*/snapshot.json"))
 
 
 def _snapshot(root: Path, name: str) -> Path:
@@ -252,8 +271,7 @@ def _snapshots(root: Path, option: str, folder: Path) -> None:
     command += ["--data", str(data_directory(root)), option, str(folder)]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     if result.returncode:
-        problem, _, hint = result.stderr.partition("hint: ")
-        raise ServerError(problem.rpartition("error: ")[2].strip(), hint.strip() or None)
+        raise _emulator_s_words(root, result.stderr)
 
 
 def environment(servers: Servers, project: str, region: str) -> dict[str, str]:
