@@ -137,10 +137,26 @@ def test_no_google_credentials(repository: Repository) -> None:
     problem, hint = repository.fails("invoke", "model.list", EDGE_TARGET="gcp", NO_GCE_CHECK="true")
     assert problem == "no Google Cloud credentials were found on this machine"
     assert hint.startswith("gcloud auth application-default login")
+    # DVC would be asked next.
+    assert repository.fails("invoke", "ci.train", EDGE_TARGET="gcp", NO_GCE_CHECK="true") == (problem, hint)
     # Prices are Google's, also for the target on this machine.
     problem, hint = repository.fails("invoke", "cost.update", NO_GCE_CHECK="true")
     assert problem == "no Google Cloud credentials were found on this machine"
     assert hint == "gcloud auth application-default login, or see hours instead of prices"
+
+
+def test_a_file_of_credentials_that_is_not_there_is_named(repository: Repository, tmp_path: Path) -> None:
+    file = tmp_path / "google-cloud.json"  # as the workflows name it, before ci.setup's has been committed
+    variables = {"EDGE_TARGET": "gcp", "NO_GCE_CHECK": "true", "GOOGLE_APPLICATION_CREDENTIALS": str(file)}
+    lost = f"no Google Cloud credentials were found on this machine: File {file}"
+    problem, hint = repository.fails("invoke", "ci.deploy", **variables)
+    assert problem == f"{lost} was not found (GOOGLE_APPLICATION_CREDENTIALS names it)"
+    assert hint.startswith(
+        "in CI: commit the file that invoke ci.setup makes; here: unset GOOGLE_APPLICATION_CREDENTIALS"
+    )
+    file.write_text("{")
+    problem, _ = repository.fails("invoke", "ci.deploy", **variables)
+    assert problem == f"{lost} is not a valid json file (GOOGLE_APPLICATION_CREDENTIALS names it)"
 
 
 def test_no_network(repository: Repository, tmp_path: Path) -> None:

@@ -42,11 +42,13 @@ def train(_context: Any, again: str | None = None) -> None:
 
     A model that was last trained for another target is trained, too.
     """
+    from edge_tasks.cloud.state_store import StateStore
     from edge_tasks.console import Console
     from edge_tasks.releases import ci_pipeline
     from edge_tasks.setup import initialise
 
     here = repository()
+    StateStore(here.cloud).load()  # of lost credentials or a lost bucket DVC would tell in a page of traceback
     with Console() as console:
         # EDGE_TARGET leads a release to another target than edge.yaml's.
         initialise.set_up_dvc(here.root, here.config, console)
