@@ -364,6 +364,21 @@ def test_servers_whose_card_is_broken_can_be_stopped(hello_world: Repository) ->
     hello_world.run("invoke", "model.list")
 
 
+def test_a_place_that_cannot_be_written_to_is_named_before_any_work(repository: Repository) -> None:
+    for command in ("model.report", "ci.compare", "pipeline.export"):
+        assert repository.fails("invoke", command, "--output", "models") == (
+            "`models` is a folder",
+            "--output names a file: --output models/FILE",
+        )
+        assert repository.fails("invoke", command, "--output", "not/there.md") == (
+            "there is no folder `not`",
+            "mkdir -p not",
+        )
+    for command in ("model.image", "ci.monitor"):
+        problem, hint = repository.fails("invoke", command, "--output", "edge.yaml/new")
+        assert (problem, hint) == ("`edge.yaml` is a file", "--output names a folder: choose another one")
+
+
 def test_stored_data_that_are_broken_are_answered_with_the_tasks_that_help(hello_world: Repository) -> None:
     hello_world.run("invoke", "init")
     hello_world.run("invoke", "local.stop")

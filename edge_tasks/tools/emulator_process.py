@@ -219,7 +219,8 @@ def stop(root: Path) -> bool:
 def reset(root: Path) -> None:
     """End the servers and remove all their data: buckets, jobs, models and endpoints."""
     stop(root)
-    shutil.rmtree(data_directory(root), ignore_errors=True)
+    with contextlib.suppress(FileNotFoundError):
+        shutil.rmtree(data_directory(root))
 
 
 def save(root: Path, name: str, *, replace: bool = False) -> Path:
