@@ -100,9 +100,22 @@ class TrainingError(EdgeError):
     """A training failed or gave no usable result."""
 
 
-def full_disk(error: OSError) -> EdgeError | None:
-    """Return what to say when `error` tells of a full disk (or a quota that is used up); None for another error."""
-    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-        return None
-    where = f": `{error.filename}`" if error.filename else ""
-    return EdgeError(f"there is no space left on the disk{where}", "make room (df -h shows it), then try again")
+def disk_refusal(error: OSError) -> EdgeError | None:
+    """Return what to say when `error` tells of a disk that is full or read-only, or of a file of somebody else's.
+
+    None for another error. A quota that is used up is a full disk.
+    """
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        where = f": `{error.filename}`" if error.filename else ""
+        return EdgeError(f"there is no space left on the disk{where}", "make room (df -h shows it), then try again")
+    if error.errno == errno.EROFS:
+        return EdgeError(
+            f"`{error.filename}` cannot be written: its disk is read-only",
+            "work in a clone on a disk that can be written",
+        )
+    if error.errno in (errno.EACCES, errno.EPERM) and error.filename:  # else it is no file
+        return EdgeError(
+            f"this user may not read or write `{error.filename}`",
+            "ls -ld shows whose it is, often root's after sudo or Docker; sudo chown gives it back",
+        )
+    return None

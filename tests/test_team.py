@@ -89,6 +89,10 @@ def test_a_clone_without_a_place_for_all_says_so_in_seconds(ada: Repository, tmp
         found = bob.run("invoke", "doctor").stdout
         assert "not here: `data/notes.csv`" in found
         assert "who added them has to dvc push" in found
+        # Ada's artifact lies in a bucket of the same name, which is her own emulator's.
+        problem, hint = bob.fails("invoke", "model.deploy")
+        assert problem == "the artifact of `digits` is not on this machine (models/digits/model)"
+        assert hint.startswith("dvc checkout models/digits/model, or dvc pull")
         # What stages make is made again, in a registry to itself; it is the same, so nothing that is committed changes.
         said = bob.run("dvc", "repro").stderr
         assert "trained_model.json is as it was" in said

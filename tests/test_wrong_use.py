@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -137,10 +138,26 @@ def test_no_google_credentials(repository: Repository) -> None:
     problem, hint = repository.fails("invoke", "model.list", EDGE_TARGET="gcp", NO_GCE_CHECK="true")
     assert problem == "no Google Cloud credentials were found on this machine"
     assert hint.startswith("gcloud auth application-default login")
+    # DVC would be asked next.
+    assert repository.fails("invoke", "ci.train", EDGE_TARGET="gcp", NO_GCE_CHECK="true") == (problem, hint)
     # Prices are Google's, also for the target on this machine.
     problem, hint = repository.fails("invoke", "cost.update", NO_GCE_CHECK="true")
     assert problem == "no Google Cloud credentials were found on this machine"
     assert hint == "gcloud auth application-default login, or see hours instead of prices"
+
+
+def test_a_file_of_credentials_that_is_not_there_is_named(repository: Repository, tmp_path: Path) -> None:
+    file = tmp_path / "google-cloud.json"  # as the workflows name it, before ci.setup's has been committed
+    variables = {"EDGE_TARGET": "gcp", "NO_GCE_CHECK": "true", "GOOGLE_APPLICATION_CREDENTIALS": str(file)}
+    lost = f"no Google Cloud credentials were found on this machine: File {file}"
+    problem, hint = repository.fails("invoke", "ci.deploy", **variables)
+    assert problem == f"{lost} was not found (GOOGLE_APPLICATION_CREDENTIALS names it)"
+    assert hint.startswith(
+        "in CI: commit the file that invoke ci.setup makes; here: unset GOOGLE_APPLICATION_CREDENTIALS"
+    )
+    file.write_text("{")
+    problem, _ = repository.fails("invoke", "ci.deploy", **variables)
+    assert problem == f"{lost} is not a valid json file (GOOGLE_APPLICATION_CREDENTIALS names it)"
 
 
 def test_no_network(repository: Repository, tmp_path: Path) -> None:
@@ -366,6 +383,47 @@ def test_servers_that_a_killed_command_left_starting_are_waited_for_or_replaced(
         pid = json.loads((data / "servers.json").read_text())["pid"]
         assert (pid == left.pid) == (end == signal.SIGCONT)
         hello_world.run("invoke", "local.stop")
+
+
+def test_a_place_that_cannot_be_written_to_is_named_before_any_work(repository: Repository) -> None:
+    for command in ("model.report", "ci.compare", "pipeline.export"):
+        assert repository.fails("invoke", command, "--output", "models") == (
+            "`models` is a folder",
+            "--output names a file: --output models/FILE",
+        )
+        assert repository.fails("invoke", command, "--output", "not/there.md") == (
+            "there is no folder `not`",
+            "mkdir -p not",
+        )
+    for command in ("model.image", "ci.monitor"):
+        problem, hint = repository.fails("invoke", command, "--output", "edge.yaml/new")
+        assert (problem, hint) == ("`edge.yaml` is a file", "--output names a folder: choose another one")
+
+
+def test_stored_data_that_are_broken_are_answered_with_the_tasks_that_help(hello_world: Repository) -> None:
+    hello_world.run("invoke", "init")
+    hello_world.run("invoke", "local.stop")
+    index = hello_world.root / ".edge/emulator/cloud-storage/index.sqlite3"
+    reset = "invoke local.reset removes all that the local servers stored"
+    try:
+        whole = index.read_bytes()
+        index.write_bytes(b"garbage" * 1000)
+        problem, hint = hello_world.fails("invoke", "model.list")
+        assert problem.startswith("the emulator's Cloud Storage cannot be opened: ")
+        assert hint == reset  # and not an option of a command that nobody here has typed
+        problem, hint = hello_world.fails("invoke", "local.save", "new")
+        assert problem.endswith("/.edge/emulator cannot be read: file is not a database")
+        assert hint == reset
+        index.write_bytes(whole)
+        hello_world.run("invoke", "local.save", "good")
+        index.write_bytes(b"garbage" * 1000)
+        assert hello_world.fails("invoke", "model.list")[1] == (
+            f"invoke local.load NAME goes back to a snapshot (good); {reset}"
+        )
+        hello_world.run("invoke", "local.load", "good", "--yes")
+        hello_world.run("invoke", "model.list")
+    finally:
+        shutil.rmtree(hello_world.root / ".edge/snapshots", ignore_errors=True)
 
 
 def test_a_repository_in_a_folder_with_an_odd_name_works_and_can_be_moved(

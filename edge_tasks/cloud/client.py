@@ -31,6 +31,9 @@ warnings.filterwarnings("ignore", category=FutureWarning, module=r"google\.")
 # As the SDK 2.7 prints them: Vertex AI is a part of Google's "agent platform" now.
 CONSOLE_URL = "https://console.cloud.google.com/agent-platform"
 
+# Where Google's clients look first for the file with credentials.
+CREDENTIALS_VARIABLE = "GOOGLE_APPLICATION_CREDENTIALS"
+
 # Seconds that one call may take; the clients made here keep to it without being told.
 CALL_TIMEOUT = 60.0
 
@@ -245,11 +248,18 @@ def default_credentials(without: str = "work on this machine alone: EDGE_TARGET=
             # Of credentials without a quota project; `invoke doctor` looks at that.
             warnings.simplefilter("ignore", UserWarning)
             credentials, _ = google.auth.default(scopes=["https://www.googleapis.com/auth/cloud-platform"])
-    except DefaultCredentialsError:
-        raise CloudError(
+    except DefaultCredentialsError as error:
+        problem, login = (
             "no Google Cloud credentials were found on this machine",
-            f"gcloud auth application-default login, or {without}",
-        ) from None
+            "gcloud auth application-default login",
+        )
+        if os.environ.get(CREDENTIALS_VARIABLE):
+            reason = str(error.args[0]).partition("\n")[0].rstrip(".")
+            raise CloudError(
+                f"{problem}: {reason} ({CREDENTIALS_VARIABLE} names it)",
+                f"in CI: commit the file that invoke ci.setup makes; here: unset {CREDENTIALS_VARIABLE}, then {login}",
+            ) from None
+        raise CloudError(problem, f"{login}, or {without}") from None
     return credentials
 
 

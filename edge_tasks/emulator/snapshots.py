@@ -62,6 +62,8 @@ def save(data: Path, target: Path) -> None:
         saved = datetime.now(timezone.utc).isoformat(timespec="seconds")
         (new / CARD).write_text(json.dumps({"version": FORMAT_VERSION, "saved": saved}) + "\n")
         new.rename(target)
+    except sqlite3.Error as error:
+        raise StartError(f"what is stored in {data} cannot be read: {error}", "start with another --data DIR") from None
     except OSError as error:
         raise StartError(
             f"the snapshot {target} cannot be written: {error}", "free some room, and save again"

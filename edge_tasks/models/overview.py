@@ -20,7 +20,7 @@ from edge_tasks.errors import NotFoundError
 from edge_tasks.models import costs
 from edge_tasks.releases import serving
 from edge_tasks.repo import layout
-from edge_tasks.repo.trained_model import TrainedModel, find_trained_model
+from edge_tasks.repo.trained_model import TrainedModel, find_trained_model, trained_model_problem
 
 COLUMNS = ["model", "trained (UTC)", "metrics", "version", "serves", "since (UTC)", "hours", "cost"]
 
@@ -47,6 +47,7 @@ class Overview:
     serves: tuple[Serving, ...]
     coming: str | None  # the version that is being deployed
     running: tuple[costs.Running, ...] = ()
+    problem: str | None = None  # why the record of its last training cannot be read
 
     @property
     def hours(self) -> float:
@@ -68,7 +69,7 @@ class Overview:
         shown += ["to zero when idle"] if any(one.scale_to_zero for one in self.running) else []
         return [
             self.model,
-            _time(self.trained_at) if self.trained_at else "not yet",
+            _time(self.trained_at) if self.trained_at else "unreadable" if self.problem else "not yet",
             _first(self.metrics),
             self.registered or "no",
             ", ".join(shown) or "nothing",
@@ -95,6 +96,7 @@ def list_models(root: Path, config: EdgeConfig, cloud: Cloud, *, machines: bool 
     found = []
     for name in config.models:
         trained = find_trained_model(layout.model_folder(root, name), name)
+        problem = trained_model_problem(layout.model_folder(root, name), name)
         model = state.model(name)
         found.append(
             Overview(
@@ -106,6 +108,7 @@ def list_models(root: Path, config: EdgeConfig, cloud: Cloud, *, machines: bool 
                 serves=_serving(cloud, model),
                 coming=model.operation.model.rpartition("@")[2] if model.operation else None,
                 running=tuple(one for one in running if one.model == name),
+                problem=problem.problem if problem else None,
             )
         )
     return found

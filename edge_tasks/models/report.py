@@ -12,8 +12,9 @@ from edge_tasks.domain.config import EdgeConfig
 from edge_tasks.errors import ConfigError
 from edge_tasks.repo import layout
 from edge_tasks.repo.files import write_atomically
+from edge_tasks.repo.text_files import check_merged
 from edge_tasks.repo.trained_model import FILE_NAME as TRAINED_MODEL_FILE
-from edge_tasks.repo.trained_model import find_trained_model
+from edge_tasks.repo.trained_model import find_trained_model, trained_model_problem
 
 REPORT_STAGE = "report"
 _REPORTED_FILES = ("metrics.json", TRAINED_MODEL_FILE)
@@ -88,7 +89,9 @@ def _change_dependencies(root: Path, change: Callable[[list[Any]], None]) -> Non
     yaml.width = 120
     yaml.indent(mapping=2, sequence=4, offset=2)
     try:
-        document: Any = yaml.load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        check_merged(text, path.name)
+        document: Any = yaml.load(text)
         dependencies = document["stages"][REPORT_STAGE]["deps"]
     except FileNotFoundError:
         raise NoReportError("there is no `dvc.yaml` at the repository's root", "git checkout dvc.yaml") from None
@@ -113,7 +116,8 @@ def report(root: Path, config: EdgeConfig) -> str:
         trained = find_trained_model(layout.model_folder(root, name), name)
         lines += [f"## {name}", ""]
         if trained is None:
-            lines += ["Not trained yet.", ""]
+            problem = trained_model_problem(layout.model_folder(root, name), name)
+            lines += [f"{problem.problem}." if problem else "Not trained yet.", ""]
             continue
         lines += ["| | |", "|---|---|", f"| run | {trained.run_id} |"]
         if trained.model:

@@ -154,7 +154,7 @@ def smoke_test(cloud: Cloud, config: EdgeConfig, root: Path, progress: Progress,
                 raise CloudError(f"`{name}` answered without predictions", f"invoke model.predict --name {name}")
             answers[str(answer.get("modelVersionId", "?"))] += 1
         versions = ", ".join(f"{count} from version {version}" for version, count in sorted(answers.items()))
-        progress.step(f"`{name}` answered {requests} requests: {versions}")
+        progress.step(f"`{name}` answered {requests} request{'s' if requests > 1 else ''}: {versions}")
 
 
 def promote(wanted: Iterable[Release]) -> None:

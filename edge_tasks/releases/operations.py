@@ -86,7 +86,7 @@ def deploy(release: Release, traffic: int = 100, until: datetime | None = None) 
             )
         rollout.applies_settings, rollout.until = True, until
         if rollout.model is None:
-            _check_artifact(release, trained)
+            _check_artifact(release, trained, facts)
             text = f"upload the artifact to the registry{_for_another_container(release, trained, chosen)}"
             rollout.plan(text, lambda: _register(rollout, trained, chosen, facts))
         if release.options.dry_run:
@@ -237,10 +237,14 @@ def _for_another_container(release: Release, trained: TrainedModel, chosen: Serv
     return f" again, for another container: {', '.join(differences)}" if differences else ""
 
 
-def _check_artifact(release: Release, trained: TrainedModel) -> None:
-    """Raise TrainingError unless there is an artifact to upload: here, or in this cloud's bucket."""
+def _check_artifact(release: Release, trained: TrainedModel, facts: ArtifactFacts) -> None:
+    """Raise TrainingError unless there is an artifact to upload: here, or in this cloud's bucket.
+
+    With target `local` a team-mate's artifact may lie in a bucket of that name which only the other clone has.
+    """
     here = (release.folder / ARTIFACT_FOLDER).is_dir()
-    if here or not (trained.artifact_uri and trained.target == release.config.target):
+    in_bucket = trained.artifact_uri and trained.target == release.config.target and facts.files
+    if here or not in_bucket:
         preflight.check_artifact(release.folder, trained)
 
 

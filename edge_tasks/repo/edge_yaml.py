@@ -110,7 +110,7 @@ def _read(path: Path) -> dict[str, Any]:
         document = _yaml().load(read_text(path, FILE_NAME))
     except FileNotFoundError:
         raise ConfigError(f"there is no `{path}`", "invoke init, in the repository's folder") from None
-    except YAMLError as error:
+    except (YAMLError, ValueError) as error:
         raise ConfigError(
             f"`{FILE_NAME}` is not valid YAML: {yaml_problem(error)}", f"fix `{path}`, then try again"
         ) from None

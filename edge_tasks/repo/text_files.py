@@ -2,25 +2,43 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 from edge_tasks.errors import ConfigError
 
+# What git writes where both sides of a merge have changed the same lines.
+_BOTH_SIDES = re.compile(r"^<{7} .*?^>{7} ", re.MULTILINE | re.DOTALL)
+BOTH_SIDES_HINT = "git status lists all such files; keep one side in each, then git add"
+
 
 def read_text(path: Path, where: str) -> str:
     """Return the text of the file at `path`, which people know as `where`.
 
-    Raises FileNotFoundError, whose meaning only the caller knows, and ConfigError for a file that cannot be read.
+    Raises FileNotFoundError, whose meaning only the caller knows, and ConfigError for a file that cannot be read, or
+    that git could not merge.
     """
     try:
-        return path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise
     except OSError as error:
         raise ConfigError(f"`{where}` cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise ConfigError(f"`{where}` cannot be read: it is not UTF-8 text", f"save `{where}` as UTF-8") from None
+    check_merged(text, where)
+    return text
+
+
+def check_merged(text: str, where: str) -> None:
+    """Raise ConfigError when `text`, that of the file `where`, still holds both sides of a merge, with git's marks."""
+    if found := _BOTH_SIDES.search(text):
+        line = text.count("\n", 0, found.start()) + 1
+        raise ConfigError(
+            f"`{where}` holds both sides of a git merge (line {line})",
+            BOTH_SIDES_HINT,
+        )
 
 
 def read_yaml(path: Path, where: str) -> Any:
@@ -29,12 +47,15 @@ def read_yaml(path: Path, where: str) -> Any:
 
     try:
         return yaml.safe_load(read_text(path, where))
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise ConfigError(f"`{where}` is not valid YAML: {yaml_problem(error)}", f"fix `{where}`") from None
 
 
 def yaml_problem(error: Exception) -> str:
-    """Return in one line what PyYAML or ruamel.yaml says of a file, and where in it."""
+    """Return in one line what PyYAML or ruamel.yaml says of a file, and where in it.
+
+    Of a date that no calendar has, such as 2026-13-45, and of a number with thousands of digits they raise ValueError.
+    """
     problem = str(getattr(error, "problem", None) or str(error).splitlines()[0])
     if "'\\t'" in problem:
         problem = "a tab, where only spaces may stand"

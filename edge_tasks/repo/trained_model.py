@@ -10,9 +10,10 @@ from typing import Any
 from pydantic import ConfigDict, Field, ValidationError
 
 from edge_tasks.domain.provenance import Provenance
-from edge_tasks.errors import TrainingError
+from edge_tasks.errors import ConfigError, TrainingError
 from edge_tasks.repo.files import write_atomically
 from edge_tasks.repo.layout import TRAINING_LABEL
+from edge_tasks.repo.text_files import check_merged
 
 FILE_NAME = "trained_model.json"
 # The folder next to it that holds the artifact's files.
@@ -66,8 +67,11 @@ def load_trained_model(folder: Path, model_name: str) -> TrainedModel:
     hint = f"dvc repro models/{model_name}/dvc.yaml"
     try:
         text = (folder / FILE_NAME).read_text(encoding="utf-8")
+        check_merged(text, f"models/{model_name}/{FILE_NAME}")
     except UnicodeDecodeError:
         raise TrainingError(f"`models/{model_name}/{FILE_NAME}` is broken", hint) from None
+    except ConfigError as error:
+        raise TrainingError(error.problem, error.hint) from None
     except FileNotFoundError:
         if not folder.is_dir():
             raise TrainingError(
@@ -102,3 +106,14 @@ def find_trained_model(folder: Path, model_name: str) -> TrainedModel | None:
         return load_trained_model(folder, model_name)
     except TrainingError:
         return None
+
+
+def trained_model_problem(folder: Path, model_name: str) -> TrainingError | None:
+    """Return why FOLDER/trained_model.json cannot be read; None when it can, or when nothing was trained yet."""
+    if not (folder / FILE_NAME).exists():
+        return None
+    try:
+        load_trained_model(folder, model_name)
+    except TrainingError as error:
+        return error
+    return None

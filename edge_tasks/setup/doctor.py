@@ -28,7 +28,8 @@ from edge_tasks.readiness import artifact, distributions
 from edge_tasks.readiness.complaints import refuse
 from edge_tasks.releases import preflight, serving
 from edge_tasks.repo import edge_yaml, layout, model_folders
-from edge_tasks.repo.trained_model import ARTIFACT_FOLDER, find_trained_model
+from edge_tasks.repo.text_files import BOTH_SIDES_HINT
+from edge_tasks.repo.trained_model import ARTIFACT_FOLDER, find_trained_model, trained_model_problem
 from edge_tasks.setup import google_cloud, initialise, requirements, template
 from edge_tasks.setup.checks import Check, Finding, Result, examine
 from edge_tasks.setup.terraform import is_managed
@@ -109,6 +110,9 @@ def _git(root: Path) -> Finding:
         raise EdgeError("git is not installed", "install git: models are labelled with the commit they come from")
     if not git.is_repository(root):
         raise GitError("this folder is in no git repository", "git init && git add . && git commit -m Start")
+    if unmerged := git.unmerged(root):
+        more = f" (and {len(unmerged) - 1} more)" if len(unmerged) > 1 else ""
+        raise GitError(f"a merge is not finished: git has both sides of `{unmerged[0]}`{more}", BOTH_SIDES_HINT)
     commit = git.head(root)
     if commit is None:
         return Finding("no commit yet", advice="git add . && git commit -m Start: models are labelled with it")
@@ -201,6 +205,8 @@ def _hiding(folder: Path) -> list[str]:
 
 def _artifact(root: Path, config: EdgeConfig, name: str) -> Finding:
     folder = layout.model_folder(root, name)
+    if problem := trained_model_problem(folder, name):
+        raise problem
     trained = find_trained_model(folder, name)
     if trained is None or not (folder / ARTIFACT_FOLDER).is_dir():
         return Finding("not trained yet, or not on this machine")

@@ -13,7 +13,7 @@ from invoke.parser.argument import Argument
 from invoke.tasks import Task
 from invoke.tasks import task as invoke_task
 
-from edge_tasks.errors import EdgeError, full_disk
+from edge_tasks.errors import EdgeError, disk_refusal
 from edge_tasks.tools.signals import take_sigterm_like_ctrl_c
 
 _Body = TypeVar("_Body", bound=Callable[..., Any])
@@ -35,7 +35,8 @@ def task(
     """Make a task of a function whose first line of documentation is its line in `invoke --list`.
 
     An argument that is `iterable` may be given several times.
-    An EdgeError (or a full disk) ends the task with `error:`, `hint:` and exit status 1, Ctrl-C with status 130.
+    An EdgeError (or a disk that is full or may not be written) ends the task with `error:`, `hint:` and exit status 1,
+    Ctrl-C with status 130.
     """
 
     def decorate(body: _Body) -> Any:
@@ -54,7 +55,7 @@ def task(
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
                 raise Exit(code=1) from None
             except OSError as error:
-                if (problem := full_disk(error)) is None:
+                if (problem := disk_refusal(error)) is None:
                     raise
                 raise told(problem) from None
             return result

@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from invoke.collection import Collection
 
+from edge_tasks.tasks._output import output_file, output_folder
 from edge_tasks.tasks._repository import repository
 from edge_tasks.tasks._task import AS_JSON, LOCK_TIMEOUT_HELP, task
 
@@ -30,9 +30,10 @@ def compare(_context: Any, base: str = "main", output: str | None = None, json: 
     from edge_tasks.repo.files import write_atomically
 
     root = repository().root
+    file = output_file(output) if output is not None else None
     text = dumps(branch_comparison.compared(root, base), indent=2) if json else branch_comparison.compare(root, base)
-    if output is not None:
-        write_atomically(Path(output), text.encode())
+    if file is not None:
+        write_atomically(file, text.encode())
     print_result(text.rstrip())
 
 
@@ -42,11 +43,13 @@ def train(_context: Any, again: str | None = None) -> None:
 
     A model that was last trained for another target is trained, too.
     """
+    from edge_tasks.cloud.state_store import StateStore
     from edge_tasks.console import Console
     from edge_tasks.releases import ci_pipeline
     from edge_tasks.setup import initialise
 
     here = repository()
+    StateStore(here.cloud).load()  # of lost credentials or a lost bucket DVC would tell in a page of traceback
     with Console() as console:
         # EDGE_TARGET leads a release to another target than edge.yaml's.
         initialise.set_up_dvc(here.root, here.config, console)
@@ -151,8 +154,9 @@ def monitor(_context: Any, output: str = "monitoring") -> None:
     from edge_tasks.tools import ci_service
 
     here = repository()
+    folder = output_folder(output)
     with Console() as console:
-        reported = rounds.look(here.cloud, here.config, Path(output), ci_service, os.environ, console)
+        reported = rounds.look(here.cloud, here.config, folder, ci_service, os.environ, console)
         console.step(f"the reports are in {output}")
     if reported:
         raise Exit(code=1)

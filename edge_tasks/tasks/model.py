@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from invoke.collection import Collection
 
 from edge_tasks.tasks import _jobs, _monitor
+from edge_tasks.tasks._output import output_file, output_folder
 from edge_tasks.tasks._repository import repository
 from edge_tasks.tasks._task import AS_JSON, LOCK_TIMEOUT_HELP, NAME_HELP, task
 
@@ -57,6 +58,9 @@ def list_(_context: Any, json: bool = False) -> None:
         print_json([model.document(prices) for model in models])
         return
     print_table(overview.COLUMNS, [model.row(prices) for model in models], spare=("since (UTC)", "version"))
+    for model in models:
+        if model.problem:
+            print_note(model.problem)
     if prices and any(model.running for model in models):
         print_note(f"cost: until now, by {costs.basis(here.config, prices)}")
 
@@ -445,8 +449,6 @@ def image(_context: Any, name: str | None = None, output: str | None = None) -> 
 
     It is for a model that no prebuilt image can serve; --output writes the folder to build.
     """
-    from pathlib import Path
-
     from edge_tasks.console import Console, print_result
     from edge_tasks.domain.serving_choice import predictor_image
     from edge_tasks.domain.serving_dockerfile import dockerfile
@@ -456,12 +458,13 @@ def image(_context: Any, name: str | None = None, output: str | None = None) -> 
 
     here = repository()
     name, _ = here.config.model(name)
+    place = output_folder(output) if output is not None else None
     folder = model_folder(here.root, name)
     facts = serving.of_trained(here.cloud, here.config, folder, load_trained_model(folder, name))
-    if output is None:
+    if place is None:
         print_result(dockerfile(facts).rstrip())
         return
-    serving_image.write(facts, Path(output))
+    serving_image.write(facts, place)
     with Console() as console:
         uri = predictor_image(here.config, facts)
         console.step(f"wrote {output}; build it: docker build --tag {uri} {output}")
@@ -474,18 +477,18 @@ def report(_context: Any, output: str | None = None, json: bool = False) -> None
     It is Markdown, or all that is known as JSON.
     """
     from json import dumps
-    from pathlib import Path
 
     from edge_tasks.console import print_result
     from edge_tasks.models import report as work
     from edge_tasks.repo.files import write_atomically
 
     here = repository()
+    file = output_file(output) if output is not None else None
     text = dumps(work.document(here.root, here.config), indent=2) if json else work.report(here.root, here.config)
-    if output is None:
+    if file is None:
         print_result(text.rstrip())
     else:
-        write_atomically(Path(output), text.encode())
+        write_atomically(file, text.encode())
 
 
 collection = Collection(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from invoke.collection import Collection
 
+from edge_tasks.tasks._output import output_file
 from edge_tasks.tasks._repository import Repository, repository
 from edge_tasks.tasks._task import AS_JSON, most_rows, task
 
@@ -34,12 +35,11 @@ def export(
     The file is a compiled pipeline (IR 2.1) that Vertex AI Pipelines runs: from Google's console, by its SDK, on a
     schedule. Its tasks run code that this puts into the bucket.
     """
-    from pathlib import Path
-
     from edge_tasks.console import Console, print_result
     from edge_tasks.repo.files import write_atomically
 
     here = repository()
+    file = output_file(output)
     made = _export(here, name)
     if checks:
         made.check()
@@ -49,7 +49,7 @@ def export(
         content = made.text().encode()
         if upload:
             made.send(here.cloud, console)
-        write_atomically(Path(output), content)
+        write_atomically(file, content)
     print_result(output)
 
 

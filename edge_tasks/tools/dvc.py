@@ -19,7 +19,7 @@ from typing import Any
 from edge_tasks.domain.provenance import hash_of
 from edge_tasks.errors import ConfigError, DataError, GitError
 from edge_tasks.repo import layout
-from edge_tasks.repo.text_files import read_yaml
+from edge_tasks.repo.text_files import read_text, read_yaml, yaml_problem
 from edge_tasks.tools import git
 
 _BARS = ("dvc.progress", "dvc_data.callbacks")
@@ -156,7 +156,7 @@ def recorded_md5(model_folder: Path, output: str) -> str | None:
         outs = [out for stage in document["stages"].values() for out in stage.get("outs", [])]
         # Locks of DVC before 3.0 name no `hash`: their MD5 is not that of the bytes.
         return next((str(out["md5"]) for out in outs if out["path"] == output and out.get("hash") == "md5"), None)
-    except (FileNotFoundError, yaml.YAMLError, AttributeError, KeyError, TypeError):
+    except (FileNotFoundError, yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError):
         return None
 
 
@@ -203,7 +203,28 @@ def repository(root: Path) -> Iterator[Any]:
             raise GitError(
                 f"`{root}` is not in a git repository, which DVC needs", "git init && git add . && git commit -m Start"
             ) from None
-        raise DataError(f"DVC cannot read its files: {error}", "dvc status") from None
+        raise _unreadable(root, error) from None
+
+
+def _unreadable(root: Path, error: Exception) -> DataError:
+    """Return what `error` of DVC's is about: which of its files it cannot read, where in it, and what helps."""
+    from ruamel.yaml.error import YAMLError
+
+    path = str(getattr(error, "path", None) or "")  # from the working directory
+    if not path:
+        return DataError(f"DVC cannot read its files: {error}", "dvc status")
+    name = os.path.relpath(path, root)
+    try:
+        read_text(Path(path), name)
+    except ConfigError as unreadable:
+        return DataError(unreadable.problem, unreadable.hint)
+    except FileNotFoundError:
+        return DataError(f"DVC cannot read its files: {error}", "dvc status")
+    cause = error.__cause__
+    if isinstance(cause, YAMLError):
+        return DataError(f"`{name}` is not valid YAML: {yaml_problem(cause)}", f"fix `{name}`")
+    reasons = [str(reason) for reason in getattr(cause, "errors", [])] or [str(error)]
+    return DataError(f"DVC cannot read `{name}`: {reasons[0]}", f"fix `{name}`; dvc status shows where")
 
 
 def _import_dvc() -> None:

@@ -212,14 +212,28 @@ def _state_of_card(root: Path, pid: int) -> str:
 def _start_failure(root: Path) -> ServerError:
     """Pass on the emulator's own `error:` and `hint:`, or point at its log."""
     text = log_file(root).read_text(encoding="utf-8", errors="replace")
-    problem, _, hint = text.partition("hint: ")
-    if "error: " in problem:
-        return ServerError(problem.rpartition("error: ")[2].strip(), hint.strip() or None)
+    if "error: " in text.partition("hint: ")[0]:
+        return _emulator_s_words(root, text)
     return ServerError("the local servers ended while starting", _look_at_log(root))
 
 
 def _look_at_log(root: Path) -> str:
     return f"look at the log: {log_file(root)}"
+
+
+def _emulator_s_words(root: Path, text: str) -> ServerError:
+    """Return what the emulator said on stderr; of stored data that it cannot read, with the tasks that help."""
+    problem, _, hint = text.partition("hint: ")
+    problem = problem.rpartition("error: ")[2].strip()
+    unreadable = any(f" cannot be {what}: " in problem for what in ("opened", "read"))
+    return ServerError(problem, _begin_again(root) if unreadable else hint.strip() or None)
+
+
+def _begin_again(root: Path) -> str:
+    """Return the commands that put something in the place of stored data which cannot be read."""
+    reset = "invoke local.reset removes all that the local servers stored"
+    saved = _saved(root)
+    return f"invoke local.load NAME goes back to a snapshot ({', '.join(saved)}); {reset}" if saved else reset
 
 
 def answering(servers: Servers, limit: float = 10.0) -> bool:
@@ -254,7 +268,8 @@ def stop(root: Path) -> bool:
 def reset(root: Path) -> None:
     """End the servers and remove all their data: buckets, jobs, models and endpoints."""
     stop(root)
-    shutil.rmtree(data_directory(root), ignore_errors=True)
+    with contextlib.suppress(FileNotFoundError):
+        shutil.rmtree(data_directory(root))
 
 
 def save(root: Path, name: str, *, replace: bool = False) -> Path:
@@ -284,9 +299,14 @@ def require_snapshot(root: Path, name: str) -> Path:
     """Return the folder of a snapshot; ServerError, which names those that there are, when there is none."""
     folder = _snapshot(root, name)
     if not folder.exists():
-        saved = ", ".join(sorted(card.parent.name for card in folder.parent.glob("*/snapshot.json")))
+        saved = ", ".join(_saved(root))
         raise ServerError(f"there is no snapshot `{name}`", f"saved: {saved}" if saved else f"invoke local.save {name}")
     return folder
+
+
+def _saved(root: Path) -> list[str]:
+    """Return the names of the snapshots."""
+    return sorted(card.parent.name for card in layout.emulator_snapshot(root, "NAME").parent.glob("*/snapshot.json"))
 
 
 def _snapshot(root: Path, name: str) -> Path:
@@ -301,8 +321,7 @@ def _snapshots(root: Path, option: str, folder: Path) -> None:
     command += ["--data", str(data_directory(root)), option, str(folder)]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     if result.returncode:
-        problem, _, hint = result.stderr.partition("hint: ")
-        raise ServerError(problem.rpartition("error: ")[2].strip(), hint.strip() or None)
+        raise _emulator_s_words(root, result.stderr)
 
 
 def environment(servers: Servers, project: str, region: str) -> dict[str, str]:

@@ -47,6 +47,12 @@ def is_repository(root: Path) -> bool:
     return _ask(root, "rev-parse", "--git-dir") is not None
 
 
+def unmerged(root: Path) -> list[str]:
+    """Return the files, from `root`, of which git still has both sides of a merge or a rebase."""
+    found = _ask(root, "diff", "--name-only", "--relative", "--diff-filter=U", "-z")
+    return sorted(set(filter(None, (found or "").split("\0"))))
+
+
 def remote_url(root: Path) -> str | None:
     """Return the address of the remote `origin`, or None when there is none."""
     url = _ask(root, "remote", "get-url", "origin")

@@ -11,7 +11,7 @@ from typing import Any, TypeVar, overload
 
 from edge_tasks.domain.config import EdgeConfig
 from edge_tasks.domain.job_spec import TrainingSpec
-from edge_tasks.errors import EdgeError, TrainingError, full_disk
+from edge_tasks.errors import EdgeError, TrainingError, disk_refusal
 from edge_tasks.repo.edge_yaml import find_root
 from edge_tasks.repo.results import PLOTS_FOLDER
 from edge_tasks.tools.signals import LeftRunningError, take_sigterm_like_ctrl_c
@@ -85,7 +85,7 @@ def _decorator(get_config: Callable[[], EdgeConfig]) -> Callable[[_Function], _F
             except EdgeError as error:
                 raise TrainingFailedError(error) from error
             except OSError as error:
-                if (problem := full_disk(error)) is None:
+                if (problem := disk_refusal(error)) is None:
                     raise
                 raise TrainingFailedError(problem) from error
             except SystemExit as error:

@@ -420,7 +420,7 @@ def test_a_pull_request_is_checked_in_a_shallow_clone_without_main(pipeline: Pip
     assert re.search(r"\| models/hello-world/metrics.json *\| score *\| - *\| 0.75", compared)
     assert re.search(r"strategy *\| most_frequent *\| prior", compared)
     assert (shallow / "comparison.md").read_text().strip() == compared.strip()
-    assert "answered 1 requests" in printed["Ask for predictions"]
+    assert "answered 1 request:" in printed["Ask for predictions"]
     if pipeline.ci == "github":
         assert (shallow.parent / "summary").read_text().strip() == compared.strip()
 
