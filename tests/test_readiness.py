@@ -68,6 +68,7 @@ def test_code_that_would_fail_in_a_job_is_named_with_its_line(mistake: mistakes.
         ("from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import torch", {}),
         ("import features", {"features.py": "", "prepare.py": "import torch"}),
         ('open_data(f"data/{1}.csv")', {}),
+        ("from features import pd\npd.read_csv", {"features.py": ""}),
     ],
 )
 def test_code_that_would_run_is_not_complained_of(train: str, more: dict[str, str]) -> None:
@@ -78,6 +79,15 @@ def test_code_that_would_run_is_not_complained_of(train: str, more: dict[str, st
 def test_what_requirements_bring_is_there_and_so_is_what_they_require() -> None:
     assert found("import pandas, numpy, dateutil", "pandas>=2") == []
     assert found("import sklearn, joblib, scipy", "scikit_learn==1.6.1") == []
+
+
+def test_what_pandas_reads_files_with_is_there_too_and_may_be_one_of_several_packages() -> None:
+    (complaint,) = found("import pandas as pd\npd.read_parquet(x)", "pandas>=2.2,<3")
+    assert complaint.startswith("models/m/train.py:2 calls `pd.read_parquet`, which takes `pyarrow`, and nothing")
+    assert ": add `pyarrow" in complaint
+    assert found("import pandas as pd\npd.read_parquet(x)", "pandas", "fastparquet") == []
+    assert found("import pandas\npandas.read_excel(x)", "pandas", "openpyxl==3.1") == []
+    assert found("import polars as pl\npl.read_parquet(x)", "polars") == []
 
 
 def test_a_module_has_the_package_that_python_itself_finds() -> None:

@@ -22,6 +22,16 @@ from edge_tasks.readiness.complaints import Complaint
 
 _READERS = {"data_path", "data_uri", "open_data"}
 
+# What pandas reads with a package of which it says so only when it is called, and which packages do.
+_PANDAS = frozenset({"pd", "pandas"})
+_ENGINES = {
+    "read_parquet": ("pyarrow", "fastparquet"),
+    "read_feather": ("pyarrow",),
+    "read_orc": ("pyarrow",),
+    "read_excel": ("openpyxl", "xlrd", "python-calamine", "odfpy", "pyxlsb"),
+    "read_hdf": ("tables",),
+}
+
 # Folders that an image has as well, or a job; `gcs` is where Vertex AI mounts the buckets.
 _OF_EVERY_MACHINE = frozenset(
     {"bin", "dev", "etc", "gcs", "lib", "lib64", "opt", "proc", "run", "sbin", "sys", "tmp", "usr", "var"}
@@ -55,6 +65,7 @@ def complaints(job: JobCode) -> list[Complaint]:
         held = images.held_for_training(job.image) | distributions.brought_by(job.requirements)
         for path, source in sources.items():
             found += _imports(job, path, source, held, python)
+            found += _engines(job, path, source, held)
         found += _pythons(job, python)
     found += _contradictions(job)
     for path, source in sources.items():
@@ -108,6 +119,28 @@ def _imports(job: JobCode, path: str, source: str, held: set[str], python: tuple
             )
 
 
+def _engines(job: JobCode, path: str, source: str, held: set[str]) -> Iterator[Complaint]:
+    """Complain of files that pandas reads with a package that it does not require, and that no line imports."""
+    for node in _nodes(source):
+        if not (isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in _PANDAS):
+            continue
+        packages = _ENGINES.get(node.attr, ())
+        if packages and not held & set(packages):
+            yield Complaint(
+                f"{job.folder}/{path}:{node.lineno}",
+                f"calls `{node.value.id}.{node.attr}`, which takes `{packages[0]}`, and nothing installs that there",
+                f"add `{distributions.suggestion(packages[0])}` to requirements.txt",
+            )
+
+
+def _nodes(source: str) -> Iterator[ast.AST]:
+    """Yield all nodes of a module; none of one that cannot be parsed, which fails in its own way."""
+    try:
+        yield from ast.walk(ast.parse(source))
+    except SyntaxError:
+        return
+
+
 def _pythons(job: JobCode, python: tuple[int, int]) -> Iterator[Complaint]:
     """Complain of a package that is pinned to what is installed here, and does not take the image's Python."""
     for text in job.requirements:
@@ -152,11 +185,7 @@ def _contradictions(job: JobCode) -> Iterator[Complaint]:
 
 def _data(job: JobCode, path: str, source: str) -> Iterator[Complaint]:
     """Complain of data that is opened by its name, and is not among what travels."""
-    try:
-        tree = ast.parse(source)
-    except SyntaxError:
-        return
-    for node in ast.walk(tree):
+    for node in _nodes(source):
         if not isinstance(node, ast.Call) or not node.args:
             continue
         name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
@@ -175,11 +204,7 @@ def _data(job: JobCode, path: str, source: str) -> Iterator[Complaint]:
 
 def _of_this_machine(job: JobCode, path: str, source: str) -> Iterator[Complaint]:
     """Complain of a file or folder of this machine by its whole path: a job on this machine would find it."""
-    try:
-        tree = ast.parse(source)
-    except SyntaxError:
-        return
-    for node in ast.walk(tree):
+    for node in _nodes(source):
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and _is_of_this_machine(node.value):
             yield Complaint(
                 f"{job.folder}/{path}:{node.lineno}",

@@ -98,9 +98,12 @@ def change_training(repository: Repository, text: str, before: str) -> None:
 
 
 def test_a_job_may_use_several_processes_however_they_are_started(repository: Repository) -> None:
-    """Python names train.py to a process that it starts afresh, which cannot find it by a name without its folder."""
+    """Python names train.py to a process that it starts afresh, which cannot find it by a name without its folder.
+
+    A server that forks processes listens on a socket in the job's TMPDIR, whose path must not be long.
+    """
     pools = """    import multiprocessing
-    for way in ("fork", "spawn"):
+    for way in ("fork", "spawn", "forkserver"):
         with multiprocessing.get_context(way).Pool(1) as pool:
             assert pool.map_async(twice, [21]).get(60) == [42]
 """

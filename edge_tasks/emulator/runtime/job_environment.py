@@ -6,6 +6,7 @@ The variables of Vertex AI: https://cloud.google.com/vertex-ai/docs/training/cod
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import sys
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 SUPPORT = Path(__file__).parent / "job_support"
 # What every job finds: `python -m pip`; and what the prebuilt training images hold.
 PROGRAMS, LIBRARIES = SUPPORT / "programs", SUPPORT / "libraries"
+# A Unix socket's path has 107 bytes at most; multiprocessing calls one `pymp-12345678/listener-12345678`.
+_LONGEST_TMPDIR = 107 - 40
 CLIENT_HOOK = Path(__file__).parents[1] / "sdk_patch"
 
 
@@ -122,10 +125,23 @@ class JobFolder:
 
     def link_gcs(self) -> Path:
         """Return a path to `gcs` that needs no quotes in a shell, for a data folder whose own path does."""
-        folder = Path(tempfile.mkdtemp(prefix="vertex-emulator-"))
-        (self.path / "link").write_text(str(folder))
-        (folder / "gcs").symlink_to(self.gcs)
-        return folder / "gcs"
+        return self._linked("gcs")
+
+    @property
+    def temporary(self) -> Path:
+        """The folder for temporary files, by a path that leaves room for the name of a socket in it."""
+        own = self.path / "tmp"
+        return own if len(os.fsencode(own)) <= _LONGEST_TMPDIR else self._linked("tmp")
+
+    def _linked(self, name: str) -> Path:
+        """Return a short path to the folder `name`; it vanishes with the job."""
+        note = self.path / "link"
+        if not note.is_file():
+            note.write_text(tempfile.mkdtemp(prefix="vertex-emulator-"))
+        link = Path(note.read_text()) / name
+        if not link.is_symlink():
+            link.symlink_to(self.path / name)
+        return link
 
 
 def variables(
@@ -184,7 +200,7 @@ def local_environment(
     environment |= {
         "PATH": ":".join([str(folder.bin), *path]),
         "HOME": str(folder.path / "home"),
-        "TMPDIR": str(folder.path / "tmp"),
+        "TMPDIR": str(folder.temporary),
         "PYTHONUNBUFFERED": "1",
         "VERTEX_EMULATOR_PIP": str(folder.bin / "pip"),
         "CLOUD_ML_HP_METRIC_FILE": str(folder.metrics),
