@@ -113,7 +113,7 @@ def disk_refusal(error: OSError) -> EdgeError | None:
             f"`{error.filename}` cannot be written: its disk is read-only",
             "work in a clone on a disk that can be written",
         )
-    if error.errno in (errno.EACCES, errno.EPERM) and error.filename:  # else it is not about a file
+    if error.errno in (errno.EACCES, errno.EPERM) and error.filename:  # a signal has none
         return EdgeError(
             f"this user may not read or write `{error.filename}`",
             "ls -ld shows whose it is, often root's after sudo or Docker; sudo chown gives it back",

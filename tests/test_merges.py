@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from edge_tasks.repo.edge_yaml import load_config
 from edge_tasks.repo.glance import glance
 from edge_tasks.repo.params_yaml import read_parameters
 from edge_tasks.repo.text_files import BOTH_SIDES_HINT
-from edge_tasks.repo.trained_model import load_trained_model, trained_model_problem
+from edge_tasks.repo.trained_model import TrainedModel, load_trained_model, save_trained_model, trained_model_problem
 from edge_tasks.setup import doctor
 from edge_tasks.tools import dvc
 from tests.test_messages import EDGE_YAML
@@ -72,6 +73,17 @@ def test_a_trained_model_that_git_could_not_merge_is_not_called_untrained(root: 
     refused(problem, "models/one/trained_model.json")
     (root / "edge.yaml").write_text(f"{EDGE_YAML}\nmodels: {{one: {{endpoint_name: one-endpoint}}}}\n")
     assert f"{problem.problem}.\n" in report(root, load_config(root))
+
+
+def test_the_record_of_a_model_that_was_renamed_is_not_called_unreadable(root: Path) -> None:
+    folder = root / "models/one"
+    then = datetime(2026, 1, 2, tzinfo=timezone.utc)
+    save_trained_model(
+        folder, TrainedModel(model_name="old", run_id="r", target="local", trained_at=then, artifact_sha256="0" * 64)
+    )
+    assert trained_model_problem(folder, "one") is None
+    with pytest.raises(TrainingError, match="tells of the model `old`, not of `one`"):
+        load_trained_model(folder, "one")
 
 
 @pytest.mark.parametrize("elsewhere", [False, True])

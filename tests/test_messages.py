@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 from google.api_core import exceptions as api
+from requests import ConnectionError as RequestsConnectionError
 
 from edge_tasks.cloud.client import sdk_errors
-from edge_tasks.errors import ConfigError, DataError, EdgeError, GitError, NotFoundError
+from edge_tasks.errors import ConfigError, DataError, EdgeError, GitError, NoAnswerError, NotFoundError
 from edge_tasks.explanations import code_of
 from edge_tasks.jobs import run_script
 from edge_tasks.jobs.csv_instances import check_words_are_quoted
@@ -124,7 +125,19 @@ def test_where_git_is_missing_dvc_says_so_and_how_to_begin(without_git: Path) ->
     with pytest.raises(GitError) as caught:
         dvc.tracked_paths(without_git)
     assert caught.value.problem == f"`{without_git}` is not in a git repository, which DVC needs"
+    assert code_of(caught.value.problem) == "E105"
     assert caught.value.hint == "git init && git add . && git commit -m Start"
+
+
+def test_where_nothing_answers_the_error_has_its_code() -> None:
+    with pytest.raises(NoAnswerError) as caught, sdk_errors("read the shared state"):
+        raise RequestsConnectionError("Name or service not known")
+    assert "no answer from" in caught.value.problem
+    assert code_of(caught.value.problem) == "E503"
+    with pytest.raises(NoAnswerError) as caught, sdk_errors("read the shared state"):
+        raise api.RetryError("timeout", None)
+    assert "no answer for 20 s" in caught.value.problem
+    assert code_of(caught.value.problem) == "E503"
 
 
 def test_for_the_doctor_a_folder_without_git_is_broken(without_git: Path) -> None:

@@ -24,6 +24,7 @@ from edge_tasks.cloud.object_lock import ObjectLock, claimed
 from edge_tasks.cloud.state_store import LockHolder, StateStore
 from edge_tasks.domain.state import KEPT_CHANGES, KEPT_DEPLOYMENTS, Deployment, EdgeState
 from edge_tasks.errors import StateError, StateLockedError
+from edge_tasks.explanations import code_of
 from edge_tasks.repo.edge_yaml import load_config
 from edge_tasks.repo.layout import LOCK_OBJECT, STATE_OBJECT
 from edge_tasks.tools import process as process_identity
@@ -99,7 +100,8 @@ def test_only_one_holds_the_lock_and_the_other_learns_who(store: StateStore, clo
         with pytest.raises(StateLockedError) as caught, StateStore(cloud).locked():
             pytest.fail("two holders")
         assert f"(process {os.getpid()})" in caught.value.problem
-        assert caught.value.hint == "try again later"
+        assert caught.value.hint == "--lock-timeout 600 waits for that command, up to 10 minutes"
+        assert code_of(caught.value.problem) == "E401"
 
 
 INCREMENT = """

@@ -120,11 +120,11 @@ def test_a_state_that_somebody_else_changes(repository: Repository) -> None:
         problem, hint = repository.fails("invoke", "model.deploy")
         assert problem.startswith("the shared state is locked by ")
         assert f"(process {holder.pid})" in problem
-        assert hint == "try again later"
+        assert hint.startswith("--lock-timeout 600 waits")
         assert f"process {holder.pid}" in repository.run("invoke", "state.show").stderr
 
         problem, hint = repository.fails("invoke", "state.unlock")
-        assert problem.startswith("the shared state is still locked by ")
+        assert problem.startswith("the shared state is locked by ")
         assert hint == "add `--yes` to unlock without being asked"
         assert f"process {holder.pid}" in repository.run("invoke", "state.unlock", "--yes").stderr
     finally:

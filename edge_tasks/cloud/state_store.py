@@ -174,7 +174,9 @@ class StateStore:
                 holder, age, _ = found
                 raise StateLockedError(
                     f"the shared state is locked by {holder.describe(age)}",
-                    "invoke state.unlock, if that process no longer lives" if age > STALE_AGE else "try again later",
+                    "invoke state.unlock, if that process no longer lives"
+                    if age > STALE_AGE
+                    else "--lock-timeout 600 waits for that command, up to 10 minutes",
                 )
 
     def _taken(self, lock: ObjectLock, mine: LockHolder, replacing: int = 0) -> bool:

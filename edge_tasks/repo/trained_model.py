@@ -62,9 +62,23 @@ def save_trained_model(folder: Path, trained: TrainedModel) -> None:
 def load_trained_model(folder: Path, model_name: str) -> TrainedModel:
     """Read FOLDER/trained_model.json.
 
-    Raises TrainingError when nothing was trained yet, or the file is not what a training wrote.
+    Raises TrainingError when nothing was trained yet, or the file is not what a training of this model wrote.
     """
-    hint = f"dvc repro models/{model_name}/dvc.yaml"
+    trained = _read(folder, model_name)
+    if trained.model_name not in ("", model_name):
+        raise TrainingError(
+            f"`models/{model_name}/{FILE_NAME}` tells of the model `{trained.model_name}`, not of `{model_name}`",
+            _train(model_name),
+        )
+    return trained
+
+
+def _train(model_name: str) -> str:
+    return f"dvc repro models/{model_name}/dvc.yaml"
+
+
+def _read(folder: Path, model_name: str) -> TrainedModel:
+    hint = _train(model_name)
     try:
         text = (folder / FILE_NAME).read_text(encoding="utf-8")
         check_merged(text, f"models/{model_name}/{FILE_NAME}")
@@ -89,15 +103,10 @@ def load_trained_model(folder: Path, model_name: str) -> TrainedModel:
             "git pull, then pip install -r requirements.txt",
         )
     try:
-        trained = TrainedModel.model_validate(document)
+        return TrainedModel.model_validate(document)
     except ValidationError as error:
         key = ".".join(str(part) for part in error.errors(include_url=False)[0]["loc"])
         raise TrainingError(f"`models/{model_name}/{FILE_NAME}` is broken at `{key}`", hint) from None
-    if trained.model_name not in ("", model_name):
-        raise TrainingError(
-            f"`models/{model_name}/{FILE_NAME}` tells of the model `{trained.model_name}`, not of `{model_name}`", hint
-        )
-    return trained
 
 
 def find_trained_model(folder: Path, model_name: str) -> TrainedModel | None:
@@ -109,11 +118,14 @@ def find_trained_model(folder: Path, model_name: str) -> TrainedModel | None:
 
 
 def trained_model_problem(folder: Path, model_name: str) -> TrainingError | None:
-    """Return why FOLDER/trained_model.json cannot be read; None when it can, or when nothing was trained yet."""
+    """Return why FOLDER/trained_model.json cannot be read; None when it can, or when nothing was trained yet.
+
+    Nothing was, too, when it tells of another model: this one has been renamed since.
+    """
     if not (folder / FILE_NAME).exists():
         return None
     try:
-        load_trained_model(folder, model_name)
+        _read(folder, model_name)
     except TrainingError as error:
         return error
     return None

@@ -55,7 +55,7 @@ def unlock(_context: Any, yes: bool = False) -> None:
             return
         who = held[0].describe(held[1])
         if not yes and not confirm(f"remove the lock of {who}?"):
-            raise EdgeError(f"the shared state is still locked by {who}", "add `--yes` to unlock without being asked")
+            raise EdgeError(f"the shared state is locked by {who}", "add `--yes` to unlock without being asked")
         store.unlock()
         console.step(f"unlocked; it was held by {who}")
 
