@@ -32,6 +32,10 @@ _ENGINES = {
     "read_hdf": ("tables",),
 }
 
+# What is asked for of a package that is not installed here: pyarrow 25 takes NumPy 2, and Google's images for
+# scikit-learn hold NumPy 1.26.
+_FITTING = {"pyarrow": "pyarrow<25"}
+
 # Folders that an image has as well, or a job; `gcs` is where Vertex AI mounts the buckets.
 _OF_EVERY_MACHINE = frozenset(
     {"bin", "dev", "etc", "gcs", "lib", "lib64", "opt", "proc", "run", "sbin", "sys", "tmp", "usr", "var"}
@@ -129,8 +133,12 @@ def _engines(job: JobCode, path: str, source: str, held: set[str]) -> Iterator[C
             yield Complaint(
                 f"{job.folder}/{path}:{node.lineno}",
                 f"calls `{node.value.id}.{node.attr}`, which takes `{packages[0]}`, and nothing installs that there",
-                f"add `{distributions.suggestion(packages[0])}` to requirements.txt",
+                f"add `{_suggestion(packages[0])}` to requirements.txt",
             )
+
+
+def _suggestion(package: str) -> str:
+    return distributions.suggestion(package) if distributions.installed(package) else _FITTING.get(package, package)
 
 
 def _nodes(source: str) -> Iterator[ast.AST]:
