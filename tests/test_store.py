@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -386,16 +387,22 @@ class InterruptingProxy(TcpProxy):
     told = False
 
     def _copy(self, source: socket.socket, target: socket.socket) -> None:
-        if source.getsockname()[1] == self.port and not self.told:
-            first = source.recv(65536, socket.MSG_PEEK)
-            if first.startswith(b"POST /upload"):
-                self.told = True
-                time.sleep(0.2)  # all of it is sent by now
-                os.kill(os.getpid(), signal.SIGINT)
-                time.sleep(0.5)
-                target.sendall(source.recv(65536))
-                time.sleep(0.2)  # the server does not see at once that nobody waits
-        super()._copy(source, target)
+        from_client = source.getsockname()[1] == self.port
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                # It may come on a connection on which something was asked before.
+                if from_client and not self.told and data.startswith(b"POST /upload"):
+                    self.told = True
+                    time.sleep(0.2)  # all of it is sent by now
+                    os.kill(os.getpid(), signal.SIGINT)
+                    time.sleep(0.5)
+                    with contextlib.suppress(BlockingIOError):
+                        data += source.recv(65536, socket.MSG_DONTWAIT)
+                    target.sendall(data)
+                    time.sleep(0.2)  # the server does not see at once that nobody waits
+                    continue
+                target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
 
 
 @pytest.fixture
