@@ -40,16 +40,16 @@ def main() -> int:
 
                 snapshots.seed(folder.path, arguments.seed)
             early = early_start.start(folder.path) if arguments.environments == "shared" else None
-            # Imported while the fork server imports what takes longer.
-            from edge_tasks.emulator import emulator
-
+            try:
+                # While the fork server imports what takes longer.
+                from edge_tasks.emulator import emulator
+            except ModuleNotFoundError as error:
+                return _fail(f"the package {error.name} is not installed", MISSING)
             _run(emulator.run(folder, arguments.port, arguments.storage_port, arguments.environments, early))
         finally:
             folder.release()
     except errors.StartError as error:
         return _fail(error.problem, error.hint)
-    except ModuleNotFoundError as error:
-        return _fail(f"the package {error.name} is not installed", MISSING)
     return 0
 
 

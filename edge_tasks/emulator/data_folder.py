@@ -41,7 +41,7 @@ class DataFolder:
 
     def announce(self, started: float, vertex_port: int, storage_port: int, grpc_port: int, environments: str) -> None:
         """Write where the servers are, for the programs that look for them."""
-        _write(self._ports_file, {"vertex": vertex_port, "storage": storage_port, "grpc": grpc_port})
+        write(self._ports_file, {"vertex": vertex_port, "storage": storage_port, "grpc": grpc_port})
         servers = {
             "pid": os.getpid(),
             "started": started,
@@ -52,14 +52,14 @@ class DataFolder:
             "environments": environments,
             "version": FORMAT_VERSION,
         }
-        _write(self._servers_file, servers)
+        write(self._servers_file, servers)
 
     def announce_environments(self, kind: str) -> None:
         """Write that jobs and models get another kind of environments from now on."""
         # An emulator that is being stopped has withdrawn it.
         with contextlib.suppress(FileNotFoundError):
             card = json.loads(self._servers_file.read_text())
-            _write(self._servers_file, {**card, "environments": kind})
+            write(self._servers_file, {**card, "environments": kind})
 
     def withdraw(self) -> None:
         """Remove the announcement: also one that an emulator which was killed has left."""
@@ -103,8 +103,8 @@ def remove_others(folder: Path, kept: Collection[str]) -> None:
                 shutil.rmtree(path, ignore_errors=True)
 
 
-def _write(path: Path, value: dict[str, Any]) -> None:
-    """Write a file so that a reader sees all of it or nothing."""
+def write(path: Path, value: Any) -> None:
+    """Write a value as JSON so that a reader sees all of it or nothing."""
     new = path.with_suffix(".new")
     new.write_text(json.dumps(value) + "\n")
     new.replace(path)

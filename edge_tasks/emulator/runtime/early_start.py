@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from edge_tasks.emulator import data_folder
 from edge_tasks.emulator.runtime import watchers
 
 # macOS's own libraries do not survive a fork: https://github.com/python/cpython/issues/77906.
@@ -43,13 +44,12 @@ class Files(NamedTuple):
             (data / path).unlink(missing_ok=True)
 
 
-class EarlyServer:
+class EarlyServer(NamedTuple):
     """A fork server that runs already; `watch_pipe` ends it when it is closed."""
 
-    def __init__(self, process: subprocess.Popen[bytes], watch_pipe: int, mark: str) -> None:
-        self.process = process
-        self.watch_pipe = watch_pipe
-        self.mark = mark
+    process: subprocess.Popen[bytes]
+    watch_pipe: int
+    mark: str
 
 
 def note(modules: Sequence[str]) -> None:
@@ -58,12 +58,10 @@ def note(modules: Sequence[str]) -> None:
         return
     # It saves time and nothing else: a full disk is told by those who keep something.
     with contextlib.suppress(OSError):
-        if not modules:
+        if modules:
+            data_folder.write(NOTE, modules)
+        else:
             NOTE.unlink(missing_ok=True)
-            return
-        new = NOTE.with_suffix(".new")
-        new.write_text(json.dumps(list(modules)) + "\n")
-        new.replace(NOTE)
 
 
 def start(data: Path) -> EarlyServer | None:
