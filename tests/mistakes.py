@@ -1,4 +1,4 @@
-"""Twenty mistakes that people make with a model: what is said of each beforehand, and how it fails without the checks.
+"""Mistakes that people make with a model: what is said of each beforehand, and how it fails without the checks.
 
 `fails` is what the job, or the model's server, says in an environment like its image's, which is what it would say on
 Google Cloud. It is empty where an environment cannot tell, and `why_not` says why.
@@ -44,6 +44,21 @@ def _missing(module: str) -> str:
 
 
 _JOB_ITSELF = "the job opens the file itself, in whatever environment: see the test of the whole loop"
+
+_SERVED = "the job ends well: it is where the model serves that it fails"
+_PARTS = """import sklearn.base as base, sklearn.pipeline
+from edge_tasks.training import save_results
+from sklearn.base import BaseEstimator, TransformerMixin
+class Scaler(TransformerMixin, BaseEstimator):
+    pass
+def clean(x):
+    return x
+class Unused(BaseEstimator):
+    pass
+def main():
+    text = TfidfVectorizer(tokenizer=clean, ngram_range=(1, 2))
+    save_results(sklearn.pipeline.make_pipeline(Scaler(), Scaler(), text), {}, "out")
+"""
 
 CODE = (
     CodeMistake(
@@ -133,6 +148,23 @@ CODE = (
         ["models/m/f.py:2 opens `d`"],
         modules={"f.py": 'from edge_tasks.training import data_path\ndata_path("d")'},
         why_not=_JOB_ITSELF,
+    ),
+    CodeMistake(
+        "a-part-of-the-model-that-train.py-defines",
+        _PARTS,
+        [
+            "train.py:4 makes `Scaler` a part of the model, and train.py is not imported where the model serves",
+            "move it to a module next to train.py, such as models/m/features.py, and import it in train.py",
+            "models/m/train.py:6 makes `clean` a part of the model",
+        ],
+        why_not=_SERVED,
+    ),
+    CodeMistake(
+        "a-lambda-in-the-model",
+        "from edge_tasks.training import save_results\nfrom sklearn.preprocessing import FunctionTransformer\n"
+        "save_results(FunctionTransformer(lambda x: x).fit([[1.0]]), {}, 'out')",
+        ["models/m/train.py:3 makes a lambda a part of the model, and no lambda can be saved with it"],
+        "cannot be saved as a pickle",
     ),
 )
 

@@ -19,6 +19,7 @@ from edge_tasks.domain import images
 from edge_tasks.domain.imports import imported_modules
 from edge_tasks.readiness import distributions
 from edge_tasks.readiness.complaints import Complaint
+from edge_tasks.readiness.own_parts import own_parts
 
 _READERS = {"data_path", "data_uri", "open_data"}
 
@@ -72,6 +73,7 @@ def complaints(job: JobCode) -> list[Complaint]:
             found += _engines(job, path, source, held)
         found += _pythons(job, python)
     found += _contradictions(job)
+    found += _own_parts(job, sources.get(job.script, ""))
     for path, source in sources.items():
         found += _data(job, path, source)
         if python is not None:
@@ -189,6 +191,25 @@ def _contradictions(job: JobCode) -> Iterator[Complaint]:
                     "requirements.txt and edge.yaml", f"ask for `{pins[name][1]}` and for `{text}`", "keep one of them"
                 )
             pins.setdefault(name, (version, text))
+
+
+def _own_parts(job: JobCode, source: str) -> Iterator[Complaint]:
+    """Complain of what the trained model would need of the script, after the training, where it is loaded."""
+    features = f"{job.folder}/features.py"
+    for part in own_parts(source):
+        where = f"{job.folder}/{job.script}:{part.line}"
+        if part.name:
+            yield Complaint(
+                where,
+                f"makes `{part.name}` a part of the model, and {job.script} is not imported where the model serves",
+                f"move it to a module next to {job.script}, such as {features}, and import it in {job.script}",
+            )
+        else:
+            yield Complaint(
+                where,
+                "makes a lambda a part of the model, and no lambda can be saved with it",
+                f"write it as a function of a module next to {job.script}, such as {features}",
+            )
 
 
 def _data(job: JobCode, path: str, source: str) -> Iterator[Complaint]:
