@@ -112,6 +112,21 @@ class TestTune:
         log = requests.post(f"{card['vertex_url']}/v2/entries:list", json=request, timeout=30).text
         assert "the training gave no metric `acuracy` of tune.yaml" in log
 
+    def test_a_dry_run_lists_the_search_and_what_each_trial_would_get_and_starts_none(
+        self, trained: Repository
+    ) -> None:
+        result = trained.run("invoke", "model.tune", "--dry-run", "--trials", "30", "--parallel", "5", "--force")
+        told = [line.removeprefix("> ") for line in result.stderr.splitlines()]
+        assert told[:3] == [
+            "trials: 30, 5 at a time, to maximize `accuracy`",
+            "parameter: C from 0.1 to 1000, log scale",
+            "parameter: gamma from 1e-05 to 0.1, log scale",
+        ]
+        assert "machines: n1-standard-4" in told
+        assert "file: models/digits/train.py" in result.stderr
+        assert "submitted" not in result.stderr
+        assert result.stdout == ""
+
     @pytest.mark.parametrize(("flag", "number"), [("--trials", "0"), ("--parallel", "0"), ("--trials", "1001")])
     def test_impossible_numbers_are_refused(self, trained: Repository, flag: str, number: str) -> None:
         _, hint = trained.fails("invoke", "model.tune", flag, number)
@@ -156,6 +171,33 @@ class TestPredictBatch:
         (trained.root / "in.jsonl").write_text("\n".join(lines))
         assert "predicted 3 instances; 0 failed" in self.run(trained, "in.jsonl", "results/out.jsonl")
         assert not (trained.root / "results" / "out.errors.jsonl").exists()
+
+    def test_a_dry_run_checks_the_file_says_what_would_predict_it_and_starts_nothing(
+        self, trained: Repository, images: list[list[int]]
+    ) -> None:
+        source = trained.root / "some.jsonl"
+        source.write_text("".join(f"{json.dumps(image)}\n" for image in images))
+        result = trained.run(
+            "invoke", "model.predict-batch", "--input", "some.jsonl", "--output", "out.jsonl", "--dry-run"
+        )
+        told = [line.removeprefix("> ") for line in result.stderr.splitlines()]
+        assert "instances: 3 of some.jsonl" in told
+        assert re.search(r"version: \d+ of `digits` \(projects/", result.stderr)
+        assert "machines: 1 n1-standard-2" in told
+        assert "results: out.jsonl" in told
+        assert (result.stdout, "submitted" in result.stderr, (trained.root / "out.jsonl").exists()) == (
+            "",
+            False,
+            False,
+        )
+        source.write_text("nothing\n")
+        problem, _ = trained.fails(
+            "invoke", "model.predict-batch", "--input", "some.jsonl", "--output", "out.jsonl", "--dry-run"
+        )
+        assert problem.startswith("`some.jsonl`, line 1 is not JSON")
+        for output, problem in (("models", "`models` is a folder"), ("dvc.yaml/out.csv", "`dvc.yaml` is a file")):
+            refused = trained.fails("invoke", "model.predict-batch", "--input", "some.jsonl", "--output", output)
+            assert refused[0] == problem
 
     def test_csv_in_and_out(self, trained: Repository, images: list[list[int]]) -> None:
         columns = [f"pixel {number}" for number in range(64)]

@@ -397,7 +397,7 @@ def test_a_place_that_cannot_be_written_to_is_named_before_any_work(repository: 
         )
     for command in ("model.image", "ci.monitor"):
         problem, hint = repository.fails("invoke", command, "--output", "edge.yaml/new")
-        assert (problem, hint) == ("`edge.yaml` is a file", "--output names a folder: choose another one")
+        assert (problem, hint) == ("`edge.yaml` is a file", "choose another place for --output")
 
 
 def test_stored_data_that_are_broken_are_answered_with_the_tasks_that_help(hello_world: Repository) -> None:

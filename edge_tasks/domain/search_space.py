@@ -45,6 +45,12 @@ class Range(BaseModel):
             raise ValueError(f"needs a `min` above 0 for the scale `{self.scale}`")
         return self
 
+    def __str__(self) -> str:
+        """Return it in one line, as it is told."""
+        if self.values is not None:
+            return f"one of {', '.join(map(_word, self.values))}"
+        return f"from {self.min} to {self.max}" + ("" if self.scale == "linear" else f", {self.scale} scale")
+
     def kind(self, current: Any) -> str:
         """Return the Vertex AI type for a parameter whose value in params.yaml is `current`."""
         if self.values is not None:

@@ -52,50 +52,41 @@ class Outcome:
     errors: Path | None
 
 
-def predict_batch(
-    session: JobSession, config: EdgeConfig, root: Path, name: str, source: Path, output: Path, *, force: bool = False
-) -> Outcome:
-    """Predict every instance of the file `source` with the model `name`, and write the results to `output`.
+def prepared(session: JobSession, config: EdgeConfig, root: Path, name: str, source: Path, output: Path) -> Prediction:
+    """Return the prediction of every instance of the file `source` by the model `name`, checked; nothing is sent yet.
 
-    Both are .jsonl (one JSON value a line) or .csv (with a header); of a model whose signature has columns, a .csv is
-    a table as pandas writes it. Instances that fail are written to another file
-    next to `output`. A job that predicts the same already is followed, and the results of one that has succeeded are
-    taken, unless `force` is set. Raises DataError for a file that cannot be predicted, NotFoundError when there is no
-    version.
+    Both files are .jsonl (one JSON value a line) or .csv (with a header); of a model whose signature has columns, a
+    .csv is a table as pandas writes it. Raises DataError for a file that cannot be predicted, NotFoundError when there
+    is no version.
     """
     count = check_input(source)
     _format_of(output)
     model = model_registry.get_model(session.cloud, _version(session.cloud, config, root, name))
-    prediction = _Prediction(session, config, name, model, source, count, _signature(session.cloud, model))
+    prediction = Prediction(session, config, name, model, source, output, count, _signature(session.cloud, model))
     if prediction.by_column and prediction.signature is not None:
-        as_json_lines(source, prediction.signature)  # what is wrong with it is said before anything is sent
+        as_json_lines(source, prediction.signature)
     elif _format_of(source) == "csv":
         check_words_are_quoted(source)
-    job = prediction.found_or_submitted(force=force)
-    job = JobWaiter(session=session, api=BATCH_JOBS, timeout=_TIMEOUT, later="predict again to follow it").follow(job)
-    if job.state not in ("SUCCEEDED", "PARTIALLY_SUCCEEDED"):
-        raise CloudError(
-            f"the {BATCH_JOBS.noun} {job.job_id} ended as {job.state}: {job.error or 'no reason was given'}",
-            f"look at the instances in {source}, and at the model's test_payload.json",
-        )
-    return _bring_back(session.connection, job, source, output)
+    return prediction
 
 
 @dataclass(frozen=True)
-class _Prediction:
-    """One batch prediction: the model version, and the file with `count` instances."""
+class Prediction:
+    """One batch prediction: the model version, the file with `count` instances, and where the results go."""
 
     session: JobSession
     config: EdgeConfig
     name: str
     model: model_registry.ModelVersion
     source: Path
+    output: Path
     count: int
     signature: Signature | None = None
     job_id: str = field(default_factory=new_run_id)
 
     @property
     def settings(self) -> ModelConfig:
+        """What edge.yaml says of the model."""
         return self.config.models[self.name]
 
     @property
@@ -107,7 +98,30 @@ class _Prediction:
     def _format(self) -> str:
         return "jsonl" if self.by_column else _format_of(self.source)
 
-    def found_or_submitted(self, *, force: bool) -> BatchJob:
+    def describe(self) -> Iterator[str]:
+        """Yield what would be predicted, by what, a line for each thing."""
+        yield f"instances: {self.count} of {self.source}{', by the names of their columns' if self.by_column else ''}"
+        yield f"version: {self.model.version} of `{self.name}` ({self.model.versioned_name})"
+        yield f"machines: {preflight.serving_machines(self.settings)}"
+        yield f"results: {self.output}"
+
+    def run(self, *, force: bool = False) -> Outcome:
+        """Predict, and write the results to `output`; instances that fail are written to another file next to it.
+
+        A job that predicts the same already is followed, and the results of one that has succeeded are taken, unless
+        `force` is set. Raises CloudError when the job fails.
+        """
+        job = self._found_or_submitted(force=force)
+        waiter = JobWaiter(session=self.session, api=BATCH_JOBS, timeout=_TIMEOUT, later="predict again to follow it")
+        job = waiter.follow(job)
+        if job.state not in ("SUCCEEDED", "PARTIALLY_SUCCEEDED"):
+            raise CloudError(
+                f"the {BATCH_JOBS.noun} {job.job_id} ended as {job.state}: {job.error or 'no reason was given'}",
+                f"look at the instances in {self.source}, and at the model's test_payload.json",
+            )
+        return _bring_back(self.session.connection, job, self.source, self.output)
+
+    def _found_or_submitted(self, *, force: bool) -> BatchJob:
         fingerprint = _fingerprint(self.source, self.model, self.settings)
         same = SameJob(
             api=BATCH_JOBS,

@@ -52,6 +52,21 @@ class Tuning:
         self._ranges: Ranges = read_ranges(self._folder, self._parameters)
         self._commit = git.head(root, besides=dvc.outputs(root))
 
+    def describe(self, progress: Progress, *, checks: bool = True) -> None:
+        """Tell what would be searched, and what each trial would get; send nothing.
+
+        Raises TrainingError for code that would fail there (with `checks`).
+        """
+        submission = self._submission()
+        goal = "maximize" if self._ranges.maximize else "minimize"
+        progress.step(f"trials: {self._trials}, {self._parallel} at a time, to {goal} `{self._ranges.metric}`")
+        for name, values in self._ranges.parameters.items():
+            progress.step(f"parameter: {name} {values}")
+        for line in submission.describe():
+            progress.step(line)
+        if checks:
+            self._check(submission)
+
     def run(self, session: JobSession, *, force: bool = False, checks: bool = True) -> list[Trial]:
         """Run the trials and return those that succeeded, the best one first, then the others.
 
@@ -61,10 +76,9 @@ class Tuning:
         cloud, progress = session.cloud, session.progress
         if not storage.bucket_exists(cloud):
             raise TrainingError(f"the bucket `{cloud.bucket_name}` does not exist", "invoke init")
-        submission = Submission(self._config, self._root, self._model_name, SCRIPT)
+        submission = self._submission()
         if checks:
-            check_parameters(self._parameters)
-            submission.check()
+            self._check(submission)
         fingerprint = submission.fingerprint(
             parameters=self._fixed(), search=self._ranges.specs(), metric=self._ranges.metric, trials=self._trials
         )
@@ -121,6 +135,13 @@ class Tuning:
     def documents(self, trials: Sequence[Trial]) -> list[dict[str, Any]]:
         """Return everything that is known of `trials` as plain JSON."""
         return [{**asdict(trial), "parameters": self._ranges.restored(trial.parameters)} for trial in trials]
+
+    def _submission(self) -> Submission:
+        return Submission(self._config, self._root, self._model_name, SCRIPT)
+
+    def _check(self, submission: Submission) -> None:
+        check_parameters(self._parameters)
+        submission.check()
 
     def _fixed(self) -> dict[str, Any]:
         """Return the parameters that the trials have in common."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from invoke.exceptions import Exit
 
+from edge_tasks.tasks._output import output_file_in_any_folder
 from edge_tasks.tasks._repository import Repository, repository
 from edge_tasks.tasks._task import AS_JSON, NAME_HELP, task
 
@@ -76,6 +77,7 @@ def train(
         "parallel": "how many at a time",
         "write": "put the best parameters into params.yaml",
         "force": "search again, also when the same search runs or has ended",
+        "dry_run": "only list what would be searched, and what each trial would get",
         "checks": "send code, too, that would fail in a job as far as can be seen",
         **AS_JSON,
         **_INTERRUPT,
@@ -88,6 +90,7 @@ def tune(
     parallel: int = 4,
     write: bool = False,
     force: bool = False,
+    dry_run: bool = False,
     checks: bool = True,
     json: bool = False,
     on_interrupt: str | None = None,
@@ -105,6 +108,9 @@ def tune(
     check_folder(here.root, here.config, name)
     tuning = Tuning(here.config, here.root, name, trials=trials, parallel=parallel)
     with Console() as console:
+        if dry_run:
+            tuning.describe(console, checks=checks)
+            return
         found = tuning.run(_session(here, console, on_interrupt), force=force, checks=checks)
         if json:
             print_json(tuning.documents(found))
@@ -124,6 +130,7 @@ def tune(
         "input": "a .jsonl file (one instance a line) or a .csv file (a header, and numbers or quoted words)",
         "output": "where the predictions go: a .jsonl or .csv file",
         "force": "predict again, also when the same prediction runs or has ended",
+        "dry_run": "only check the file, and say which version would predict it, and on which machines",
         **_INTERRUPT,
     },
 )
@@ -133,6 +140,7 @@ def predict_batch(
     output: str,
     name: str | None = None,
     force: bool = False,
+    dry_run: bool = False,
     on_interrupt: str | None = None,
 ) -> None:
     """Predict every instance of a file.
@@ -146,11 +154,15 @@ def predict_batch(
 
     here = repository()
     name, _ = here.config.model(name)
+    file = output_file_in_any_folder(output)
     with Console() as console:
         session = _session(here, console, on_interrupt)
-        outcome = batch_prediction.predict_batch(
-            session, here.config, here.root, name, Path(input), Path(output), force=force
-        )
+        prediction = batch_prediction.prepared(session, here.config, here.root, name, Path(input), file)
+        if dry_run:
+            for line in prediction.describe():
+                console.step(line)
+            return
+        outcome = prediction.run(force=force)
         console.step(f"predicted {outcome.successful} instances; {outcome.failed} failed")
         if outcome.errors:
             console.step(f"those that failed, and why: {outcome.errors}")

@@ -10,11 +10,18 @@ from edge_tasks.errors import UsageError
 
 def output_file(name: str, flag: str = "--output") -> Path:
     """Return the file that `flag` names. Raises UsageError when no file of that name can be there."""
+    path = output_file_in_any_folder(name, flag)
+    if not path.parent.is_dir():
+        raise UsageError(f"there is no folder `{path.parent}`", f"mkdir -p {shlex.quote(str(path.parent))}")
+    return path
+
+
+def output_file_in_any_folder(name: str, flag: str = "--output") -> Path:
+    """Return the file that `flag` names; its folder may have to be made. Raises UsageError when it cannot be there."""
     path = Path(name)
     if path.is_dir():
         raise UsageError(f"`{name}` is a folder", f"{flag} names a file: {flag} {shlex.quote(f'{path}/FILE')}")
-    if not path.parent.is_dir():
-        raise UsageError(f"there is no folder `{path.parent}`", f"mkdir -p {shlex.quote(str(path.parent))}")
+    output_folder(str(path.parent), flag)
     return path
 
 
@@ -23,5 +30,5 @@ def output_folder(name: str, flag: str = "--output") -> Path:
     path = Path(name)
     for place in (path, *path.parents):
         if place.exists() and not place.is_dir():
-            raise UsageError(f"`{place}` is a file", f"{flag} names a folder: choose another one")
+            raise UsageError(f"`{place}` is a file", f"choose another place for {flag}")
     return path
