@@ -56,8 +56,8 @@ def prepared(session: JobSession, config: EdgeConfig, root: Path, name: str, sou
     """Return the prediction of every instance of the file `source` by the model `name`, checked; nothing is sent yet.
 
     Both files are .jsonl (one JSON value a line) or .csv (with a header); of a model whose signature has columns, a
-    .csv is a table as pandas writes it. Raises DataError for a file that cannot be predicted, NotFoundError when there
-    is no version.
+    .csv is a table as pandas writes it. Raises DataError for a file that cannot be predicted, NotFoundError without a
+    version.
     """
     count = check_input(source)
     _format_of(output)
