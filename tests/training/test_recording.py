@@ -129,7 +129,7 @@ def repository(servers: Path) -> Repository:
 
 
 def train(repository: Repository, *words: str, **changes: str) -> subprocess.CompletedProcess[str]:
-    return repository.run(sys.executable, "models/wine/train.py", *words, check=False, **changes)
+    return repository.run("python", "models/wine/train.py", *words, check=False, **changes)
 
 
 def recorded(repository: Repository) -> list[Run]:
@@ -223,7 +223,7 @@ def test_numbers_that_are_none_do_not_break_the_record(repository: Repository) -
 
 def started(repository: Repository, do: str = "sleep") -> subprocess.Popen[str]:
     """Start a training that sleeps, and return when it is recorded as running."""
-    process = repository.start(sys.executable, "models/wine/train.py", "-b", "1", "with", f"do={do}")
+    process = repository.start("python", "models/wine/train.py", "-b", "1", "with", f"do={do}")
     try:
         eventually(lambda: any(b"ready" in run.output for run in recorded(repository)))
     except BaseException:
@@ -254,7 +254,7 @@ def test_a_killed_training_shows_as_died_and_keeps_what_it_printed(repository: R
 
 
 def test_a_training_that_is_killed_in_its_first_moment_is_recorded(repository: Repository) -> None:
-    process = repository.start(sys.executable, "models/wine/train.py", "with", "do=sleep")
+    process = repository.start("python", "models/wine/train.py", "with", "do=sleep")
     assert process.stdout
     for line in process.stdout:
         if line == "ready\n":
