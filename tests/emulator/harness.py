@@ -74,13 +74,15 @@ class Answer(NamedTuple):
 class Emulator:
     """A running emulator and a plain HTTP client for it."""
 
-    def __init__(self, data: Path, *arguments: str, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, data: Path, *arguments: str, environment: Mapping[str, str] | None = None, python: str = sys.executable
+    ) -> None:
         self.data = data
         self._log = data.parent / f"{data.name}.log"
         self._log.parent.mkdir(parents=True, exist_ok=True)
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "edge_tasks.emulator", "--data", str(data), *arguments],
+                [python, "-m", "edge_tasks.emulator", "--data", str(data), *arguments],
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,

@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import re
 import sys
+import venv
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +15,7 @@ import pytest
 from edge_tasks.emulator.runtime import shell_line
 from tests.emulator.harness import PYTHON_IMAGE, Emulator, eventually, has_ended, sdist
 from tests.emulator.test_forks import fork_server
+from tests.repositories import ROOT
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="jobs are forked on Linux only")
 
@@ -105,6 +109,38 @@ def test_forked_jobs_draw_different_random_numbers(emulator: Emulator, bucket: s
 def test_what_one_job_imports_or_sets_no_other_sees(emulator: Emulator, bucket: str) -> None:
     go = "import sys, os; print('wave' in sys.modules, os.environ.get('LEAK')); import wave; os.environ['LEAK'] = '1'"
     assert [told(emulator, bucket, go)[1] for _ in range(2)] == [["False None"]] * 2
+
+
+def test_a_package_that_is_upgraded_while_the_emulator_runs_is_what_the_next_job_has(
+    own_emulator: Callable[..., Emulator], tmp_path: Path
+) -> None:
+    venv.create(tmp_path / "venv", symlinks=True, with_pip=False)
+    (site,) = tmp_path.glob("venv/lib/*/site-packages")
+    ours = [path for path in sys.path if path.endswith("-packages")]
+    (site / "ours.pth").write_text("\n".join([str(ROOT), *ours]))
+
+    def install(version: int) -> None:
+        """Do to the folder what pip does."""
+        for before in site.glob("sacred-*.dist-info"):
+            before.rmdir()
+        (site / "sacred").mkdir(exist_ok=True)
+        (site / "sacred" / "__init__.py").write_text(f"VERSION = {version}" + "\n" * version)
+        (site / f"sacred-{version}.dist-info").mkdir()
+
+    install(1)
+    running = own_emulator(python=str(tmp_path / "venv" / "bin" / "python"))
+    bucket = running.new_bucket()
+    go = "import sacred, sys; print(sacred.VERSION, 'job.go' in sys.orig_argv)"
+    assert [told(running, bucket, go)[1] for _ in range(2)] == [["1 False"]] * 2
+    before = fork_server(running)
+    install(2)
+    # Of several at once, too, each is forked.
+    jobs = [submitted(running, bucket, {"job/go.py": go}) for _ in range(3)]
+    assert [running.output(running.wait_for_job(job)) for job in jobs] == [["2 False"]] * 3
+    assert fork_server(running) != before
+    after = fork_server(running)
+    assert told(running, bucket, go)[1] == ["2 False"]
+    assert fork_server(running) == after
 
 
 THREADS_AND_PROCESSES = """

@@ -55,6 +55,8 @@ class Interpreter:
     # Where the fork server finds the modules of the emulator, and no others.
     root: str
     name: str = early_start.NAME
+    # Whose packages may be installed, upgraded and removed while the emulator runs; an isolated environment stays.
+    changes: bool = False
 
     @classmethod
     def of(cls, environment: Environment, root: Path) -> Interpreter:
@@ -62,7 +64,7 @@ class Interpreter:
         return cls(str(environment.python), str(root), f"python-{environment.folder.name}")
 
 
-SHARED_INTERPRETER = Interpreter(sys.executable, str(ROOT))
+SHARED_INTERPRETER = Interpreter(sys.executable, str(ROOT), changes=True)
 
 
 class Forks:
@@ -126,6 +128,7 @@ class ForkServer:
         self._files = early_start.Files.of(interpreter.name)
         self._child: processes.Child | None = None
         self._starting: asyncio.Task[None] | None = None
+        self._packages = _state_of_packages()
 
     def take_over(self, early: EarlyServer) -> None:
         """Have a process that was started already."""
@@ -138,6 +141,7 @@ class ForkServer:
 
         async def prepared() -> None:
             with contextlib.suppress(ForkError):
+                await self._end_if_outdated()
                 await asyncio.shield(self._started())
                 _give(self._files.socket, Order("", (), {}, "", modules), []).close()
 
@@ -145,6 +149,7 @@ class ForkServer:
 
     async def fork(self, order: Order, role: str, stdout: int, stderr: int) -> processes.Child:
         """Fork a process; ForkError when that is not possible."""
+        await self._end_if_outdated()
         for last_try in (False, True):
             await asyncio.shield(self._started())
             child = self._child
@@ -167,6 +172,11 @@ class ForkServer:
             await self._child.stop(0)
         with contextlib.suppress(OSError):
             self._files.socket.unlink()
+
+    async def _end_if_outdated(self) -> None:
+        """End a process that may have imported packages which are others by now; what it has forked lives on."""
+        if self._interpreter.changes and self._child is not None and self._packages != _state_of_packages():
+            await self._child.stop(0)
 
     def _started(self) -> asyncio.Task[None]:
         """Start the process unless it runs; return what tells that it is ready."""
@@ -193,6 +203,7 @@ class ForkServer:
             self._files.clear(Path.cwd())
         except OSError as error:
             raise ForkError(str(error)) from error
+        self._packages = _state_of_packages()
         with self._files.log.open("wb") as output:
             return await processes.start(
                 [self._interpreter.python, str(PROGRAM), self._interpreter.root, str(self._files.socket)],
@@ -220,6 +231,16 @@ class ForkServer:
         finally:
             os.close(read_end)
         return processes.adopt(forked, watch_pipe, role=role, database=self._database, mark=mark)
+
+
+def _state_of_packages() -> dict[str, int]:
+    """Return what changes when pip or uv installs, upgrades or removes a package for this interpreter."""
+    state = {}
+    for place in map(Path, sys.path):
+        if place.name in ("site-packages", "dist-packages"):
+            with contextlib.suppress(OSError):
+                state[str(place)] = place.stat().st_mtime_ns
+    return state
 
 
 class _Early:
