@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import textwrap
+import venv
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -88,6 +89,15 @@ class Repository:
         path = self.root / "models" / model / "params.yaml"
         lines = [f"{key}: {value}" if line.startswith(f"{key}:") else line for line in path.read_text().splitlines()]
         path.write_text("\n".join(lines) + "\n")
+
+
+def another_environment(folder: Path) -> Path:
+    """Make a virtual environment that finds all packages of this one after its own; return its Python."""
+    venv.create(folder, symlinks=True, with_pip=False)
+    (site,) = folder.glob("lib/*/site-packages")
+    places = [str(ROOT), *(path for path in sys.path if path.endswith(("site-packages", "dist-packages")))]
+    (site / "all.pth").write_text("\n".join(places))
+    return folder / "bin" / "python"
 
 
 def bake(folder: Path, **answers: str) -> Path:

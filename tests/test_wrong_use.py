@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from tests.emulator.harness import eventually
-from tests.repositories import Repository, copy, disk, fill
+from tests.repositories import Repository, another_environment, copy, disk, fill
 
 
 @pytest.fixture(scope="module")
@@ -363,6 +363,26 @@ def test_servers_whose_card_is_broken_can_be_stopped(hello_world: Repository) ->
     assert hint == "invoke local.stop"
     assert hello_world.run("invoke", "local.stop").stderr.strip() == "> stopped the local servers"
     hello_world.run("invoke", "model.list")
+
+
+def test_servers_that_another_environment_has_started_are_named_before_a_job_and_a_model(
+    hello_world: Repository, tmp_path: Path
+) -> None:
+    python = another_environment(tmp_path / "venv")
+    hello_world.run(str(python), "-m", "invoke", "local.start")
+    told = (
+        f"the local servers run in {tmp_path / 'venv'}, and jobs and models have its packages, not those of "
+        f"{sys.prefix}; to use these: invoke local.stop"
+    )
+    assert told not in hello_world.run("invoke", "init").stderr
+    for command in (("dvc", "repro", "models/hello-world/dvc.yaml"), ("invoke", "model.deploy")):
+        assert f"> warning: {told}\n" in hello_world.run(*command).stderr
+    assert told in hello_world.run("invoke", "doctor", check=False).stdout
+    hello_world.run("invoke", "local.stop")
+    again = hello_world.run("invoke", "model.train", "--force")
+    assert "submitted" in again.stderr
+    assert told not in again.stderr
+    assert told not in hello_world.run("invoke", "doctor", check=False).stdout
 
 
 @pytest.mark.parametrize("end", [signal.SIGCONT, signal.SIGKILL])

@@ -58,6 +58,8 @@ class Cloud:
     bigquery_url: str | None = None
     monitoring_url: str | None = None
     quotas_url: str | None = None
+    # What is to be said before a job or a model is started there.
+    notice: str = ""
 
     @property
     def parent(self) -> str:
@@ -176,6 +178,7 @@ def connect(config: EdgeConfig, root: Path) -> Cloud:
             storage_url=servers.storage_url,
             credentials=_no_credentials(),
             console_url=None,
+            notice=servers.notice,
         )
     return _google_cloud(config)
 

@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import shutil
+import sys
 from collections.abc import Collection
 from pathlib import Path
 from typing import IO, Any
@@ -50,6 +51,7 @@ class DataFolder:
             "storage_url": f"http://127.0.0.1:{storage_port}",
             "grpc_address": f"127.0.0.1:{grpc_port}",
             "environments": environments,
+            "prefix": sys.prefix,
             "version": FORMAT_VERSION,
         }
         write(self._servers_file, servers)

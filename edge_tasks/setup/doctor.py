@@ -279,7 +279,10 @@ def _servers(root: Path) -> Finding:
         raise ServerError(
             f"they run (process {servers.pid}) but do not answer", "invoke local.stop, then look at invoke local.logs"
         )
-    return Finding(f"Vertex AI at {servers.vertex_url}, Cloud Storage at {servers.storage_url}")
+    return Finding(
+        f"Vertex AI at {servers.vertex_url}, Cloud Storage at {servers.storage_url}",
+        advice=servers.notice.removeprefix("warning: ") or None,
+    )
 
 
 def _quota(config: EdgeConfig, cloud: Cloud) -> Finding:

@@ -41,6 +41,21 @@ class Servers:
     storage_url: str
     grpc_address: str = ""
     environments: str = SHARED
+    prefix: str = ""
+
+    @property
+    def notice(self) -> str:
+        """What is to be said before a job or a model is started there; empty when its packages are those of here.
+
+        Servers that one environment has started serve all others of the same repository.
+        """
+        same = Path(self.prefix).resolve() == Path(sys.prefix).resolve()
+        if self.environments == ISOLATED or not self.prefix or same:
+            return ""
+        return (
+            f"warning: the local servers run in {self.prefix}, and jobs and models have its packages, not those of "
+            f"{sys.prefix}; to use these: invoke local.stop"
+        )
 
 
 def data_directory(root: Path) -> Path:
@@ -63,7 +78,7 @@ def running(root: Path) -> Servers | None:
 def _by_card(root: Path) -> Servers | None:
     card = json.loads((data_directory(root) / "servers.json").read_text(encoding="utf-8"))
     addresses = (str(card["vertex_url"]), str(card["storage_url"]), str(card.get("grpc_address", "")))
-    servers = Servers(int(card["pid"]), *addresses, str(card.get("environments", SHARED)))
+    servers = Servers(int(card["pid"]), *addresses, str(card.get("environments", SHARED)), str(card.get("prefix", "")))
     started = float(card["started"])
     # A copy of a repository has a copy of its card; the servers are the original's.
     own = card["data"] == str(data_directory(root).resolve())

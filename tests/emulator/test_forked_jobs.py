@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import sys
-import venv
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ import pytest
 from edge_tasks.emulator.runtime import shell_line
 from tests.emulator.harness import PYTHON_IMAGE, Emulator, eventually, has_ended, sdist
 from tests.emulator.test_forks import fork_server
-from tests.repositories import ROOT
+from tests.repositories import another_environment
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="jobs are forked on Linux only")
 
@@ -114,10 +113,8 @@ def test_what_one_job_imports_or_sets_no_other_sees(emulator: Emulator, bucket: 
 def test_a_package_that_is_upgraded_while_the_emulator_runs_is_what_the_next_job_has(
     own_emulator: Callable[..., Emulator], tmp_path: Path
 ) -> None:
-    venv.create(tmp_path / "venv", symlinks=True, with_pip=False)
+    python = another_environment(tmp_path / "venv")
     (site,) = tmp_path.glob("venv/lib/*/site-packages")
-    ours = [path for path in sys.path if path.endswith("-packages")]
-    (site / "ours.pth").write_text("\n".join([str(ROOT), *ours]))
 
     def install(version: int) -> None:
         """Do to the folder what pip does."""
@@ -128,7 +125,7 @@ def test_a_package_that_is_upgraded_while_the_emulator_runs_is_what_the_next_job
         (site / f"sacred-{version}.dist-info").mkdir()
 
     install(1)
-    running = own_emulator(python=str(tmp_path / "venv" / "bin" / "python"))
+    running = own_emulator(python=str(python))
     bucket = running.new_bucket()
     go = "import sacred, sys; print(sacred.VERSION, 'job.go' in sys.orig_argv)"
     assert [told(running, bucket, go)[1] for _ in range(2)] == [["1 False"]] * 2
