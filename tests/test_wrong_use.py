@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from edge_tasks import __version__
 from tests.emulator.harness import eventually
 from tests.repositories import Repository, another_environment, copy, disk, fill
 
@@ -363,6 +364,18 @@ def test_servers_whose_card_is_broken_can_be_stopped(hello_world: Repository) ->
     assert hint == "invoke local.stop"
     assert hello_world.run("invoke", "local.stop").stderr.strip() == "> stopped the local servers"
     hello_world.run("invoke", "model.list")
+
+
+def test_servers_of_another_release_are_named_until_they_are_stopped(hello_world: Repository) -> None:
+    hello_world.run("invoke", "init")
+    card = hello_world.root / ".edge/emulator/servers.json"
+    told = f"the local servers are those of vertex-edge 0.0.9, and {__version__} is installed; to use it: invoke"
+    assert told not in hello_world.run("invoke", "doctor", check=False).stdout
+    card.write_text(json.dumps({**json.loads(card.read_text()), "release": "0.0.9"}))
+    assert told in hello_world.run("invoke", "doctor", check=False).stdout
+    assert f"> warning: {told}" in hello_world.run("dvc", "repro", "models/hello-world/dvc.yaml").stderr
+    hello_world.run("invoke", "local.stop")
+    assert told not in hello_world.run("invoke", "model.deploy").stderr
 
 
 def test_servers_that_another_environment_has_started_are_named_before_a_job_and_a_model(

@@ -12,6 +12,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import IO, Any
 
+from edge_tasks import __version__
 from edge_tasks.emulator.errors import StartError
 
 FORMAT_VERSION = 1
@@ -52,6 +53,7 @@ class DataFolder:
             "grpc_address": f"127.0.0.1:{grpc_port}",
             "environments": environments,
             "prefix": sys.prefix,
+            "release": __version__,
             "version": FORMAT_VERSION,
         }
         write(self._servers_file, servers)

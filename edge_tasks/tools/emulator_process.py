@@ -42,13 +42,19 @@ class Servers:
     grpc_address: str = ""
     environments: str = SHARED
     prefix: str = ""
+    release: str = ""
 
     @property
     def notice(self) -> str:
-        """What is to be said before a job or a model is started there; empty when its packages are those of here.
+        """What is to be said before a job or a model is started there; empty when what it gets is what is here.
 
-        Servers that one environment has started serve all others of the same repository.
+        Servers that one environment has started serve all others of the same repository, and outlive an upgrade.
         """
+        if self.release not in ("", edge_tasks.__version__):
+            return (
+                f"warning: the local servers are those of vertex-edge {self.release}, and {edge_tasks.__version__} is "
+                "installed; to use it: invoke local.stop"
+            )
         same = Path(self.prefix).resolve() == Path(sys.prefix).resolve()
         if self.environments == ISOLATED or not self.prefix or same:
             return ""
@@ -78,7 +84,8 @@ def running(root: Path) -> Servers | None:
 def _by_card(root: Path) -> Servers | None:
     card = json.loads((data_directory(root) / "servers.json").read_text(encoding="utf-8"))
     addresses = (str(card["vertex_url"]), str(card["storage_url"]), str(card.get("grpc_address", "")))
-    servers = Servers(int(card["pid"]), *addresses, str(card.get("environments", SHARED)), str(card.get("prefix", "")))
+    facts = (("environments", SHARED), ("prefix", ""), ("release", ""))
+    servers = Servers(int(card["pid"]), *addresses, *(str(card.get(key, default)) for key, default in facts))
     started = float(card["started"])
     # A copy of a repository has a copy of its card; the servers are the original's.
     own = card["data"] == str(data_directory(root).resolve())
