@@ -164,7 +164,7 @@ CODE = (
         "from edge_tasks.training import save_results\nfrom sklearn.preprocessing import FunctionTransformer\n"
         "save_results(FunctionTransformer(lambda x: x).fit([[1.0]]), {}, 'out')",
         ["models/m/train.py:3 makes a lambda a part of the model, and no lambda can be saved with it"],
-        "cannot be saved as a pickle",
+        why_not="it is save_results that fails, in whatever environment: see the tests of what it writes",
     ),
 )
 

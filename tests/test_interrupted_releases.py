@@ -29,6 +29,7 @@ COMMANDS = [["model.deploy"], ["model.deploy", "--traffic", "20"], ["model.promo
 LONGEST = 2.5
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("seed", range(FIRST_SEED, FIRST_SEED + COUNT))
 def test_a_release_that_is_ended_at_any_moment_is_put_right_by_the_next(shared: Team, seed: int) -> None:
     chance = random.Random(seed)

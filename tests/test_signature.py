@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.compose import ColumnTransformer
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.feature_extraction.text import TfidfVectorizer
@@ -19,6 +21,7 @@ from sklearn.preprocessing import OneHotEncoder
 
 from edge_tasks.domain.signature import Column, RequestError, Signature
 from edge_tasks.errors import TrainingError
+from edge_tasks.serving.inputs import reader_of
 from edge_tasks.training.describe import describe
 
 FRAME = pd.DataFrame(
@@ -64,6 +67,40 @@ def test_the_classes_and_the_form_of_what_is_answered_are_told() -> None:
     assert of_frame().output.classes == ("no", "yes")
     regressor, _ = describe(LinearRegression().fit([[1], [2]], [[1, 2], [3, 4]]), np.array([[1], [2]]), "predict")
     assert (regressor.output.form, regressor.output.length) == ("vector", 2)
+
+
+class _Sees(BaseEstimator, ClassifierMixin):  # type: ignore[misc]
+    """Answers what it sees of one column."""
+
+    def fit(self, table: Any, labels: Any) -> _Sees:
+        self.classes_ = np.unique(labels)
+        return self
+
+    def predict(self, table: Any) -> Any:
+        return [f"{column}: {table[column].dtype}, {table[column].tolist()}" for column in table]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pd.array([True, None], dtype="boolean"),
+        pd.array([1, None], dtype="Int64"),
+        pd.array([1.5, None], dtype="Float64"),
+        pd.array(["a", None], dtype="string"),
+        pd.Series([[1, 2], [3]]),
+        pd.Series([{"a": 1}, {"a": 2}]),
+        pd.Series([2**60 + 1, 3]),
+    ],
+    ids=["boolean", "Int64", "Float64", "string", "lists", "objects", "large-integers"],
+)
+@pytest.mark.parametrize("name", ["x", "", "ä b", 0])
+def test_a_request_becomes_the_columns_of_the_training_whatever_their_type_and_name(values: Any, name: Any) -> None:
+    table = pd.DataFrame({name: values})
+    model = _Sees().fit(table, ["no", "yes"])
+    signature, instances = describe(model, table, "predict")
+    read = reader_of(Signature.from_json(signature.to_json()))
+    asked = [row if isinstance(row, dict) else {str(name): row[0]} for row in instances]
+    assert model.predict(read(json.loads(json.dumps(asked)))) == model.predict(table)
 
 
 def test_a_signature_survives_being_written() -> None:

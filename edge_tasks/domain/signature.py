@@ -186,7 +186,9 @@ class Signature:
         try:
             output: dict[str, Any] = values.pop("output", {})
             columns = tuple(
-                Column(**{**column, **{key: tuple(column.get(key, ())) for key in ("categories", "levels")}})
+                Column(
+                    **{"name": "", **column, **{key: tuple(column.get(key, ())) for key in ("categories", "levels")}}
+                )
                 for column in values.pop("columns", ())
             )
             return cls(

@@ -64,7 +64,7 @@ class _Table:
         import numpy as np
 
         pd, dtype = self._pandas, column.dtype
-        of_numpy = "[" not in dtype and not dtype[:1].isupper()  # else of pandas or pyarrow
+        of_numpy = "[" not in dtype and not dtype[:1].isupper() and dtype != "boolean"  # else of pandas or pyarrow
         try:
             if column.type == "datetime":
                 return self._dates(values, dtype)

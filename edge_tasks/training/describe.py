@@ -169,7 +169,7 @@ def _type(dtype: Any, present: Any) -> str:
     )
     if str(dtype) not in ("object", "category"):
         return next((word for word, is_one in named if is_one(dtype)), "string")
-    kinds = {type(value) for value in present.unique()}
+    kinds = set(map(type, present))
     if kinds and all(issubclass(kind, str) for kind in kinds):
         return "string"
     if kinds and all(issubclass(kind, bool) for kind in kinds):

@@ -194,7 +194,7 @@ def test_without_checks_a_mistake_fails_as_on_google_cloud(isolated: Emulator, m
 
 def test_a_mistake_that_an_environment_cannot_tell_says_why() -> None:
     assert all(bool(each.fails) != bool(each.why_not) for each in mistakes.CODE)
-    assert len(mistakes.CODE) + len(mistakes.ARTIFACTS) == 20
+    assert len(mistakes.CODE) + len(mistakes.ARTIFACTS) == 22
 
 
 # --- how they are made -------------------------------------------------------------------------------------------

@@ -97,6 +97,7 @@ def change_training(repository: Repository, text: str, before: str) -> None:
     script.write_text(script.read_text().replace(before, text + before, 1))
 
 
+@pytest.mark.unmeasured
 def test_a_job_may_use_several_processes_however_they_are_started(repository: Repository) -> None:
     """Python names train.py to a process that it starts afresh, which cannot find it by a name without its folder.
 

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.dummy import DummyClassifier
+from sklearn.preprocessing import FunctionTransformer
 
 from edge_tasks.domain.baseline import Baseline
 from edge_tasks.errors import TrainingError
@@ -45,6 +46,14 @@ def test_a_metric_that_is_no_finite_number_is_refused_and_nothing_is_written(tmp
     with pytest.raises(TrainingError, match="the metric `score` is"):
         save_results(fitted(), {"score": value}, tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_model_with_a_lambda_is_refused_with_what_can_be_saved(tmp_path: Path) -> None:
+    model = FunctionTransformer(lambda rows: rows).fit([[1.0]])
+    with pytest.raises(TrainingError, match="a FunctionTransformer cannot be saved as a pickle") as caught:
+        save_results(model, {}, tmp_path)
+    assert "functions of a module next to train.py can" in str(caught.value)
+    assert not (tmp_path / "metrics.json").exists()
 
 
 @pytest.mark.parametrize(("metrics", "said"), [([0.5], "a list"), (None, "missing"), (0.5, "a float")])
