@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 import pytest
 
-from edge_tasks.emulator.runtime import image_contents
+from edge_tasks.emulator.runtime import environments, image_contents
 from edge_tasks.emulator.runtime.environments import Environments, MakeError
 from edge_tasks.emulator.runtime.image_contents import OWN_PYTHON, Contents
 from tests import mistakes
@@ -145,6 +145,26 @@ def test_a_package_whose_requirement_cannot_be_had_fails_with_the_installers_lin
     job = submit_package(isolated, tmp_path, "no-such-thing==3")
     assert job["state"] == "JOB_STATE_FAILED"
     assert "no-such-thing==3" in job["error"]["message"]
+
+
+def test_the_pythons_of_managers_are_known_though_their_shims_do_not_run_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("PYENV_ROOT", "ASDF_DATA_DIR", "MISE_DATA_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PYENV_ROOT", str(tmp_path / "py env"))
+    for place in (
+        *("py env/versions/3.10.13", "py env/versions/3.1.2", "py env/versions/3.11.7", "py env/versions/3.10-dev"),
+        *(".asdf/installs/python/3.10.2", ".local/share/mise/installs/python/3.10"),
+    ):
+        (tmp_path / place / "bin").mkdir(parents=True)
+    assert [str(Path(found).relative_to(tmp_path)) for found in environments._managed("3.10")] == [
+        "py env/versions/3.10.13/bin",
+        ".asdf/installs/python/3.10.2/bin",
+        ".local/share/mise/installs/python/3.10/bin",
+    ]
+    assert environments._managed("3.9") == []
 
 
 def test_the_nearest_python_takes_the_place_of_one_that_is_not_there(isolated: Emulator) -> None:

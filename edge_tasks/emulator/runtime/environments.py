@@ -20,9 +20,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 from packaging.requirements import InvalidRequirement, Requirement
@@ -48,6 +49,9 @@ NETWORK = re.compile(
 )
 # What would lead uv, or the Python that it runs, to another environment.
 MISLEADING = ("VIRTUAL_ENV", "CONDA_PREFIX", "PYTHONPATH", "PYTHONHOME", "UV_PYTHON", "UV_PROJECT_ENVIRONMENT")
+# Where managers of Pythons keep them: of their shims on the PATH only the version that is chosen works.
+MANAGERS = (("PYENV_ROOT", "~/.pyenv", "versions"), ("ASDF_DATA_DIR", "~/.asdf", "installs/python"),
+            ("MISE_DATA_DIR", "~/.local/share/mise", "installs/python"))  # fmt: skip
 # uv does not read what pip reads; a user who has told pip alone where packages are means both.
 PIPS = {"PIP_INDEX_URL": "UV_DEFAULT_INDEX", "PIP_EXTRA_INDEX_URL": "UV_INDEX", "PIP_FIND_LINKS": "UV_FIND_LINKS"}
 
@@ -194,7 +198,9 @@ class Environments:
     def _installed(self, version: str) -> str | None:
         self._cache.mkdir(parents=True, exist_ok=True)
         status, lines = self._uv(
-            ["python", "find", "--no-project", "--no-python-downloads", "--system", version], self._cache
+            ["python", "find", "--no-project", "--no-python-downloads", "--system", version],
+            self._cache,
+            {"PATH": os.pathsep.join([*_managed(version), os.environ.get("PATH", "")])},
         )
         return lines[-1] if not status and lines else None
 
@@ -226,8 +232,10 @@ class Environments:
                     time.sleep(SECONDS_BETWEEN_LOOKS)
             yield
 
-    def _uv(self, arguments: list[str], folder: Path) -> tuple[int, list[str]]:
-        """Run uv; return its status and what it said. It ends with the emulator."""
+    def _uv(
+        self, arguments: list[str], folder: Path, changes: Mapping[str, str] = MappingProxyType({})
+    ) -> tuple[int, list[str]]:
+        """Run uv, with changed variables; return its status and what it said. It ends with the emulator."""
         if self._closed.is_set():
             raise MakeError("The emulator is being stopped.")
         command = [
@@ -245,7 +253,7 @@ class Environments:
         try:
             process = subprocess.Popen(
                 command,
-                env=_environment(),
+                env={**_environment(), **changes},
                 cwd=folder,
                 stdin=read_end,
                 stdout=subprocess.PIPE,
@@ -281,6 +289,15 @@ def _name(contents: Contents, python: Python) -> str:
     what = [FORMAT, python.minor, platform.system(), platform.machine(), contents.packages]
     text = json.dumps([*what, sorted(contents.requirements), contents.options])
     return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+def _managed(version: str) -> list[str]:
+    """Return the folders of this version of Python that pyenv, asdf and mise have installed."""
+    found: list[str] = []
+    for variable, usual, folder in MANAGERS:
+        place = Path(os.environ.get(variable) or usual).expanduser() / folder
+        found += sorted(map(str, (*place.glob(f"{version}.*/bin"), *place.glob(f"{version}/bin"))), reverse=True)
+    return found
 
 
 def _nearest(wanted: str) -> list[str]:
