@@ -26,7 +26,7 @@ def test_the_config_keeps_to_circleci_s_schema() -> None:
 
 
 def test_the_pythons_are_those_of_the_package() -> None:
-    (job, _) = yaml.safe_load(CONFIG.read_text())["workflows"]["check"]["jobs"]
+    job, *_ = yaml.safe_load(CONFIG.read_text())["workflows"]["check"]["jobs"]
     metadata = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     assert job["check"]["matrix"]["parameters"]["python"] == re.findall(r"Python :: (3\.\d+)", metadata)
 
@@ -37,6 +37,15 @@ def test_each_python_runs_make_check() -> None:
     assert commands == ["make check", "make demo"]
     targets = set(re.findall(r"^([a-z-]+):", MAKEFILE, flags=re.MULTILINE))
     assert {"check", "demo", "test-wheel"} <= targets
+
+
+def test_the_coverage_is_measured_after_each_change_where_it_is_cheap() -> None:
+    config = yaml.safe_load(CONFIG.read_text())
+    assert "coverage" in config["workflows"]["check"]["jobs"]
+    (step,) = config["jobs"]["coverage"]["steps"]
+    assert [run["run"]["command"] for run in step["with-packages"]["make"]] == ["make coverage"]
+    # Python 3.12 and later measure without a call for each line.
+    assert step["with-packages"]["python"] == "3.13"
 
 
 def test_the_limit_of_the_coverage_is_close_to_what_is_published() -> None:
