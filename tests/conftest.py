@@ -26,6 +26,14 @@ if TYPE_CHECKING:
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# Fixtures that bake repositories to run commands in, or start what others share.
+SLOW = frozenset(
+    {
+        *("baked", "servers", "shared", "own_emulator", "job_emulator", "isolated", "running", "engine"),
+        *("provider", "wheel", "checkout"),
+    }
+)
+
 seeds.draw()
 seeds.set_up_hypothesis()
 
@@ -38,6 +46,14 @@ def pytest_configure() -> None:
 def pytest_report_header() -> str:
     """Say what repeats this run."""
     return f"EDGE_TESTS_SEED={seeds.first()} EDGE_TESTS_REQUIRE={','.join(sorted(needs.required()))}"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark as slow what runs whole commands, or servers of its own."""
+    for item in items:
+        if SLOW & set(getattr(item, "fixturenames", ())):
+            item.add_marker("slow")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -175,6 +175,7 @@ def test_one_model_can_be_shown_alone(store: RunStore, cloud: Cloud, config: Edg
         open_records(cloud, config, "nobody")
 
 
+@pytest.mark.slow
 def test_servers_that_come_back_on_other_ports_are_found(tmp_path: Path) -> None:
     with bucket(tmp_path) as root:
         config = load_config(root, {})

@@ -283,6 +283,7 @@ def program(
     process.stderr.close()
 
 
+@pytest.mark.slow
 def test_the_program_of_the_image_serves_with_what_the_image_has(
     program: tuple[subprocess.Popen[str], int], config: EdgeConfig
 ) -> None:

@@ -122,6 +122,7 @@ def explained() -> list[str]:
     return re.findall(r"^### E\d{3}: (.+)$", read(ROOT / "docs/troubleshooting.md"), flags=re.MULTILINE)
 
 
+@pytest.mark.slow
 def test_every_message_explained_is_one_that_the_package_gives() -> None:
     def pattern(message: str) -> re.Pattern[str]:
         # What stands for a name may be a name in the code already: `edge.yaml` is written {FILE_NAME}.
@@ -178,6 +179,7 @@ def typed(folder: Path, page: str, slug: str) -> str:
             subprocess.run([edge, "local.stop"], cwd=folder / slug, env=environment, capture_output=True, check=False)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_the_tutorial_s_commands_work_as_they_stand(tutorial: str) -> None:
     assert '{"predictions":[7,6,3]' in tutorial.replace(" ", "")

@@ -98,6 +98,7 @@ def test_runs_are_listed_newest_first_and_without_their_files(
     assert [run.model_name for run in RunStore(cloud, config).list("churn").runs] == ["churn"]
 
 
+@pytest.mark.slow
 def test_the_newest_of_thousands_of_runs_are_those_that_a_whole_list_begins_with(
     store: RunStore, cloud: Cloud, config: EdgeConfig
 ) -> None:

@@ -45,6 +45,7 @@ def both(tmp_path: Path, *words: str, before: str = "", **options: Any) -> list[
     return answers
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "program",
     [
@@ -98,6 +99,7 @@ def test_what_it_is_given_by_its_shell_is_kept(tmp_path: Path) -> None:
     assert answers[0][1].split()[1] in ("1", "Handlers.SIG_IGN")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "before", ["ulimit -n 99", "export PYTHONPATH=/nowhere", "cd /", "export PYTHONHASHSEED=1"], ids=lambda text: text
 )
@@ -119,6 +121,7 @@ time.sleep(60)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("handled", "sent", "status"),
     [("SIGTERM", "SIGTERM", 9), ("", "SIGTERM", -15), ("SIGINT", "SIGINT", 9), ("", "SIGINT", -2), ("", "SIGKILL", -9)],
@@ -150,6 +153,7 @@ def is_server(child: psutil.Process) -> bool:
         return False
 
 
+@pytest.mark.slow
 def test_fifty_at_once(tmp_path: Path) -> None:
     environment = clean_environment(tmp_path / "home")
     command, environment = forked(BIN / "python", "-c", "import sys; print(sys.argv[1])", environment=environment)
@@ -161,6 +165,7 @@ def test_fifty_at_once(tmp_path: Path) -> None:
     assert not any(process.returncode for process in running)
 
 
+@pytest.mark.slow
 def test_it_ends_with_the_tests(tmp_path: Path) -> None:
     """The process to fork from, and its folder, are gone when the one that started it was killed."""
     script = textwrap.dedent("""

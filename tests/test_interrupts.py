@@ -85,6 +85,7 @@ for _ in range(40):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.unmeasured
 def test_a_process_that_was_forked_ends_by_sigterm_at_once_and_without_a_word() -> None:
     done = subprocess.run([sys.executable, "-c", POOLS], capture_output=True, text=True, check=False, timeout=60)

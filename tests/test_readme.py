@@ -250,6 +250,7 @@ def loop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loop]:
 
 
 class TestTheLoop:
+    @pytest.mark.slow
     def test_cookiecutter_asks_as_many_questions_as_it_says(self, loop: Loop) -> None:
         numbers = ["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
         asked = set(re.findall(r"\[(\d+)/(\d+)\] [A-Z]", loop.output))
@@ -275,6 +276,7 @@ class TestTheLoop:
         (shown,) = fenced(sections()["What you get"])
         assert ast.dump(ast.parse(shown)) == ast.dump(ast.parse(made))
 
+    @pytest.mark.slow
     def test_the_training_shown_runs_as_it_stands(self, loop: Loop, tmp_path: Path) -> None:
         (line,) = re.findall(r"`(python models/[^`]+)`", TEXT)
         assert line == "python models/hello-world/train.py with is_vertex=False"
@@ -363,6 +365,7 @@ assert job.state.name == "JOB_STATE_SUCCEEDED", job.error
 """
 
 
+@pytest.mark.slow
 def test_the_sdk_connects_to_the_emulator_as_shown(emulator: Emulator, tmp_path: Path) -> None:
     shown, _ = fenced(sections()[EMULATOR_ALONE])
     program = emulator.readdressed(shown)
@@ -375,6 +378,7 @@ def test_the_sdk_connects_to_the_emulator_as_shown(emulator: Emulator, tmp_path:
     assert result.returncode == 0, result.stderr
 
 
+@pytest.mark.slow
 def test_the_test_with_the_fixture_passes_as_shown(tmp_path: Path) -> None:
     _, shown = fenced(sections()[EMULATOR_ALONE])
     (tmp_path / "test_shown.py").write_text(shown, encoding="utf-8")

@@ -135,6 +135,7 @@ def incrementing(root: Path, count: int, wait: float = 240) -> subprocess.Popen[
 PROCESSES, INCREMENTS = map(int, os.environ.get("EDGE_TEST_CONTENTION", "4 40").split())
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_changes_by_several_processes_are_never_lost_and_never_two_hold_the_lock(store: StateStore, root: Path) -> None:
     shares = [INCREMENTS // PROCESSES + (number < INCREMENTS % PROCESSES) for number in range(PROCESSES)]
@@ -145,6 +146,7 @@ def test_changes_by_several_processes_are_never_lost_and_never_two_hold_the_lock
     assert numbers(store.load()) == list(range(INCREMENTS))[-KEPT_DEPLOYMENTS:]
 
 
+@pytest.mark.slow
 def test_holders_that_are_killed_at_random_lose_nothing_that_was_told(
     store: StateStore, cloud: Cloud, root: Path
 ) -> None:

@@ -57,6 +57,7 @@ same = found[0]
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("then", OTHERS.values(), ids=OTHERS)
 def test_a_command_that_imported_one_service_leaves_the_whole_sdk_to_others(then: str) -> None:
     script = f"{ONE}\n{then}\nassert same is job, (same, job)"

@@ -61,6 +61,7 @@ def predictions(emulator: Emulator, job: Any) -> list[Any]:
     return [line["prediction"] for line in written(emulator, job)[name]]
 
 
+@pytest.mark.slow
 def test_batch_predict_and_iter_outputs_of_the_sdk(
     emulator: Emulator, aiplatform: Any, bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -114,6 +115,7 @@ os._exit(0)
 """
 
 
+@pytest.mark.slow
 def test_a_job_goes_on_when_the_program_that_did_not_wait_for_it_has_ended(
     emulator: Emulator, echo: str, bucket: str
 ) -> None:

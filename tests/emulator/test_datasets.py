@@ -31,6 +31,7 @@ print(os.environ["AIP_TRAINING_DATA_URI"])
 """
 
 
+@pytest.mark.slow
 def test_a_training_gets_its_share_of_a_tabular_dataset(
     emulator: Emulator, aiplatform: Any, bucket: str, tmp_path: Path
 ) -> None:

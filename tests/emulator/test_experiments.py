@@ -173,6 +173,7 @@ except FailedPrecondition as error:
 """
 
 
+@pytest.mark.slow
 def test_errors_are_what_they_are_by_grpc_so_that_the_sdk_writes_again_what_another_has_changed(
     emulator: Emulator, experiment: str
 ) -> None:

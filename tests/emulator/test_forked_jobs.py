@@ -68,6 +68,7 @@ def test_a_forked_job_sees_what_one_with_its_own_interpreter_sees(emulator: Emul
         assert seen[name] == seen_by_own[name], name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "go",
     [
@@ -161,6 +162,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_threads_and_processes_work_in_a_forked_job(emulator: Emulator, bucket: str) -> None:
     ways = [f"{way} [2, 4]" for way in ("spawn", "fork")]
     assert told(emulator, bucket, THREADS_AND_PROCESSES)[1] == ["True", "True", *ways, "b'6\\n'"]
@@ -186,6 +188,7 @@ time.sleep(float(sys.argv[1]))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seconds", ["0", "1000"])
 def test_a_daemon_that_a_forked_job_has_forked_ends_with_it(emulator: Emulator, bucket: str, seconds: str) -> None:
     """It has the variables of the process that all are forked from, and executes nothing."""
@@ -197,6 +200,7 @@ def test_a_daemon_that_a_forked_job_has_forked_ends_with_it(emulator: Emulator, 
     eventually(lambda: has_ended(int(pid)), "the daemon has ended")
 
 
+@pytest.mark.slow
 def test_a_forked_job_is_asked_to_end_and_killed_when_it_does_not(emulator: Emulator, bucket: str) -> None:
     asked = "import signal, time, sys\nsignal.signal(15, lambda *_: (print('ended'), sys.exit()))\n"
     deaf = "import signal, time\nsignal.signal(15, signal.SIG_IGN)\n"

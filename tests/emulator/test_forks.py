@@ -81,6 +81,7 @@ def test_estimators_with_threads_predict_in_forked_servers(emulator: Emulator, n
     assert forked(emulator)
 
 
+@pytest.mark.slow
 def test_training_with_threads_works_in_a_forked_server(emulator: Emulator) -> None:
     """What a model does when it predicts is a separate affair: also fitting, in worker processes."""
     source = (

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.emulator.harness import ECHO, NUMBERED, PARENT, Emulator
 
 PROGRAM = f"""
@@ -23,6 +25,7 @@ print(resourcemanager.ProjectsClient().get_project(name="projects/test-project")
 """
 
 
+@pytest.mark.slow
 def test_clients_that_a_job_makes_itself_reach_the_emulator_by_rest(emulator: Emulator) -> None:
     endpoint = emulator.create_endpoint()
     emulator.deployed(endpoint, emulator.upload(ECHO))
@@ -86,6 +89,7 @@ asyncio.run(later())
 """
 
 
+@pytest.mark.slow
 def test_clients_that_go_by_grpc_get_the_same_answers(emulator: Emulator) -> None:
     endpoint = emulator.create_endpoint()
     emulator.deployed(endpoint, emulator.upload(ECHO))

@@ -106,6 +106,7 @@ def requests_to_known_routes(draw: st.DrawFn) -> tuple[str, str, Any, dict[str, 
     return rule.method.upper(), path, body, draw(PARAMETERS)
 
 
+@pytest.mark.slow
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), database=None)
 @given(request=requests_to_known_routes())
 def test_garbage_at_any_route_is_refused_politely(
@@ -145,6 +146,7 @@ def channel(emulator: Emulator) -> Iterator[Any]:
         yield channel
 
 
+@pytest.mark.slow
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), database=None)
 @given(request=requests_by_grpc())
 def test_garbage_by_grpc_is_refused_politely(channel: Any, request: tuple[str, bytes]) -> None:

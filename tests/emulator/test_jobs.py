@@ -77,6 +77,7 @@ time.sleep(float(sys.argv[1]))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seconds", ["0", "1000"])
 def test_a_daemon_ends_with_the_job_that_has_started_it(emulator: Emulator, seconds: str) -> None:
     name = emulator.create_job(["python", "-c", DAEMON, seconds])
@@ -93,6 +94,7 @@ def test_cancelling_a_job_that_has_ended_changes_nothing(emulator: Emulator) -> 
     assert emulator.get(job["name"]).body == job
 
 
+@pytest.mark.slow
 def test_files_that_other_threads_open_survive_the_end_of_jobs(emulator: Emulator, bucket: str) -> None:
     """A pipe that was closed twice closed what an upload had just opened: its connection to Cloud Storage."""
     emulator.put(bucket, "m/model.pkl", b"x")

@@ -80,6 +80,7 @@ def found(emulator: Emulator, job: str, **search: Any) -> dict[str, list[Any]]:
     }
 
 
+@pytest.mark.slow
 def test_drift_between_windows_is_found_as_the_clock_goes_on(clocked: Emulator) -> None:
     endpoint, deployed = watched(clocked)
     job = made(clocked, endpoint, deployed)

@@ -64,6 +64,7 @@ def test_a_source_distribution_that_only_lists_its_packages_is_not_built(tmp_pat
     assert names(tmp_path / "site") == {"pkg/__init__.py", "pkg-1.0.dist-info/METADATA"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "builder",
     [

@@ -79,6 +79,7 @@ def root(bucket: str) -> str:
     return f"gs://{bucket}/root"
 
 
+@pytest.mark.slow
 def test_the_sdk_submits_a_pipeline_and_reads_its_lineage(aiplatform: Any, emulator: Emulator, root: str) -> None:
     from google.cloud.aiplatform.compat.types import pipeline_state
 
@@ -145,6 +146,7 @@ def test_what_was_done_with_the_same_inputs_is_not_done_again(emulator: Emulator
     assert states(run(emulator, "two-steps", root, n=11))["make"] == "SUCCEEDED"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("side", "number", "large"), [("heads", 8, False), ("tails", 16, True), ("edge", 24, True)])
 def test_conditions_choose(emulator: Emulator, root: str, side: str, number: int, large: bool) -> None:
     job = run(emulator, "branches", root, side=side, more="m")
@@ -156,6 +158,7 @@ def test_conditions_choose(emulator: Emulator, root: str, side: str, number: int
         assert given(job, "condition-5.say", "said") == f"says:{side} 3 --more m"
 
 
+@pytest.mark.slow
 def test_loops_collect_what_their_tasks_give(emulator: Emulator, root: str) -> None:
     job = run(emulator, "loops", root, most=3)
     assert given(job, "") == 12
@@ -166,6 +169,7 @@ def test_loops_collect_what_their_tasks_give(emulator: Emulator, root: str) -> N
     }
 
 
+@pytest.mark.slow
 def test_an_exit_handler_is_told_what_failed_and_retries_help(emulator: Emulator, root: str, bucket: str) -> None:
     job = run(emulator, "guarded", root, marks=f"gs://{bucket}/one", times=2)
     assert (job["state"], given(job, "exit-handler-1.fail-until")) == ("PIPELINE_STATE_SUCCEEDED", 2)

@@ -141,6 +141,7 @@ def test_a_model_server_that_was_killed_comes_back_with_the_next_request(emulato
     assert first != second
 
 
+@pytest.mark.slow
 def test_a_model_server_that_hangs_is_ended_and_comes_back(emulator: Emulator, tmp_path: Path) -> None:
     endpoint = emulator.create_endpoint(clientConnectionConfig={"inferenceTimeout": "1.5s"})
     source = f"lambda rows: [__import__('os').mkfifo('{tmp_path}/gate') or open('{tmp_path}/gate')] if rows == ['hang']"

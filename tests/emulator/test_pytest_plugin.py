@@ -75,6 +75,7 @@ def run(folder: Path, environment: dict[str, str], *arguments: str) -> str:
     return result.stdout
 
 
+@pytest.mark.slow
 def test_the_fixture_needs_nothing_but_the_installed_package(tmp_path: Path, environment: dict[str, str]) -> None:
     assert "2 passed" in run(tmp_path, environment)
 
@@ -90,6 +91,7 @@ def test_nothing_is_loaded_or_started_for_a_session_that_does_not_ask(
     assert not list(tmp_path.rglob("servers.json"))
 
 
+@pytest.mark.slow
 def test_the_fixture_is_described(tmp_path: Path, environment: dict[str, str]) -> None:
     listing = run(tmp_path, environment, "--fixtures")
     assert "vertex_emulator [session scope]" in listing

@@ -164,6 +164,7 @@ def test_it_is_not_switched_on_or_off_in_place(clocked: Emulator, model: str) ->
     assert clocked.post(f"{endpoint}:mutateDeployedModel", body).status == 200
 
 
+@pytest.mark.slow
 def test_a_model_is_up_when_its_emulator_has_started_again(tmp_path: Any) -> None:
     emulator = Emulator(tmp_path / "data")
     endpoint = scaled(emulator, emulator.upload(ECHO))

@@ -275,6 +275,7 @@ def test_the_sdk_makes_changes_and_removes_a_schedule(
     assert len(runs(clocked, {"name": f"{NUMBERED}/schedules/{schedule.name}"})) == 3  # they stay
 
 
+@pytest.mark.slow
 def test_a_restart_goes_on_from_the_next_moment_and_starts_nothing_twice(tmp_path: Path) -> None:
     first = Emulator(tmp_path / "data")
     schedule = made(first)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from google.protobuf import descriptor_pb2
 
 from edge_tasks.emulator.schema import surface
@@ -15,6 +16,7 @@ from tests.emulator.harness import child_environment
 FOLDER = Path(surface.__file__).parent
 
 
+@pytest.mark.slow
 def test_the_frozen_schema_equals_the_installed_sdk(tmp_path: Path) -> None:
     """After an update of the SDK: python -m edge_tasks.emulator.schema.freeze."""
     command = [sys.executable, "-W", "ignore", "-m", "edge_tasks.emulator.schema.freeze", str(tmp_path)]

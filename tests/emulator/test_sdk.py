@@ -33,6 +33,7 @@ def _quick_polls(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jobs, "_JOB_WAIT_TIME", 0.05)
 
 
+@pytest.mark.slow
 def test_from_a_local_script_to_predictions(emulator: Emulator, aiplatform: Any, bucket: str, tmp_path: Path) -> None:
     """A script trains with clients that know nothing of the emulator; its model is uploaded and serves."""
     script = tmp_path / "task.py"

@@ -167,6 +167,7 @@ def test_a_submitted_container_is_cancelled_with_its_job(emulator: Emulator, aip
     eventually(lambda: not any(psutil.pid_exists(int(pid)) for pid in pids), "its processes are gone")
 
 
+@pytest.mark.slow
 def test_a_failed_script_raises_with_its_error(aiplatform: Any, tmp_path: Path) -> None:
     script = tmp_path / "task.py"
     script.write_text("raise ValueError('the data are bad')")

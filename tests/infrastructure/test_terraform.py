@@ -132,6 +132,7 @@ def test_an_endpoint_is_dedicated_as_it_is_or_else_as_its_model_needs(settings: 
     )
 
 
+@pytest.mark.slow
 def test_another_reader_of_the_language_finds_the_same_resources(settings: EdgeConfig, tmp_path: Path) -> None:
     folder = written(tmp_path, settings, ALL)
     read = {path.name: hcl2.loads(path.read_text()) for path in folder.glob("*.tf*")}

@@ -37,6 +37,7 @@ def drawn(kind: int, rows: int, chance: random.Random) -> list[Any]:
     return [KINDS[kind % len(KINDS)](chance) for _ in range(rows)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("before", "now", "columns"), [(10_000, 500, 30), (2_000, 200, 30), (500, 500, 8)])
 def test_of_a_hundred_windows_of_unchanged_data_one_raises_an_alarm_at_most(
     before: int, now: int, columns: int

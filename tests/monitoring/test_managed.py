@@ -67,6 +67,7 @@ def hour(emulator: Emulator, endpoint: str, age: float) -> None:
     assert emulator.post("/_emulator/clock", {"forward": 3600}).status == 200
 
 
+@pytest.mark.slow
 def test_a_drift_is_found_and_a_job_that_waits_is_made_again_by_a_change(cloud: Cloud, clocked: Emulator) -> None:
     endpoint = watched(clocked)
     waiting = monitoring_jobs.ensure(cloud, endpoint, WANTED)

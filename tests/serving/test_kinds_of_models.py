@@ -234,6 +234,7 @@ def check_kind(kind: str, folder: Path, libraries: Path | None = None) -> None:
     assert served(folder, instances, libraries) == approximately(answers[: len(instances)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in LIBRARIES])
 def test_a_model_answers_from_its_artifact_as_it_does_itself(kind: str, tmp_path: Path) -> None:
     check_kind(kind, tmp_path)
@@ -265,6 +266,7 @@ CONFIG = EdgeConfig.model_validate(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "chosen", "why"),
     [

@@ -176,6 +176,7 @@ def test_every_choice_of_the_questions_is_known_here(answers_module: types.Modul
     assert known == {question: set(choices) for question, choices in answers_module.CHOICES.items()}
 
 
+@pytest.mark.slow
 def test_the_files_are_exactly_these(combination: Baked) -> None:
     example, ci, infrastructure = (combination.choices[name] for name in ("example", "ci", "infrastructure"))
     further = OF_INFRASTRUCTURE[infrastructure]
@@ -254,6 +255,7 @@ def test_the_shell_scripts_are_sound_and_may_be_run(combination: Baked, run: Run
         run(Path(sys.executable).parent / "shellcheck", script, cwd=combination.root)
 
 
+@pytest.mark.slow
 def test_the_python_files_are_linted_and_formatted(combination: Baked, run: Run) -> None:
     run(sys.executable, "-m", "ruff", "check", "--no-cache", ".", cwd=combination.root)
     run(sys.executable, "-m", "ruff", "format", "--no-cache", "--check", ".", cwd=combination.root)
@@ -339,12 +341,14 @@ def test_the_serving_image_comes_from_near_the_region(bake: Bake, region: str, a
     assert model["serving_container_image_uri"].startswith(f"{area}-docker.pkg.dev/")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bucket_name", ["123", "2026-01-31", "1e5", "0x10", "off", "null", "1_000"])
 def test_a_bucket_name_stays_a_name_in_yaml(bake: Bake, bucket_name: str) -> None:
     baked = bake(bucket_name=bucket_name)
     assert read_yaml(baked / "edge.yaml")["storage_bucket"]["bucket_name"] == bucket_name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "project_name",
     [
@@ -426,6 +430,7 @@ def test_the_template_has_the_version_of_the_package(repository: Path, baked: Pa
     assert f"{named}\n" in (baked / "requirements.txt").read_text()
 
 
+@pytest.mark.slow
 def test_the_readme_names_every_file_and_only_tasks_that_exist(combination: Baked, run: Run) -> None:
     baked, model = combination.root, combination.choices["example"]
     readme = (baked / "README.md").read_text()

@@ -410,6 +410,7 @@ def change(clone: Path, branch: str | None = None) -> None:
     subprocess.run(["git", "push", "--quiet", "origin", "HEAD"], cwd=clone, check=True)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("pipeline", JOBS, indirect=True)
 def test_a_pull_request_is_checked_in_a_shallow_clone_without_main(pipeline: Pipeline) -> None:
@@ -425,6 +426,7 @@ def test_a_pull_request_is_checked_in_a_shallow_clone_without_main(pipeline: Pip
         assert (shallow.parent / "summary").read_text().strip() == compared.strip()
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("pipeline", ["circleci"], indirect=True)  # GitHub's commands are the same, as shown above
 def test_main_is_trained_recorded_released_in_two_steps_and_taken_back(pipeline: Pipeline) -> None:

@@ -121,6 +121,7 @@ def test_its_own_tests_pass(copy: Path, run: Run) -> None:
     assert "warning" not in done.stdout
 
 
+@pytest.mark.slow
 def test_the_tests_of_several_models_pass_side_by_side(bake: Bake, run: Run) -> None:
     baked = bake(example="digits")
     for example, name in (("digits", "digits-2"), ("hello-world", "hello")):

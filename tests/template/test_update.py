@@ -152,6 +152,7 @@ def test_changes_of_the_user_and_of_the_template_meet_on_a_branch(generated: Gen
     assert "CODEOWNERS" not in generated.git("ls-tree", "--name-only", "main")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("clock", ["right", "goes back"])
 def test_the_next_update_starts_from_the_last_one(
     generated: Generated, newer: Template, monkeypatch: pytest.MonkeyPatch, clock: str
@@ -214,6 +215,7 @@ def test_an_untracked_file_in_the_way_stops_the_update_and_stays(generated: Gene
     assert "edge-template" not in generated.git("branch", "--list")
 
 
+@pytest.mark.slow
 def test_a_squashed_history_needs_the_older_template_and_takes_it(
     generated: Generated, newer: Template, repository: Path
 ) -> None:
@@ -297,6 +299,7 @@ def test_pip_fetches_a_version(generated: Generated, wheel: Path, monkeypatch: p
     assert "How to use it" in generated.read("test_endpoint.sh")
 
 
+@pytest.mark.slow
 def test_a_repository_inside_another_one_is_updated_there(
     bake_into: Bake, run: Run, tmp_path: Path, newer: Template
 ) -> None:
@@ -322,6 +325,7 @@ def test_an_older_package_does_not_take_a_newer_template_back(generated: Generat
     assert "git pull, then pip install -r requirements.txt" in said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", ["null", '"new"', "[]"])
 def test_a_broken_record_is_named(generated: Generated, version: str) -> None:
     generated.edit(".edge-template.json", '"template_version": "0.1.0"', f'"template_version": {version}')
@@ -346,6 +350,7 @@ def test_without_the_record_of_the_answers_the_user_is_told(generated: Generated
     assert "there is no `.edge-template.json`" in said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bundle", sorted(RELEASES.glob("*.bundle")), ids=lambda path: path.stem)
 def test_what_each_release_made_can_be_updated(bundle: Path, run: Run, tmp_path: Path, repository: Path) -> None:
     """A bundle is the whole repository that a release made, with a change of its user's on top."""

@@ -106,6 +106,7 @@ def opened(show: Callable[[RunRecord], None]) -> Callable[[], nullcontext[Callab
     return lambda: nullcontext(show)
 
 
+@pytest.mark.slow
 def test_a_mirror_that_hangs_or_fails_takes_nothing_from_the_record(
     cloud: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -387,6 +387,7 @@ def test_without_a_bucket_a_training_says_so_and_goes_on(tmp_path: Path) -> None
     assert (fresh.root / "models/wine/trained_model.json").exists()
 
 
+@pytest.mark.slow
 def test_a_run_that_the_bucket_did_not_take_is_sent_with_the_next(tmp_path: Path) -> None:
     (tmp_path / "home").mkdir()
     root = made(tmp_path / "early")

@@ -7,6 +7,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import pytest
+
 from edge_tasks.tracking.sinks.background import wait_for
 
 
@@ -30,6 +32,7 @@ def test_what_is_soon_done_needs_no_word() -> None:
     assert told == []
 
 
+@pytest.mark.slow
 def test_a_longer_waiting_is_told_with_its_limit() -> None:
     told: list[str] = []
     with thread_for(7) as thread:

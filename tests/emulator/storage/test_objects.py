@@ -413,6 +413,7 @@ def test_what_is_not_emulated_is_said_by_name(emulator: Emulator, bucket: str) -
     assert requests.get(f"{base}/nonsense", timeout=10).status_code == 404
 
 
+@pytest.mark.slow
 def test_a_reader_never_gets_the_headers_of_one_version_with_the_content_of_another(
     emulator: Emulator, bucket: str
 ) -> None:

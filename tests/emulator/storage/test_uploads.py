@@ -176,6 +176,7 @@ def test_who_is_refused_in_the_middle_of_sending_reads_the_answer(emulator: Emul
             assert (response.status, b"conditionNotMet" in response.read()) == (412, True)
 
 
+@pytest.mark.slow
 def test_many_uploads_that_go_on_at_once_hold_few_files_open(emulator: Emulator, bucket: str) -> None:
     sessions = [Session(emulator, bucket, os.urandom(GRAIN + 1), f"n{number}") for number in range(100)]
     assert {session.send(0, GRAIN).status_code for session in sessions} == {308}
