@@ -406,6 +406,9 @@ def test_what_is_not_emulated_is_said_by_name(emulator: Emulator, bucket: str) -
         f"b/{bucket}/anywhereCaches",
         "projects/p/hmacKeys",
         f"b/{bucket}/o?softDeleted=true",
+        f"b/{bucket}/o/x?softDeleted=true&generation=1",
+        "b?project=p&softDeleted=true",
+        f"b/{bucket}?softDeleted=true&generation=1",
     ):
         answer = requests.get(f"{base}/{path}", timeout=10)
         assert answer.status_code == 501
