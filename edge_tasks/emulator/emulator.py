@@ -222,7 +222,8 @@ async def run(
         serving = asyncio.ensure_future(server.serve(sockets=[listener]))
         folder.announce(psutil.Process().create_time(), port, storage_port, grpc_port, environments)
         _say(
-            f"Vertex AI emulator at {servers.vertex_url}, Cloud Storage at {servers.storage_url}, data in {folder.path}"
+            f"Vertex AI emulator at {servers.vertex_url}, by gRPC at {servers.grpc_address},"
+            f" Cloud Storage at {servers.storage_url}, data in {folder.path}"
         )
         # Not before: the first answer does not wait for it.
         emulator.deployments.prepare()

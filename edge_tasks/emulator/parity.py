@@ -26,7 +26,10 @@ _ONE_MACHINE = "all replicas on this machine; images other than prebuilt trainin
 
 # What is missing of an RPC that is emulated in part, by service and RPC.
 LIMITS = {
-    "JobService.CreateCustomJob": f"{_ONE_MACHINE}; machines, networks and service accounts mean nothing",
+    "JobService.CreateCustomJob": (
+        f"{_ONE_MACHINE}; machines, networks, service accounts and persistent resources mean nothing; its tensorboard"
+        " gets no logs"
+    ),
     "JobService.CreateHyperparameterTuningJob": f"{_ONE_MACHINE}; no early stopping, no transfer learning",
     "JobService.CreateBatchPredictionJob": "jsonl and csv in, jsonl out, on Cloud Storage",
     "PipelineService.CreateTrainingPipeline": f"custom training only; {_ONE_MACHINE}; datasets without BigQuery",

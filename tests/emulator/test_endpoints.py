@@ -29,7 +29,9 @@ def test_an_own_endpoint_id_is_taken_once(emulator: Emulator) -> None:
     first = emulator.post(path, {"displayName": "e"}, params={"endpointId": "4711"})
     assert emulator.response(first)["name"] == f"{NUMBERED}/endpoints/4711"
     assert emulator.post(path, {"displayName": "e"}, params={"endpointId": "4711"}).error == (409, "ALREADY_EXISTS")
-    assert emulator.post(path, {"displayName": "e"}, params={"endpointId": "A/b"}).error == (400, "INVALID_ARGUMENT")
+    wrong = emulator.post(path, {"displayName": "e"}, params={"endpointId": "My-Endpoint"})
+    assert wrong.error == (400, "INVALID_ARGUMENT")
+    assert "begin with a letter and hold up to 63 lowercase letters" in wrong.body["error"]["message"]
 
 
 def test_the_answer_of_a_prediction_names_model_and_version(emulator: Emulator) -> None:

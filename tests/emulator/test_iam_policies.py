@@ -39,6 +39,17 @@ def test_a_policy_comes_back_and_is_replaced_by_who_has_read_it(client: Any, res
     assert list(client.get_iam_policy({"resource": resource}).bindings) == []
 
 
+def test_who_has_a_role_twice_is_in_one_binding_for_each_condition(client: Any, resource: str) -> None:
+    other = READER | {"members": [*READER["members"], "user:ada@example.com"]}
+    here = READER | {"condition": {"title": "here", "expression": "true"}}
+    client.set_iam_policy({"resource": resource, "policy": {"bindings": [READER, here, other], "version": 3}})
+    kept = client.get_iam_policy({"resource": resource}).bindings
+    assert [(list(one.members), one.condition.title) for one in kept] == [
+        (other["members"], ""),
+        (READER["members"], "here"),
+    ]
+
+
 def test_everything_is_permitted(client: Any, resource: str) -> None:
     asked = ["aiplatform.endpoints.predict", "aiplatform.models.get"]
     found = client.test_iam_permissions({"resource": resource, "permissions": asked})

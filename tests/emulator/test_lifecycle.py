@@ -41,7 +41,8 @@ def test_it_announces_itself_in_a_file_and_a_line(own_emulator: Start, tmp_path:
     running = own_emulator()
     data = tmp_path / "data"
     assert running.line == (
-        f"Vertex AI emulator at {running.url}, Cloud Storage at {running.storage_url}, data in {data}\n"
+        f"Vertex AI emulator at {running.url}, by gRPC at {running.servers['grpc_address']},"
+        f" Cloud Storage at {running.storage_url}, data in {data}\n"
     )
     assert running.servers == {
         "pid": running.process.pid,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_tasks.emulator.runtime.packages import PackageError, check, installed_version, unpack
+from edge_tasks.emulator.runtime.packages import PackageError, check, unpack
 from tests.emulator.harness import sdist
 
 
@@ -82,7 +82,7 @@ def test_a_source_distribution_that_has_to_be_built_is_built_by_pip(tmp_path: Pa
     found = unpack(write(tmp_path / "pkg-1.0.tar.gz", content), site)
     assert (found.name, found.version, found.requirements) == ("pkg", "1.1", ("b>2",))
     assert {"pkg/__init__.py", "pkg/made.py", "shared/other.py"} <= names(site)
-    assert installed_version("pkg", site) == "1.1"
+    check(("pkg==1.1",), "the test", site)
 
 
 def test_a_build_that_fails_says_what_pip_said(tmp_path: Path) -> None:
@@ -136,7 +136,7 @@ def test_a_wheel_is_unpacked_with_its_metadata(tmp_path: Path) -> None:
     site = tmp_path / "site"
     assert unpack(write(tmp_path / "my_pkg-3-py3-none-any.whl", content), site) == ("My.Pkg", "3", ("b",))
     assert (site / "more.py").is_file()
-    assert installed_version("my-pkg", site) == "3"
+    check(("my-pkg==3",), "the test", site)
 
 
 def linked(name: str, target: str) -> tarfile.TarInfo:
@@ -184,3 +184,15 @@ def test_requirements_are_compared_by_version_and_marker(tmp_path: Path) -> None
         check(("nope",), "pkg 1", tmp_path)
     with pytest.raises(PackageError, match="not a requirement"):
         check(("!!",), "pkg 1", tmp_path)
+
+
+def test_what_the_extras_of_a_requirement_ask_for_is_compared_too(tmp_path: Path) -> None:
+    """The SDK's `enable_autolog` asks for google-cloud-aiplatform[autologging], which needs mlflow."""
+    extras = "Requires-Dist: nope>1; extra == 'one'\nRequires-Dist: pkg[one]; extra == 'all'\n"
+    extras += "Requires-Dist: pkg[all]; extra == 'all'\nRequires-Dist: pytest; extra == 'two'\n"
+    metadata = f"Metadata-Version: 2.1\nName: pkg\nVersion: 3\n{extras}"
+    unpack(write(tmp_path / "pkg-3-py3-none-any.whl", wheel({"pkg-3.dist-info/METADATA": metadata})), tmp_path)
+    check(("pkg", "pkg[two]>=3"), "the job", tmp_path)
+    for extra in ("one", "all"):
+        with pytest.raises(PackageError, match=r"the job requires nope>1 \(not installed\).*pip install 'nope>1'"):
+            check((f"pkg[{extra}]",), "the job", tmp_path)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from google.api_core import exceptions
 
 from tests.emulator.harness import ECHO, PYTHON_IMAGE, SKLEARN_IMAGE, Emulator
 
@@ -103,6 +104,18 @@ def test_jobs_are_listed_cancelled_and_deleted(aiplatform: Any) -> None:
         job.wait_for_completion()
     job.delete()
     assert aiplatform.CustomJob.list(filter='display_name="to be cancelled"') == []
+
+
+def test_a_job_with_a_tensorboard_needs_a_service_account(aiplatform: Any) -> None:
+    tensorboard = aiplatform.Tensorboard.create("of a job").resource_name
+    spec = {"container_spec": {"image_uri": PYTHON_IMAGE, "command": ["true"]}}
+    pool = {"machine_spec": {"machine_type": "n1-standard-4"}, "replica_count": 1, **spec}
+    job = aiplatform.CustomJob(display_name="told", worker_pool_specs=[pool])
+    with pytest.raises(exceptions.BadRequest, match=r"job_spec\.service_account must be specified when uploading"):
+        job.submit(tensorboard=tensorboard)
+    job = aiplatform.CustomJob(display_name="told", worker_pool_specs=[pool])
+    job.submit(tensorboard=tensorboard, service_account="trainer@test-project.iam.gserviceaccount.com")
+    job.wait_for_completion()
 
 
 def test_the_registry_of_the_sdk(aiplatform: Any, emulator: Emulator, bucket: str) -> None:

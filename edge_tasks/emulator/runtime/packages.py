@@ -65,31 +65,47 @@ def check(requirements: tuple[str, ...], wanted_by: str, site: Path) -> None:
             raise PackageError(f"{wanted_by} asks for {text!r}, which is not a requirement: {error}") from None
         if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
             continue
-        found = installed_version(requirement.name, site)
-        if found is None or not requirement.specifier.contains(found, prereleases=True):
-            unmet.append((requirement, found))
+        unmet += _unmet(requirement, site, frozenset())
     if unmet:
         names = ", ".join(
             f"{r.name}{r.specifier} ({'not installed' if found is None else f'installed: {found}'})"
             for r, found in unmet
         )
-        command = " ".join(f"'{r.name}{r.specifier}'" for r, _ in unmet)
+        command = " ".join(dict.fromkeys(f"'{r.name}{r.specifier}'" for r, _ in unmet))
         raise PackageError(
             f"{wanted_by} requires {names}. The emulator runs jobs in its own Python environment and installs"
             f" nothing there. Install it yourself with: pip install {command}"
         )
 
 
-def installed_version(name: str, site: Path) -> str | None:
-    """Return the version of a distribution in `site`, in this environment, or among what jobs are given."""
+def _unmet(requirement: Requirement, site: Path, seen: frozenset[str]) -> list[tuple[Requirement, str | None]]:
+    """Return what does not fit, and the version that is there: the requirement itself, or what its extras ask for."""
+    there = _installed(requirement.name, site)
+    found = there.version if there is not None else PROVIDED.get(canonicalize_name(requirement.name))
+    if found is None or not requirement.specifier.contains(found, prereleases=True):
+        return [(requirement, found)]
+    if there is None or str(requirement) in seen:
+        return []
+    unmet = []
+    for wanted in map(Requirement, there.requires or ()):
+        marker = wanted.marker
+        if marker is None or marker.evaluate({"extra": ""}):
+            continue
+        if any(marker.evaluate({"extra": extra}) for extra in requirement.extras):
+            unmet += _unmet(wanted, site, seen | {str(requirement)})
+    return unmet
+
+
+def _installed(name: str, site: Path) -> importlib.metadata.Distribution | None:
+    """Return the distribution of a name in `site`, or else in this environment."""
     wanted = canonicalize_name(name)
     for found in importlib.metadata.distributions(path=[str(site)]):
         if canonicalize_name(found.metadata["Name"] or "") == wanted:
-            return found.version
+            return found
     try:
-        return importlib.metadata.version(name)
+        return importlib.metadata.distribution(name)
     except importlib.metadata.PackageNotFoundError:
-        return PROVIDED.get(wanted)
+        return None
 
 
 def _unpack_wheel(archive: Path, site: Path) -> Distribution:

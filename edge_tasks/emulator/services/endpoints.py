@@ -79,7 +79,10 @@ class Endpoints:
         check_labels(endpoint.labels)
         check_reach(endpoint)
         if request.endpoint_id and not ENDPOINT_ID.fullmatch(request.endpoint_id):
-            raise invalid(f"Invalid endpoint_id {request.endpoint_id!r}: 1 to 10 digits.")
+            raise invalid(
+                f"Invalid endpoint_id {request.endpoint_id!r}: it must be 1 to 10 digits, or begin with a letter and"
+                " hold up to 63 lowercase letters, digits and dashes, no dash at the end."
+            )
         endpoint.name = f"{request.parent}/endpoints/{request.endpoint_id or new_id()}"
         endpoint.ClearField("deployed_models")
         endpoint.ClearField("traffic_split")

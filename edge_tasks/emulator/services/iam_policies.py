@@ -5,6 +5,7 @@ A policy is kept and comes back. It forbids nothing: the emulator knows no one, 
 
 from __future__ import annotations
 
+import copy
 import re
 import secrets
 from typing import TYPE_CHECKING
@@ -47,6 +48,7 @@ class IamPolicies:
                 " backoff.",
             )
         _check(policy)
+        _join(policy)
         policy.etag = secrets.token_bytes(8)
         with self._context.database.transaction():
             forget(self._context.database, request.resource)
@@ -92,3 +94,16 @@ def _check(policy: Message) -> None:
                 raise invalid(f"Invalid member {member!r}: write KIND:IDENTITY, such as user:someone@example.com.")
         if binding.HasField("condition") and policy.version != WITH_CONDITIONS:
             raise invalid(f"A policy with conditions must have the version {WITH_CONDITIONS}.")
+
+
+def _join(policy: Message) -> None:
+    """Leave one binding for each role and condition, as IAM keeps them."""
+    found: dict[tuple[str, bytes], Message] = {}
+    for binding in policy.bindings:
+        key = (binding.role, binding.condition.SerializeToString(deterministic=True))
+        kept = found.setdefault(key, binding)
+        if kept is not binding:
+            kept.members.extend(member for member in binding.members if member not in kept.members)
+    joined = [copy.deepcopy(binding) for binding in found.values()]
+    del policy.bindings[:]
+    policy.bindings.extend(joined)

@@ -165,6 +165,8 @@ def check_job_spec(spec: Message) -> None:
         )
     if spec.base_output_directory.output_uri_prefix:
         parse_uri(spec.base_output_directory.output_uri_prefix, "base_output_directory.output_uri_prefix")
+    if spec.tensorboard and not spec.service_account:
+        raise invalid("custom_job.job_spec.service_account must be specified when uploading to TensorBoard")
     if spec.scheduling.timeout.seconds < 0 or spec.scheduling.timeout.nanos < 0:
         raise invalid("scheduling.timeout must not be negative.")
     for index, pool in enumerate(pools):

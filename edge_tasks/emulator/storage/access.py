@@ -159,7 +159,17 @@ def checked_policy(policy: Mapping[str, Any], bucket: Bucket) -> dict[str, Any]:
         if binding.get("condition"):
             _check_condition(policy, bucket)
         check_public(bucket, binding.get("members", []))
-    return {"version": policy.get("version", 1), "bindings": bindings}
+    return {"version": policy.get("version", 1), "bindings": _joined(bindings)}
+
+
+def _joined(bindings: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return one binding for each role and condition, as IAM keeps them."""
+    found: dict[str, dict[str, Any]] = {}
+    for binding in bindings:
+        key = json.dumps([binding["role"], binding.get("condition") or None], sort_keys=True)
+        kept = found.setdefault(key, {**binding, "members": []})
+        kept["members"] = list(dict.fromkeys([*kept["members"], *binding.get("members", [])]))
+    return list(found.values())
 
 
 def _check_condition(policy: Mapping[str, Any], bucket: Bucket) -> None:

@@ -25,7 +25,7 @@ from edge_tasks.emulator.storage.errors import StorageError, full_disk, invalid,
 from edge_tasks.emulator.storage.index import Index
 from edge_tasks.emulator.storage.names import unquoted
 from edge_tasks.emulator.storage.objects import Objects
-from edge_tasks.emulator.storage.request import Answer, Body, Call, GoneError, Streamed
+from edge_tasks.emulator.storage.request import Answer, Body, Call, GoneError, Streamed, flag
 from edge_tasks.emulator.storage.uploads import Uploads
 from edge_tasks.emulator.storage.xml_api import XmlApi
 
@@ -167,6 +167,8 @@ class StorageApplication:
             call.names = (parts[0], "/".join(parts[1:]))
             return await self._xml.answer(call)
         route, call.names = self._match(call.method, rest)
+        if flag(call.query, "softDeleted"):
+            raise unimplemented("Soft delete (softDeleted=true)")
         answer = await route.method(call)
         fields = call.query.get("fields")
         if fields and isinstance(answer, Answer) and answer.value is not None:

@@ -16,7 +16,7 @@ import orjson
 
 from edge_tasks.emulator.storage import conditions, partial, resources
 from edge_tasks.emulator.storage.buckets import find
-from edge_tasks.emulator.storage.errors import invalid, unimplemented, wrong_parameter
+from edge_tasks.emulator.storage.errors import invalid, wrong_parameter
 from edge_tasks.emulator.storage.index import Index
 from edge_tasks.emulator.storage.names import after_all_with
 from edge_tasks.emulator.storage.request import Answer, Call, flag
@@ -129,8 +129,6 @@ def _folder(name: str, wanted: Wanted) -> str | None:
 
 
 def _wanted(bucket: str, query: Mapping[str, str]) -> Wanted:
-    if flag(query, "softDeleted"):
-        raise unimplemented("Soft delete (softDeleted=true)")
     prefix = query.get("prefix", "")
     limit = conditions.number(query, "maxResults")
     if limit == 0:

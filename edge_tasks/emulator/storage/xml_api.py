@@ -19,7 +19,14 @@ from edge_tasks.emulator.storage import checksums, conditions, encryption, metad
 from edge_tasks.emulator.storage.buckets import find as find_bucket
 from edge_tasks.emulator.storage.contents import Content, Contents, Source
 from edge_tasks.emulator.storage.downloads import download, headers_of
-from edge_tasks.emulator.storage.errors import StorageError, invalid, no_bucket, required, unimplemented
+from edge_tasks.emulator.storage.errors import (
+    StorageError,
+    invalid,
+    no_bucket,
+    required,
+    unimplemented,
+    wrong_parameter,
+)
 from edge_tasks.emulator.storage.index import Index
 from edge_tasks.emulator.storage.objects import Objects, keep, put
 from edge_tasks.emulator.storage.request import Answer, Call, Streamed
@@ -108,7 +115,10 @@ class XmlApi:
             return await self._objects.delete(self._translated(call))
         elif call.method in {"GET", "HEAD"} and not {"acl", "uploadId", "uploads"} & set(call.query):
             generation = conditions.number(call.query, "generation")
-            return download(self._objects, call, _conditions(call.headers), generation)
+            demanded = _demanded_headers(call.query)
+            answer = download(self._objects, call, _conditions(call.headers), generation)
+            answer.headers.update(demanded)
+            return answer
         raise unimplemented(f"{call.method} with this query, or these headers, of the XML API")
 
     async def _put(self, call: Call) -> Answer:
@@ -248,6 +258,18 @@ def _conditions(headers: Mapping[str, str]) -> conditions.Conditions:
         etags=headers.get("if-match"),
         not_etags=headers.get("if-none-match"),
     )
+
+
+def _demanded_headers(query: Mapping[str, str]) -> dict[str, str]:
+    """Return the headers that the address demands instead of the object's own, as those of signed URLs do."""
+    demanded = {}
+    for header in ("content-disposition", "content-type"):
+        value = query.get(f"response-{header}", "")
+        if not value.isprintable():
+            raise wrong_parameter(f"response-{header}", value)
+        if value:
+            demanded[header] = value
+    return demanded
 
 
 def _named_parts(body: bytes) -> list[tuple[int, str]]:

@@ -132,6 +132,20 @@ def test_who_may_do_what_is_kept(place: Any) -> None:
     assert place.test_iam_permissions(["storage.objects.get"]) == ["storage.objects.get"]
 
 
+def test_who_has_a_role_twice_is_in_one_binding_for_each_condition(place: Any) -> None:
+    place.iam_configuration.uniform_bucket_level_access_enabled = True
+    place.patch()
+    reader, member = "roles/storage.legacyBucketReader", "user:ada@example.com"
+    condition = {"title": "some", "description": "", "expression": "true"}
+    policy = place.get_iam_policy(requested_policy_version=3)
+    policy.version = 3
+    policy.bindings.append({"role": reader, "members": {member}})
+    policy.bindings.append({"role": reader, "members": {member}, "condition": condition})
+    place.set_iam_policy(policy)
+    kept = [one for one in place.get_iam_policy(requested_policy_version=3).bindings if one["role"] == reader]
+    assert [(len(one["members"]), one.get("condition")) for one in kept] == [(2, None), (1, condition)]
+
+
 def test_lists_of_access_are_kept_until_iam_alone_decides(place: Any) -> None:
     place.acl.group("team@example.com").grant_read()
     place.acl.save()

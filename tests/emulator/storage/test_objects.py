@@ -399,6 +399,16 @@ def test_an_object_with_a_key_is_read_only_with_it(place: Any) -> None:
     assert place.get_blob("x").md5_hash is None
 
 
+def test_an_address_may_demand_the_type_and_the_disposition_as_signed_ones_do(emulator: Emulator, bucket: str) -> None:
+    emulator.put(bucket, "x", b"x")
+    demanded = {"response-content-type": "text/x", "response-content-disposition": 'attachment; filename="y"'}
+    answer = requests.get(f"{emulator.storage_url}/{bucket}/x", demanded, timeout=10)
+    assert answer.headers["content-type"] == "text/x"
+    assert answer.headers["content-disposition"] == 'attachment; filename="y"'
+    wrong = requests.get(f"{emulator.storage_url}/{bucket}/x", {"response-content-type": "a\r\nb: c"}, timeout=10)
+    assert (wrong.status_code, "b" in wrong.headers) == (400, False)
+
+
 def test_what_is_not_emulated_is_said_by_name(emulator: Emulator, bucket: str) -> None:
     base = f"{emulator.storage_url}/storage/v1"
     for path in (
@@ -406,6 +416,9 @@ def test_what_is_not_emulated_is_said_by_name(emulator: Emulator, bucket: str) -
         f"b/{bucket}/anywhereCaches",
         "projects/p/hmacKeys",
         f"b/{bucket}/o?softDeleted=true",
+        f"b/{bucket}/o/x?softDeleted=true&generation=1",
+        "b?project=p&softDeleted=true",
+        f"b/{bucket}?softDeleted=true&generation=1",
     ):
         answer = requests.get(f"{base}/{path}", timeout=10)
         assert answer.status_code == 501
