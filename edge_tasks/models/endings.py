@@ -98,5 +98,9 @@ def carry_out(ending: Ending, release: Release) -> bool:
 def _period(period: timedelta) -> str:
     hours = period.total_seconds() / 3600
     if hours < 1:
-        return f"{hours * 60:.0f} minutes"
-    return f"{hours / 24:g} days" if hours >= 48 else f"{hours:g} hours"
+        return _counted(hours * 60, "minute")
+    return _counted(hours / 24, "day") if hours >= 48 else _counted(hours, "hour")
+
+
+def _counted(number: float, unit: str) -> str:
+    return f"{number:g} {unit}{'' if number == 1 else 's'}"

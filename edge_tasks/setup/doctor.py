@@ -221,7 +221,7 @@ def _artifact(root: Path, config: EdgeConfig, name: str) -> Finding:
     facts = serving.of_folder(folder / ARTIFACT_FOLDER, trained.environment)
     chosen = choose(config, name, facts)
     found = artifact.complaints(name, folder / ARTIFACT_FOLDER, facts, chosen)
-    refuse(found, f"the deployment of `{name}`", "invoke model.deploy --no-checks")
+    refuse(found, f"the deployment of `{name}`", f"invoke model.deploy --name {name} --no-checks")
     return Finding(f"it is to be served by {serving.NAMES[chosen.kind]}: {chosen.why}")
 
 
