@@ -136,7 +136,7 @@ def test_a_trial_reports_each_step_that_the_training_logs(tmp_path: Path, monkey
     monkeypatch.setenv("CLOUD_ML_HP_METRIC_FILE", str(file))
     experiment = Experiment("steps", save_git_info=False)
 
-    @experiment.main
+    @experiment.main  # type: ignore[untyped-decorator]
     def run(_run: Any) -> None:
         for step in (1, 2):
             _run.log_scalar("loss", 1 / step, step)
