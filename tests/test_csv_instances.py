@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_tasks.domain.signature import TABLE, Column, Signature
+from edge_tasks.domain.signature import TABLE, TEXTS, Column, Signature
 from edge_tasks.errors import DataError
 from edge_tasks.jobs.batch_prediction import check_input
 from edge_tasks.jobs.csv_instances import as_json_lines
@@ -46,3 +46,17 @@ def test_a_table_in_another_encoding_is_told_how_to_be_saved_in_utf_8(tmp_path: 
     with pytest.raises(DataError, match="cannot be read: it is not UTF-8 text") as error:
         check_input(path)
     assert str(error.value.hint).endswith(f"iconv -f latin1 -t utf-8 {path}")
+
+
+def test_a_column_of_texts_is_what_a_model_of_texts_is_asked(tmp_path: Path) -> None:
+    path = tmp_path / "tickets.csv"
+    path.write_text('text\n"hello, you"\nkaputt\n"zwei\nZeilen"\n', encoding="utf-8")
+    lines = as_json_lines(path, Signature(TEXTS)).decode().splitlines()
+    assert [json.loads(line) for line in lines] == ["hello, you", "kaputt", "zwei\nZeilen"]
+    assert check_input(path) == 3
+    path.write_text("text,desk\nkaputt,1\n", encoding="utf-8")
+    with pytest.raises(DataError, match="line 1 has 2 columns; the model takes one text"):
+        as_json_lines(path, Signature(TEXTS))
+    path.write_text(f"text\n{'x' * 200_000}\n", encoding="utf-8")
+    with pytest.raises(DataError, match="cannot be read: field larger than"):
+        check_input(path)

@@ -446,6 +446,19 @@ def test_what_was_deployed_for_a_time_is_taken_off_when_it_is_over(team: Team) -
     assert team.due(expired=True) == []
 
 
+def test_a_deployment_for_a_time_ends_by_the_clock_that_can_be_moved(
+    team: Team, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ahead = utc_now() + timedelta(days=3)
+    monkeypatch.setattr("edge_tasks.cloud.clock.now", lambda _: ahead)
+    until = endings.after(team.cloud, timedelta(hours=2))
+    deploy(team.release(), 100, until)
+    assert team.due(expired=True) == []
+    monkeypatch.setattr("edge_tasks.cloud.clock.now", lambda _: ahead + timedelta(hours=3))
+    (ending,) = team.due(expired=True)
+    assert isinstance(ending, Ending)
+
+
 def test_a_deployment_without_a_time_has_no_end_again(team: Team) -> None:
     team.deploy_for(-1)
     assert team.deploy().changed

@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 
 from edge_tasks.errors import ConfigError
+from edge_tasks.repo.edge_yaml import load_config
+from edge_tasks.setup.doctor import _data
+from edge_tasks.setup.new_model import init_model
 from edge_tasks.setup.template import JINJA_SETTINGS, check_example, examples, render_model
 from hooks import answers
 from tests.repositories import ROOT, copy
@@ -22,6 +25,34 @@ def files(folder: Path) -> dict[str, bytes]:
 def test_a_further_model_is_what_cookiecutter_makes(baked: dict[str, Path], tmp_path: Path, example: str) -> None:
     render_model(example, {"model_name": example, "project_slug": "my-project"}, tmp_path / example)
     assert files(tmp_path / example) == files(baked[example] / "models" / example)
+
+
+def test_what_a_further_model_s_stages_write_is_nothing_for_git_from_the_start(
+    baked: dict[str, Path], tmp_path: Path
+) -> None:
+    """DVC adds it to .gitignore, too, but takes that back when a later stage fails, as a first training does."""
+    repository = copy(baked["hello-world"], tmp_path)
+    (repository.root / "data" / ".gitignore").write_text("/mine.csv")
+    config = load_config(repository.root, {})
+    for name, example in (("churn", "tabular"), ("numbers", "digits"), ("again", "hello-world")):
+        init_model(repository.root, config, name, example)
+    assert (repository.root / "data" / ".gitignore").read_text() == "/mine.csv\n/churn.csv\n/numbers.npz\n"
+
+
+def test_doctor_names_data_that_both_dvc_and_git_keep(baked: dict[str, Path], tmp_path: Path) -> None:
+    repository = copy(baked["tabular"], tmp_path)
+    data = repository.root / "data"
+    (data / ".gitignore").unlink()
+    for name in ("tabular.csv", "mine.csv"):
+        (data / name).write_text("a\n1\n")
+    repository.run("git", "add", "--all")
+    result = _data(repository.root, load_config(repository.root, {}))
+    assert result.fact == "DVC keeps `data/tabular.csv`, and git has it or would take it, too"
+    first, _, second = (result.advice or "").partition(", ")
+    for command in (first, second):
+        repository.run("sh", "-c", command)
+    assert repository.run("git", "status", "--porcelain", "data").stdout.split()[-2:] == ["??", "data/.gitignore"]
+    assert _data(repository.root, load_config(repository.root, {})).advice is None
 
 
 def test_jinja_is_set_as_cookiecutter_sets_it() -> None:

@@ -226,13 +226,15 @@ class ServingContainer(_Section):
 
 Period = Annotated[str, AfterValidator(checked_period)]
 # https://cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations.schedules
-Cron = Annotated[
-    str,
-    _like(
-        r"((CRON_)?TZ=\S+ +)?([^=\s]+ +){4}[^=\s]+",
-        "is not a cron expression: five fields in UTC, such as 0 6 * * *, or after TZ=ZONE",
-    ),
-]
+_CRON = r"((CRON_)?TZ=\S+ +)?([^=\s]+ +){4}[^=\s]+"
+_NO_CRON = "is not a cron expression: five fields in UTC, such as 0 6 * * *, or after TZ=ZONE"
+Cron = Annotated[str, _like(_CRON, _NO_CRON)]
+
+
+def check_cron(text: str) -> None:
+    """Raise ConfigError for what has not the form of a cron expression."""
+    if not re.fullmatch(_CRON, text):
+        raise ConfigError(f"`{text}` {_NO_CRON}", "invoke pipeline.schedule 'TZ=Europe/Berlin 0 9 * * 1-5'")
 
 
 def _checked_zero_period(text: str) -> str:

@@ -1,4 +1,6 @@
-"""How the values of a column are distributed: in bins for numbers, by value for everything else. Pure values.
+"""How the values of a column are distributed: in bins for numbers and dates, by value for everything else.
+
+Pure values.
 
 Bins are made once, from the sample that later ones are compared with: so that each holds about as many of its values,
 or one value each when there are few different ones. What lies outside has its own bins.
@@ -7,13 +9,15 @@ or one value each when there are few different ones. What lies outside has its o
 from __future__ import annotations
 
 import math
+import re
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
-NUMBER, CATEGORY = "number", "category"
+NUMBER, DATE, CATEGORY = "number", "date", "category"
 # Bins of numbers, and categories that are kept by name; the rest of them count as one.
 BINS, CATEGORIES = 10, 50
 # So many different numbers have a bin each.
@@ -22,6 +26,11 @@ FEW_NUMBERS = 20
 MANY = 1000
 OTHERS = "(others)"
 MISSING = "(missing)"
+# As Python and pandas write truth values, and spreadsheets; requests have JSON's.
+_TRUTHS = ("True", "TRUE", "False", "FALSE")
+# A day, with or without a time, in UTC where no zone is told. Fractions of a second do not matter here.
+_DATE = re.compile(r"(\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d(?::\d\d)?)(?:\.\d+)?)?(?:([+-]\d\d):?(\d\d)|Z)?")
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
 @dataclass(frozen=True)
@@ -29,7 +38,8 @@ class Distribution:
     """The values of a column, counted.
 
     Numbers have `edges` (the inner borders of the bins, in order) and one count more in `counts`; what equals an edge
-    belongs to the bin above it. Categories have their counts by name. `missing` counts null and NaN.
+    belongs to the bin above it. Dates are numbers, too: seconds since 1970. Categories have their counts by name.
+    `missing` counts null and NaN.
     """
 
     kind: str
@@ -49,19 +59,32 @@ class Distribution:
             counted = _texts(values)
             missing = counted.pop(MISSING, 0)
             return Distribution(CATEGORY, categories=_folded(counted, self.categories), missing=missing)
-        if isinstance(values, Sequence) and len(values) >= MANY:
+        if self.kind == NUMBER and isinstance(values, Sequence) and len(values) >= MANY:
             fast = self._many(values)
             if fast is not None:
                 return fast
         counts, missing = [0] * (len(self.edges) + 1), 0
         edges = self.edges
         for value in values:
-            number = number_of(value)
+            number = self.number_of(value)
             if number is None:
                 missing += 1
             else:
                 counts[bisect_right(edges, number)] += 1
-        return Distribution(NUMBER, edges, tuple(counts), missing=missing)
+        return Distribution(self.kind, edges, tuple(counts), missing=missing)
+
+    def number_of(self, value: Any) -> float | None:
+        """Return a value as the bins have it; None for what is missing, and for what is not of this kind."""
+        return date_of(value) if self.kind == DATE and isinstance(value, str) else number_of(value)
+
+    def written(self, number: float, digits: int) -> str:
+        """Return a number of the bins as people read it, of dates the date."""
+        return _date_text(number) if self.kind == DATE else f"{number:.{digits}g}"
+
+    def between(self, low: float, high: float, digits: int) -> str:
+        """Return the numbers from `low` up to `high` in words; one alone where there is no other between them."""
+        least, most = self.written(low, digits), self.written(high, digits)
+        return least if least == most or math.nextafter(low, math.inf) == high else f"{least} to {most}"
 
     def _many(self, values: Sequence[Any]) -> Distribution | None:
         """Count numbers and missing values as `like` does; None when there is anything else, or no numpy."""
@@ -115,22 +138,34 @@ class Distribution:
         counts = tuple(map(int, values.get("counts", ())))
         categories = {str(name): int(count) for name, count in values.get("categories", {}).items()}
         found = cls(str(values.get("kind")), edges, counts, categories, int(values.get("missing", 0)))
-        fits = found.kind == NUMBER and len(counts) == len(edges) + 1 and list(edges) == sorted(set(edges))
+        fits = found.kind in (NUMBER, DATE) and len(counts) == len(edges) + 1 and list(edges) == sorted(set(edges))
         if not fits and (found.kind != CATEGORY or edges or counts):
             raise ValueError("it has no bins, or no categories, that belong together")
         return found
 
 
 def describe(values: Sequence[Any]) -> Distribution:
-    """Count the values of a sample; they are numbers when all that are not missing are."""
-    numbers = [number_of(value) for value in values]
-    if any(number is None and not _is_missing(value) for number, value in zip(numbers, values, strict=True)):
-        counted = _texts(values)
-        missing = counted.pop(MISSING, 0)
-        kept = dict(counted.most_common(CATEGORIES))
-        return Distribution(CATEGORY, categories=_folded(counted, kept), missing=missing)
-    there = sorted(number for number in numbers if number is not None)
-    return Distribution(NUMBER, _edges(there)).like(values)
+    """Count the values of a sample; they are numbers, or dates, when all that are not missing are."""
+    there = [value for value in values if not _is_missing(value)]
+    for kind, read in ((NUMBER, number_of), (DATE, date_of)):
+        numbers = _all_read(there, read)
+        if numbers is not None:
+            return Distribution(kind, _edges(sorted(numbers))).like(values)
+    counted = _texts(values)
+    missing = counted.pop(MISSING, 0)
+    kept = dict(counted.most_common(CATEGORIES))
+    return Distribution(CATEGORY, categories=_folded(counted, kept), missing=missing)
+
+
+def _all_read(values: Iterable[Any], read: Callable[[Any], float | None]) -> list[float] | None:
+    """Return what `read` makes of the values; None when it cannot read one."""
+    found = []
+    for value in values:
+        number = read(value)
+        if number is None:
+            return None
+        found.append(number)
+    return found
 
 
 def _edges(ordered: Sequence[float]) -> tuple[float, ...]:
@@ -144,12 +179,6 @@ def _edges(ordered: Sequence[float]) -> tuple[float, ...]:
     return tuple(sorted({*different, *(math.nextafter(value, math.inf) for value in different)}))
 
 
-def between(low: float, high: float, digits: int) -> str:
-    """Return the numbers from `low` up to `high` in words; one alone where there is no other between them."""
-    least, most = f"{low:.{digits}g}", f"{high:.{digits}g}"
-    return least if least == most or math.nextafter(low, math.inf) == high else f"{least} to {most}"
-
-
 def number_of(value: Any) -> float | None:
     """Return a number; None for what is missing, and for what is not a number."""
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -161,15 +190,36 @@ def number_of(value: Any) -> float | None:
     return None if math.isnan(number) else number
 
 
+def date_of(value: Any) -> float | None:
+    """Return a date that is written as ISO 8601 has it, however exactly, in seconds since 1970; None for all else."""
+    match = _DATE.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        return None
+    zone = f"{match[3]}:{match[4]}" if match[3] else "+00:00"
+    try:
+        return (datetime.fromisoformat(f"{match[1]}T{match[2] or '00:00'}{zone}") - _EPOCH).total_seconds()
+    except ValueError:
+        return None
+
+
+def _date_text(seconds: float) -> str:
+    try:
+        moment = _EPOCH + timedelta(seconds=round(seconds))
+    except (OverflowError, ValueError):
+        return f"{seconds:.6g} s since 1970"
+    return moment.strftime("%Y-%m-%d" if moment.hour == moment.minute == 0 else "%Y-%m-%d %H:%M")
+
+
 def _is_missing(value: Any) -> bool:
     return value is None or (isinstance(value, float) and math.isnan(value))
 
 
 def text_of(value: Any) -> str:
-    """Return the name of a category."""
+    """Return the name of a category; a truth value has one name, also where a CSV file has it as text."""
     if _is_missing(value):
         return MISSING
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    text = str(value)
+    return text.lower() if text in _TRUTHS else text
 
 
 def _texts(values: Iterable[Any]) -> Counter[str]:
@@ -179,6 +229,9 @@ def _texts(values: Iterable[Any]) -> Counter[str]:
         missing = counted.pop(None, 0)
         if missing:
             counted[MISSING] += missing
+        for name in _TRUTHS:
+            if name in counted:
+                counted[name.lower()] += counted.pop(name)
         return counted
     return Counter(map(text_of, values))
 

@@ -222,16 +222,16 @@ class Grouping:
         if self.column.kind == CATEGORY:
             name = text_of(value)
             return name if name == MISSING or name in self.column.categories else OTHERS
-        number = number_of(value)
+        number = self.column.number_of(value)
         if number is None:
             return MISSING
         cuts = self._cuts
         if cuts is None:
-            return f"{number:.6g}" if number in self.column.edges else OTHERS
-        place = bisect_right(cuts, number)
+            return self.column.written(number, 6) if number in self.column.edges else OTHERS
+        place, borders = bisect_right(cuts, number), [self.column.written(cut, 6) for cut in cuts]
         if place == 0:
-            return f"below {cuts[0]:.6g}"
-        return f"from {cuts[-1]:.6g}" if place == len(cuts) else f"{cuts[place - 1]:.6g} to {cuts[place]:.6g}"
+            return f"below {borders[0]}"
+        return f"from {borders[-1]}" if place == len(cuts) else f"{borders[place - 1]} to {borders[place]}"
 
     @property
     def _cuts(self) -> list[float] | None:

@@ -24,7 +24,7 @@ from edge_tasks.domain.config import EdgeConfig, ModelConfig
 from edge_tasks.domain.machines import machine_spec
 from edge_tasks.domain.provenance import new_run_id
 from edge_tasks.domain.signature import FILE_NAME as SIGNATURE_FILE
-from edge_tasks.domain.signature import TABLE, Signature
+from edge_tasks.domain.signature import TABLE, TEXTS, Signature
 from edge_tasks.errors import CloudError, DataError, NotFoundError
 from edge_tasks.jobs.csv_instances import as_json_lines, check_words_are_quoted
 from edge_tasks.jobs.once import SameJob
@@ -63,7 +63,7 @@ def prepared(session: JobSession, config: EdgeConfig, root: Path, name: str, sou
     _format_of(output)
     model = model_registry.get_model(session.cloud, _version(session.cloud, config, root, name))
     prediction = Prediction(session, config, name, model, source, output, count, _signature(session.cloud, model))
-    if prediction.by_column and prediction.signature is not None:
+    if prediction.by_signature and prediction.signature is not None:
         as_json_lines(source, prediction.signature)
     elif _format_of(source) == "csv":
         check_words_are_quoted(source)
@@ -92,11 +92,16 @@ class Prediction:
     @property
     def by_column(self) -> bool:
         """Whether the file is a table, and the model takes its rows by the names of their columns."""
-        return _format_of(self.source) == "csv" and self.signature is not None and self.signature.form == TABLE
+        return self.by_signature and self.signature is not None and self.signature.form == TABLE
+
+    @property
+    def by_signature(self) -> bool:
+        """Whether the file is a table, and the model's signature says what its rows are."""
+        return _format_of(self.source) == "csv" and self.signature is not None and self.signature.form in (TABLE, TEXTS)
 
     @property
     def _format(self) -> str:
-        return "jsonl" if self.by_column else _format_of(self.source)
+        return "jsonl" if self.by_signature else _format_of(self.source)
 
     def describe(self) -> Iterator[str]:
         """Yield what would be predicted, by what, a line for each thing."""
@@ -141,7 +146,7 @@ class Prediction:
         preflight.check_quota(self.session.cloud, key, preflight.serving_machines(self.settings))
         self.session.progress.step(f"uploading {self.count} instances of {self.source.name}")
         content: bytes | Path = self.source
-        if self.by_column and self.signature is not None:
+        if self.by_signature and self.signature is not None:
             content = as_json_lines(self.source, self.signature)
         name = f"{self.source.stem}.{self._format}"
         target = layout.batch_input(self.config, self.name, self.job_id, name)
@@ -196,6 +201,10 @@ def check_input(path: Path) -> int:
             if form == "jsonl":
                 file.seek(0)
                 _check_json(path, file)
+    except csv.Error as error:
+        raise DataError(
+            f"`{path}` cannot be read: {error}", "write one JSON value a line, into a .jsonl file"
+        ) from None
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
         hint = "give a file with --input FILE"
@@ -208,7 +217,7 @@ def check_input(path: Path) -> int:
 
 
 def _count_rows(file: Any) -> int:
-    return sum(1 for line in file if line.strip()) - 1
+    return sum(1 for row in csv.reader(file) if any(map(str.strip, row))) - 1
 
 
 def _check_json(path: Path, file: Any) -> None:

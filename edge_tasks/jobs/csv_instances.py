@@ -1,4 +1,4 @@
-"""A table as pandas writes it, as the instances of a model whose signature has columns."""
+"""A table as pandas writes it, as the instances of a model whose signature has columns, or that takes texts."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ import csv
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from edge_tasks.domain.signature import Column, RequestError, Signature
+from edge_tasks.domain.signature import TEXTS, Column, RequestError, Signature
 from edge_tasks.errors import DataError
+
+if TYPE_CHECKING:
+    from _csv import Reader as CsvReader
 
 _TRUTH = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
 
@@ -17,12 +20,16 @@ _TRUTH = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0
 def as_json_lines(path: Path, signature: Signature) -> bytes:
     """Return the rows of a CSV file as JSON objects, one a line, with the columns' types; an empty cell is null.
 
-    Columns that the model does not have stay, as texts, so that rows are known again. Raises DataError that names the
-    line and the column of a value that cannot be what the model takes.
+    Of a model that takes texts they are the texts in the file's only column. Columns that the model does not have stay,
+    as texts, so that rows are known again. Raises DataError that names the line and the column of a value that cannot
+    be what the model takes.
     """
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file)
         header = list(reader.fieldnames or ())
+        if signature.form == TEXTS:
+            file.seek(0)
+            return b"".join(_json_line(text) for text in _texts(path, csv.reader(file)))
         _check_separator(path, header, signature)
         missing = [column.name for column in signature.columns if column.name not in header and not column.optional]
         if missing:
@@ -30,7 +37,23 @@ def as_json_lines(path: Path, signature: Signature) -> bytes:
                 f"`{path}` has no column `{missing[0]}`",
                 f"its header must name what the model takes: {_names(signature)}",
             )
-        return b"".join(json.dumps(row, ensure_ascii=False).encode() + b"\n" for row in _rows(path, reader, signature))
+        return b"".join(_json_line(row) for row in _rows(path, reader, signature))
+
+
+def _json_line(instance: Any) -> bytes:
+    return json.dumps(instance, ensure_ascii=False).encode() + b"\n"
+
+
+def _texts(path: Path, reader: CsvReader) -> Iterator[str]:
+    """Yield the cells below the header of a file of one column."""
+    for number, row in enumerate(reader):
+        if len(row) > 1:
+            raise DataError(
+                f"`{path}`, line {reader.line_num} has {len(row)} columns; the model takes one text",
+                "keep the column of texts alone, in quotation marks where a text has a comma",
+            )
+        if number:
+            yield from row
 
 
 def _check_separator(path: Path, header: Sequence[str], signature: Signature) -> None:

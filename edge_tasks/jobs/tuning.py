@@ -110,7 +110,7 @@ class Tuning:
         if job.state != "SUCCEEDED":
             raise TrainingError(
                 f"the {TUNING_JOBS.noun} {job.job_id} ended as {job.state}: {job.error or 'no reason was given'}",
-                "fix what the reason says, then tune again",
+                f"invoke jobs.logs {job.job_id} shows what the trials printed; then tune again",
             )
         return self._ordered(job.trials)
 

@@ -6,10 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from edge_tasks.cloud import endpoints, request_counts
+from edge_tasks.cloud import clock, endpoints, request_counts
 from edge_tasks.cloud.client import Cloud
 from edge_tasks.cloud.state_store import StateStore
-from edge_tasks.domain.runs import utc_now
 from edge_tasks.domain.state import ModelState, until_words
 from edge_tasks.errors import CloudError
 from edge_tasks.releases import operations
@@ -40,12 +39,17 @@ class Doubt:
     reason: str
 
 
+def after(cloud: Cloud, period: timedelta) -> datetime:
+    """Return until when a version is wanted that is deployed now for `period`, by the clock that ends it."""
+    return clock.now(cloud).replace(microsecond=0) + period
+
+
 def due(cloud: Cloud, name: str | None, *, expired: bool, idle: timedelta | None) -> Iterator[Ending | Doubt]:
     """Yield what of the model `name`, or of all that the shared state tells of, is to end."""
     models = StateStore(cloud).load().models
     if name is not None:
         models = {name: models[name]} if name in models else {}
-    now = utc_now()
+    now = clock.now(cloud)
     for model, state in sorted(models.items()):
         found = _expired(model, state, now) if expired else None
         if found is None and idle is not None:
@@ -98,5 +102,9 @@ def carry_out(ending: Ending, release: Release) -> bool:
 def _period(period: timedelta) -> str:
     hours = period.total_seconds() / 3600
     if hours < 1:
-        return f"{hours * 60:.0f} minutes"
-    return f"{hours / 24:g} days" if hours >= 48 else f"{hours:g} hours"
+        return _counted(hours * 60, "minute")
+    return _counted(hours / 24, "day") if hours >= 48 else _counted(hours, "hour")
+
+
+def _counted(number: float, unit: str) -> str:
+    return f"{number:g} {unit}{'' if number == 1 else 's'}"

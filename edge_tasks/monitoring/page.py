@@ -9,7 +9,7 @@ import itertools
 from collections.abc import Iterable, Sequence
 from html import escape
 
-from edge_tasks.domain.distributions import CATEGORY, Distribution, between
+from edge_tasks.domain.distributions import CATEGORY, Distribution
 from edge_tasks.domain.drift import CHANGED, Comparison
 from edge_tasks.domain.groups import Outcome
 from edge_tasks.monitoring import text
@@ -123,7 +123,7 @@ def _bars(before: Distribution, now: Distribution) -> list[tuple[str, float, flo
         if rest:
             bars.append(("the rest", sum(one[1] for one in rest), sum(one[2] for one in rest)))
         return bars
-    labels = _bin_labels(before.edges)
+    labels = _bin_labels(before)
     bars = [
         (label, first / totals[0], second / totals[1])
         for label, first, second in zip(labels, before.counts, now.counts, strict=True)
@@ -132,11 +132,12 @@ def _bars(before: Distribution, now: Distribution) -> list[tuple[str, float, flo
     return [bar for bar in bars if bar[1] or bar[2]]
 
 
-def _bin_labels(edges: Sequence[float]) -> list[str]:
+def _bin_labels(distribution: Distribution) -> list[str]:
+    edges = distribution.edges
     if not edges:
         return ["any"]
-    inside = [between(low, high, 3) for low, high in itertools.pairwise(edges)]
-    return [f"< {edges[0]:.3g}", *inside, f"> {edges[-1]:.3g}"]
+    inside = [distribution.between(low, high, 3) for low, high in itertools.pairwise(edges)]
+    return [f"< {distribution.written(edges[0], 3)}", *inside, f"> {distribution.written(edges[-1], 3)}"]
 
 
 def _placed(middle: float, half: float) -> tuple[float, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from edge_tasks.domain.distributions import CATEGORY, Distribution, between
+from edge_tasks.domain.distributions import CATEGORY, Distribution
 from edge_tasks.domain.drift import Comparison
 from edge_tasks.domain.groups import Answers, Estimate, Outcome
 from edge_tasks.monitoring.bias import Groups
@@ -187,8 +187,8 @@ def _median(distribution: Distribution) -> str:
         seen += count
         if there and seen * 2 >= there:
             if place == 0:
-                return f"median < {edges[0]:.4g}" if edges else "one value"
+                return f"median < {distribution.written(edges[0], 4)}" if edges else "one value"
             if place == len(edges):
-                return f"median > {edges[-1]:.4g}"
-            return f"median {between(edges[place - 1], edges[place], 4)}"
+                return f"median > {distribution.written(edges[-1], 4)}"
+            return f"median {distribution.between(edges[place - 1], edges[place], 4)}"
     return "none" if not distribution.missing else "all missing"

@@ -77,7 +77,9 @@ def deploy(release: Release, traffic: int = 100, until: datetime | None = None) 
     preflight.check_quota(release.cloud, key, preflight.serving_machines(release.settings))
     with _rollout(release) as rollout:
         if traffic < 100 and rollout.state.deployed is None:
-            raise ReleaseError(f"nothing serves yet, so `{name}` cannot get {traffic} %", "invoke model.deploy")
+            raise ReleaseError(
+                f"nothing serves yet, so `{name}` cannot get {traffic} %", f"invoke model.deploy --name {name}"
+            )
         if traffic < 100:
             rollout.refuse_part(traffic)
         rollout.model = _find_registered(release, trained, chosen)
@@ -103,7 +105,8 @@ def promote(release: Release) -> Outcome:
         candidate = rollout.state.candidate
         if candidate is None:
             raise ReleaseError(
-                f"`{release.name}` has no version with a part of the traffic", "invoke model.deploy --traffic 10"
+                f"`{release.name}` has no version with a part of the traffic",
+                f"invoke model.deploy --name {release.name} --traffic 10",
             )
         rollout.model, rollout.origin, rollout.until = candidate.model, candidate.origin, candidate.until
         rollout.plan_to_serve(100)

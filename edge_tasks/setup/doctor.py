@@ -6,6 +6,7 @@ It changes nothing and starts nothing.
 from __future__ import annotations
 
 import platform
+import shlex
 import shutil
 import sys
 from datetime import datetime, timezone
@@ -139,7 +140,14 @@ def _models(root: Path, config: EdgeConfig) -> Finding:
 
 
 def _data(root: Path, config: EdgeConfig) -> Finding:
-    """Look at data that only a person can bring: whether they are here, and whether somebody else can get them."""
+    """Look at data that git has, too, and at those that only a person can bring: whether others can get them."""
+    if both := git.taken(root, sorted(dvc.tracked_paths(root))):
+        path, more = both[0].relative_to(root), f" (and {len(both) - 1} more)" if len(both) > 1 else ""
+        return Finding(
+            f"DVC keeps `{path.as_posix()}`{more}, and git has it or would take it, too",
+            advice=f"git rm -r --cached --ignore-unmatch {shlex.quote(path.as_posix())}, "
+            f"echo {shlex.quote(f'/{path.name}')} >> {shlex.quote((path.parent / '.gitignore').as_posix())}",
+        )
     added = dvc.added(root)
     missing = [f"`{data.path}`" for data in added if not data.here]
     if missing:
@@ -213,7 +221,7 @@ def _artifact(root: Path, config: EdgeConfig, name: str) -> Finding:
     facts = serving.of_folder(folder / ARTIFACT_FOLDER, trained.environment)
     chosen = choose(config, name, facts)
     found = artifact.complaints(name, folder / ARTIFACT_FOLDER, facts, chosen)
-    refuse(found, f"the deployment of `{name}`", "invoke model.deploy --no-checks")
+    refuse(found, f"the deployment of `{name}`", f"invoke model.deploy --name {name} --no-checks")
     return Finding(f"it is to be served by {serving.NAMES[chosen.kind]}: {chosen.why}")
 
 

@@ -11,6 +11,7 @@ from edge_tasks.domain.config import EdgeConfig, ModelConfig, check_model_name, 
 from edge_tasks.errors import ConfigError
 from edge_tasks.models.report import add_model_to_report
 from edge_tasks.repo.edge_yaml import add_model
+from edge_tasks.repo.files import write_atomically
 from edge_tasks.repo.layout import model_folder
 from edge_tasks.repo.model_folders import check_named
 from edge_tasks.setup import code_link, template
@@ -41,18 +42,29 @@ def init_model(root: Path, config: EdgeConfig, name: str, example: str) -> Path:
     folder.parent.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".new-") as temporary:
         rendered = Path(temporary) / name
-        template.render_model(example, {"model_name": name, "project_slug": root.name}, rendered)
+        variables = {"model_name": name, "project_slug": root.name}
+        template.render_model(example, variables, rendered)
         edge_yaml = (root / "edge.yaml").read_bytes()
         rendered.rename(folder)
         try:
             add_model(root, name, _settings(config, name))
             add_model_to_report(root, name)
             code_link.make(root)
+            _ignore(root / "data" / ".gitignore", template.ignored_data(example, variables))
         except BaseException:
             shutil.rmtree(folder)
             (root / "edge.yaml").write_bytes(edge_yaml)
             raise
     return folder
+
+
+def _ignore(file: Path, lines: list[str]) -> None:
+    """Have git leave alone what the stages write. DVC does that, too, but takes it back when a later stage fails."""
+    before = file.read_text(encoding="utf-8") if file.exists() else ""
+    if missing := [line for line in lines if line not in before.splitlines()]:
+        file.parent.mkdir(exist_ok=True)
+        ended = before if before.endswith("\n") or not before else f"{before}\n"
+        write_atomically(file, "".join([ended, *(f"{line}\n" for line in missing)]).encode())
 
 
 def _settings(config: EdgeConfig, name: str) -> dict[str, Any]:

@@ -53,11 +53,7 @@ def check_finished(root: Path) -> None:
 
 def render_model(example: str, variables: dict[str, str], destination: Path) -> None:
     """Render the example's model folder into the new folder `destination`; `variables` are cookiecutter's answers."""
-    from jinja2 import Environment, StrictUndefined
-
-    # The output is code and YAML, not HTML.
-    environment = Environment(**JINJA_SETTINGS, undefined=StrictUndefined, keep_trailing_newline=True)  # type: ignore[arg-type]  # noqa: S701
-    answers: dict[str, Any] = {"cookiecutter": variables}
+    environment, answers = _environment(), {"cookiecutter": variables}
     source = _source() / f"{example}{_PLACE_OF_NAME}"
     for path in sorted(path for path in source.rglob("*") if path.is_file() and "__pycache__" not in path.parts):
         name = environment.from_string(path.relative_to(source).as_posix()).render(answers)
@@ -65,6 +61,22 @@ def render_model(example: str, variables: dict[str, str], destination: Path) -> 
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(environment.from_string(path.read_text(encoding="utf-8")).render(answers), encoding="utf-8")
         shutil.copymode(path, target)
+
+
+def ignored_data(example: str, variables: dict[str, str]) -> list[str]:
+    """Return the lines of data/.gitignore for what the example's stages write there."""
+    path = _source().parent / "data" / f"{example}~.gitignore"
+    if not path.is_file():
+        return []
+    text: str = _environment().from_string(path.read_text(encoding="utf-8")).render({"cookiecutter": variables})
+    return text.splitlines()
+
+
+def _environment() -> Any:
+    from jinja2 import Environment, StrictUndefined
+
+    # The output is code and YAML, not HTML.
+    return Environment(**JINJA_SETTINGS, undefined=StrictUndefined, keep_trailing_newline=True)  # type: ignore[arg-type]  # noqa: S701
 
 
 def root() -> Path:

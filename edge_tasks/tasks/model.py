@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from invoke.collection import Collection
@@ -128,6 +128,7 @@ def _tell(
     traffic: int = 100,
     command: str = "deploy",
     period: timedelta | None = None,
+    until: datetime | None = None,
 ) -> None:
     """Say what a release did, and what to type next."""
     name, version = release.name, outcome.version
@@ -151,8 +152,13 @@ def _tell(
         console.step(_ZERO)
     part = "all the requests" if traffic == 100 else f"{traffic} % of the requests"
     console.step(f"`{name}` version {version} {serves} {part}: {outcome.url}")
-    if period is not None:
-        console.step("invoke model.undeploy --expired takes it off then; CI can do that by itself (README.md)")
+    if until is not None:
+        from edge_tasks.domain.state import until_words
+
+        console.step(
+            f"it is wanted {until_words(until)}; invoke model.undeploy --expired takes it off then, and CI can do that "
+            "by itself (README.md)"
+        )
     if traffic < 100:
         console.step("now give it all: invoke model.promote" + (f" --name {name}" if several else ""))
     elif command == "deploy":
@@ -183,7 +189,7 @@ def deploy(
     The version before goes when the new one serves.
     """
     from edge_tasks.domain.period import read_period
-    from edge_tasks.domain.runs import utc_now
+    from edge_tasks.models import endings
     from edge_tasks.releases import operations
     from edge_tasks.repo.model_folders import check_folder
 
@@ -197,8 +203,9 @@ def deploy(
     with _release(name, **options) as (release, console):
         check_folder(release.root, release.config, release.name)
         period = read_period(for_) if for_ is not None else None
-        until = utc_now().replace(microsecond=0) + period if period else None
-        _tell(release, console, operations.deploy(release, traffic, until), traffic, period=period)
+        until = endings.after(release.cloud, period) if period else None
+        outcome = operations.deploy(release, traffic, until)
+        _tell(release, console, outcome, traffic, period=period, until=until)
 
 
 @task(help=_RELEASE)

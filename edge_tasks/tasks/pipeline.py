@@ -166,8 +166,10 @@ def schedule(_context: Any, cron: str, name: str | None = None, checks: bool = T
     it changes both.
     """
     from edge_tasks.console import Console, print_result
+    from edge_tasks.domain.config import check_cron
     from edge_tasks.pipelines import schedule as schedules
 
+    check_cron(cron)
     here = repository()
     made = _export(here, name)
     if checks:

@@ -53,6 +53,17 @@ def unmerged(root: Path) -> list[str]:
     return sorted(set(filter(None, (found or "").split("\0"))))
 
 
+def taken(root: Path, paths: Sequence[Path]) -> list[Path]:
+    """Return those of `paths` of which git keeps something, or would with the next `git add .`; none without git."""
+    inside = [path for path in paths if path.is_relative_to(root)]
+    if not inside:
+        return []
+    patterns = [f":(literal){path.relative_to(root).as_posix()}" for path in inside]
+    found = _ask(root, "ls-files", "--cached", "--others", "--exclude-standard", "-z", "--", *patterns)
+    files = [root / name for name in (found or "").split("\0") if name]
+    return [path for path in inside if any(file.is_relative_to(path) for file in files)]
+
+
 def remote_url(root: Path) -> str | None:
     """Return the address of the remote `origin`, or None when there is none."""
     url = _ask(root, "remote", "get-url", "origin")

@@ -58,8 +58,9 @@ class TrialReport(RunObserver):  # type: ignore[misc]
         self._step = 0
         self.saved: Mapping[str, Any] = {}
 
-    def log_metrics(self, metrics_by_name: Mapping[str, Any], _info: Any) -> None:
-        """Take what Sacred has collected since the last time."""
+    def log_metrics(self, metrics_by_name: Mapping[str, Any], info: Any) -> None:
+        """Take what Sacred has collected since the last time. It names both arguments."""
+        del info
         logged = metrics_by_name.get(self._metric)
         if logged:
             for step, value in zip(logged["steps"], logged["values"], strict=True):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from edge_tasks.domain.baseline import Baseline, columns_of, make_baseline
 from edge_tasks.domain.distributions import CATEGORY, NUMBER, OTHERS, Distribution, describe
 from edge_tasks.domain.drift import CHANGED, SAME, TOO_FEW, chance, compare, jensen_shannon, l_infinity
+from edge_tasks.domain.groups import Grouping
 from edge_tasks.errors import EdgeError
 from tests import seeds
 
@@ -72,6 +74,19 @@ def test_the_distances_are_those_of_the_textbook() -> None:
     assert jensen_shannon(before, Distribution(NUMBER, (0.0,), (100, 0))) < 1
     apart = Distribution(NUMBER, (0.0,), (100, 0)), Distribution(NUMBER, (0.0,), (0, 100))
     assert jensen_shannon(*apart) == pytest.approx(1.0)
+
+
+def test_the_same_dates_are_the_same_however_they_are_written() -> None:
+    days = [datetime(2024, 1, 1, tzinfo=timezone.utc) + timedelta(days=number % 700) for number in range(2000)]
+    known = describe([day.strftime("%Y-%m-%dT%H:%M:%S") for day in days])
+    for text in ("%Y-%m-%d", "%Y-%m-%d %H:%M:%S.000000", "%Y-%m-%dT%H:%MZ", "%Y-%m-%dT%H:%M:%S+00:00"):
+        assert known.like([day.strftime(text) for day in days]) == known
+    (later,) = compare({"since": known}, {"since": known.like([f"{day.year + 1}-06-01" for day in days])})
+    assert (later.verdict, known.like(["01/02/2024", None, "2024-13-01"]).missing) == (CHANGED, 3)
+    assert Distribution.from_dict(known.to_dict()) == known
+    groups = Grouping(known)
+    assert groups.of("2024-01-02") == groups.of("2024-01-03T10:00:00") == "below 2024-05-13"
+    assert describe(["2024-01-01", "soon"]).kind == CATEGORY
 
 
 def test_missing_values_that_appear_are_a_change() -> None:

@@ -20,7 +20,7 @@ from edge_tasks.domain.config import Monitoring
 from edge_tasks.domain.distributions import MISSING, OTHERS, describe
 from edge_tasks.domain.groups import Answers, Grouping, Outcome, Tally, answer_of, are_numbers, share
 from edge_tasks.errors import EdgeError
-from edge_tasks.monitoring import bias, feedback, page, text, watch
+from edge_tasks.monitoring import bias, feedback, page, samples, text, watch
 from edge_tasks.monitoring.feedback import Labels
 
 NOON = datetime(2026, 11, 27, 12, tzinfo=timezone.utc)
@@ -168,6 +168,16 @@ def test_true_answers_are_joined_by_request_and_by_key(tmp_path: Path) -> None:
     labels = Labels(by_request={("5", 1): "no"}, by_key={"customer": {"7": "yes"}})
     asked = [{"customer": 7}, {"customer": 7.0}, {"customer": 9}, [7]]
     assert labels.of_batch(Batch(["1"], [text_of(NOON)], ["5"], [asked], [["a"] * 4])) == ["yes", "no", None, None]
+
+
+def test_truth_values_of_a_csv_file_are_those_of_requests(tmp_path: Path) -> None:
+    file = tmp_path / "true.csv"
+    file.write_text("customer,active,label\nC1,True,True\nC2,,FALSE\nC3,False,\n")
+    known = describe([True, None, False])
+    for column in (samples.read_columns(file)["active"], ["True", None, False]):
+        assert known.like(column) == describe(column) == known
+    labels = [row["label"] for row in feedback.read_file(file, "customer", "label")]
+    assert Outcome.of([True, "True"], labels, numeric=False).errors == Tally(2, 1, 1)
 
 
 @pytest.mark.parametrize(

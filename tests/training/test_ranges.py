@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sacred import Experiment
 
 from edge_tasks.domain.job_spec import TuningTarget
 from edge_tasks.errors import ConfigError
 from edge_tasks.repo.params_yaml import read_parameters, write_parameters
 from edge_tasks.repo.tune_yaml import read_ranges
-from edge_tasks.training.hypertune import trial_parameters
+from edge_tasks.training.hypertune import TrialReport, trial_parameters
 
 PARAMETERS = {"C": 10.0, "depth": 3, "kernel": "rbf", "size": 32, "shuffle": True, "rate": 0.5}
 
@@ -127,3 +129,20 @@ def test_broken_parameters_are_refused(folder: Path, text: str) -> None:
     (folder / "params.yaml").write_text(text)
     with pytest.raises(ConfigError, match=r"`models/m/params\.yaml`"):
         read_parameters(folder)
+
+
+def test_a_trial_reports_each_step_that_the_training_logs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "output.metrics"
+    monkeypatch.setenv("CLOUD_ML_HP_METRIC_FILE", str(file))
+    experiment = Experiment("steps", save_git_info=False)
+
+    @experiment.main  # type: ignore[untyped-decorator]
+    def run(_run: Any) -> None:
+        for step in (1, 2):
+            _run.log_scalar("loss", 1 / step, step)
+
+    experiment.observers.append(report := TrialReport("loss"))
+    report.saved = {"loss": 0.25}
+    experiment.run()
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    assert [(line["global_step"], line["loss"]) for line in lines] == [("1", "1.0"), ("2", "0.5"), ("3", "0.25")]

@@ -80,8 +80,11 @@ const pageMonitoring = (() => {
       (distribution.missing ?? 0) || 1;
 
   // Borders of bins are read off, not computed with.
-  /** @type {(edge: number) => string} */
-  const border = (edge) => format.number(Number(edge.toPrecision(3)));
+  /** @type {(kind: string, edge: number) => string} */
+  const border = (kind, edge) =>
+    kind === "date"
+      ? new Date(edge * 1000).toISOString().slice(0, 16).replace("T00:00", "").replace("T", " ")
+      : format.number(Number(edge.toPrecision(3)));
 
   /** @type {(before: Distribution, now: Distribution) => { label: string, before: number, now: number }[]} */
   function bars(before, now) {
@@ -93,10 +96,10 @@ const pageMonitoring = (() => {
         .map((count, place) => ({
           label:
             place === 0
-              ? `< ${border(edges[0])}`
+              ? `< ${border(before.kind, edges[0])}`
               : place === edges.length
-                ? `\u2265 ${border(edges[place - 1])}`
-                : border(edges[place - 1]),
+                ? `\u2265 ${border(before.kind, edges[place - 1])}`
+                : border(before.kind, edges[place - 1]),
           before: count / all,
           now: (now.counts?.[place] ?? 0) / most,
         }))

@@ -32,7 +32,8 @@ def read(path: Path) -> Iterator[Exchange]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise StartError(f"{path} cannot be read: {error}", "record a session first: invoke local.record") from None
+        reason = getattr(error, "strerror", None) or error
+        raise StartError(f"{path} cannot be read: {reason}", "record a session first: invoke local.record") from None
     for number, line in enumerate(lines, 1):
         yield _parse(line, f"{path}, line {number}")
 
