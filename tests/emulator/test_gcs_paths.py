@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -69,6 +70,23 @@ def test_what_a_script_writes_below_gcs_is_in_the_bucket(job_emulator: Emulator)
     names = [item["name"] for item in listed if not item["name"].endswith("/")]
     assert sorted(names) == ["in/a.txt", "runs/first/final.pkl", "runs/first/m.json"]
     assert not Path("/gcs", bucket).exists()
+
+
+def test_a_cancellation_while_files_are_uploaded_loses_none(own_emulator: Callable[..., Emulator]) -> None:
+    emulator = own_emulator(environment={"VERTEX_EMULATOR_NO_MOUNT": "1"})
+    bucket = emulator.new_bucket()
+    script = "import sys\nfor n in range(400): open('/' + f'gcs/{sys.argv[1]}/{n}', 'w').write('x')"
+    name = emulator.create_job(["python3", "-c", script, bucket])
+
+    def there() -> int:
+        listed = emulator.session.get(f"{emulator.storage_url}/storage/v1/b/{bucket}/o", timeout=10).json()
+        return len(listed.get("items", ()))
+
+    while not there():
+        time.sleep(0.005)
+    emulator.post(f"/v1/{name}:cancel", {})
+    emulator.wait_for_job(name)
+    assert there() == 400
 
 
 def test_a_script_reads_below_gcs_what_is_in_the_bucket(job_emulator: Emulator) -> None:

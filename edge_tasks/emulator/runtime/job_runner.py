@@ -14,7 +14,7 @@ from edge_tasks.emulator.runtime.cluster import Cluster, Replica, replicas
 from edge_tasks.emulator.runtime.job_environment import JobFolder, variables
 from edge_tasks.emulator.runtime.job_log import JobLog, LineReader
 from edge_tasks.emulator.runtime.programs import Program, ProgramError, Programs
-from edge_tasks.emulator.time_limit import time_limit
+from edge_tasks.emulator.time_limit import time_limit, to_the_end
 
 if TYPE_CHECKING:
     from edge_tasks.emulator.runtime import processes
@@ -111,7 +111,7 @@ async def _execute_and_upload(
         await _execute(job, programs, log, on_running)
     finally:
         uploads = [_upload(replica, program, log) for replica, program in programs.items()]
-        lost = await asyncio.shield(asyncio.gather(*uploads))
+        lost = await to_the_end(asyncio.gather(*uploads))
     if any(lost):
         raise JobFailedError(next(filter(None, lost)))
 
@@ -133,7 +133,7 @@ async def _execute(job: Job, programs: dict[Replica, Program], log: JobLog, on_r
                 f"The job has exceeded its timeout of {job.timeout:g} s and was stopped.", Code.DEADLINE_EXCEEDED
             ) from None
     finally:
-        await asyncio.shield(asyncio.gather(*(each.end() for each in running)))
+        await to_the_end(asyncio.gather(*(each.end() for each in running)))
     if failed is not None:
         raise JobFailedError(failed.exit_message() + WHERE_TO_LOOK.format(log=job.folder.log))
 
