@@ -326,8 +326,8 @@ _SERVICE_AGENT_HINT = (
 # https://cloud.google.com/vertex-ai/docs/quotas
 _NO_QUOTA = re.compile(r"exceeds? (the )?quota|quota .*exceeded", re.IGNORECASE)
 _QUOTA_HINT = (
-    "ask Google for more: https://console.cloud.google.com/iam-admin/quotas, end what nobody needs (invoke cost.status), "
-    "or choose another machine or region in edge.yaml"
+    "ask Google for more: https://console.cloud.google.com/iam-admin/quotas, end what nobody needs (invoke cost.status "
+    "lists it), or choose another machine or region in edge.yaml"
 )
 
 _NETWORK_HINT = "check the network (target gcp) or `invoke local.status` (target local), then try again"
