@@ -251,6 +251,18 @@ class InventedLoop:
                     "before": {"kind": "category", "categories": plans},
                     "now": {"kind": "category", "categories": {**plans, "student": 12}},
                 },
+                {
+                    "column": "since", "measure": "jensen_shannon", "distance": 0.01, "threshold": 0.03,
+                    "verdict": "same",
+                    "before": {"kind": "date", "edges": [1735689600.0, 1741564800.0], "counts": [0, 400, 470]},
+                    "now": {"kind": "date", "edges": [1735689600.0, 1741564800.0], "counts": [9, 400, 461]},
+                },
+                {
+                    "column": "title", "measure": "jensen_shannon", "distance": 0.0, "threshold": 0.03,
+                    "verdict": "same",
+                    "before": {"kind": "number", "counts": [0], "missing": 870},
+                    "now": {"kind": "number", "counts": [3], "missing": 867},
+                },
             ],
         }  # fmt: skip
 

@@ -428,10 +428,12 @@ def test_an_api_without_pipelines_is_told(page: Page, runs: InventedRuns) -> Non
 def test_drift_is_shown_with_what_was_before_and_is_now(page: Page, server: DashboardServer) -> None:
     page.open(f"{server.url}#/monitoring")
     page.click(".panel a")
-    page.wait("document.querySelectorAll('.histogram').length === 2")
+    page.wait("document.querySelectorAll('.histogram').length === 4")
     assert page.text(".verdict") == "age has changed against its training"
     assert page.texts(".card.changed .name") == ["age"]
-    assert page.texts(".card:not(.changed) .bar-labels span") == ["basic", "family", "prime", "student"]
+    # A category's names, the beginnings of a date's bins, and one bin where the training had no value at all.
+    names, dates, none = ["basic", "family", "prime", "student"], ["< 01-01", "01-01", "\u2265 03-10"], ["any"]
+    assert page.texts(".card:not(.changed) .bar-labels span") == names + dates + none
 
 
 def test_data_lead_to_what_came_of_them(page: Page, server: DashboardServer, runs: InventedRuns) -> None:

@@ -11,7 +11,7 @@ from google.api_core import exceptions as api
 from requests import ConnectionError as RequestsConnectionError
 
 from edge_tasks.cloud.client import sdk_errors
-from edge_tasks.errors import ConfigError, DataError, EdgeError, GitError, NoAnswerError, NotFoundError
+from edge_tasks.errors import CloudError, ConfigError, DataError, EdgeError, GitError, NoAnswerError, NotFoundError
 from edge_tasks.explanations import code_of
 from edge_tasks.jobs import run_script
 from edge_tasks.jobs.csv_instances import check_words_are_quoted
@@ -138,6 +138,13 @@ def test_where_nothing_answers_the_error_has_its_code() -> None:
         raise api.RetryError("timeout", None)
     assert "no answer for 20 s" in caught.value.problem
     assert code_of(caught.value.problem) == "E503"
+
+
+def test_what_quota_refuses_is_told_with_where_to_get_more() -> None:
+    with pytest.raises(CloudError) as caught, sdk_errors("deploy `digits`"):
+        raise api.ResourceExhausted("The following quota metrics exceed quota limits: x.com/custom_model_serving_cpus")
+    assert caught.value.problem.endswith("exceed quota limits: x.com/custom_model_serving_cpus")
+    assert "iam-admin/quotas" in str(caught.value.hint)
 
 
 def test_for_the_doctor_a_folder_without_git_is_broken(without_git: Path) -> None:

@@ -171,7 +171,7 @@ def test_a_file_holds_what_is_run_and_its_code_is_in_the_bucket(repository: Repo
     assert "hello-world-evaluate" in document["root"]["dag"]["tasks"]
 
 
-def test_moments_that_are_no_cron_expression_are_refused_before_anything_is_sent(repository: Repository) -> None:
+def test_moments_that_are_not_a_cron_expression_are_refused_before_anything_is_sent(repository: Repository) -> None:
     result = repository.run("invoke", "pipeline.schedule", "* * *", check=False)
     assert result.stderr.startswith("error: `* * *` is not a cron expression: five fields in UTC")
     assert "hint: invoke pipeline.schedule 'TZ=Europe/Berlin 0 9 * * 1-5'" in result.stderr

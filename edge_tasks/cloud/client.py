@@ -305,8 +305,7 @@ def sdk_errors(doing: str) -> Iterator[None]:
     except (api.ServiceUnavailable, api.GatewayTimeout) as error:
         raise NoAnswerError(f"cannot {doing}: no answer: {_words(error)}", _NETWORK_HINT) from error
     except api.GoogleAPIError as error:
-        hint = _SERVICE_AGENT_HINT if _NO_SERVICE_AGENT.search(str(error)) else None
-        raise CloudError(f"cannot {doing}: {_words(error)}", hint) from error
+        raise CloudError(f"cannot {doing}: {_words(error)}", _hint_for(str(error))) from error
     except auth.GoogleAuthError as error:
         raise CloudError(f"cannot {doing}: {_words(error)}", "gcloud auth application-default login") from error
     except (requests.ConnectionError, requests.Timeout) as error:
@@ -327,7 +326,21 @@ _SERVICE_AGENT_HINT = (
     "gcloud beta services identity create --service aiplatform.googleapis.com makes it, too"
 )
 
+# https://cloud.google.com/vertex-ai/docs/quotas
+_NO_QUOTA = re.compile(r"exceeds? (the )?quota|quota .*exceeded", re.IGNORECASE)
+_QUOTA_HINT = (
+    "ask Google for more: https://console.cloud.google.com/iam-admin/quotas, end what nobody needs (invoke cost.status "
+    "lists it), or choose another machine or region in edge.yaml"
+)
+
 _NETWORK_HINT = "check the network (target gcp) or `invoke local.status` (target local), then try again"
+
+
+def _hint_for(message: str) -> str | None:
+    """Return what helps where Google says no more than this."""
+    if _NO_SERVICE_AGENT.search(message):
+        return _SERVICE_AGENT_HINT
+    return _QUOTA_HINT if _NO_QUOTA.search(message) else None
 
 
 def _words(error: Exception) -> str:

@@ -232,7 +232,7 @@ Cron = Annotated[str, _like(_CRON, _NO_CRON)]
 
 
 def check_cron(text: str) -> None:
-    """Raise ConfigError for what has not the form of a cron expression."""
+    """Raise ConfigError for text without the form of a cron expression."""
     if not re.fullmatch(_CRON, text):
         raise ConfigError(f"`{text}` {_NO_CRON}", "invoke pipeline.schedule 'TZ=Europe/Berlin 0 9 * * 1-5'")
 

@@ -9,7 +9,7 @@ import itertools
 from collections.abc import Iterable, Sequence
 from html import escape
 
-from edge_tasks.domain.distributions import CATEGORY, Distribution
+from edge_tasks.domain.distributions import CATEGORY, DATE, Distribution
 from edge_tasks.domain.drift import CHANGED, Comparison
 from edge_tasks.domain.groups import Outcome
 from edge_tasks.monitoring import text
@@ -136,7 +136,10 @@ def _bin_labels(distribution: Distribution) -> list[str]:
     edges = distribution.edges
     if not edges:
         return ["any"]
-    inside = [distribution.between(low, high, 3) for low, high in itertools.pairwise(edges)]
+    if distribution.kind == DATE:  # two dates are too long to stand below a bar
+        inside = [distribution.written(low, 3) for low in edges[:-1]]
+    else:
+        inside = [distribution.between(low, high, 3) for low, high in itertools.pairwise(edges)]
     return [f"< {distribution.written(edges[0], 3)}", *inside, f"> {distribution.written(edges[-1], 3)}"]
 
 

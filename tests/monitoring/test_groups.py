@@ -244,6 +244,14 @@ def test_the_report_loads_nothing_and_nothing_in_the_data_is_markup() -> None:
     assert len(re.findall(r"<rect ", html)) == len(re.findall(r"%\s(before|now)</title>", html)) > 20
 
 
+def test_a_bin_of_dates_is_named_by_its_first_one() -> None:
+    since = [f"20{year:02}-{month:02}-01" for year in range(20, 25) for month in range(1, 13)] * 10
+    found = watch.compared("m", make_baseline({"since": since}, "x"), {"since": since}, NOTHING)
+    assert "median 2022-01-01 to 2022-07-01" in " ".join(text.table(found)[1][0])
+    labels = re.findall(r"<text [^>]*>(2[^<]*)</text>", page.page(found))
+    assert labels[:3] == ["2020-01-01", "2020-07-01", "2021-01-01"]
+
+
 def test_the_report_in_markdown_names_nobody_and_links_nowhere() -> None:
     evil = "@ada [x](http://y) <b>|`code`\n# Title #1"
     columns = {evil: ["a", "b"] * 300}

@@ -80,11 +80,18 @@ const pageMonitoring = (() => {
       (distribution.missing ?? 0) || 1;
 
   // Borders of bins are read off, not computed with.
-  /** @type {(kind: string, edge: number) => string} */
-  const border = (kind, edge) =>
-    kind === "date"
-      ? new Date(edge * 1000).toISOString().slice(0, 16).replace("T00:00", "").replace("T", " ")
-      : format.number(Number(edge.toPrecision(3)));
+  /** @type {(before: Distribution, edge: number) => string} */
+  const border = (before, edge) => (before.kind === "date" ? day(edge, before.edges ?? []) : number(edge));
+  /** @type {(edge: number) => string} */
+  const number = (edge) => format.number(Number(edge.toPrecision(3)));
+
+  // There is room for a year, or for a day where all are of one year.
+  /** @type {(seconds: number, edges: number[]) => string} */
+  function day(seconds, edges) {
+    const [first, last] = [edges[0], edges[edges.length - 1]].map((edge) => new Date(edge * 1000).toISOString());
+    const text = new Date(seconds * 1000).toISOString();
+    return first.slice(0, 4) === last.slice(0, 4) ? text.slice(5, 10) : text.slice(0, 4);
+  }
 
   /** @type {(before: Distribution, now: Distribution) => { label: string, before: number, now: number }[]} */
   function bars(before, now) {
@@ -95,11 +102,13 @@ const pageMonitoring = (() => {
       return counts
         .map((count, place) => ({
           label:
-            place === 0
-              ? `< ${border(before.kind, edges[0])}`
-              : place === edges.length
-                ? `\u2265 ${border(before.kind, edges[place - 1])}`
-                : border(before.kind, edges[place - 1]),
+            edges.length === 0
+              ? "any"
+              : place === 0
+                ? `< ${border(before, edges[0])}`
+                : place === edges.length
+                  ? `\u2265 ${border(before, edges[place - 1])}`
+                  : border(before, edges[place - 1]),
           before: count / all,
           now: (now.counts?.[place] ?? 0) / most,
         }))
