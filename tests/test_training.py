@@ -371,6 +371,7 @@ class TestLosing:
         output, _ = process.communicate(timeout=LIMIT)
         assert process.returncode == 1
         assert "ended as FAILED: The emulator was stopped while the job ran." in output
+        assert output.rstrip().endswith("hint: it was not the training that failed: train again")
         assert "Traceback" not in output
         gate.touch()
         repository.run(*TRAIN)

@@ -27,15 +27,24 @@ DONE_STATES = frozenset({"SUCCEEDED", "FAILED", "CANCELLED", "PAUSED", "EXPIRED"
 _PREBUILT_TRAINING = tuple(f"{area}-docker.pkg.dev/vertex-ai/training/" for area in ("us", "europe", "asia"))
 
 
+# ABORTED, INTERNAL and UNAVAILABLE: what ran the job failed, not what it ran.
+# https://github.com/googleapis/googleapis/blob/master/google/rpc/code.proto
+_NOT_ITS_OWN = frozenset({10, 13, 14})
+
+
 @dataclass(frozen=True)
 class Job:
-    """A job as it is now. `state` is Vertex AI's, without `JOB_STATE_`; `uses` are its machines until now."""
+    """A job as it is now. `state` is Vertex AI's, without `JOB_STATE_`; `uses` are its machines until now.
+
+    With `platform_failed` it is what ran the job that failed, and the same may succeed the next time.
+    """
 
     name: str
     state: str
     error: str | None
     labels: Mapping[str, str]
     created: datetime
+    platform_failed: bool = field(default=False, kw_only=True)
     started: datetime | None = field(default=None, kw_only=True)
     ended: datetime | None = field(default=None, kw_only=True)
     uses: tuple[Use, ...] = field(default=(), kw_only=True)
@@ -176,6 +185,7 @@ def job_fields(message: Any) -> dict[str, Any]:
         "name": message.name,
         "state": message.state.name.removeprefix("JOB_STATE_"),
         "error": message.error.message or None,
+        "platform_failed": message.error.code in _NOT_ITS_OWN,
         "labels": dict(message.labels),
         "created": message.create_time,
         "started": message.start_time or None,

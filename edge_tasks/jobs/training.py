@@ -38,6 +38,8 @@ from edge_tasks.tools import dvc, git
 from edge_tasks.tools.signals import ASK
 from edge_tasks.tools.user import user_name
 
+_FIX = "fix what the log says, then train again"
+
 # Lines of a failed job's log that its error repeats.
 _LAST_LINES = 20
 
@@ -354,5 +356,5 @@ def _failure(job: Job, last_lines: list[str]) -> TrainingError:
     lines = "".join(f"\n  | {line}" for line in last_lines if line != reason)
     return TrainingError(
         f"the {CUSTOM_JOBS.noun} {job.job_id} ended as {job.state}: {reason}{lines}",
-        "fix what the log says, then train again",
+        "it was not the training that failed: train again" if job.platform_failed else _FIX,
     )
