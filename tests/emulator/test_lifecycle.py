@@ -16,6 +16,7 @@ from random import Random
 import psutil
 import pytest
 
+from edge_tasks import __version__
 from tests.emulator.harness import ECHO, PARENT, Emulator, child_environment, eventually
 
 Start = Callable[..., Emulator]
@@ -52,6 +53,8 @@ def test_it_announces_itself_in_a_file_and_a_line(own_emulator: Start, tmp_path:
         "storage_url": running.storage_url,
         "grpc_address": running.servers["grpc_address"],
         "environments": "shared",
+        "prefix": sys.prefix,
+        "release": __version__,
         "version": 1,
     }
     assert running.servers["grpc_address"].startswith("127.0.0.1:")
