@@ -63,10 +63,7 @@ def prepared(session: JobSession, config: EdgeConfig, root: Path, name: str, sou
     _format_of(output)
     model = model_registry.get_model(session.cloud, _version(session.cloud, config, root, name))
     prediction = Prediction(session, config, name, model, source, output, count, _signature(session.cloud, model))
-    if prediction.by_signature and prediction.signature is not None:
-        as_json_lines(source, prediction.signature)
-    elif _format_of(source) == "csv":
-        check_words_are_quoted(source)
+    prediction.content()  # what is wrong with it is said now
     return prediction
 
 
@@ -90,22 +87,27 @@ class Prediction:
         return self.config.models[self.name]
 
     @property
-    def by_column(self) -> bool:
-        """Whether the file is a table, and the model takes its rows by the names of their columns."""
-        return self.by_signature and self.signature is not None and self.signature.form == TABLE
+    def rows(self) -> Signature | None:
+        """What the rows of the file are, which is a table then; None where it is sent as it is."""
+        known = self.signature is not None and self.signature.form in (TABLE, TEXTS)
+        return self.signature if known and _format_of(self.source) == "csv" else None
 
-    @property
-    def by_signature(self) -> bool:
-        """Whether the file is a table, and the model's signature says what its rows are."""
-        return _format_of(self.source) == "csv" and self.signature is not None and self.signature.form in (TABLE, TEXTS)
+    def content(self) -> bytes | Path:
+        """Return what is sent. Raises DataError when the model cannot take it."""
+        if self.rows is not None:
+            return as_json_lines(self.source, self.rows)
+        if _format_of(self.source) == "csv":
+            check_words_are_quoted(self.source)
+        return self.source
 
     @property
     def _format(self) -> str:
-        return "jsonl" if self.by_signature else _format_of(self.source)
+        return _format_of(self.source) if self.rows is None else "jsonl"
 
     def describe(self) -> Iterator[str]:
         """Yield what would be predicted, by what, a line for each thing."""
-        yield f"instances: {self.count} of {self.source}{', by the names of their columns' if self.by_column else ''}"
+        by_name = ", by the names of their columns" if self.rows is not None and self.rows.form == TABLE else ""
+        yield f"instances: {self.count} of {self.source}{by_name}"
         yield f"version: {self.model.version} of `{self.name}` ({self.model.versioned_name})"
         yield f"machines: {preflight.serving_machines(self.settings)}"
         yield f"results: {self.output}"
@@ -145,12 +147,9 @@ class Prediction:
         key = f"models.{self.name}.serving_machine_type"
         preflight.check_quota(self.session.cloud, key, preflight.serving_machines(self.settings))
         self.session.progress.step(f"uploading {self.count} instances of {self.source.name}")
-        content: bytes | Path = self.source
-        if self.by_signature and self.signature is not None:
-            content = as_json_lines(self.source, self.signature)
         name = f"{self.source.stem}.{self._format}"
         target = layout.batch_input(self.config, self.name, self.job_id, name)
-        return storage.upload(self.session.cloud, content, target)
+        return storage.upload(self.session.cloud, self.content(), target)
 
     def _create(self, fingerprint: str, input_uri: str) -> BatchJob:
         cloud = self.session.cloud

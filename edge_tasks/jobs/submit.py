@@ -115,7 +115,7 @@ class Submission:
         key = f"models.{self._model_name}.training_machine_type"
         preflight.check_quota(cloud, key, preflight.training_machines(self.settings))
         if cloud.notice:
-            progress.step(cloud.notice)
+            progress.step(f"warning: {cloud.notice}")
         if self.data:
             progress.step(f"pushing {', '.join(version.path for version in self.data)}")
             dvc.push(self._root, self.data)

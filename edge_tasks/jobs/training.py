@@ -38,8 +38,6 @@ from edge_tasks.tools import dvc, git
 from edge_tasks.tools.signals import ASK
 from edge_tasks.tools.user import user_name
 
-_FIX = "fix what the log says, then train again"
-
 # Lines of a failed job's log that its error repeats.
 _LAST_LINES = 20
 
@@ -354,7 +352,9 @@ def _failure(job: Job, last_lines: list[str]) -> TrainingError:
     if last_lines:  # an error may repeat them, and they it
         reason = reason.partition("\n")[0].rstrip()
     lines = "".join(f"\n  | {line}" for line in last_lines if line != reason)
-    return TrainingError(
-        f"the {CUSTOM_JOBS.noun} {job.job_id} ended as {job.state}: {reason}{lines}",
-        "it was not the training that failed: train again" if job.platform_failed else _FIX,
+    hint = (
+        "it was not the training that failed: train again"
+        if job.platform_failed
+        else "fix what the log says, then train again"
     )
+    return TrainingError(f"the {CUSTOM_JOBS.noun} {job.job_id} ended as {job.state}: {reason}{lines}", hint)

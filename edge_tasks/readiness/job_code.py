@@ -20,6 +20,7 @@ from edge_tasks.domain.imports import imported_modules
 from edge_tasks.readiness import distributions
 from edge_tasks.readiness.complaints import Complaint
 from edge_tasks.readiness.own_parts import own_parts
+from edge_tasks.readiness.syntax import called, nodes
 
 _READERS = {"data_path", "data_uri", "open_data"}
 
@@ -127,7 +128,7 @@ def _imports(job: JobCode, path: str, source: str, held: set[str], python: tuple
 
 def _engines(job: JobCode, path: str, source: str, held: set[str]) -> Iterator[Complaint]:
     """Complain of files that pandas reads with a package that it does not require, and that no line imports."""
-    for node in _nodes(source):
+    for node in nodes(source):
         if not (isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in _PANDAS):
             continue
         packages = _ENGINES.get(node.attr, ())
@@ -141,14 +142,6 @@ def _engines(job: JobCode, path: str, source: str, held: set[str]) -> Iterator[C
 
 def _suggestion(package: str) -> str:
     return distributions.suggestion(package) if distributions.installed(package) else _FITTING.get(package, package)
-
-
-def _nodes(source: str) -> Iterator[ast.AST]:
-    """Yield all nodes of a module; none of one that cannot be parsed, which fails in its own way."""
-    try:
-        yield from ast.walk(ast.parse(source))
-    except SyntaxError:
-        return
 
 
 def _pythons(job: JobCode, python: tuple[int, int]) -> Iterator[Complaint]:
@@ -214,12 +207,11 @@ def _own_parts(job: JobCode, source: str) -> Iterator[Complaint]:
 
 def _data(job: JobCode, path: str, source: str) -> Iterator[Complaint]:
     """Complain of data that is opened by its name, and is not among what travels."""
-    for node in _nodes(source):
+    for node in nodes(source):
         if not isinstance(node, ast.Call) or not node.args:
             continue
-        name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
         first = node.args[0]
-        if name not in _READERS or not (isinstance(first, ast.Constant) and isinstance(first.value, str)):
+        if called(node) not in _READERS or not (isinstance(first, ast.Constant) and isinstance(first.value, str)):
             continue
         wanted = PurePosixPath(first.value)
         if not {str(wanted), *map(str, wanted.parents)} & set(job.data):
@@ -233,7 +225,7 @@ def _data(job: JobCode, path: str, source: str) -> Iterator[Complaint]:
 
 def _of_this_machine(job: JobCode, path: str, source: str) -> Iterator[Complaint]:
     """Complain of a file or folder of this machine by its whole path: a job on this machine would find it."""
-    for node in _nodes(source):
+    for node in nodes(source):
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and _is_of_this_machine(node.value):
             yield Complaint(
                 f"{job.folder}/{path}:{node.lineno}",

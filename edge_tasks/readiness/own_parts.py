@@ -7,8 +7,10 @@ that saves its model without `save_results` may write such parts in another way.
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+
+from edge_tasks.readiness.syntax import called, nodes
 
 # Their arguments that are functions, which the fitted model keeps; the first of FunctionTransformer has no keyword.
 _KEEPS = {
@@ -29,14 +31,11 @@ class OwnPart:
 
 def own_parts(source: str) -> Iterator[OwnPart]:
     """Yield what of a script's own classes and functions scikit-learn's models keep, each once."""
-    try:
-        tree = ast.parse(source)
-    except (SyntaxError, ValueError):
+    tree = list(nodes(source))
+    calls = [node for node in tree if isinstance(node, ast.Call)]
+    if not any(called(call) == "save_results" for call in calls):
         return
-    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
-    if not any(_called(call) == "save_results" for call in calls):
-        return
-    defined = {node.name: node for node in ast.walk(tree) if isinstance(node, ast.ClassDef | ast.FunctionDef)}
+    defined = {node.name: node for node in tree if isinstance(node, ast.ClassDef | ast.FunctionDef)}
     of_sklearn = _of_sklearn(tree)
     seen: set[str] = set()
     for call in calls:
@@ -52,11 +51,11 @@ def own_parts(source: str) -> Iterator[OwnPart]:
             yield OwnPart(value.id, definition.lineno)
 
 
-def _of_sklearn(tree: ast.AST) -> set[str]:
+def _of_sklearn(tree: Sequence[ast.AST]) -> set[str]:
     """Return the names that the script imports from scikit-learn, as it calls them."""
     return {
         alias.asname or alias.name
-        for node in ast.walk(tree)
+        for node in tree
         if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "sklearn"
         for alias in node.names
     }
@@ -71,12 +70,8 @@ def _is_estimator(node: ast.AST, of_sklearn: set[str]) -> bool:
     )
 
 
-def _called(call: ast.Call) -> str:
-    return call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
-
-
 def _kept(call: ast.Call) -> Iterator[ast.expr]:
-    name = _called(call)
+    name = called(call)
     keywords = _KEEPS.get(name, ())
     if name == "FunctionTransformer":
         yield from call.args[:1]

@@ -60,7 +60,7 @@ def deploy(release: Release, traffic: int = 100, until: datetime | None = None) 
     for doubt in lineage.doubts(release.folder, trained):
         release.progress.step(f"warning: {doubt}")
     if release.cloud.notice:
-        release.progress.step(release.cloud.notice)
+        release.progress.step(f"warning: {release.cloud.notice}")
     if release.options.smoke_test and not (release.folder / PAYLOAD_FILE).is_file():
         release.progress.step(
             f"warning: models/{name} has no {PAYLOAD_FILE}, so this version gets requests untried: write "

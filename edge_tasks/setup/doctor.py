@@ -289,7 +289,7 @@ def _servers(root: Path) -> Finding:
         )
     return Finding(
         f"Vertex AI at {servers.vertex_url}, Cloud Storage at {servers.storage_url}",
-        advice=servers.notice.removeprefix("warning: ") or None,
+        advice=servers.notice or None,
     )
 
 

@@ -52,14 +52,14 @@ class Servers:
         """
         if self.release not in ("", edge_tasks.__version__):
             return (
-                f"warning: the local servers are those of vertex-edge {self.release}, and {edge_tasks.__version__} is "
+                f"the local servers are those of vertex-edge {self.release}, and {edge_tasks.__version__} is "
                 "installed; to use it: invoke local.stop"
             )
         same = Path(self.prefix).resolve() == Path(sys.prefix).resolve()
         if self.environments == ISOLATED or not self.prefix or same:
             return ""
         return (
-            f"warning: the local servers run in {self.prefix}, and jobs and models have its packages, not those of "
+            f"the local servers run in {self.prefix}, and jobs and models have its packages, not those of "
             f"{sys.prefix}; to use these: invoke local.stop"
         )
 

@@ -93,6 +93,14 @@ const pageMonitoring = (() => {
     return first.slice(0, 4) === last.slice(0, 4) ? text.slice(5, 10) : text.slice(0, 4);
   }
 
+  /** @type {(before: Distribution, edges: number[], place: number) => string} */
+  function binName(before, edges, place) {
+    if (edges.length === 0) return "any";
+    if (place === 0) return `< ${border(before, edges[0])}`;
+    const from = border(before, edges[place - 1]);
+    return place === edges.length ? `\u2265 ${from}` : from;
+  }
+
   /** @type {(before: Distribution, now: Distribution) => { label: string, before: number, now: number }[]} */
   function bars(before, now) {
     const [all, most] = [total(before), total(now)];
@@ -101,14 +109,7 @@ const pageMonitoring = (() => {
       const counts = before.counts ?? [];
       return counts
         .map((count, place) => ({
-          label:
-            edges.length === 0
-              ? "any"
-              : place === 0
-                ? `< ${border(before, edges[0])}`
-                : place === edges.length
-                  ? `\u2265 ${border(before, edges[place - 1])}`
-                  : border(before, edges[place - 1]),
+          label: binName(before, edges, place),
           before: count / all,
           now: (now.counts?.[place] ?? 0) / most,
         }))
