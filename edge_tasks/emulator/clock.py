@@ -9,6 +9,7 @@ started again.
 from __future__ import annotations
 
 import asyncio
+import time
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
@@ -40,6 +41,10 @@ class Clock:
     def now(self) -> datetime:
         """Return the time."""
         return datetime.now(timezone.utc) + self._ahead
+
+    def seconds(self) -> float:
+        """Return the time in seconds since 1970."""
+        return time.time() + self._ahead.total_seconds()
 
     async def show(self, _: Request) -> Reply:
         """Answer with the time, and the seconds by which it is ahead."""

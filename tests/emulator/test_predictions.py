@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import http.client
+import json
 import os
+import socket
 import threading
 import time
+from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -29,6 +33,7 @@ from edge_tasks.emulator.services.request_counts import (
 from tests.emulator.harness import ECHO, PARENT, Answer, Emulator, model_of
 
 LIMIT = 1_572_864
+ASKED = '{"instances": [1, "é"]}'.encode()
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +109,78 @@ def test_stream_raw_predict_takes_bodies_of_ten_megabytes(emulator: Emulator, en
         ).status_code
 
     assert (ask(10 * 1024 * 1024), ask(10 * 1024 * 1024 + 1)) == (200, 400)
+
+
+def _pieces(url: str, head: str = "", body: bytes = ASKED, version: str = "1.1") -> list[bytes]:
+    """Return a request to predict: its head, and its body with the length of it unless `head` says otherwise."""
+    length = "" if "Transfer-Encoding" in head else f"Content-Length: {len(body)}\r\n"
+    return [f"POST {url} HTTP/{version}\r\nHost: 127.0.0.1\r\n{length}{head}\r\n".encode(), body]
+
+
+def _answers(emulator: Emulator, pieces: list[bytes], count: int = 1) -> list[tuple[int, object]]:
+    """Send pieces one after another on a new connection; return the status and the body of each answer."""
+    port = int(emulator.url.rpartition(":")[2])
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for piece in pieces:
+            connection.sendall(piece)
+            time.sleep(0.005 if len(pieces) > 1 else 0)
+        found = []
+        stream = connection.makefile("rb")
+        for _ in range(count):
+            status = int(stream.readline().split()[1])
+            headers = http.client.parse_headers(stream)
+            found.append((status, json.loads(stream.read(int(headers["Content-Length"])))))
+    return found
+
+
+@pytest.mark.parametrize(
+    "cut",
+    [
+        lambda url: [b"".join(_pieces(url))],
+        lambda url: [b"".join(_pieces(f"{url}?%24alt=json%3Benum-encoding%3Dint"))],
+        lambda url: _pieces(url),
+        lambda url: [bytes([byte]) for byte in b"".join(_pieces(url))],
+        lambda url: [b"".join(_pieces(url, "Connection: close\r\n"))],
+        lambda url: [b"".join(_pieces(url, version="1.0"))],
+        lambda url: [b"".join(_pieces(url, "Upgrade: h2c\r\nConnection: Upgrade\r\n"))],
+        lambda url: _pieces(url, "Transfer-Encoding: chunked\r\n", b"%x\r\n%s\r\n0\r\n\r\n" % (len(ASKED), ASKED)),
+    ],
+    ids=["whole", "with-a-query", "head-first", "byte-by-byte", "closing", "http-1.0", "offering-http-2", "chunked"],
+)  # fmt: skip
+def test_a_prediction_is_the_same_however_its_request_comes(
+    emulator: Emulator, endpoint: str, cut: Callable[[str], list[bytes]]
+) -> None:
+    ((status, body),) = _answers(emulator, cut(f"/v1/{endpoint}:predict"))
+    assert status == 200
+    assert body == emulator.predict(endpoint, [1, "é"]).body
+
+
+def test_requests_that_come_together_are_answered_in_their_order(emulator: Emulator, endpoint: str) -> None:
+    def ask(number: int) -> bytes:
+        return b"".join(_pieces(f"/v1/{endpoint}:predict", body=b'{"instances": [%d]}' % number))
+
+    look = f"GET /v1/{endpoint} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode()
+    for pieces in (
+        [ask(1), look, ask(3)],
+        [ask(1) + look + ask(3)],
+        [ask(1), look + ask(3)],
+        [ask(1) + look[:20], look[20:], ask(3)],
+    ):
+        first, second, third = _answers(emulator, pieces, 3)
+        assert first[1]["predictions"] == [1]  # type: ignore[index]
+        assert second[1]["name"].endswith(endpoint.rpartition("/")[2])  # type: ignore[index]
+        assert third[1]["predictions"] == [3]  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    "head", ["Content-Length: 5x\r\n", "Content-Length: \r\n", "Content-Length: 5\r\nContent-Length: 6\r\n"]
+)
+def test_a_length_that_is_not_one_is_refused(emulator: Emulator, endpoint: str, head: str) -> None:
+    port = int(emulator.url.rpartition(":")[2])
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+        connection.sendall(f"POST /v1/{endpoint}:predict HTTP/1.1\r\nHost: 127.0.0.1\r\n{head}\r\n12345".encode())
+        assert connection.recv(1000).startswith(b"HTTP/1.1 400 ")
 
 
 @pytest.mark.parametrize("verb", ["predict", "rawPredict", "streamRawPredict"])

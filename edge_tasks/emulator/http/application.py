@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import functools
 import logging
 import sqlite3
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from edge_tasks.emulator.errors import ApiError, Code, invalid, no_space, unimplemented
@@ -79,12 +81,11 @@ class Application:
         """Serve one ASGI connection; uvicorn is told to speak HTTP only."""
         if scope["type"] != "http":
             return
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         request = Request(
             method=scope["method"],
             path=scope.get("raw_path", scope["path"].encode()).decode("latin-1").partition("?")[0],
             query=scope["query_string"].decode("latin-1"),
-            headers=headers,
+            headers=_decoded(scope["headers"]),
         )
         reply = await self._answer(request, receive)
         if isinstance(reply, StreamedReply):
@@ -92,10 +93,28 @@ class Application:
         else:
             await _send(reply, send, head_only=request.method == "HEAD")
 
-    async def _answer(self, request: Request, receive: Any) -> Reply | StreamedReply:
+    def answers_whole(self, method: bytes, url: bytes) -> bool:
+        """Say whether a request that has come in one piece may be given to `answer_whole`."""
+        path = url.partition(b"?")[0]
+        return method == b"POST" and path.startswith(b"/") and path.endswith(b":predict") and b"#" not in url
+
+    async def answer_whole(self, url: bytes, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> bytes:
+        """Return the answer to a whole request as it is sent, head and body.
+
+        What ASGI does for each request takes a tenth of the time of a prediction.
+        """
+        path, _, query = url.decode("latin-1").partition("?")
+        request = Request("POST", path, query, _decoded(headers), body)
+        reply = await self._answer(request)
+        assert isinstance(reply, Reply)
+        return _written(reply)
+
+    async def _answer(self, request: Request, receive: Any = None) -> Reply | StreamedReply:
+        """Answer a request whose body is read first, if it has to be received."""
         try:
             guard.check(request.headers)
-            request.body = await _read_body(request.headers, receive)
+            if receive is not None:
+                request.body = await _read_body(request.headers, receive)
             return await self._dispatch(request)
         except ApiError as error:
             return error_reply(error)
@@ -128,7 +147,8 @@ class Application:
         if route.rpc.beta and not is_beta:
             raise _no_path(request)
         name = route.rpc.full_name
-        await self.faults.meet(route.rpc.name, next(iter(request.variables.values()), ""))
+        if self.faults:
+            await self.faults.meet(route.rpc.name, next(iter(request.variables.values()), ""))
         if name in self._direct:
             return await self._direct[name](request)
         if name not in self._handlers:
@@ -206,6 +226,22 @@ async def _write(chunks: AsyncGenerator[bytes, None], send: Any) -> None:
         LOG.warning("a streamed prediction broke off: %s", error.message)
     else:
         await send({"type": "http.response.body", "body": b""})
+
+
+def _decoded(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    return {name.decode("latin-1"): value.decode("latin-1") for name, value in headers}
+
+
+@functools.cache
+def _head(status: int, content_type: str) -> bytes:
+    """Return the beginning of every answer with that status and type."""
+    lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}".encode(), *map(b": ".join, OF_EVERY_ANSWER)]
+    return b"\r\n".join([*lines, b"content-type: " + content_type.encode("latin-1"), b"content-length: "])
+
+
+def _written(reply: Reply) -> bytes:
+    assert not reply.headers
+    return b"%s%d\r\n\r\n%s" % (_head(reply.status, reply.content_type), len(reply.body), reply.body)
 
 
 def _headers(reply: Reply | StreamedReply) -> list[tuple[bytes, bytes]]:

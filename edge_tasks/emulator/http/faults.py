@@ -75,6 +75,10 @@ class Faults:
         self._faults: list[Fault] = []
         self._random = random.Random()  # noqa: S311  (which request fails is not secret)
 
+    def __bool__(self) -> bool:
+        """Whether there are any."""
+        return bool(self._faults)
+
     async def meet(self, rpc: str, resource: str) -> None:
         """Let a request to an RPC have what was asked for: ApiError when that is an error."""
         for fault in list(self._faults):

@@ -32,6 +32,7 @@ SECONDS_TO_SAVE = 60.0
 
 # Buckets of latencies in milliseconds: under SCALE, then each GROWTH times as wide as the one before, up to 160 s.
 SCALE, GROWTH, BUCKETS = 0.1, 1.25, 64
+_LOG_OF_GROWTH = math.log(GROWTH)
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS series (
@@ -64,7 +65,7 @@ class Answers:
         """Add one answer."""
         self.count += 1
         self.total += milliseconds
-        self.squares += milliseconds**2
+        self.squares += milliseconds * milliseconds
         bucket = bucket_of(milliseconds)
         self.buckets[bucket] = self.buckets.get(bucket, 0) + 1
 
@@ -89,7 +90,7 @@ def bucket_of(milliseconds: float) -> int:
     """Return the bucket of a latency: 0 is what is faster than all, BUCKETS + 1 what is slower."""
     if milliseconds < SCALE:
         return 0
-    return min(BUCKETS + 1, 1 + int(math.log(milliseconds / SCALE, GROWTH)))
+    return min(BUCKETS + 1, 1 + int(math.log(milliseconds / SCALE) / _LOG_OF_GROWTH))
 
 
 class RequestCounts:
@@ -98,7 +99,7 @@ class RequestCounts:
     def __init__(self, data: Path, clock: Clock) -> None:
         self._path = data / FILE
         self._clock = clock
-        self._new: dict[tuple[Series, int], Answers] = {}
+        self._new: dict[tuple[str, str, int, int], Answers] = {}
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="request-counts")
         self._database: sqlite3.Connection | None = None
         self._saving: asyncio.TimerHandle | None = None
@@ -106,7 +107,7 @@ class RequestCounts:
 
     def add(self, endpoint: str, deployed_model_id: str, status: int, milliseconds: float) -> None:
         """Count one answer of a model, which took that long."""
-        key = (Series(endpoint, deployed_model_id, f"{status // 100}xx"), self._minute())
+        key = (endpoint, deployed_model_id, status // 100, self._minute())
         answers = self._new.get(key)
         if answers is None:
             answers = self._new[key] = Answers()
@@ -142,14 +143,17 @@ class RequestCounts:
         return await asyncio.get_running_loop().run_in_executor(self._thread, do)
 
     def _minute(self) -> int:
-        return int(self._clock.now().timestamp()) // 60
+        return int(self._clock.seconds()) // 60
 
     def _taken(self) -> list[Counted]:
         if self._saving is not None:
             self._saving.cancel()
             self._saving = None
         new, self._new = self._new, {}
-        return [Counted(series, minute, answers) for (series, minute), answers in new.items()]
+        return [
+            Counted(Series(endpoint, deployed, f"{code}xx"), minute, answers)
+            for (endpoint, deployed, code, minute), answers in new.items()
+        ]
 
     # --- in the thread ---
 

@@ -41,16 +41,25 @@ class Pool:
         self._address = address
         self._idle: list[_Connection] = []
 
-    async def request(self, method: str, target: str, body: bytes, content_type: str) -> Answer:
-        """Send a request and return the answer; ServerGoneError when there is no one to answer."""
+    async def request(
+        self, method: str, target: str, body: bytes, content_type: str, limit: float | None = None
+    ) -> Answer:
+        """Send a request and return the answer; ServerGoneError when there is no one to answer.
+
+        asyncio.TimeoutError when there is none within `limit` seconds: a timer, which costs less than `time_limit`.
+        """
         connection = await self._connection()
         incoming = connection.send(method, target, body, content_type)
+        timer = None if limit is None else asyncio.get_running_loop().call_later(limit, incoming.expire)
         try:
             await incoming.ended
         except BaseException:
             # An exchange that was given up leaves an answer to come: the connection is of no use any more.
             connection.close()
             raise
+        finally:
+            if timer is not None:
+                timer.cancel()
         if connection.usable:
             self._idle.append(connection)
         return Answer(incoming.status, incoming.content_type, b"".join(incoming.pieces))
@@ -97,6 +106,7 @@ class Stream:
         self._connection = connection
         self._incoming = incoming
         self._limit = limit
+        self._news = incoming.news = asyncio.Event()
 
     @property
     def status(self) -> int:
@@ -132,13 +142,13 @@ class Stream:
     async def _wait(self) -> None:
         """Wait until more has come, or the end."""
         incoming = self._incoming
-        incoming.news.clear()
+        self._news.clear()
         if incoming.ended.done():
             incoming.ended.result()
             return
         try:
             async with time_limit(self._limit):
-                await incoming.news.wait()
+                await self._news.wait()
         except asyncio.TimeoutError:
             problem = f"The model did not answer within {self._limit:g} s."
             raise ApiError(Code.DEADLINE_EXCEEDED, problem) from None
@@ -149,11 +159,31 @@ class _Incoming:
 
     def __init__(self) -> None:
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.news = asyncio.Event()
+        # Set with each piece, for those who do not wait for the end.
+        self.news: asyncio.Event | None = None
         self.status = 0
         self.content_type = ""
         self.pieces: list[bytes] = []
         self.says_its_end = False
+
+    def end(self, error: Exception | None = None) -> None:
+        """Have it ended, unless it is."""
+        if self.ended.done():
+            return
+        if error is None:
+            self.ended.set_result(None)
+        else:
+            self.ended.set_exception(error)
+        self.tell()
+
+    def expire(self) -> None:
+        """Have it ended because it takes too long."""
+        self.end(asyncio.TimeoutError())
+
+    def tell(self) -> None:
+        """Wake who waits for the next piece."""
+        if self.news is not None:
+            self.news.set()
 
 
 class _Connection(asyncio.Protocol):
@@ -205,7 +235,7 @@ class _Connection(asyncio.Protocol):
         except httptools.HttpParserError as error:
             self._fail(f"the answer is not HTTP: {error}")
             self.close()
-        incoming.news.set()
+        incoming.tell()
         if self._is_streamed and not self._is_paused and sum(map(len, incoming.pieces)) > MOST_WAITING:
             self._is_paused = True
             self._transport.pause_reading()
@@ -219,9 +249,8 @@ class _Connection(asyncio.Protocol):
         self._fail(f"the connection was closed: {exc or 'by the server'}")
 
     def _fail(self, why: str) -> None:
-        if self._incoming is not None and not self._incoming.ended.done():
-            self._incoming.ended.set_exception(ServerGoneError(why))
-            self._incoming.news.set()
+        if self._incoming is not None:
+            self._incoming.end(ServerGoneError(why))
 
     # httptools
 
@@ -243,6 +272,5 @@ class _Connection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         self.usable = self.usable and self._parser.should_keep_alive()
-        if self._incoming is not None and not self._incoming.ended.done():
-            self._incoming.ended.set_result(None)
-            self._incoming.news.set()
+        if self._incoming is not None:
+            self._incoming.end()

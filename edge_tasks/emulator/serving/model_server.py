@@ -50,11 +50,16 @@ class ModelServer:
         # What became of its health checks, in words.
         self._seen = ""
 
+    @property
+    def _runs(self) -> bool:
+        """Whether it runs and was healthy."""
+        return not self._ended and self._child is not None and self._child.running and self._starting is None
+
     async def start(self) -> None:
         """Start the server unless it runs, and wait until it is healthy; callers share one start."""
         if self._ended:
             raise ApiError(Code.UNAVAILABLE, "The model is being undeployed.")
-        if self._child is not None and self._child.running and self._starting is None:
+        if self._runs:
             return
         if self._starting is None:
             self._starting = asyncio.ensure_future(self._start())
@@ -99,23 +104,29 @@ class ModelServer:
         self, body: bytes, content_type: str = "application/json", limit: float = SECONDS_TO_PREDICT
     ) -> Answer:
         """Forward a prediction request; a server that has died is started again, once. `limit` is in seconds."""
+        route = self.plan.predict_route
+        deadline = asyncio.get_running_loop().time() + limit
         try:
-            async with time_limit(limit):
-                return await self._predict(body, content_type)
+            was_gone = False
+            if self._runs:
+                try:
+                    return await self._pool.request("POST", route, body, content_type, limit)
+                except ServerGoneError:
+                    was_gone = True
+                    await self._settle()
+            async with time_limit(deadline - asyncio.get_running_loop().time()):
+                return await self._twice(lambda: self._pool.request("POST", route, body, content_type), was_gone)
         except asyncio.TimeoutError:
             await self._end_if_stuck()
             raise ApiError(Code.DEADLINE_EXCEEDED, f"The model did not answer within {limit:g} s.") from None
-
-    async def _predict(self, body: bytes, content_type: str) -> Answer:
-        return await self._twice(lambda: self._pool.request("POST", self.plan.predict_route, body, content_type))
 
     async def stream(self, body: bytes, content_type: str, limit: float) -> Stream:
         """Forward a request whose answer is passed on as it comes; `limit` is the seconds for each piece of it."""
         return await self._twice(lambda: self._pool.stream(self.plan.predict_route, body, content_type, limit))
 
-    async def _twice(self, ask: Callable[[], Awaitable[T]]) -> T:
-        """Ask the server; one that has died is started again, once."""
-        for last_try in (False, True):
+    async def _twice(self, ask: Callable[[], Awaitable[T]], was_gone: bool = False) -> T:
+        """Ask the server; one that has died is started again, once, and not if it has died before this."""
+        for last_try in (True,) if was_gone else (False, True):
             await self.start()
             try:
                 return await ask()
