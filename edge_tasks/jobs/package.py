@@ -49,7 +49,7 @@ _TRAVELS = {
     "domain": "baseline config distributions groups imports job_spec json_values model_formats names period "
     "pipeline_order provenance run_filter runs signature state",
     "repo": "edge_yaml files glance layout payloads results text_files trained_model",
-    "serving": "distributions inputs model_files own_code pickle_scan predictor trial",
+    "serving": "distributions inputs model_files own_code pickle_scan predictor steps trial",
     "tools": "process signals user",
     "cloud": "bucket client object_lock run_store secret_manager state_store storage vertex_experiments vertex_sdk",
     "tracking": "backend event_log outbox output_capture sacred_observer system_metrics uploader uploader_process",

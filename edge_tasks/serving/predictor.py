@@ -16,6 +16,7 @@ from typing import Any
 from edge_tasks.domain.signature import FILE_NAME, RequestError, Signature
 from edge_tasks.serving.inputs import Reader, reader_of
 from edge_tasks.serving.model_files import load_model
+from edge_tasks.serving.steps import Steps
 
 # What of a model can be asked for in a request, by the parameter `method`.
 METHODS = ("predict", "predict_proba", "predict_log_proba", "decision_function", "transform", "score_samples")
@@ -34,7 +35,7 @@ class Predictor:
     model: Any = None
     signature: Signature | None = None
     _read: Reader = staticmethod(reader_of(None))
-    _found: tuple[Any, str, Any] = (None, "", None)
+    _found: tuple[Any, str, Steps | None] = (None, "", None)
 
     def load(self, artifacts_uri: str) -> None:
         """Load the model from the folder `artifacts_uri`."""
@@ -57,25 +58,27 @@ class Predictor:
         """
         keywords = dict(self.parameters)
         method = keywords.pop("method", None) or (self.signature.method if self.signature else "predict")
-        function = self._method(method)
+        steps = self._method(method)
         if keywords:
-            _check_keywords(function, method, keywords)
-        answers = function(instances, **keywords)
+            _check_keywords(steps.whole, method, keywords)
+            answers = steps.whole(instances, **keywords)
+        else:
+            answers = steps(instances)
         if method in ("predict_proba", "predict_log_proba", "decision_function"):
             return with_classes(self.model, method, answers)
         return answers
 
-    def _method(self, name: str) -> Any:
+    def _method(self, name: str) -> Steps:
         """Return a method of the model; looked up once, because a pipeline takes long to say whether it has it."""
-        model, found, function = self._found
-        if found == name and model is self.model:
-            return function
+        model, found, steps = self._found
+        if steps is not None and found == name and model is self.model:
+            return steps
         if name not in METHODS or not hasattr(self.model, name):
             known = ", ".join(f"`{method}`" for method in METHODS if hasattr(self.model, method))
             raise RequestError(f"the model has no `{name}`; it has {known or 'none that can be asked for'}")
-        function = getattr(self.model, name)
-        self._found = (self.model, name, function)
-        return function
+        steps = Steps(self.model, name)
+        self._found = (self.model, name, steps)
+        return steps
 
     def postprocess(self, prediction_results: Any) -> Any:
         """Return the body of the answer: `{"predictions": [...]}` with one prediction for each instance."""
