@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# Fixtures that bake repositories to run commands in, or start what others share.
+# Fixtures that bake repositories to run commands in, or start what others share, or a browser.
 SLOW = frozenset(
     {
         *("baked", "servers", "shared", "own_emulator", "job_emulator", "isolated", "running", "engine"),
-        *("provider", "wheel", "checkout"),
+        *("provider", "wheel", "checkout", "browser"),
     }
 )
 

@@ -15,7 +15,7 @@ from edge_tasks.emulator.runtime.job_environment import Servers, variables
 from edge_tasks.tools import emulator_process
 from tests.emulator.harness import ECHO, NUMBERED, PYTHON_IMAGE, Emulator, eventually
 
-pytestmark = pytest.mark.needs("gcloud")
+pytestmark = [pytest.mark.needs("gcloud"), pytest.mark.slow]
 REGION = "--region=us-central1"
 
 

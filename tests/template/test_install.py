@@ -15,6 +15,8 @@ from tests.needs import ENVIRONMENT, UV, index
 from tests.published import publish
 from tests.repositories import BIN, clean_environment
 
+pytestmark = pytest.mark.slow
+
 GH = "git+https://github.com/fuzzylabs/vertex-edge.git@"
 
 

@@ -17,6 +17,8 @@ import pytest
 from tests.forking.commands import forked
 from tests.repositories import BIN
 
+pytestmark = pytest.mark.slow
+
 Bake = Callable[..., Path]
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
