@@ -28,6 +28,8 @@ PARENT = "projects/test-project/locations/us-central1"
 NUMBERED = numbered(PARENT)
 SKLEARN_IMAGE = "us-docker.pkg.dev/vertex-ai/prediction/sklearn-cpu.1-6:latest"
 PYTHON_IMAGE = "python:3.11"
+# What each worker pool of a job needs.
+MACHINE = {"machineSpec": {"machineType": "n1-standard-4"}}
 FINAL = {"JOB_STATE_SUCCEEDED", "JOB_STATE_FAILED", "JOB_STATE_CANCELLED"}
 PATIENCE = 30.0
 
@@ -171,7 +173,7 @@ class Emulator:
         return self.submit(spec, **job_spec)
 
     def submit(self, pool: dict[str, Any], *, name: str = "a job", **job_spec: Any) -> str:
-        pools = [{"machineSpec": {"machineType": "n1-standard-4"}, "replicaCount": "1", **pool}]
+        pools = [{**MACHINE, "replicaCount": "1", **pool}]
         body = {"displayName": name, "jobSpec": {"workerPoolSpecs": pools, **job_spec}}
         answer = self.post(f"{PARENT}/customJobs", body)
         assert answer.status == 200, answer.body

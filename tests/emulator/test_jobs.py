@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from edge_tasks.emulator.projects import project_number
-from tests.emulator.harness import PARENT, PYTHON_IMAGE, Emulator, eventually, has_ended, sdist
+from tests.emulator.harness import MACHINE, PARENT, PYTHON_IMAGE, Emulator, eventually, has_ended, sdist
 
 
 def test_a_job_succeeds_with_truthful_times(emulator: Emulator) -> None:
@@ -230,7 +230,7 @@ def test_an_image_that_needs_docker_fails_the_job_clearly(emulator: Emulator) ->
     assert "gcr.io/my/image cannot run here: it needs Docker" in job["error"]["message"]
 
 
-VARIABLE = {"containerSpec": {"imageUri": PYTHON_IMAGE, "env": [{"name": "a-b", "value": "x"}]}}
+VARIABLE = {**MACHINE, "containerSpec": {"imageUri": PYTHON_IMAGE, "env": [{"name": "a-b", "value": "x"}]}}
 
 
 def pools(*scripts: tuple[int, str]) -> dict[str, Any]:
@@ -239,7 +239,7 @@ def pools(*scripts: tuple[int, str]) -> dict[str, Any]:
         {"replicaCount": count, "containerSpec": {"imageUri": PYTHON_IMAGE, "command": ["python", "-c", script]}}
         for count, script in scripts
     ]
-    return {"displayName": "x", "jobSpec": {"workerPoolSpecs": specs}}
+    return {"displayName": "x", "jobSpec": {"workerPoolSpecs": [{**MACHINE, **spec} for spec in specs]}}
 
 
 GREETINGS = """
@@ -377,7 +377,7 @@ def test_the_primary_replica_is_one(emulator: Emulator) -> None:
         ({"jobSpec": {}}, "display_name"),
         ({"displayName": "x", "jobSpec": {}}, "worker_pool_specs"),
         ({"displayName": "x", "jobSpec": {"workerPoolSpecs": [{}]}}, "container_spec or a python_package_spec"),
-        ({"displayName": "x", "jobSpec": {"workerPoolSpecs": [{"machineSpec": {}}]}}, "machine_type"),
+        ({"displayName": "x", "jobSpec": {"workerPoolSpecs": [{**VARIABLE, "machineSpec": {}}]}}, "machine_type"),
         ({"displayName": "x", "jobSpec": {"workerPoolSpecs": [VARIABLE]}}, "a-b"),
         ({"displayName": "x" * 129}, "128"),
         ({"displayName": "x", "labels": {"Upper": "x"}}, "label"),
@@ -393,7 +393,7 @@ def test_a_wrong_job_is_refused_with_the_reason(emulator: Emulator, job: object,
 
 def test_jobs_are_listed_by_filter_and_page(emulator: Emulator) -> None:
     parent = PARENT.replace("test-project", "list-project")
-    pool = {"containerSpec": {"imageUri": PYTHON_IMAGE, "command": ["true"]}}
+    pool = {**MACHINE, "containerSpec": {"imageUri": PYTHON_IMAGE, "command": ["true"]}}
     for name, label in (("a-1", "x"), ("a-2", "y"), ("b-1", "x")):
         body = {"displayName": name, "labels": {"team": label}, "jobSpec": {"workerPoolSpecs": [pool]}}
         emulator.wait_for_job(emulator.post(f"{parent}/customJobs", body).body["name"])

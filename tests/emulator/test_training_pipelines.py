@@ -9,7 +9,7 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.emulator.harness import PARENT, PYTHON_IMAGE, SKLEARN_IMAGE, Answer, Emulator, eventually, sdist
+from tests.emulator.harness import MACHINE, PARENT, PYTHON_IMAGE, SKLEARN_IMAGE, Answer, Emulator, eventually, sdist
 
 TRAINING_IMAGE = "us-docker.pkg.dev/vertex-ai/training/sklearn-cpu.1-6:latest"
 CUSTOM_TASK = "gs://google-cloud-aiplatform/schema/trainingjob/definition/custom_task_1.0.0.yaml"
@@ -39,7 +39,7 @@ def _quick_polls(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def inputs(command: list[str], **spec: Any) -> dict[str, Any]:
-    pool = {"replicaCount": "1", "containerSpec": {"imageUri": PYTHON_IMAGE, "command": command}}
+    pool = {**MACHINE, "replicaCount": "1", "containerSpec": {"imageUri": PYTHON_IMAGE, "command": command}}
     return {"workerPoolSpecs": [pool], **spec}
 
 

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 from edge_tasks.emulator.errors import ApiError, Code, invalid, not_found, precondition, unimplemented
 from edge_tasks.emulator.http.exchange import IS_BETA
 from edge_tasks.emulator.services import iam_policies, request_logs, scale_to_zero
+from edge_tasks.emulator.services.machines import Use, check_machine
 from edge_tasks.emulator.services.names import (
     ENDPOINT_ID,
     check_display_name,
     check_etag,
     check_labels,
-    check_machine,
     check_parent,
     new_id,
     parse_model,
@@ -319,7 +319,7 @@ def _check_resources(resources: Message) -> None:
         raise invalid("dedicated_resources.min_replica_count must be at least 1.")
     if resources.max_replica_count and resources.max_replica_count < resources.min_replica_count:
         raise invalid("dedicated_resources.max_replica_count must not be less than min_replica_count.")
-    check_machine(resources.machine_spec, "dedicated_resources.machine_spec")
+    check_machine(resources.machine_spec, "deployed_model.dedicated_resources.machine_spec", Use.SERVING)
 
 
 async def _value(message: Message) -> Message:

@@ -12,10 +12,10 @@ from edge_tasks.emulator.runtime.bucket import parse_uri
 from edge_tasks.emulator.runtime.job_environment import JobFolder
 from edge_tasks.emulator.runtime.job_runner import Job, JobRunner
 from edge_tasks.emulator.services import experiments
+from edge_tasks.emulator.services.machines import Use, check_disk, check_machine, complete_disk
 from edge_tasks.emulator.services.names import (
     check_display_name,
     check_labels,
-    check_machine,
     check_parent,
     check_variables,
     new_id,
@@ -36,9 +36,6 @@ MOST_VARIABLES = 100
 MOST_POOLS = 4
 # Of one job; one machine does not run more.
 MOST_REPLICAS = 32
-
-# https://cloud.google.com/vertex-ai/docs/reference/rest/v1/DiskSpec
-DEFAULT_DISK, DEFAULT_DISK_SIZE = "pd-ssd", 100
 
 
 class Jobs:
@@ -86,8 +83,7 @@ class Jobs:
         job.name = f"{parent}/customJobs/{new_id()}"
         job.ClearField("web_access_uris")
         for pool in job.job_spec.worker_pool_specs:
-            pool.disk_spec.boot_disk_type = pool.disk_spec.boot_disk_type or DEFAULT_DISK
-            pool.disk_spec.boot_disk_size_gb = pool.disk_spec.boot_disk_size_gb or DEFAULT_DISK_SIZE
+            complete_disk(pool.disk_spec, pool.machine_spec.machine_type)
         return self._runs.start(job, parent, lambda name: self._run(name, trial_id))
 
     async def ended(self, name: str) -> Message:
@@ -172,15 +168,15 @@ def check_job_spec(spec: Message) -> None:
     for index, pool in enumerate(pools):
         # Pools after the first may be left empty.
         if pool.replica_count or not index:
-            _check_pool(pool, f"worker_pool_specs[{index}]")
+            _check_pool(pool, f"job_spec.worker_pool_specs[{index}]")
 
 
 def _check_pool(pool: Message, field: str) -> None:
-    if pool.HasField("machine_spec"):
-        check_machine(pool.machine_spec, f"{field}.machine_spec")
     kind = pool.WhichOneof("task")
     if kind is None:
         raise invalid(f"{field} needs a container_spec or a python_package_spec.")
+    check_machine(pool.machine_spec, f"{field}.machine_spec", Use.TRAINING)
+    check_disk(pool.disk_spec, f"{field}.disk_spec")
     if kind == "container_spec":
         if not pool.container_spec.image_uri:
             raise invalid("container_spec.image_uri is required.")

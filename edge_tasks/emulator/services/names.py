@@ -6,7 +6,7 @@ import re
 import secrets
 from typing import TYPE_CHECKING, NamedTuple
 
-from edge_tasks.emulator.errors import ApiError, Code, invalid
+from edge_tasks.emulator.errors import ApiError, Code, invalid, invalid_field
 from edge_tasks.emulator.http.exchange import IS_BETA
 from edge_tasks.emulator.projects import PROJECT_ID
 
@@ -53,7 +53,7 @@ def check_parent(parent: str) -> None:
 def check_numeric_name(kind: str, name: str) -> None:
     """Refuse the name of a resource whose id is not a number, where Vertex AI gives numbers only, in its own words."""
     if not name.rpartition("/")[2].isdecimal():
-        raise invalid(f"List of found errors:\t1.Field: name; Message: Invalid {kind} resource name.\t")
+        raise invalid_field("name", f"Invalid {kind} resource name.")
 
 
 def project_and_location(name: str) -> tuple[str, str]:
@@ -140,14 +140,6 @@ def check_variables(variables: Iterable[Message]) -> None:
             raise invalid(f"Invalid environment variable {variable.name!r}: its name must be a C identifier.")
         if "\0" in variable.value:
             raise invalid(f"The value of the environment variable {variable.name} must not hold NUL characters.")
-
-
-def check_machine(machine: Message, field: str) -> None:
-    """Refuse a machine without a type, and accelerators of which only the type or only the count is given."""
-    if not machine.machine_type:
-        raise invalid(f"{field}.machine_type is required.")
-    if machine.accelerator_count < 0 or bool(machine.accelerator_count) != bool(machine.accelerator_type):
-        raise invalid(f"{field} must have both an accelerator_type and a positive accelerator_count, or neither.")
 
 
 def _is_label_text(text: str) -> bool:
