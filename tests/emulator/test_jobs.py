@@ -131,14 +131,13 @@ def test_several_jobs_run_side_by_side(emulator: Emulator, bucket: str) -> None:
 
 def test_a_job_sees_vertex_variables_and_none_of_the_users(emulator: Emulator) -> None:
     spec = {"imageUri": PYTHON_IMAGE, "command": ["env"], "env": [{"name": "MINE", "value": "$(AIP_MODEL_DIR)x"}]}
-    job = emulator.wait_for_job(
-        emulator.submit({"containerSpec": spec}, baseOutputDirectory={"outputUriPrefix": "gs://b/out"})
-    )
+    output = {"outputUriPrefix": f"gs://{emulator.new_bucket('of-a-job')}/out"}
+    job = emulator.wait_for_job(emulator.submit({"containerSpec": spec}, baseOutputDirectory=output))
     variables = dict(line.split("=", 1) for line in emulator.output(job))
-    assert variables["AIP_MODEL_DIR"] == "gs://b/out/model/"
-    assert variables["AIP_CHECKPOINT_DIR"] == "gs://b/out/checkpoints/"
-    assert variables["AIP_TENSORBOARD_LOG_DIR"] == "gs://b/out/logs/"
-    assert variables["MINE"] == "gs://b/out/model/x"
+    assert variables["AIP_MODEL_DIR"] == "gs://of-a-job/out/model/"
+    assert variables["AIP_CHECKPOINT_DIR"] == "gs://of-a-job/out/checkpoints/"
+    assert variables["AIP_TENSORBOARD_LOG_DIR"] == "gs://of-a-job/out/logs/"
+    assert variables["MINE"] == "gs://of-a-job/out/model/x"
     # The number, as https://cloud.google.com/vertex-ai/docs/training/code-requirements says.
     assert variables["CLOUD_ML_PROJECT_ID"] == str(project_number("test-project"))
     assert variables["CLOUD_ML_REGION"] == "us-central1"

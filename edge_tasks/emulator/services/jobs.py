@@ -12,10 +12,12 @@ from edge_tasks.emulator.runtime.bucket import parse_uri
 from edge_tasks.emulator.runtime.job_environment import JobFolder
 from edge_tasks.emulator.runtime.job_runner import Job, JobRunner
 from edge_tasks.emulator.services import experiments
+from edge_tasks.emulator.services.buckets import check_bucket
 from edge_tasks.emulator.services.machines import Use, check_disk, check_machine, complete_disk
 from edge_tasks.emulator.services.names import (
     check_display_name,
     check_labels,
+    check_numeric_name,
     check_parent,
     check_variables,
     new_id,
@@ -53,7 +55,7 @@ class Jobs:
         check_parent(request.parent)
         check_display_name(request.custom_job)
         check_labels(request.custom_job.labels)
-        check_job_spec(request.custom_job.job_spec)
+        await self.check_spec(request.custom_job.job_spec, request.parent)
         experiments.join(self._context, request.custom_job.job_spec)
         started = self.start(request.parent, request.custom_job)
         experiments.note_job(self._context, started)
@@ -74,6 +76,18 @@ class Jobs:
     async def delete_custom_job(self, request: Message) -> Message:
         """Forget a job that has ended, and its log."""
         return await self._runs.delete(request, lambda job: self._remove_folder(job.name))
+
+    async def check_spec(self, spec: Message, parent: str) -> None:
+        """Refuse a job that Vertex AI would refuse, and one that this emulator cannot run as asked."""
+        _check_spec(spec)
+        uri = spec.base_output_directory.output_uri_prefix
+        if uri:
+            await check_bucket(self._context.storage, uri, "base_output_directory.output_uri_prefix", parent)
+        if spec.tensorboard:
+            check_numeric_name("Tensorboard", spec.tensorboard)
+            self._context.database.get("Tensorboard", spec.tensorboard)
+            if project_and_location(spec.tensorboard)[1] != project_and_location(parent)[1]:
+                raise invalid(f"The tensorboard {spec.tensorboard!r} is not in the location of {parent}.")
 
     def start(self, parent: str, job: Message, trial_id: str = "") -> Message:
         """Store a checked job and start it, for a client or for a job of another kind.
@@ -142,8 +156,7 @@ class Jobs:
         await self._runner.run(plan, lambda: self._runs.set_running(name))
 
 
-def check_job_spec(spec: Message) -> None:
-    """Refuse a job that Vertex AI would refuse, and one that this emulator cannot run as asked."""
+def _check_spec(spec: Message) -> None:
     pools = spec.worker_pool_specs
     if not pools:
         raise invalid("worker_pool_specs is required.")
@@ -159,8 +172,6 @@ def check_job_spec(spec: Message) -> None:
             f"A job with more than {MOST_REPLICAS} replicas is not implemented by this emulator: all of them run on"
             " this machine."
         )
-    if spec.base_output_directory.output_uri_prefix:
-        parse_uri(spec.base_output_directory.output_uri_prefix, "base_output_directory.output_uri_prefix")
     if spec.tensorboard and not spec.service_account:
         raise invalid("custom_job.job_spec.service_account must be specified when uploading to TensorBoard")
     if spec.scheduling.timeout.seconds < 0 or spec.scheduling.timeout.nanos < 0:

@@ -131,6 +131,11 @@ def check_machine(machine: Message, field: str, use: Use) -> None:
         _check_accelerator(machine, field, use)
 
 
+def machine_with(accelerator: str, count: int) -> str:
+    """Return a machine that has so many of an accelerator, for who asks for that alone."""
+    return next((name for name, built_in in _BUILT_IN.items() if built_in == (accelerator, count)), "n1-standard-4")
+
+
 def check_disk(disk: Message, field: str) -> None:
     """Refuse a boot disk of a type or a size that Vertex AI does not have; what is not set has a default."""
     if disk.boot_disk_type and disk.boot_disk_type not in _DISKS:

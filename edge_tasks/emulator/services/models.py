@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING
 
 from edge_tasks.emulator.data_folder import remove_others
 from edge_tasks.emulator.errors import ApiError, Code, invalid, not_found, precondition
+from edge_tasks.emulator.runtime import images
 from edge_tasks.emulator.runtime.bucket import parse_uri
 from edge_tasks.emulator.services import iam_policies
+from edge_tasks.emulator.services.buckets import check_bucket
 from edge_tasks.emulator.services.names import (
     MODEL_ID,
     ModelName,
@@ -66,6 +68,8 @@ class Models:
         """Store a new model, or a new version of one, with a copy of its artifacts."""
         request.model.ClearField("training_pipeline")
         self.check_upload(request)
+        if request.model.artifact_uri:
+            await check_bucket(self._context.storage, request.model.artifact_uri, "model.artifact_uri", request.parent)
         return await self._operations.start("ModelService.UploadModel", request.model.name, self.upload(request))
 
     async def get_model(self, request: Message) -> Message:
@@ -200,7 +204,7 @@ class Models:
 
         async def fill(folder: Path) -> None:
             if model.artifact_uri:
-                await self._copy_artifacts(model.artifact_uri, folder)
+                await self._copy_artifacts(model, folder)
 
         await self.add(model, fill, is_new=not request.parent_model)
         return self._context.surface.new("UploadModelResponse", model=model.name, model_version_id=model.version_id)
@@ -250,9 +254,15 @@ class Models:
             raise not_found("Model", name.name)
         return rows
 
-    async def _copy_artifacts(self, uri: str, folder: Path) -> None:
+    async def _copy_artifacts(self, model: Message, folder: Path) -> None:
+        uri = model.artifact_uri
         location = parse_uri(uri, "model.artifact_uri")
         count = await asyncio.to_thread(self._context.storage.download_folder, location, folder)
+        framework = images.framework_of(model.container_spec.image_uri)
+        files = framework.files if framework is not None else ()
+        if files and sum((folder / name).is_file() for name in files) != 1:
+            # In Google's words: https://github.com/GoogleCloudPlatform/vertex-ai-samples/pull/1165.
+            raise precondition(f"Model directory {uri} is expected to contain exactly one of: [{', '.join(files)}].")
         if not count:
             raise invalid(f"The artifact_uri {uri} holds no files: it must be an existing Cloud Storage directory.")
 
