@@ -72,7 +72,7 @@ class BatchPredictions:
         check_parent(request.parent)
         job = request.batch_prediction_job
         check_display_name(job)
-        check_labels(job.labels)
+        check_labels(job)
         _check_input(job)
         _check_output(job.output_config)
         _check_options(job)

@@ -54,7 +54,7 @@ class Jobs:
         """Store a job and start it."""
         check_parent(request.parent)
         check_display_name(request.custom_job)
-        check_labels(request.custom_job.labels)
+        check_labels(request.custom_job)
         await self.check_spec(request.custom_job.job_spec, request.parent)
         experiments.join(self._context, request.custom_job.job_spec)
         started = self.start(request.parent, request.custom_job)

@@ -52,6 +52,9 @@ OF_MODEL = frozenset({"display_name", "description"})
 OF_VERSION = frozenset({"version_description"})
 ROUTE = re.compile(r"/[!-~]*")
 LARGEST_PORT = 65_535
+# https://cloud.google.com/vertex-ai/docs/reference/rest/v1/ModelContainerSpec
+ANY_ROUTE, LONGEST_DEPLOYMENT = "/*", 7200
+PROBE_NUMBERS = ("period_seconds", "timeout_seconds", "failure_threshold", "success_threshold")
 MUTABLE = frozenset({"display_name", "description", "labels", "version_description", "metadata", "explanation_spec"})
 
 
@@ -112,7 +115,7 @@ class Models:
         _check_level(paths, of_model=not in_name, of_version=in_name or bool(given.version_id))
         apply_mask(model, given, paths, MUTABLE)
         check_display_name(model)
-        check_labels(model.labels)
+        check_labels(model)
         model.etag = secrets.token_hex(8)
         with self._context.database.transaction():
             self._save(model)
@@ -169,7 +172,7 @@ class Models:
         check_parent(request.parent)
         model = request.model
         check_display_name(model)
-        check_labels(model.labels)
+        check_labels(model)
         check_aliases(model.version_aliases)
         if model.HasField("container_spec"):
             _check_container(model.container_spec)
@@ -382,8 +385,23 @@ def _check_container(spec: Message) -> None:
     for field in ("predict_route", "health_route"):
         if getattr(spec, field) and not ROUTE.fullmatch(getattr(spec, field)):
             raise invalid(f"model.container_spec.{field} must be a path such as /predict.")
+    _check_route(spec)
+    seconds = spec.deployment_timeout.ToTimedelta().total_seconds()
+    if not 0 <= seconds <= LONGEST_DEPLOYMENT:
+        raise invalid(f"model.container_spec.deployment_timeout must be at most {LONGEST_DEPLOYMENT} seconds.")
+    for field in ("startup_probe", "health_probe", "liveness_probe"):
+        probe = getattr(spec, field)
+        if any(getattr(probe, name) < 0 for name in PROBE_NUMBERS):
+            raise invalid(f"model.container_spec.{field}: {', '.join(PROBE_NUMBERS)} must be at least 1.")
     if any(not 1 <= port.container_port <= LARGEST_PORT for port in spec.ports):
         raise invalid(f"model.container_spec.ports must be numbers from 1 to {LARGEST_PORT}.")
+
+
+def _check_route(spec: Message) -> None:
+    if spec.invoke_route_prefix and spec.invoke_route_prefix != ANY_ROUTE:
+        raise invalid(f"model.container_spec.invoke_route_prefix must be {ANY_ROUTE}.")
+    if spec.invoke_route_prefix and spec.predict_route:
+        raise invalid("Only one of predict_route and invoke_route_prefix of model.container_spec can be set.")
 
 
 def _base_model(name: str) -> Predicate:

@@ -193,7 +193,7 @@ class MonitoringJobs:
 
     def _check(self, job: Message, parent: str) -> None:
         check_display_name(job)
-        check_labels(job.labels)
+        check_labels(job)
         configs = job.model_deployment_monitoring_objective_configs
         if not configs:
             # In Google's words: https://github.com/googleapis/python-aiplatform/issues/2361.

@@ -48,7 +48,7 @@ class TrainingPipelines:
         check_parent(request.parent)
         pipeline = request.training_pipeline
         check_display_name(pipeline)
-        check_labels(pipeline.labels)
+        check_labels(pipeline)
         _check_task(pipeline)
         spec = self._job_spec(pipeline)
         await self._jobs.check_spec(spec, request.parent)
@@ -56,6 +56,7 @@ class TrainingPipelines:
             self._datasets.check_training(request.parent, pipeline.input_data_config)
         pipeline.name = f"{request.parent}/trainingPipelines/{new_id()}"
         if pipeline.HasField("model_to_upload"):
+            check_labels(pipeline.model_to_upload, "training_pipeline.model_to_upload.labels")
             pipeline.model_to_upload.ClearField("name")
             pipeline.model_to_upload.ClearField("version_id")
             pipeline.model_to_upload.artifact_uri = _model_folder(pipeline, spec)

@@ -282,7 +282,7 @@ def _write(message: Message, measurement: Measurement, begin: float) -> None:
 def _check(job: Message) -> None:
     """Refuse a job that Vertex AI would refuse, and one that this emulator cannot run as asked."""
     check_display_name(job)
-    check_labels(job.labels)
+    check_labels(job)
     check_metrics(job.study_spec.metrics)
     for field in NOT_EMULATED:
         if job.study_spec.HasField(field):
