@@ -63,8 +63,9 @@ def test_a_model_of_any_route_needs_a_dedicated_endpoint(aiplatform: Any, emulat
     shared = aiplatform.Endpoint.create("shared")
     with pytest.raises(exceptions.BadRequest, match="it can only be deployed to a dedicated endpoint"):
         shared.deploy(aiplatform.Model(name), machine_type="n1-standard-2")
-    dedicated = emulator.create_endpoint(dedicatedEndpointEnabled=True)
-    emulator.deployed(dedicated, name)
+    dedicated = aiplatform.Endpoint.create("dedicated", dedicated_endpoint_enabled=True)
+    dedicated.deploy(aiplatform.Model(name), machine_type="n1-standard-2")
+    dedicated.delete(force=True)
 
 
 @pytest.mark.parametrize("endpoint_id", ["0", "0123", "12345678901", "Abc", "a_b", "a-", "a" * 64])
