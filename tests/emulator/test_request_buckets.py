@@ -48,7 +48,7 @@ def test_a_job_and_a_model_in_a_bucket_of_another_place_are_refused(
 def test_a_job_and_a_model_in_a_bucket_that_there_is_not_are_refused(aiplatform: Any, emulator: Emulator) -> None:
     from google.cloud.aiplatform import hyperparameter_tuning as tuning
 
-    job = aiplatform.CustomJob("x", [POOL], base_output_dir="gs://there-is-none/x")
+    job = aiplatform.CustomJob("nowhere", [POOL], base_output_dir="gs://there-is-none/x")
     with pytest.raises(exceptions.BadRequest, match=missing("gs://there-is-none/x")):
         job.submit()
     trials = aiplatform.HyperparameterTuningJob(
@@ -65,7 +65,7 @@ def test_a_job_and_a_model_in_a_bucket_that_there_is_not_are_refused(aiplatform:
         aiplatform.Model.upload(
             display_name="x", artifact_uri="gs://there-is-none/x", serving_container_image_uri=SKLEARN_IMAGE
         )
-    assert aiplatform.CustomJob.list(filter='display_name="x"') == []
+    assert aiplatform.CustomJob.list(filter='display_name="nowhere"') == []
 
 
 @pytest.mark.parametrize(
