@@ -10,6 +10,8 @@ import pytest
 from edge_tasks.domain.config import EdgeConfig
 from edge_tasks.domain.images import PrebuiltImage, prebuilt
 from edge_tasks.domain.machines import check_machine
+from edge_tasks.domain.prices import PREDICTION as SERVING
+from edge_tasks.domain.prices import TRAINING, Machine
 from edge_tasks.errors import ConfigError, TrainingError
 from edge_tasks.releases.preflight import check_library_version, check_serving_image
 from edge_tasks.repo.edge_yaml import load_config
@@ -104,37 +106,47 @@ KEY = "models.m.serving_machine_type"
 
 
 @pytest.mark.parametrize(
-    ("machine", "accelerator", "count"),
+    "machine",
     [
-        ("n1-standard-2", None, 1),
-        ("n1-highmem-32", "NVIDIA_TESLA_T4", 4),
-        ("g2-standard-24", "NVIDIA_L4", 2),
-        ("a3-highgpu-8g", "NVIDIA_H100_80GB", 3),  # fewer may be asked for: replicas then share the machine
-        ("e2-highcpu-16", None, 1),
-        ("z9-standard-4", "NVIDIA_NEW", 3),  # a family that came later: Google judges it
+        Machine(SERVING, "n1-standard-2"),
+        Machine(SERVING, "n1-highmem-32", "NVIDIA_TESLA_T4", 4),
+        Machine(SERVING, "g2-standard-24", "NVIDIA_L4", 2),
+        Machine(SERVING, "a3-highgpu-8g", "NVIDIA_H100_80GB", 3),  # replicas then share the machine
+        Machine(SERVING, "e2-highcpu-16"),
+        Machine(TRAINING, "n4-standard-80"),
+        Machine(TRAINING, "n1-standard-96", "NVIDIA_TESLA_V100", 8),
+        Machine(TRAINING, "n1-highcpu-64", "NVIDIA_TESLA_P100", 4),
+        Machine(TRAINING, "a3-megagpu-8g", "NVIDIA_H100_MEGA_80GB", 8),
+        Machine(TRAINING, "cloud-tpu", "TPU_V3", 8),
+        Machine(TRAINING, "z9-standard-4", "NVIDIA_NEW", 3),  # a family that came later: Google judges it
     ],
 )
-def test_machines_that_go_with_their_accelerators(machine: str, accelerator: str | None, count: int) -> None:
-    check_machine(KEY, machine, accelerator, count)
+def test_machines_that_go_with_their_accelerators(machine: Machine) -> None:
+    check_machine(KEY, machine)
 
 
 @pytest.mark.parametrize(
-    ("machine", "accelerator", "count", "problem", "hint"),
+    ("machine", "problem", "hint"),
     [
-        ("n1-standard-3", None, 1, f"`{KEY}` is `n1-standard-3`, which is not a machine type", "did you mean `n1-st"),
-        ("n1-nothing-like-it-1000", None, 1, "which is not a machine type", "use one of n1-standard-2, "),
-        ("n2-standard-4", "NVIDIA_TESLA_T4", 1, "no accelerator can be added to `n2-standard-4`", "use an n1 machine"),
-        ("n1-standard-4", "NVIDIA_TESLA_T4", 3, "3 NVIDIA_TESLA_T4 cannot be added", "NVIDIA_TESLA_T4: 1, 2, 4"),
-        ("n1-standard-4", "NVIDIA_L4", 1, "1 NVIDIA_L4 cannot be added to `n1-standard-4`", "what goes with n1"),
-        ("g2-standard-4", None, 1, "`models.m.serving_accelerator_type` asks for none", "type: NVIDIA_L4"),
-        ("g2-standard-4", "NVIDIA_L4", 2, "asks for 2 NVIDIA_L4", "with a count of at most 1"),
-        ("a2-highgpu-1g", "NVIDIA_TESLA_T4", 1, "has 1 NVIDIA_TESLA_A100 built in", "NVIDIA_TESLA_A100"),
+        (Machine(SERVING, "n1-standard-3"), f"`{KEY}` is `n1-standard-3`, which is not a machine type", "did you mean"),
+        (Machine(SERVING, "n1-nothing-like-it-1000"), "which is not a machine type", "use one of n1-standard-2, "),
+        (Machine(SERVING, "n1-standard-96"), "not a machine type of Vertex AI for serving", "`n2-standard-96`"),
+        (Machine(TRAINING, "n1-standard-2"), "not a machine type of Vertex AI for training", "did you mean `n1-st"),
+        (Machine(TRAINING, "n2d-standard-4"), "not a machine type of Vertex AI for training", "`n2-standard-4`"),
+        (Machine(SERVING, "a3-megagpu-8g", "NVIDIA_H100_MEGA_80GB", 8), "for serving", "did you mean `a3-edgegpu-8g`"),
+        (Machine(SERVING, "n2-standard-4", "NVIDIA_TESLA_T4"), "can be added to `n2-standard-4`", "use an n1 machine"),
+        (Machine(SERVING, "n1-standard-4", "NVIDIA_TESLA_T4", 3), "3 NVIDIA_TESLA_T4 cannot", "NVIDIA_TESLA_T4: 1, 2"),
+        (Machine(SERVING, "n1-standard-4", "NVIDIA_L4"), "1 NVIDIA_L4 cannot be added to `n1-st", "what goes with `n1"),
+        (Machine(TRAINING, "n1-standard-32", "NVIDIA_TESLA_V100", 2), "2 NVIDIA_TESLA_V100 cannot", "V100: 4, 8"),
+        (Machine(TRAINING, "n1-standard-64", "NVIDIA_TESLA_P100", 4), "4 NVIDIA_TESLA_P100 cannot", "P4: 4; NVIDIA_T"),
+        (Machine(SERVING, "g2-standard-4"), "`models.m.serving_accelerator_type` asks for none", "type: NVIDIA_L4"),
+        (Machine(SERVING, "g2-standard-4", "NVIDIA_L4", 2), "asks for 2 NVIDIA_L4", "with a count of at most 1"),
+        (Machine(TRAINING, "a3-highgpu-8g", "NVIDIA_H100_80GB", 3), "asks for 3 NVIDIA_H100", "with a count of 8"),
+        (Machine(SERVING, "a2-highgpu-1g", "NVIDIA_TESLA_T4"), "has 1 NVIDIA_TESLA_A100 built in", "NVIDIA_TESLA_A100"),
     ],
 )  # fmt: skip
-def test_machines_that_do_not_are_refused(
-    machine: str, accelerator: str | None, count: int, problem: str, hint: str
-) -> None:
+def test_machines_that_do_not_are_refused(machine: Machine, problem: str, hint: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        check_machine(KEY, machine, accelerator, count)
+        check_machine(KEY, machine)
     assert problem in caught.value.problem
     assert hint in (caught.value.hint or "")

@@ -349,7 +349,7 @@ def emulator(tmp_path: Path) -> Iterator[Emulator]:
 USE_OF_THE_SDK = """
 import sys, time
 from google.cloud import storage
-storage.Client(project="my-project").create_bucket("my-bucket")
+storage.Client(project="my-project").create_bucket("my-bucket", location="us-central1")
 endpoint = aiplatform.Endpoint.create(display_name="an endpoint")
 assert [item.name for item in aiplatform.Endpoint.list()] == [endpoint.name]
 pool = {

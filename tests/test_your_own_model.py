@@ -18,7 +18,7 @@ from edge_tasks.domain.config import EdgeConfig
 from edge_tasks.domain.model_formats import FORMATS
 from edge_tasks.domain.serving_choice import ArtifactFacts, choose
 from tests import needs
-from tests.emulator.harness import FINAL, PARENT, PYTHON_IMAGE, Emulator
+from tests.emulator.harness import FINAL, MACHINE, PARENT, PYTHON_IMAGE, Emulator
 from tests.repositories import ROOT
 
 PAGE = (ROOT / "docs" / "your-own-model.md").read_text(encoding="utf-8")
@@ -118,7 +118,7 @@ def test_replicas_train_one_model(recipe: str, tmp_path: Path, emulator: Emulato
         "command": ["python", "-W", "ignore", "-c", code],
         "env": [{"name": "PYTHONPATH", "value": path}],
     }
-    pools = [{"replicaCount": 1, "containerSpec": container}] * 2
+    pools = [{**MACHINE, "replicaCount": 1, "containerSpec": container}] * 2
     answer = emulator.post(f"{PARENT}/customJobs", {"displayName": recipe, "jobSpec": {"workerPoolSpecs": pools}})
     # Both import libraries that are large, on machines that are busy.
     while (job := emulator.get(answer.body["name"]).body)["state"] not in FINAL:

@@ -17,8 +17,8 @@ What is not as on Vertex AI, on purpose or so far:
 - below `/gcs` a job finds the buckets by its own mount, where the machine allows one; elsewhere Python's own
   functions and paths in its command and variables are led to a folder, whose changes are uploaded when the job ends; so
   are those of a container, which finds only what its command and variables name there;
-- all replicas of a job run on this machine; a replica that fails fails the job, without a retry; machine types,
-  accelerators, networks and service accounts are kept but mean nothing;
+- all replicas of a job run on this machine; a replica that fails fails the job, without a retry; machine types and
+  accelerators are checked, but mean nothing; networks and service accounts are kept but mean nothing;
 - there is no authentication, and no quota;
 - gRPC is answered in plain text on its own port, where `sdk_patch` leads the clients that ask for gRPC by name
   and the asynchronous ones; the others go by REST;

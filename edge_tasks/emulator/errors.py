@@ -66,6 +66,11 @@ def invalid(message: str) -> ApiError:
     return ApiError(Code.INVALID_ARGUMENT, message)
 
 
+def invalid_field(field: str, message: str) -> ApiError:
+    """Return the error for a field that breaks a rule, in the form that Vertex AI gives it."""
+    return invalid(f"List of found errors:\t1.Field: {field}; Message: {message}\t")
+
+
 def precondition(message: str) -> ApiError:
     """Return the error for a request that the present state forbids."""
     return ApiError(Code.FAILED_PRECONDITION, message)

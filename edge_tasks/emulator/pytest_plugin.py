@@ -92,7 +92,7 @@ def _ready(process: subprocess.Popen[str], data: Path) -> VertexEmulator:
     bucket = f"test-bucket-{os.environ.get('PYTEST_XDIST_WORKER', 'main')}"
     request = urllib.request.Request(  # noqa: S310  (it is our own address)
         f"{servers['storage_url']}/storage/v1/b?project={PROJECT}",
-        data=json.dumps({"name": bucket}).encode(),
+        data=json.dumps({"name": bucket, "location": LOCATION}).encode(),
         headers={"Content-Type": "application/json"},
     )
     with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request):

@@ -21,7 +21,8 @@ from edge_tasks.cloud.batch_jobs import BATCH_JOBS, BatchJob
 from edge_tasks.cloud.client import Cloud
 from edge_tasks.cloud.state_store import StateStore
 from edge_tasks.domain.config import EdgeConfig, ModelConfig
-from edge_tasks.domain.machines import machine_spec
+from edge_tasks.domain.machines import check_machine, machine_spec
+from edge_tasks.domain.prices import Machine
 from edge_tasks.domain.provenance import new_run_id
 from edge_tasks.domain.signature import FILE_NAME as SIGNATURE_FILE
 from edge_tasks.domain.signature import TABLE, TEXTS, Signature
@@ -105,11 +106,11 @@ class Prediction:
         return _format_of(self.source) if self.rows is None else "jsonl"
 
     def describe(self) -> Iterator[str]:
-        """Yield what would be predicted, by what, a line for each thing."""
+        """Yield what would be predicted, by what, a line for each thing. ConfigError when no such machine exists."""
         by_name = ", by the names of their columns" if self.rows is not None and self.rows.form == TABLE else ""
         yield f"instances: {self.count} of {self.source}{by_name}"
         yield f"version: {self.model.version} of `{self.name}` ({self.model.versioned_name})"
-        yield f"machines: {preflight.serving_machines(self.settings)}"
+        yield f"machines: {self._checked_machines()}"
         yield f"results: {self.output}"
 
     def run(self, *, force: bool = False) -> Outcome:
@@ -143,9 +144,18 @@ class Prediction:
         create = partial(self._create, fingerprint)
         return same.find_or_submit(self.session.cloud, self.session.progress, self._upload, create, force=force)
 
+    @property
+    def _machine_key(self) -> str:
+        return f"models.{self.name}.serving_machine_type"
+
+    def _checked_machines(self) -> Machine:
+        """Return the machines that predict. Raises ConfigError when Vertex AI has no such machines."""
+        machines = preflight.serving_machines(self.settings)
+        check_machine(self._machine_key, machines)
+        return machines
+
     def _upload(self) -> str:
-        key = f"models.{self.name}.serving_machine_type"
-        preflight.check_quota(self.session.cloud, key, preflight.serving_machines(self.settings))
+        preflight.check_quota(self.session.cloud, self._machine_key, self._checked_machines())
         self.session.progress.step(f"uploading {self.count} instances of {self.source.name}")
         name = f"{self.source.stem}.{self._format}"
         target = layout.batch_input(self.config, self.name, self.job_id, name)

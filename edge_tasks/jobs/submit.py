@@ -13,6 +13,8 @@ from edge_tasks.cloud.client import Cloud
 from edge_tasks.cloud.jobs import JobPlan
 from edge_tasks.domain.config import EdgeConfig
 from edge_tasks.domain.job_spec import TrainingSpec, TuningTarget
+from edge_tasks.domain.machines import check_machine
+from edge_tasks.domain.prices import Machine
 from edge_tasks.domain.progress import Progress
 from edge_tasks.domain.provenance import Provenance
 from edge_tasks.errors import TrainingError
@@ -110,10 +112,10 @@ class Submission:
     def send(self, cloud: Cloud, spec: TrainingSpec, progress: Progress) -> JobPlan:
         """Push the data and upload the packages; return the plan of a job that uses them.
 
-        Raises ConfigError, before anything is sent, when the project may not have such machines.
+        Raises ConfigError, before anything is sent, when there are no such machines, or the project may not have them.
         """
-        key = f"models.{self._model_name}.training_machine_type"
-        preflight.check_quota(cloud, key, preflight.training_machines(self.settings))
+        machines = self.check_machines()
+        preflight.check_quota(cloud, self._machine_key, machines)
         if cloud.notice:
             progress.step(f"warning: {cloud.notice}")
         if self.data:
@@ -142,6 +144,16 @@ class Submission:
             spot=settings.training_spot,
             service_account=settings.training_service_account,
         )
+
+    def check_machines(self) -> Machine:
+        """Return the machines of the job. Raises ConfigError when Vertex AI has no such machines for training."""
+        machines = preflight.training_machines(self.settings)
+        check_machine(self._machine_key, machines)
+        return machines
+
+    @property
+    def _machine_key(self) -> str:
+        return f"models.{self._model_name}.training_machine_type"
 
     def check(self, data: Sequence[str] | None = None) -> None:
         """Raise TrainingError that names each line of the code which would fail in the job, and the line to add.
@@ -186,7 +198,8 @@ class Submission:
         )
 
     def describe(self) -> Iterator[str]:
-        """Yield what would be sent, a line for each thing."""
+        """Yield what would be sent, a line for each thing. Raises ConfigError like `check_machines`."""
+        self.check_machines()
         yield f"image: {self.settings.training_container_image_uri}"
         yield f"machines: {self.machines}"
         for requirement in self.contents.requirements:

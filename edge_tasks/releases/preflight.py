@@ -27,12 +27,7 @@ def check(config: EdgeConfig, trained: TrainedModel, serving: Serving) -> None:
     if serving.kind != PREDICTOR:
         check_library_version(name, trained.environment, serving.container.image)
         check_serving_image(config, name, serving.container.image)
-    check_machine(
-        f"models.{name}.serving_machine_type",
-        settings.serving_machine_type,
-        settings.serving_accelerator_type,
-        settings.serving_accelerator_count,
-    )
+    check_machine(f"models.{name}.serving_machine_type", serving_machines(settings))
 
 
 def check_region(cloud: Cloud, key: str, machine_type: str) -> None:

@@ -227,11 +227,8 @@ def _artifact(root: Path, config: EdgeConfig, name: str) -> Finding:
 
 def _machines(config: EdgeConfig, name: str) -> Finding:
     model = config.models[name]
-    for use in ("training", "serving"):
-        key = f"{use}_machine_type"
-        accelerator = getattr(model, f"{use}_accelerator_type")
-        count = getattr(model, f"{use}_accelerator_count")
-        check_machine(f"models.{name}.{key}", getattr(model, key), accelerator, count)
+    check_machine(f"models.{name}.training_machine_type", preflight.training_machines(model))
+    check_machine(f"models.{name}.serving_machine_type", preflight.serving_machines(model))
     return Finding(f"{model.training_machine_type} to train, {model.serving_machine_type} to serve")
 
 

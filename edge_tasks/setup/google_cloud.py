@@ -104,7 +104,8 @@ def _bucket(config: EdgeConfig, cloud: Cloud) -> Finding:
         return Finding(f"gs://{name} does not exist", (Repair(text, lambda: storage.create_bucket(cloud), asks=True),))
     if bucket.location is None:
         return Finding(f"gs://{name}: this account may use its objects, but not look at its settings")
-    if bucket.location != region and _MULTI_REGIONS.get(bucket.location) != region.partition("-")[0]:
+    covers = _MULTI_REGIONS.get(bucket.location) == region.partition("-")[0]
+    if bucket.location != region and not covers:
         raise CloudError(
             f"the bucket gs://{name} lies in {bucket.location}, the region is {region}",
             f"invoke init --bucket ANOTHER-NAME, or --region {bucket.location}",
@@ -116,4 +117,10 @@ def _bucket(config: EdgeConfig, cloud: Cloud) -> Finding:
             if bucket.by_terraform
             else f"gcloud storage buckets update gs://{name} --uniform-bucket-level-access --public-access-prevention",
         )
-    return Finding(f"gs://{name} in {bucket.location}, with uniform access and no public access")
+    return Finding(
+        f"gs://{name} in {bucket.location}, with uniform access and no public access",
+        # https://github.com/googleapis/python-aiplatform/issues/885
+        advice=f"Vertex AI has refused jobs whose bucket is not in {region} itself: --bucket ANOTHER-NAME makes one"
+        if covers
+        else None,
+    )

@@ -23,11 +23,14 @@ import requests
 
 from edge_tasks.emulator.projects import numbered
 
-PARENT = "projects/test-project/locations/us-central1"
+LOCATION = "us-central1"
+PARENT = f"projects/test-project/locations/{LOCATION}"
 # As it stands in answers.
 NUMBERED = numbered(PARENT)
 SKLEARN_IMAGE = "us-docker.pkg.dev/vertex-ai/prediction/sklearn-cpu.1-6:latest"
 PYTHON_IMAGE = "python:3.11"
+# What each worker pool of a job needs.
+MACHINE = {"machineSpec": {"machineType": "n1-standard-4"}}
 FINAL = {"JOB_STATE_SUCCEEDED", "JOB_STATE_FAILED", "JOB_STATE_CANCELLED"}
 PATIENCE = 30.0
 
@@ -137,10 +140,11 @@ class Emulator:
         answer.raise_for_status()
         return answer.content
 
-    def new_bucket(self) -> str:
-        name = f"bucket-{os.getpid()}-{next(numbers)}"
-        url = f"{self.storage_url}/storage/v1/b"
-        self.session.post(url, params={"project": "p"}, json={"name": name}, timeout=10).raise_for_status()
+    def new_bucket(self, name: str = "", location: str = LOCATION) -> str:
+        """Make a bucket, and return its name; one of this name may be there."""
+        name = name or f"bucket-{os.getpid()}-{next(numbers)}"
+        url, body = f"{self.storage_url}/storage/v1/b", {"name": name, "location": location}
+        assert self.session.post(url, params={"project": "p"}, json=body, timeout=10).status_code in (200, 409)
         return name
 
     def log_text(self) -> str:
@@ -171,7 +175,7 @@ class Emulator:
         return self.submit(spec, **job_spec)
 
     def submit(self, pool: dict[str, Any], *, name: str = "a job", **job_spec: Any) -> str:
-        pools = [{"machineSpec": {"machineType": "n1-standard-4"}, "replicaCount": "1", **pool}]
+        pools = [{**MACHINE, "replicaCount": "1", **pool}]
         body = {"displayName": name, "jobSpec": {"workerPoolSpecs": pools, **job_spec}}
         answer = self.post(f"{PARENT}/customJobs", body)
         assert answer.status == 200, answer.body

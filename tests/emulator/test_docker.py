@@ -40,13 +40,13 @@ def test_any_image_runs_in_a_container_with_vertex_variables_and_none_of_the_use
     running: Emulator, engine: Engine
 ) -> None:
     spec = {"imageUri": IMAGE, "command": ["env"], "env": [{"name": "MINE", "value": "$(AIP_MODEL_DIR)x\ny"}]}
-    output = {"outputUriPrefix": "gs://b/out"}
+    output = {"outputUriPrefix": f"gs://{running.new_bucket('of-a-job')}/out"}
     job = running.wait_for_job(running.submit({"containerSpec": spec}, baseOutputDirectory=output))
     assert job["state"] == "JOB_STATE_SUCCEEDED", job
     lines = running.output(job)
     variables = dict(line.split("=", 1) for line in lines if "=" in line)
-    assert variables["AIP_MODEL_DIR"] == "gs://b/out/model/"
-    assert (variables["MINE"], "y" in lines) == ("gs://b/out/model/x", True)
+    assert variables["AIP_MODEL_DIR"] == "gs://of-a-job/out/model/"
+    assert (variables["MINE"], "y" in lines) == ("gs://of-a-job/out/model/x", True)
     assert variables["STORAGE_EMULATOR_HOST"] == running.storage_url
     assert variables["CLOUD_ML_JOB_ID"] == job["name"].rpartition("/")[2]
     assert variables["PYTHONPATH"].endswith("/sdk_patch:/of/the/image")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from edge_tasks.emulator.projects import numbered
-from tests.emulator.harness import ECHO, PYTHON_IMAGE, Emulator, numbers
+from tests.emulator.harness import ECHO, MACHINE, PYTHON_IMAGE, Emulator, numbers
 
 CONTEXTS = "projects/test-project/locations/us-central1/metadataStores/default/contexts"
 
@@ -144,7 +144,7 @@ def test_a_run_tells_which_jobs_belong_to_it(aiplatform: Any, emulator: Emulator
 
 
 def test_a_job_of_an_unknown_experiment_is_refused(emulator: Emulator) -> None:
-    pool = {"containerSpec": {"imageUri": PYTHON_IMAGE, "command": ["true"]}, "replicaCount": 1}
+    pool = {**MACHINE, "containerSpec": {"imageUri": PYTHON_IMAGE, "command": ["true"]}, "replicaCount": 1}
     parent = "projects/test-project/locations/us-central1/customJobs"
     for status, fields in (
         (404, {"experiment": f"{CONTEXTS}/none"}),

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from google.api_core import exceptions
 
-from tests.emulator.harness import ECHO, NUMBERED, PARENT, Emulator, model_of, numbers
+from edge_tasks.emulator.services.names import LABEL_RULES
+from tests.emulator.harness import ECHO, MACHINE, NUMBERED, PARENT, PYTHON_IMAGE, Emulator, model_of, numbers
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "fidelity.md"
@@ -99,6 +101,48 @@ def test_undeploying_with_a_split_to_what_is_not_there_is_refused(emulator: Emul
     assert answer.error == (400, "INVALID_ARGUMENT")
     assert answer.message == "The following DeployedModel ID(s) [0] do not exist."
     assert len(emulator.get(endpoint).body["deployedModels"]) == 1
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        {"Team": "a"},
+        {"team": "A"},
+        {"-team": "a"},
+        {"": "a"},
+        {"a.b": "a"},
+        {"team": "a" * 64},
+        {"a" * 64: ""},
+        {"team": "\u5b57" * 43},
+        {f"label-{number}": "" for number in range(65)},
+    ],
+    ids=str,
+)
+def test_labels_that_google_cloud_does_not_allow_are_refused_in_its_words(
+    aiplatform: Any, labels: dict[str, str]
+) -> None:
+    with pytest.raises(exceptions.BadRequest) as caught:
+        aiplatform.Endpoint.create("x", labels=labels)
+    assert caught.value.message.endswith(f"List of found errors:\t1.Field: endpoint.labels; Message: {LABEL_RULES}\t")
+
+
+def test_labels_may_begin_with_a_digit_and_be_of_any_script(aiplatform: Any) -> None:
+    labels = {"1st": "a" * 63, "a" * 63: "", "\u5b57": "\u5b57" * 42}
+    assert aiplatform.Endpoint.create("x", labels=labels).labels == labels
+
+
+def test_the_labels_of_a_pipeline_s_model_are_named_by_their_place(emulator: Emulator) -> None:
+    pool = {**MACHINE, "containerSpec": {"imageUri": PYTHON_IMAGE}}
+    body = {
+        "displayName": "x",
+        "trainingTaskDefinition": "gs://google-cloud-aiplatform/schema/trainingjob/definition/custom_task_1.0.0.yaml",
+        "trainingTaskInputs": {"workerPoolSpecs": [pool]},
+        "modelToUpload": {"displayName": "x", "labels": {"Team": "a"}},
+    }
+    answer = emulator.post(f"{PARENT}/trainingPipelines", body)
+    assert answer.message.startswith(
+        "List of found errors:\t1.Field: training_pipeline.model_to_upload.labels; Message"
+    )
 
 
 def test_parameters_become_a_keyword_of_predict(emulator: Emulator) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from edge_tasks.emulator.runtime.job_environment import Servers, variables
 from edge_tasks.tools import emulator_process
-from tests.emulator.harness import ECHO, NUMBERED, PYTHON_IMAGE, Emulator, eventually
+from tests.emulator.harness import ECHO, MACHINE, NUMBERED, PYTHON_IMAGE, Emulator, eventually
 
 pytestmark = [pytest.mark.needs("gcloud"), pytest.mark.slow]
 REGION = "--region=us-central1"
@@ -56,7 +56,8 @@ def test_the_log_of_a_job_is_streamed_to_its_end(emulator: Emulator, gcloud: Cal
 def test_the_log_of_a_tuning_job_is_that_of_its_trials(emulator: Emulator, gcloud: Callable[..., str]) -> None:
     code = "import sys, hypertune; print('tried', sys.argv[1]); h = hypertune.HyperTune();"
     code += " h.report_hyperparameter_tuning_metric('m', float(sys.argv[1].partition('=')[2]))"
-    spec = {"containerSpec": {"imageUri": PYTHON_IMAGE, "command": ["python", "-c", code]}, "replicaCount": 1}
+    container = {"imageUri": PYTHON_IMAGE, "command": ["python", "-c", code]}
+    spec = {**MACHINE, "containerSpec": container, "replicaCount": 1}
     parameter = {"parameterId": "x", "doubleValueSpec": {"minValue": 0, "maxValue": 1}}
     body = {
         "displayName": "t",

@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from edge_tasks.emulator.projects import project_number
-from tests.emulator.harness import PARENT, PYTHON_IMAGE, Emulator, eventually, has_ended, sdist
+from tests.emulator.harness import MACHINE, PARENT, PYTHON_IMAGE, Emulator, eventually, has_ended, sdist
 
 
 def test_a_job_succeeds_with_truthful_times(emulator: Emulator) -> None:
@@ -131,14 +131,13 @@ def test_several_jobs_run_side_by_side(emulator: Emulator, bucket: str) -> None:
 
 def test_a_job_sees_vertex_variables_and_none_of_the_users(emulator: Emulator) -> None:
     spec = {"imageUri": PYTHON_IMAGE, "command": ["env"], "env": [{"name": "MINE", "value": "$(AIP_MODEL_DIR)x"}]}
-    job = emulator.wait_for_job(
-        emulator.submit({"containerSpec": spec}, baseOutputDirectory={"outputUriPrefix": "gs://b/out"})
-    )
+    output = {"outputUriPrefix": f"gs://{emulator.new_bucket('of-a-job')}/out"}
+    job = emulator.wait_for_job(emulator.submit({"containerSpec": spec}, baseOutputDirectory=output))
     variables = dict(line.split("=", 1) for line in emulator.output(job))
-    assert variables["AIP_MODEL_DIR"] == "gs://b/out/model/"
-    assert variables["AIP_CHECKPOINT_DIR"] == "gs://b/out/checkpoints/"
-    assert variables["AIP_TENSORBOARD_LOG_DIR"] == "gs://b/out/logs/"
-    assert variables["MINE"] == "gs://b/out/model/x"
+    assert variables["AIP_MODEL_DIR"] == "gs://of-a-job/out/model/"
+    assert variables["AIP_CHECKPOINT_DIR"] == "gs://of-a-job/out/checkpoints/"
+    assert variables["AIP_TENSORBOARD_LOG_DIR"] == "gs://of-a-job/out/logs/"
+    assert variables["MINE"] == "gs://of-a-job/out/model/x"
     # The number, as https://cloud.google.com/vertex-ai/docs/training/code-requirements says.
     assert variables["CLOUD_ML_PROJECT_ID"] == str(project_number("test-project"))
     assert variables["CLOUD_ML_REGION"] == "us-central1"
@@ -230,7 +229,7 @@ def test_an_image_that_needs_docker_fails_the_job_clearly(emulator: Emulator) ->
     assert "gcr.io/my/image cannot run here: it needs Docker" in job["error"]["message"]
 
 
-VARIABLE = {"containerSpec": {"imageUri": PYTHON_IMAGE, "env": [{"name": "a-b", "value": "x"}]}}
+VARIABLE = {**MACHINE, "containerSpec": {"imageUri": PYTHON_IMAGE, "env": [{"name": "a-b", "value": "x"}]}}
 
 
 def pools(*scripts: tuple[int, str]) -> dict[str, Any]:
@@ -239,7 +238,7 @@ def pools(*scripts: tuple[int, str]) -> dict[str, Any]:
         {"replicaCount": count, "containerSpec": {"imageUri": PYTHON_IMAGE, "command": ["python", "-c", script]}}
         for count, script in scripts
     ]
-    return {"displayName": "x", "jobSpec": {"workerPoolSpecs": specs}}
+    return {"displayName": "x", "jobSpec": {"workerPoolSpecs": [{**MACHINE, **spec} for spec in specs]}}
 
 
 GREETINGS = """
@@ -377,7 +376,7 @@ def test_the_primary_replica_is_one(emulator: Emulator) -> None:
         ({"jobSpec": {}}, "display_name"),
         ({"displayName": "x", "jobSpec": {}}, "worker_pool_specs"),
         ({"displayName": "x", "jobSpec": {"workerPoolSpecs": [{}]}}, "container_spec or a python_package_spec"),
-        ({"displayName": "x", "jobSpec": {"workerPoolSpecs": [{"machineSpec": {}}]}}, "machine_type"),
+        ({"displayName": "x", "jobSpec": {"workerPoolSpecs": [{**VARIABLE, "machineSpec": {}}]}}, "machine_type"),
         ({"displayName": "x", "jobSpec": {"workerPoolSpecs": [VARIABLE]}}, "a-b"),
         ({"displayName": "x" * 129}, "128"),
         ({"displayName": "x", "labels": {"Upper": "x"}}, "label"),
@@ -393,7 +392,7 @@ def test_a_wrong_job_is_refused_with_the_reason(emulator: Emulator, job: object,
 
 def test_jobs_are_listed_by_filter_and_page(emulator: Emulator) -> None:
     parent = PARENT.replace("test-project", "list-project")
-    pool = {"containerSpec": {"imageUri": PYTHON_IMAGE, "command": ["true"]}}
+    pool = {**MACHINE, "containerSpec": {"imageUri": PYTHON_IMAGE, "command": ["true"]}}
     for name, label in (("a-1", "x"), ("a-2", "y"), ("b-1", "x")):
         body = {"displayName": name, "labels": {"team": label}, "jobSpec": {"workerPoolSpecs": [pool]}}
         emulator.wait_for_job(emulator.post(f"{parent}/customJobs", body).body["name"])

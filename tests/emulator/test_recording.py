@@ -25,6 +25,7 @@ PARENT = "projects/secret-project/locations/us-central1"
 def recording(emulator: Emulator, tmp_path: Path) -> Iterator[tuple[str, Path]]:
     """The address of a proxy before the emulator, and its file."""
     path = tmp_path / "session.jsonl"
+    emulator.new_bucket("my-private-bucket")
     proxy = Proxy(emulator.url, path)
     serving = threading.Thread(target=proxy.serve)
     serving.start()
@@ -78,17 +79,18 @@ def test_a_web_page_is_not_passed_on(recording: tuple[str, Path]) -> None:
 
 
 def test_the_emulator_answers_a_recorded_session_in_the_same_way(
-    recording: tuple[str, Path], emulator: Emulator
+    recording: tuple[str, Path], emulator: Emulator, bucket: str
 ) -> None:
     url, path = recording
     session(url)
-    replay = Replay(emulator.url, {"bucket-1": "another-bucket"})
+    replay = Replay(emulator.url, {"bucket-1": bucket})
     assert [replay.differences(each) for each in exchange.read(path)] == [[] for _ in exchange.read(path)]
 
 
 def test_where_the_emulator_answers_in_another_way_the_difference_is_named(
     recording: tuple[str, Path], emulator: Emulator, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    emulator.new_bucket("bucket-1")
     url, path = recording
     session(url)
     kept = list(exchange.read(path))

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from google.api_core import exceptions
 
-from tests.emulator.harness import ECHO, PYTHON_IMAGE, SKLEARN_IMAGE, Emulator
+from tests.emulator.harness import ECHO, NUMBERED, PYTHON_IMAGE, SKLEARN_IMAGE, Emulator
 
 TRAINING_IMAGE = "us-docker.pkg.dev/vertex-ai/training/sklearn-cpu.1-6:latest"
+ACCOUNT = "trainer@test-project.iam.gserviceaccount.com"
 SCRIPT = """
 import os, sys
 import joblib
@@ -114,8 +115,23 @@ def test_a_job_with_a_tensorboard_needs_a_service_account(aiplatform: Any) -> No
     with pytest.raises(exceptions.BadRequest, match=r"job_spec\.service_account must be specified when uploading"):
         job.submit(tensorboard=tensorboard)
     job = aiplatform.CustomJob(display_name="told", worker_pool_specs=[pool])
-    job.submit(tensorboard=tensorboard, service_account="trainer@test-project.iam.gserviceaccount.com")
+    job.submit(tensorboard=tensorboard, service_account=ACCOUNT)
     job.wait_for_completion()
+
+
+def test_a_job_with_a_tensorboard_that_there_is_not_is_refused(aiplatform: Any) -> None:
+    spec = {"container_spec": {"image_uri": PYTHON_IMAGE, "command": ["true"]}}
+    pool = {"machine_spec": {"machine_type": "n1-standard-4"}, "replica_count": 1, **spec}
+    place = NUMBERED.replace("us-central1", "europe-west4")
+    elsewhere = aiplatform.Tensorboard.create("elsewhere", location="europe-west4").resource_name
+    for tensorboard, error, problem in (
+        (f"{NUMBERED}/tensorboards/1234", exceptions.NotFound, f"Tensorboard `{NUMBERED}/tensorboards/1234` not found"),
+        (f"{NUMBERED}/tensorboards/mine", exceptions.BadRequest, "Invalid Tensorboard resource name"),
+        (elsewhere, exceptions.BadRequest, f"The tensorboard '{place}/.* is not in the location of {NUMBERED}"),
+    ):
+        job = aiplatform.CustomJob(display_name="never", worker_pool_specs=[pool])
+        with pytest.raises(error, match=problem):
+            job.submit(tensorboard=tensorboard, service_account=ACCOUNT)
 
 
 def test_the_registry_of_the_sdk(aiplatform: Any, emulator: Emulator, bucket: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.emulator.harness import PARENT, PYTHON_IMAGE, SKLEARN_IMAGE, Answer, Emulator, eventually, sdist
+from tests.emulator.harness import MACHINE, PARENT, PYTHON_IMAGE, SKLEARN_IMAGE, Answer, Emulator, eventually, sdist
 
 TRAINING_IMAGE = "us-docker.pkg.dev/vertex-ai/training/sklearn-cpu.1-6:latest"
 CUSTOM_TASK = "gs://google-cloud-aiplatform/schema/trainingjob/definition/custom_task_1.0.0.yaml"
@@ -39,7 +39,7 @@ def _quick_polls(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def inputs(command: list[str], **spec: Any) -> dict[str, Any]:
-    pool = {"replicaCount": "1", "containerSpec": {"imageUri": PYTHON_IMAGE, "command": command}}
+    pool = {**MACHINE, "replicaCount": "1", "containerSpec": {"imageUri": PYTHON_IMAGE, "command": command}}
     return {"workerPoolSpecs": [pool], **spec}
 
 
@@ -201,7 +201,8 @@ def test_a_job_that_leaves_no_model_fails_its_pipeline(emulator: Emulator, bucke
     model = {"displayName": "m", "containerSpec": {"imageUri": SKLEARN_IMAGE}}
     pipeline = ended(emulator, create(emulator, task_inputs, modelToUpload=model, modelId="no-files"))
     assert pipeline["state"] == "PIPELINE_STATE_FAILED"
-    assert f"gs://{bucket}/out/model holds no files" in pipeline["error"]["message"]
+    expected = "is expected to contain exactly one of: [model.pkl, model.joblib]."
+    assert pipeline["error"]["message"] == f"Model directory gs://{bucket}/out/model {expected}"
     assert "name" not in pipeline["modelToUpload"]
     assert emulator.get(f"{PARENT}/models/no-files").status == 404
 
@@ -225,7 +226,7 @@ def test_pipelines_are_listed_by_filter_page_and_place(emulator: Emulator) -> No
 
 
 MODEL = {"displayName": "m", "containerSpec": {"imageUri": SKLEARN_IMAGE}}
-BASE = {"baseOutputDirectory": {"outputUriPrefix": "gs://b/out"}}
+BASE = {"baseOutputDirectory": {"outputUriPrefix": "gs://of-a-pipeline/out"}}
 TWO = {"workerPoolSpecs": [{"replicaCount": 2, "containerSpec": {"imageUri": PYTHON_IMAGE}}]}
 
 
@@ -261,6 +262,7 @@ TWO = {"workerPoolSpecs": [{"replicaCount": 2, "containerSpec": {"imageUri": PYT
 def test_a_wrong_pipeline_is_refused_with_the_reason(
     emulator: Emulator, change: dict[str, Any], status: int, problem: str
 ) -> None:
+    emulator.new_bucket("of-a-pipeline")
     answer = create(emulator, **{"task_inputs": inputs(["true"]), **change})
     assert answer.status == status
     assert problem in answer.message

@@ -9,7 +9,7 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.emulator.harness import PARENT, PYTHON_IMAGE, Answer, Emulator, eventually
+from tests.emulator.harness import MACHINE, PARENT, PYTHON_IMAGE, Answer, Emulator, eventually
 
 # Reads its arguments as any program does, and reports twice: the second is better by a thousand, or worse.
 SCRIPT = """
@@ -114,7 +114,7 @@ def test_the_sdk_searches_a_grid_with_conditions_and_the_best_measurement(aiplat
 
 
 def create(emulator: Emulator, command: list[str], *, parent: str = PARENT, **fields: Any) -> Answer:
-    pool = {"containerSpec": {"imageUri": PYTHON_IMAGE, "command": command[:1], "args": command[1:]}}
+    pool = {**MACHINE, "containerSpec": {"imageUri": PYTHON_IMAGE, "command": command[:1], "args": command[1:]}}
     study = {
         "metrics": [{"metricId": "loss", "goal": "MINIMIZE"}],
         "parameters": [{"parameterId": "rate", "doubleValueSpec": {"minValue": 0, "maxValue": 1}}],

@@ -186,7 +186,9 @@ def test_a_bucket_in_another_place_than_the_region_is_refused(google: Google, pl
     google.init()
     google.buckets.buckets[BUCKET]["location"] = place
     if fits:
-        assert f"bucket: gs://{BUCKET} in {place.lower()}" in google.repository.run("invoke", "init").stderr
+        told = google.repository.run("invoke", "init").stderr
+        assert f"bucket: gs://{BUCKET} in {place.lower()}" in told
+        assert (f"Vertex AI has refused jobs whose bucket is not in {REGION} itself" in told) == (place == "EU")
     else:
         problem, hint = google.repository.fails("invoke", "init")
         assert problem == f"the bucket gs://{BUCKET} lies in {place.lower()}, the region is {REGION}"

@@ -55,6 +55,14 @@ class Storage:
         self._netloc = urlsplit(url).netloc
         self._made: set[str] = set()
 
+    def place(self, bucket: str) -> str | None:
+        """Return where a bucket lies, as `us-central1` or `eu`; None when there is none."""
+        response = self._get(f"/storage/v1/b/{quote(bucket, safe='')}?fields=location")
+        if response is None:
+            return None
+        with response:
+            return str(json.loads(_read(response))["location"]).lower()
+
     def names(self, bucket: str, prefix: str) -> Iterator[str]:
         """Yield the objects below a prefix; none when the bucket does not exist."""
         for item in self._items(bucket, prefix, "name"):

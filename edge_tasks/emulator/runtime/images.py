@@ -39,7 +39,7 @@ class Framework(NamedTuple):
 
 SKLEARN = Framework(
     "sklearn",
-    ("model.joblib", "model.pkl"),
+    ("model.pkl", "model.joblib"),
     "sklearn",
     "scikit-learn joblib",
     "pickled",

@@ -19,10 +19,10 @@ from edge_tasks.emulator.batch.results import Shard, batches
 from edge_tasks.emulator.data_folder import remove_others
 from edge_tasks.emulator.errors import ApiError, Code, invalid, precondition, unimplemented
 from edge_tasks.emulator.runtime.bucket import Location, dated_folder, parse_uri
+from edge_tasks.emulator.services.machines import Use, check_machine
 from edge_tasks.emulator.services.names import (
     check_display_name,
     check_labels,
-    check_machine,
     check_parent,
     new_id,
     parse_model,
@@ -72,7 +72,7 @@ class BatchPredictions:
         check_parent(request.parent)
         job = request.batch_prediction_job
         check_display_name(job)
-        check_labels(job.labels)
+        check_labels(job)
         _check_input(job)
         _check_output(job.output_config)
         _check_options(job)
@@ -308,4 +308,7 @@ def _check_options(job: Message) -> None:
     if job.manual_batch_tuning_parameters.batch_size < 0:
         raise invalid("manual_batch_tuning_parameters.batch_size must not be negative.")
     # The models of this emulator support DEDICATED_RESOURCES only, and then the field is required.
-    check_machine(job.dedicated_resources.machine_spec, "dedicated_resources.machine_spec")
+    resources, field = job.dedicated_resources, "batch_prediction_job.dedicated_resources"
+    check_machine(resources.machine_spec, f"{field}.machine_spec", Use.SERVING)
+    if resources.starting_replica_count < 0 or resources.max_replica_count < 0:
+        raise invalid(f"{field}: the numbers of replicas must not be negative.")

@@ -57,7 +57,7 @@ class Datasets:
         check_parent(request.parent)
         dataset = request.dataset
         check_display_name(dataset)
-        check_labels(dataset.labels)
+        check_labels(dataset)
         if not dataset.metadata_schema_uri:
             raise invalid("metadata_schema_uri is required, such as that of the SDK's schema.dataset.metadata.tabular.")
         dataset.name = f"{request.parent}/datasets/{new_id()}"
@@ -86,7 +86,7 @@ class Datasets:
         check_etag(dataset, request.dataset)
         apply_mask(dataset, request.dataset, request.update_mask.paths, MUTABLE)
         check_display_name(dataset)
-        check_labels(dataset.labels)
+        check_labels(dataset)
         _touch(dataset)
         self._context.database.update(dataset.name, dataset)
         return dataset

@@ -16,12 +16,12 @@ from edge_tasks.emulator.services.names import (
     check_display_name,
     check_etag,
     check_labels,
-    check_machine,
     check_parent,
     new_id,
     parse_model,
 )
 from edge_tasks.emulator.services.private_endpoints import check_reach, check_room, fill_in
+from edge_tasks.emulator.services.replicas import check_resources
 from edge_tasks.emulator.store.listing import page
 from edge_tasks.emulator.store.masks import apply_mask
 
@@ -76,12 +76,12 @@ class Endpoints:
         check_parent(request.parent)
         endpoint = request.endpoint
         check_display_name(endpoint)
-        check_labels(endpoint.labels)
+        check_labels(endpoint)
         check_reach(endpoint)
         if request.endpoint_id and not ENDPOINT_ID.fullmatch(request.endpoint_id):
             raise invalid(
-                f"Invalid endpoint_id {request.endpoint_id!r}: it must be 1 to 10 digits, or begin with a letter and"
-                " hold up to 63 lowercase letters, digits and dashes, no dash at the end."
+                f"Invalid endpoint_id {request.endpoint_id!r}: it must be 1 to 10 digits, the first not 0, or"
+                " begin with a letter and hold up to 63 lowercase letters, digits and dashes, no dash at the end."
             )
         endpoint.name = f"{request.parent}/endpoints/{request.endpoint_id or new_id()}"
         endpoint.ClearField("deployed_models")
@@ -115,7 +115,7 @@ class Endpoints:
         check_etag(endpoint, request.endpoint)
         apply_mask(endpoint, request.endpoint, request.update_mask.paths, MUTABLE)
         check_display_name(endpoint)
-        check_labels(endpoint.labels)
+        check_labels(endpoint)
         request_logs.check(endpoint)
         check_split(endpoint.traffic_split, [deployed.id for deployed in endpoint.deployed_models])
         self._save(endpoint)
@@ -150,6 +150,7 @@ class Endpoints:
         await self._deployments.check(version)
         # From here on nothing is awaited, so that no two deployments get one id.
         endpoint = self._context.database.get(KIND, request.endpoint)
+        _check_route(endpoint, version.message)
         kind = deployed.WhichOneof("prediction_resources")
         if kind != "dedicated_resources":
             raise invalid(
@@ -160,7 +161,7 @@ class Endpoints:
         resources.machine_spec.machine_type = resources.machine_spec.machine_type or DEFAULT_MACHINE
         fewest = resources.min_replica_count or resources.initial_replica_count or 1
         resources.max_replica_count = resources.max_replica_count or fewest
-        _check_resources(resources)
+        check_resources(resources)
         scale_to_zero.check(endpoint, resources, is_beta=IS_BETA.get())
         check_room(endpoint)
         scale_to_zero.check_room(endpoint, deployed)
@@ -198,7 +199,7 @@ class Endpoints:
                 raise invalid(f"Invalid update_mask: {path!r} cannot be changed; these can: {shown}.")
         was_scaled = scale_to_zero.is_scaled(deployed)
         request.update_mask.MergeMessage(request.deployed_model, deployed, True, True)
-        _check_resources(deployed.dedicated_resources)
+        check_resources(deployed.dedicated_resources)
         if scale_to_zero.is_scaled(deployed) != was_scaled:
             # Nothing public tells what becomes of the model then.
             raise unimplemented(
@@ -263,6 +264,15 @@ class Endpoints:
         endpoint.etag = secrets.token_hex(8)
 
 
+def _check_route(endpoint: Message, model: Message) -> None:
+    # https://cloud.google.com/vertex-ai/docs/reference/rest/v1/ModelContainerSpec
+    if model.container_spec.invoke_route_prefix and not endpoint.dedicated_endpoint_enabled:
+        raise precondition(
+            f"Model `{model.name}` has an invoke_route_prefix, so it can only be deployed to a dedicated endpoint,"
+            f" which `{endpoint.name}` is not."
+        )
+
+
 def check_split(split: Mapping[str, int], ids: Iterable[str]) -> None:
     """Refuse a traffic split that names unknown models or does not add up; an empty one is not a split."""
     known = set(ids)
@@ -311,15 +321,6 @@ def _find(endpoint: Message, deployed_model_id: str) -> Message:
         if deployed.id == deployed_model_id:
             return deployed
     raise not_found("DeployedModel", f"{endpoint.name}/deployedModels/{deployed_model_id}")
-
-
-def _check_resources(resources: Message) -> None:
-    # https://cloud.google.com/vertex-ai/docs/reference/rest/v1/DedicatedResources
-    if resources.min_replica_count < 0:
-        raise invalid("dedicated_resources.min_replica_count must be at least 1.")
-    if resources.max_replica_count and resources.max_replica_count < resources.min_replica_count:
-        raise invalid("dedicated_resources.max_replica_count must not be less than min_replica_count.")
-    check_machine(resources.machine_spec, "dedicated_resources.machine_spec")
 
 
 async def _value(message: Message) -> Message:

@@ -12,10 +12,12 @@ from edge_tasks.emulator.runtime.bucket import parse_uri
 from edge_tasks.emulator.runtime.job_environment import JobFolder
 from edge_tasks.emulator.runtime.job_runner import Job, JobRunner
 from edge_tasks.emulator.services import experiments
+from edge_tasks.emulator.services.buckets import check_bucket
+from edge_tasks.emulator.services.machines import Use, check_disk, check_machine, complete_disk
 from edge_tasks.emulator.services.names import (
     check_display_name,
     check_labels,
-    check_machine,
+    check_numeric_name,
     check_parent,
     check_variables,
     new_id,
@@ -37,9 +39,6 @@ MOST_POOLS = 4
 # Of one job; one machine does not run more.
 MOST_REPLICAS = 32
 
-# https://cloud.google.com/vertex-ai/docs/reference/rest/v1/DiskSpec
-DEFAULT_DISK, DEFAULT_DISK_SIZE = "pd-ssd", 100
-
 
 class Jobs:
     """Custom jobs: kept in the store, run by the job runner, several side by side."""
@@ -55,8 +54,8 @@ class Jobs:
         """Store a job and start it."""
         check_parent(request.parent)
         check_display_name(request.custom_job)
-        check_labels(request.custom_job.labels)
-        check_job_spec(request.custom_job.job_spec)
+        check_labels(request.custom_job)
+        await self.check_spec(request.custom_job.job_spec, request.parent)
         experiments.join(self._context, request.custom_job.job_spec)
         started = self.start(request.parent, request.custom_job)
         experiments.note_job(self._context, started)
@@ -78,6 +77,18 @@ class Jobs:
         """Forget a job that has ended, and its log."""
         return await self._runs.delete(request, lambda job: self._remove_folder(job.name))
 
+    async def check_spec(self, spec: Message, parent: str) -> None:
+        """Refuse a job that Vertex AI would refuse, and one that this emulator cannot run as asked."""
+        _check_spec(spec)
+        uri = spec.base_output_directory.output_uri_prefix
+        if uri:
+            await check_bucket(self._context.storage, uri, "base_output_directory.output_uri_prefix", parent)
+        if spec.tensorboard:
+            check_numeric_name("Tensorboard", spec.tensorboard)
+            self._context.database.get("Tensorboard", spec.tensorboard)
+            if project_and_location(spec.tensorboard)[1] != project_and_location(parent)[1]:
+                raise invalid(f"The tensorboard {spec.tensorboard!r} is not in the location of {parent}.")
+
     def start(self, parent: str, job: Message, trial_id: str = "") -> Message:
         """Store a checked job and start it, for a client or for a job of another kind.
 
@@ -86,8 +97,7 @@ class Jobs:
         job.name = f"{parent}/customJobs/{new_id()}"
         job.ClearField("web_access_uris")
         for pool in job.job_spec.worker_pool_specs:
-            pool.disk_spec.boot_disk_type = pool.disk_spec.boot_disk_type or DEFAULT_DISK
-            pool.disk_spec.boot_disk_size_gb = pool.disk_spec.boot_disk_size_gb or DEFAULT_DISK_SIZE
+            complete_disk(pool.disk_spec, pool.machine_spec.machine_type)
         return self._runs.start(job, parent, lambda name: self._run(name, trial_id))
 
     async def ended(self, name: str) -> Message:
@@ -146,8 +156,7 @@ class Jobs:
         await self._runner.run(plan, lambda: self._runs.set_running(name))
 
 
-def check_job_spec(spec: Message) -> None:
-    """Refuse a job that Vertex AI would refuse, and one that this emulator cannot run as asked."""
+def _check_spec(spec: Message) -> None:
     pools = spec.worker_pool_specs
     if not pools:
         raise invalid("worker_pool_specs is required.")
@@ -163,8 +172,6 @@ def check_job_spec(spec: Message) -> None:
             f"A job with more than {MOST_REPLICAS} replicas is not implemented by this emulator: all of them run on"
             " this machine."
         )
-    if spec.base_output_directory.output_uri_prefix:
-        parse_uri(spec.base_output_directory.output_uri_prefix, "base_output_directory.output_uri_prefix")
     if spec.tensorboard and not spec.service_account:
         raise invalid("custom_job.job_spec.service_account must be specified when uploading to TensorBoard")
     if spec.scheduling.timeout.seconds < 0 or spec.scheduling.timeout.nanos < 0:
@@ -172,15 +179,15 @@ def check_job_spec(spec: Message) -> None:
     for index, pool in enumerate(pools):
         # Pools after the first may be left empty.
         if pool.replica_count or not index:
-            _check_pool(pool, f"worker_pool_specs[{index}]")
+            _check_pool(pool, f"job_spec.worker_pool_specs[{index}]")
 
 
 def _check_pool(pool: Message, field: str) -> None:
-    if pool.HasField("machine_spec"):
-        check_machine(pool.machine_spec, f"{field}.machine_spec")
     kind = pool.WhichOneof("task")
     if kind is None:
         raise invalid(f"{field} needs a container_spec or a python_package_spec.")
+    check_machine(pool.machine_spec, f"{field}.machine_spec", Use.TRAINING)
+    check_disk(pool.disk_spec, f"{field}.disk_spec")
     if kind == "container_spec":
         if not pool.container_spec.image_uri:
             raise invalid("container_spec.image_uri is required.")

@@ -249,7 +249,7 @@ class _Nodes:
 
 def _check(node: Message) -> None:
     check_display_name(node, required=False)
-    check_labels(node.labels)
+    check_labels(node)
     if node.metadata.ByteSize() > LARGEST_METADATA:
         raise invalid(f"metadata must not be larger than {LARGEST_METADATA // 1024} KB.")
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from edge_tasks.emulator.errors import invalid, precondition, unimplemented
 from edge_tasks.emulator.runtime.bucket import dated_folder, parse_uri
+from edge_tasks.emulator.services.buckets import check_bucket
 from edge_tasks.emulator.services.names import check_parent, project_and_location
 
 if TYPE_CHECKING:
@@ -70,6 +71,8 @@ class ModelCopies:
             raise unimplemented("ModelService.ExportModel with an image_destination is not implemented here.")
         target = parse_uri(config.artifact_destination.output_uri_prefix, "artifact_destination.output_uri_prefix")
         target = dated_folder(target, f"model-export-{row.message.display_name}", datetime.now(timezone.utc))
+        uri = f"gs://{target.bucket}/{target.path}"
+        await check_bucket(self._context.storage, uri, "artifact_destination.output_uri_prefix", row.message.name)
         folder = self._context.data / self._models.artifacts(row)
 
         async def work() -> Message:
@@ -79,7 +82,7 @@ class ModelCopies:
             return self._context.surface.new("ExportModelResponse")
 
         metadata = self._context.surface.new("ExportModelOperationMetadata")
-        metadata.output_info.artifact_output_uri = f"gs://{target.bucket}/{target.path}"
+        metadata.output_info.artifact_output_uri = uri
         return await self._operations.start("ModelService.ExportModel", row.message.name, work(), metadata)
 
 

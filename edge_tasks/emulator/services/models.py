@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING
 
 from edge_tasks.emulator.data_folder import remove_others
 from edge_tasks.emulator.errors import ApiError, Code, invalid, not_found, precondition
+from edge_tasks.emulator.runtime import images
 from edge_tasks.emulator.runtime.bucket import parse_uri
 from edge_tasks.emulator.services import iam_policies
+from edge_tasks.emulator.services.buckets import check_bucket
 from edge_tasks.emulator.services.names import (
     MODEL_ID,
     ModelName,
@@ -50,6 +52,9 @@ OF_MODEL = frozenset({"display_name", "description"})
 OF_VERSION = frozenset({"version_description"})
 ROUTE = re.compile(r"/[!-~]*")
 LARGEST_PORT = 65_535
+# https://cloud.google.com/vertex-ai/docs/reference/rest/v1/ModelContainerSpec
+ANY_ROUTE, LONGEST_DEPLOYMENT = "/*", 7200
+PROBE_NUMBERS = ("period_seconds", "timeout_seconds", "failure_threshold", "success_threshold")
 MUTABLE = frozenset({"display_name", "description", "labels", "version_description", "metadata", "explanation_spec"})
 
 
@@ -66,6 +71,8 @@ class Models:
         """Store a new model, or a new version of one, with a copy of its artifacts."""
         request.model.ClearField("training_pipeline")
         self.check_upload(request)
+        if request.model.artifact_uri:
+            await check_bucket(self._context.storage, request.model.artifact_uri, "model.artifact_uri", request.parent)
         return await self._operations.start("ModelService.UploadModel", request.model.name, self.upload(request))
 
     async def get_model(self, request: Message) -> Message:
@@ -108,7 +115,7 @@ class Models:
         _check_level(paths, of_model=not in_name, of_version=in_name or bool(given.version_id))
         apply_mask(model, given, paths, MUTABLE)
         check_display_name(model)
-        check_labels(model.labels)
+        check_labels(model)
         model.etag = secrets.token_hex(8)
         with self._context.database.transaction():
             self._save(model)
@@ -165,7 +172,7 @@ class Models:
         check_parent(request.parent)
         model = request.model
         check_display_name(model)
-        check_labels(model.labels)
+        check_labels(model)
         check_aliases(model.version_aliases)
         if model.HasField("container_spec"):
             _check_container(model.container_spec)
@@ -200,7 +207,7 @@ class Models:
 
         async def fill(folder: Path) -> None:
             if model.artifact_uri:
-                await self._copy_artifacts(model.artifact_uri, folder)
+                await self._copy_artifacts(model, folder)
 
         await self.add(model, fill, is_new=not request.parent_model)
         return self._context.surface.new("UploadModelResponse", model=model.name, model_version_id=model.version_id)
@@ -250,9 +257,15 @@ class Models:
             raise not_found("Model", name.name)
         return rows
 
-    async def _copy_artifacts(self, uri: str, folder: Path) -> None:
+    async def _copy_artifacts(self, model: Message, folder: Path) -> None:
+        uri = model.artifact_uri
         location = parse_uri(uri, "model.artifact_uri")
         count = await asyncio.to_thread(self._context.storage.download_folder, location, folder)
+        framework = images.framework_of(model.container_spec.image_uri)
+        files = framework.files if framework is not None else ()
+        if files and sum((folder / name).is_file() for name in files) != 1:
+            # In Google's words: https://github.com/GoogleCloudPlatform/vertex-ai-samples/pull/1165.
+            raise precondition(f"Model directory {uri} is expected to contain exactly one of: [{', '.join(files)}].")
         if not count:
             raise invalid(f"The artifact_uri {uri} holds no files: it must be an existing Cloud Storage directory.")
 
@@ -372,8 +385,23 @@ def _check_container(spec: Message) -> None:
     for field in ("predict_route", "health_route"):
         if getattr(spec, field) and not ROUTE.fullmatch(getattr(spec, field)):
             raise invalid(f"model.container_spec.{field} must be a path such as /predict.")
+    _check_route(spec)
+    seconds = spec.deployment_timeout.ToTimedelta().total_seconds()
+    if not 0 <= seconds <= LONGEST_DEPLOYMENT:
+        raise invalid(f"model.container_spec.deployment_timeout must be at most {LONGEST_DEPLOYMENT} seconds.")
+    for field in ("startup_probe", "health_probe", "liveness_probe"):
+        probe = getattr(spec, field)
+        if any(getattr(probe, name) < 0 for name in PROBE_NUMBERS):
+            raise invalid(f"model.container_spec.{field}: {', '.join(PROBE_NUMBERS)} must be at least 1.")
     if any(not 1 <= port.container_port <= LARGEST_PORT for port in spec.ports):
         raise invalid(f"model.container_spec.ports must be numbers from 1 to {LARGEST_PORT}.")
+
+
+def _check_route(spec: Message) -> None:
+    if spec.invoke_route_prefix and spec.invoke_route_prefix != ANY_ROUTE:
+        raise invalid(f"model.container_spec.invoke_route_prefix must be {ANY_ROUTE}.")
+    if spec.invoke_route_prefix and spec.predict_route:
+        raise invalid("Only one of predict_route and invoke_route_prefix of model.container_spec can be set.")
 
 
 def _base_model(name: str) -> Predicate:

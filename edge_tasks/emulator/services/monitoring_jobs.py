@@ -12,7 +12,7 @@ import asyncio
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, NamedTuple
 
-from edge_tasks.emulator.errors import ApiError, invalid, not_found, precondition, unimplemented
+from edge_tasks.emulator.errors import ApiError, invalid, invalid_field, not_found, precondition, unimplemented
 from edge_tasks.emulator.monitoring import samples
 from edge_tasks.emulator.monitoring.distance import deviation
 from edge_tasks.emulator.projects import project_id
@@ -193,13 +193,13 @@ class MonitoringJobs:
 
     def _check(self, job: Message, parent: str) -> None:
         check_display_name(job)
-        check_labels(job.labels)
+        check_labels(job)
         configs = job.model_deployment_monitoring_objective_configs
         if not configs:
             # In Google's words: https://github.com/googleapis/python-aiplatform/issues/2361.
-            raise invalid(
-                "List of found errors:\t1.Field: model_deployment_monitoring_job; Message: "
-                "model_deployment_monitoring_objective_configs is empty in ModelDeploymentMonitoringJob.\t"
+            raise invalid_field(
+                "model_deployment_monitoring_job",
+                "model_deployment_monitoring_objective_configs is empty in ModelDeploymentMonitoringJob.",
             )
         if not job.endpoint.startswith(f"{parent}/endpoints/"):
             raise invalid(f"endpoint must be an endpoint of {parent}, not {job.endpoint[:200]!r}.")

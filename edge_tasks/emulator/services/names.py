@@ -6,12 +6,13 @@ import re
 import secrets
 from typing import TYPE_CHECKING, NamedTuple
 
-from edge_tasks.emulator.errors import ApiError, Code, invalid
+from edge_tasks.emulator.errors import ApiError, Code, invalid, invalid_field
 from edge_tasks.emulator.http.exchange import IS_BETA
 from edge_tasks.emulator.projects import PROJECT_ID
+from edge_tasks.emulator.services.registry import snake_case
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     from edge_tasks.emulator.schema.surface import Message
 
@@ -20,13 +21,18 @@ LOCATION = r"[a-z0-9-]{1,40}"
 PARENT = re.compile(rf"projects/({PROJECT})/locations/({LOCATION})")
 MODEL = re.compile(rf"(projects/{PROJECT}/locations/{LOCATION})/models/([\w-]{{1,63}})(?:@([\w-]{{1,128}}))?")
 MODEL_ID = re.compile(r"[a-z_][a-z0-9_-]{0,62}")
-ENDPOINT_ID = re.compile(r"[0-9]{1,10}|[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?")
+ENDPOINT_ID = re.compile(r"[1-9][0-9]{0,9}|[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?")
 # https://cloud.google.com/vertex-ai/docs/model-registry/model-alias
 ALIAS = re.compile(r"[a-z][a-zA-Z0-9-]{0,126}[a-z0-9]")
-# https://cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations.models: keys and values of up to 64
-# characters; letters of all scripts that have no case are welcome.
-LABEL_LIMIT = 64
-LONGEST_LABEL = 64
+# In Google's words: https://github.com/statmike/vertex-ai-mlops/issues/6. Letters of all scripts that have no case are
+# welcome: https://cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations.models.
+LABEL_LIMIT, LABEL_LENGTH, LABEL_BYTES = 64, 64, 128
+LABEL_RULES = (
+    "There can be no more than 64 labels attached to a single resource. Label keys and values can only contain"
+    " lowercase letters, numbers, dashes and underscores. Label keys must start with a letter or number, must be less"
+    " than 64 characters in length, and must be less that 128 bytes in length when encoded in UTF-8. Label values must"
+    " be less than 64 characters in length, and must be less that 128 bytes in length when encoded in UTF-8."
+)
 # https://cloud.google.com/vertex-ai/docs/reference/rest/v1/EnvVar: a C identifier.
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -53,7 +59,7 @@ def check_parent(parent: str) -> None:
 def check_numeric_name(kind: str, name: str) -> None:
     """Refuse the name of a resource whose id is not a number, where Vertex AI gives numbers only, in its own words."""
     if not name.rpartition("/")[2].isdecimal():
-        raise invalid(f"List of found errors:\t1.Field: name; Message: Invalid {kind} resource name.\t")
+        raise invalid_field("name", f"Invalid {kind} resource name.")
 
 
 def project_and_location(name: str) -> tuple[str, str]:
@@ -99,21 +105,13 @@ def check_display_name(resource: Message, *, required: bool = True) -> None:
         raise invalid("display_name must not be longer than 128 characters.")
 
 
-def check_labels(labels: Mapping[str, str]) -> None:
-    """Refuse labels that break the rules of Google Cloud."""
-    if len(labels) > LABEL_LIMIT:
-        raise invalid(f"A resource has at most {LABEL_LIMIT} labels.")
-    for key, value in labels.items():
-        if not key or not key[0].isalpha() or not _is_label_text(key):
-            raise invalid(
-                f"Invalid label key {key!r}: it must start with a lowercase letter and hold only lowercase"
-                f" letters, digits, underscores and dashes, at most {LONGEST_LABEL} characters."
-            )
-        if not _is_label_text(value):
-            raise invalid(
-                f"Invalid value {value!r} of the label {key!r}: only lowercase letters, digits, underscores and"
-                f" dashes, at most {LONGEST_LABEL} characters."
-            )
+def check_labels(resource: Message, field: str = "") -> None:
+    """Refuse labels that break the rules of Google Cloud; `field` is where they stand, as in `custom_job.labels`."""
+    labels = resource.labels
+    keys_begin_well = all(key and key[0].isalnum() for key in labels)
+    texts = (text for pair in labels.items() for text in pair)
+    if len(labels) > LABEL_LIMIT or not keys_begin_well or not all(map(_is_label_text, texts)):
+        raise invalid_field(field or f"{snake_case(resource.DESCRIPTOR.name)}.labels", LABEL_RULES)
 
 
 def check_etag(resource: Message, given: Message) -> None:
@@ -142,15 +140,9 @@ def check_variables(variables: Iterable[Message]) -> None:
             raise invalid(f"The value of the environment variable {variable.name} must not hold NUL characters.")
 
 
-def check_machine(machine: Message, field: str) -> None:
-    """Refuse a machine without a type, and accelerators of which only the type or only the count is given."""
-    if not machine.machine_type:
-        raise invalid(f"{field}.machine_type is required.")
-    if machine.accelerator_count < 0 or bool(machine.accelerator_count) != bool(machine.accelerator_type):
-        raise invalid(f"{field} must have both an accelerator_type and a positive accelerator_count, or neither.")
-
-
 def _is_label_text(text: str) -> bool:
-    return len(text) <= LONGEST_LABEL and all(
-        character in "_-" or (character.isalnum() and character == character.lower()) for character in text
+    return (
+        len(text) < LABEL_LENGTH
+        and len(text.encode()) < LABEL_BYTES
+        and all(character in "_-" or (character.isalnum() and character == character.lower()) for character in text)
     )

@@ -140,7 +140,7 @@ class PipelineJobs:
     def check(self, parent: str, job: Message) -> None:
         """Refuse a pipeline job that Vertex AI would refuse, and one that this emulator cannot run as asked."""
         check_display_name(job, required=False)
-        check_labels(job.labels)
+        check_labels(job)
         if job.template_uri and not job.pipeline_spec.fields:
             raise unimplemented(
                 f"A pipeline job by its template_uri {job.template_uri!r} alone is not implemented by this emulator: it"

@@ -25,7 +25,7 @@ from edge_tasks.emulator.runtime import image_contents, images, packages
 from edge_tasks.emulator.runtime.bucket import parse_uri
 from edge_tasks.emulator.runtime.environments import MakeError
 from edge_tasks.emulator.services import pipeline_lineage
-from edge_tasks.emulator.services.jobs import check_job_spec
+from edge_tasks.emulator.services.machines import machine_with
 from edge_tasks.emulator.services.names import project_and_location
 from edge_tasks.emulator.services.pipeline_cache import Cache, key_of
 from edge_tasks.emulator.services.pipeline_operators import Call
@@ -199,7 +199,7 @@ class TaskWorker:
             # A container gets what its words and variables name below /gcs, and inputs are named by gs://.
             spec.env.add(name=INPUTS, value=" ".join(map(placeholders.path_of, inputs)))
         await self._shorten(spec)
-        check_job_spec(job.job_spec)
+        await self._parts.jobs.check_spec(job.job_spec, self._parent)
         started = self._parts.jobs.start(self._parent, job)
         self._details.note_job(step, started.name)
         ended = await self._parts.jobs.ended(started.name)
@@ -370,7 +370,7 @@ def _accelerate(surface: Any, pool: Any, resources: Mapping[str, Any]) -> None:
     except KeyError:
         return
     if count > 0:
-        pool.machine_spec.machine_type = "n1-standard-4"
+        pool.machine_spec.machine_type = machine_with(name, count)
         pool.machine_spec.accelerator_type, pool.machine_spec.accelerator_count = number, count
 
 

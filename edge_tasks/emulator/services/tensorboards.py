@@ -248,7 +248,8 @@ def _required(resource_id: str, field: str) -> str:
 
 def _check(resource: Message) -> None:
     check_display_name(resource, required=False)
-    check_labels(getattr(resource, "labels", {}))
+    if "labels" in resource.DESCRIPTOR.fields_by_name:
+        check_labels(resource)
 
 
 def _touch(resource: Message) -> None:

@@ -13,7 +13,6 @@ from google.protobuf import json_format
 
 from edge_tasks.emulator.errors import ApiError, Code, invalid, unimplemented
 from edge_tasks.emulator.runtime.bucket import parse_uri
-from edge_tasks.emulator.services.jobs import check_job_spec
 from edge_tasks.emulator.services.names import check_display_name, check_labels, check_parent, new_id
 from edge_tasks.emulator.services.runs import Runs
 
@@ -49,14 +48,15 @@ class TrainingPipelines:
         check_parent(request.parent)
         pipeline = request.training_pipeline
         check_display_name(pipeline)
-        check_labels(pipeline.labels)
+        check_labels(pipeline)
         _check_task(pipeline)
         spec = self._job_spec(pipeline)
-        check_job_spec(spec)
+        await self._jobs.check_spec(spec, request.parent)
         if pipeline.HasField("input_data_config"):
             self._datasets.check_training(request.parent, pipeline.input_data_config)
         pipeline.name = f"{request.parent}/trainingPipelines/{new_id()}"
         if pipeline.HasField("model_to_upload"):
+            check_labels(pipeline.model_to_upload, "training_pipeline.model_to_upload.labels")
             pipeline.model_to_upload.ClearField("name")
             pipeline.model_to_upload.ClearField("version_id")
             pipeline.model_to_upload.artifact_uri = _model_folder(pipeline, spec)

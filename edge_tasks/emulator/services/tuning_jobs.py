@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 from edge_tasks.emulator.errors import invalid, unimplemented
 from edge_tasks.emulator.runtime.job_runner import JobFailedError
-from edge_tasks.emulator.services.jobs import check_job_spec
 from edge_tasks.emulator.services.names import check_display_name, check_labels, check_parent, new_id
 from edge_tasks.emulator.services.runs import Runs
 from edge_tasks.emulator.tuning.reports import Goal, Measurement, final_measurement, read_measurements
@@ -62,6 +61,7 @@ class TuningJobs:
         check_parent(request.parent)
         job = request.hyperparameter_tuning_job
         _check(job)
+        await self._jobs.check_spec(job.trial_job_spec, request.parent)
         # Refuses a study that the algorithm cannot search.
         search_of(job.study_spec)
         job.name = f"{request.parent}/hyperparameterTuningJobs/{new_id()}"
@@ -282,7 +282,7 @@ def _write(message: Message, measurement: Measurement, begin: float) -> None:
 def _check(job: Message) -> None:
     """Refuse a job that Vertex AI would refuse, and one that this emulator cannot run as asked."""
     check_display_name(job)
-    check_labels(job.labels)
+    check_labels(job)
     check_metrics(job.study_spec.metrics)
     for field in NOT_EMULATED:
         if job.study_spec.HasField(field):
@@ -297,7 +297,6 @@ def _check(job: Message) -> None:
     for field in ("algorithm", "measurement_selection_type"):
         if not _enum_name(job.study_spec, field):
             raise invalid(f"study_spec.{field} is unknown: {getattr(job.study_spec, field)}.")
-    check_job_spec(job.trial_job_spec)
 
 
 def check_metrics(metrics: Sequence[Message]) -> None:
