@@ -56,9 +56,20 @@ def read_payload(path: str | Path) -> bytes:
 
 def is_of_another_model(payload: bytes, made: bytes) -> bool:
     """Say whether `payload` is an example's, and the model asks otherwise, as the one `made` by its training tells."""
-    if hashlib.sha256(payload).hexdigest() not in OF_EXAMPLES:
+    if not _is_of_example(payload):
         return False
     return _form(json.loads(payload)["instances"][0]) != _form(json.loads(made)["instances"][0])
+
+
+def remove_of_example(model_folder: Path) -> None:
+    """Remove the payload of the example that a model began as, when it is another model now."""
+    payload = model_folder / FILE_NAME
+    if payload.is_file() and _is_of_example(payload.read_bytes()):
+        payload.unlink()
+
+
+def _is_of_example(payload: bytes) -> bool:
+    return hashlib.sha256(payload).hexdigest() in OF_EXAMPLES
 
 
 def _form(value: Any) -> Any:
