@@ -100,6 +100,14 @@ def test_an_imported_model_that_is_kept_as_dvc_is_told_to_is_not_trained_over(he
     assert imported_from(hello_world) == str(elsewhere)
     hello_world.run("invoke", "model.deploy")
     assert imported_from(hello_world) == str(elsewhere)
+    # CI trains again what was trained for another target, and a pipeline all that has stages: it has none.
+    file = hello_world.root / "models/hello-world/trained_model.json"
+    file.write_text(file.read_text().replace('"target": "local"', '"target": "gcp"'))
+    hello_world.run("invoke", "ci.train")
+    assert imported_from(hello_world) == str(elsewhere)
+    hello_world.run("invoke", "model.init", "other", "--example", "hello-world")
+    hello_world.run("invoke", "pipeline.export", "--no-upload")
+    assert "hello-world" not in (hello_world.root / "pipeline.yaml").read_text().replace("hello-world-model", "")
 
 
 def imported_from(repository: Repository) -> str:

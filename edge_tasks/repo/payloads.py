@@ -58,7 +58,7 @@ def is_of_another_model(payload: bytes, made: bytes) -> bool:
     """Say whether `payload` is an example's, and the model asks otherwise, as the one `made` by its training tells."""
     if not _is_of_example(payload):
         return False
-    return _form(json.loads(payload)["instances"][0]) != _form(json.loads(made)["instances"][0])
+    return bool(_form(json.loads(payload)["instances"][0]) != _form(json.loads(made)["instances"][0]))
 
 
 def remove_of_example(model_folder: Path) -> None:
