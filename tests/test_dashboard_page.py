@@ -170,6 +170,34 @@ def test_the_address_brings_the_same_table_back(page: Page, url: str) -> None:
     assert losses == sorted(losses)
 
 
+def test_of_several_models_the_metrics_that_most_runs_have_are_shown_and_none_is_the_best(
+    page: Page, url: str, runs: InventedRuns
+) -> None:
+    page.open(url)
+    ready(page)
+    assert page.texts(".cell.best") == []
+    churn = [row for row in runs.rows() if row.model == "churn"]
+    for number, row in enumerate(churn):
+        runs.change(row, metrics={f"a{number}": 1.0, "zeal": float(number)})
+    page.open(url)
+    # No model but one has an accuracy now, so its runs can be compared by it.
+    page.click('.grid-head [data-key="metrics.accuracy"] button')
+    page.wait(f"[...{ROWS}].some((row) => row.querySelector('.best'))")
+    metrics = {"accuracy", "f1", "loss", "zeal", "a0", "a1", "a2"}
+    assert metrics & set(page.texts(".grid-head [role=columnheader]")) == {"accuracy", "f1", "loss", "zeal", "a0"}
+
+
+def test_a_word_of_wide_letters_is_shown_whole_and_a_long_text_fits_the_window(page: Page) -> None:
+    runs = InventedRuns(0)
+    runs.add(replace(invented_row(0), model="mmmmmmmmm", serving="an endpoint with a long name, " * 20))
+    with page.visiting(serving(runs)) as url:
+        page.open(f"{url}#/data")
+        ready(page)
+        cut = page.evaluate(f"[...{ROWS}[0].children].map((cell) => cell.scrollWidth > cell.clientWidth)")
+        assert cut == [*[False] * 6, True]
+        assert page.evaluate(f"{ROWS}[0].offsetWidth <= innerWidth")
+
+
 def test_columns_can_be_chosen_and_are_kept(page: Page, url: str) -> None:
     page.open(url)
     ready(page)

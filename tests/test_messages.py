@@ -154,16 +154,18 @@ def test_for_the_doctor_a_folder_without_git_is_broken(without_git: Path) -> Non
 
 
 @pytest.mark.slow
-def test_the_branch_that_is_compared_with_is_called_by_its_name(repository: Repository) -> None:
+def test_the_branch_or_commit_that_is_compared_with_is_called_by_its_name(repository: Repository) -> None:
     git = ("git", "-C", str(repository.root))
     branch = subprocess.run([*git, "branch", "--show-current"], capture_output=True, text=True, check=True).stdout
     (repository.root / "models/hello-world/metrics.json").write_text('{"score": 0.5}')
     try:
-        text = branch_comparison.compare(repository.root, branch.strip())
+        text, of_commit = (branch_comparison.compare(repository.root, base) for base in (branch.strip(), "HEAD"))
     finally:
         (repository.root / "models/hello-world/metrics.json").unlink()
     assert "score" in text
     assert "refs/" not in text
+    assert of_commit.startswith("## Metrics, against HEAD\n")
+    assert "score" in of_commit
 
 
 # --- what is installed ----------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from edge_tasks.cloud import storage
 from edge_tasks.cloud.client import connect
 from edge_tasks.domain.mlflow_model import read
 from edge_tasks.repo.edge_yaml import load_config
+from edge_tasks.training import save_results
 from tests.repositories import Repository
 
 pytestmark = pytest.mark.slow
@@ -77,8 +78,41 @@ def test_a_folder_of_the_bucket_is_taken_in(hello_world: Repository, tmp_path: P
     joblib.dump(fitted(), tmp_path / "elsewhere" / "model.joblib")
     cloud = connect(load_config(hello_world.root, {}), hello_world.root)
     uri = storage.upload_folder(cloud, tmp_path / "elsewhere", "of-others/model")
-    assert imported(hello_world, uri)["parameters"] == {"imported_from": uri}
+    told = hello_world.run("invoke", "model.import", "--artifact", uri).stderr
+    assert "rm models/hello-world/dvc.yaml && dvc add models/hello-world/model" in told
+    trained = json.loads((hello_world.root / "models/hello-world/trained_model.json").read_text())
+    assert trained["parameters"] == {"imported_from": uri}
+    # The example's payload is not what this model is asked.
+    assert not (hello_world.root / "models/hello-world/test_payload.json").exists()
     assert asked(hello_world, [65, 1]) == ["yes"]
+
+
+def test_an_imported_model_that_is_kept_as_dvc_is_told_to_is_not_trained_over(hello_world: Repository) -> None:
+    hello_world.run("invoke", "init")
+    elsewhere = hello_world.root / ".edge" / "elsewhere"
+    save_results(fitted(), {"accuracy": 0.5}, elsewhere, inputs=TABLE)
+    imported(hello_world, str(elsewhere))
+    made = (elsewhere / "test_payload.json").read_text()
+    assert (hello_world.root / "models/hello-world/test_payload.json").read_text() == made
+    (hello_world.root / "models/hello-world/dvc.yaml").unlink()
+    hello_world.run("dvc", "add", "models/hello-world/model")
+    hello_world.run("dvc", "repro")
+    assert imported_from(hello_world) == str(elsewhere)
+    hello_world.run("invoke", "model.deploy")
+    assert imported_from(hello_world) == str(elsewhere)
+    # CI trains again what was trained for another target, and a pipeline all that has stages: it has none.
+    file = hello_world.root / "models/hello-world/trained_model.json"
+    file.write_text(file.read_text().replace('"target": "local"', '"target": "gcp"'))
+    hello_world.run("invoke", "ci.train")
+    assert imported_from(hello_world) == str(elsewhere)
+    hello_world.run("invoke", "model.init", "other", "--example", "hello-world")
+    hello_world.run("invoke", "pipeline.export", "--no-upload")
+    assert "hello-world" not in (hello_world.root / "pipeline.yaml").read_text().replace("hello-world-model", "")
+
+
+def imported_from(repository: Repository) -> str:
+    trained = json.loads((repository.root / "models/hello-world/trained_model.json").read_text())
+    return str(trained["parameters"]["imported_from"])
 
 
 def test_what_is_no_model_is_refused_and_changes_nothing(hello_world: Repository, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import joblib
 import pytest
 from sklearn.dummy import DummyClassifier
+from sklearn.ensemble import HistGradientBoostingClassifier
 
 from edge_tasks.domain.config import EdgeConfig
 from edge_tasks.domain.serving_choice import ArtifactFacts, Serving, choose
@@ -170,6 +171,16 @@ def save(folder: Path, model: Any) -> None:
 
 def test_a_model_of_scikit_learn_is_not_complained_of(tmp_path: Path) -> None:
     save(tmp_path, DummyClassifier().fit([[1]], [1]))
+    assert looked_at(tmp_path)[0] == []
+    assert looked_at(tmp_path, serving="predictor")[0] == []
+
+
+def test_gradient_boosting_is_not_complained_of_though_its_classes_name_their_module_by_its_last_part(
+    tmp_path: Path,
+) -> None:
+    model = HistGradientBoostingClassifier(max_iter=1).fit([[0], [1]] * 20, [0, 1] * 20)
+    save(tmp_path, model)
+    assert b"_loss" in (tmp_path / "model" / "model.joblib").read_bytes()
     assert looked_at(tmp_path)[0] == []
     assert looked_at(tmp_path, serving="predictor")[0] == []
 

@@ -12,7 +12,7 @@ import json
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,9 @@ from edge_tasks.repo.files import write_atomically
 from edge_tasks.repo.trained_model import find_trained_model
 
 FORMATS = ("jsonl", "csv")
+
+# So many instances of a file that reading them takes seconds.
+_MANY = 100_000
 
 # Seconds that a job may run.
 _TIMEOUT = 24 * 3600.0
@@ -64,7 +67,9 @@ def prepared(session: JobSession, config: EdgeConfig, root: Path, name: str, sou
     _format_of(output)
     model = model_registry.get_model(session.cloud, _version(session.cloud, config, root, name))
     prediction = Prediction(session, config, name, model, source, output, count, _signature(session.cloud, model))
-    prediction.content()  # what is wrong with it is said now
+    if count >= _MANY:
+        session.progress.step(f"reading {count:,} instances of {source.name}")
+    _ = prediction.content  # what is wrong with it is said now
     return prediction
 
 
@@ -93,8 +98,9 @@ class Prediction:
         known = self.signature is not None and self.signature.form in (TABLE, TEXTS)
         return self.signature if known and _format_of(self.source) == "csv" else None
 
+    @cached_property
     def content(self) -> bytes | Path:
-        """Return what is sent. Raises DataError when the model cannot take it."""
+        """What is sent; of a large table it takes a while. Raises DataError when the model cannot take it."""
         if self.rows is not None:
             return as_json_lines(self.source, self.rows)
         if _format_of(self.source) == "csv":
@@ -159,7 +165,7 @@ class Prediction:
         self.session.progress.step(f"uploading {self.count} instances of {self.source.name}")
         name = f"{self.source.stem}.{self._format}"
         target = layout.batch_input(self.config, self.name, self.job_id, name)
-        return storage.upload(self.session.cloud, self.content(), target)
+        return storage.upload(self.session.cloud, self.content, target)
 
     def _create(self, fingerprint: str, input_uri: str) -> BatchJob:
         cloud = self.session.cloud

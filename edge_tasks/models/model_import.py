@@ -18,8 +18,11 @@ from edge_tasks.domain.config import EdgeConfig
 from edge_tasks.domain.model_formats import FORMATS, KIND_FILE, REQUIREMENTS_FILE, format_of
 from edge_tasks.domain.provenance import Provenance, new_run_id
 from edge_tasks.domain.signature import FILE_NAME as SIGNATURE_FILE
+from edge_tasks.domain.signature import Signature
 from edge_tasks.errors import TrainingError
 from edge_tasks.repo import layout
+from edge_tasks.repo.payloads import FILE_NAME as PAYLOAD_FILE
+from edge_tasks.repo.payloads import remove_of_example
 from edge_tasks.repo.results import ENVIRONMENT_FILE, METRICS_FILE, publish, read_results
 from edge_tasks.repo.trained_model import ARTIFACT_FOLDER, TrainedModel
 from edge_tasks.serving.pickle_scan import UnreadablePickleError, needed_names
@@ -45,6 +48,8 @@ def import_model(root: Path, config: EdgeConfig, cloud: Cloud, name: str, source
             (staging / METRICS_FILE).write_text(metrics.read_text() if metrics.is_file() else "{}", encoding="utf-8")
             results = read_results(staging)
             provenance = Provenance(run_id=run_id, user=user_name(), parameters={"imported_from": source})
+            if not _take_payload(folder, staging):
+                remove_of_example(layout.model_folder(root, name))
             labels = layout.run_labels(name, provenance)
             trained = results.trained(config.target, name, provenance, labels=labels)
             publish(results, layout.model_folder(root, name), trained)
@@ -89,6 +94,22 @@ def _taken(folder: Path, artifact: Path, source: str) -> dict[str, str]:
                 f"the model in `{source}` cannot be read: {error}", "save or download it again"
             ) from None
     return {**({"python": python} if python else {}), **_versions(artifact / REQUIREMENTS_FILE)}
+
+
+def _take_payload(folder: Path, staging: Path) -> bool:
+    """Write a payload for the imported model: its own, or the example of its signature. Return False without either."""
+    payload = folder / PAYLOAD_FILE
+    if payload.is_file():
+        shutil.copyfile(payload, staging / PAYLOAD_FILE)
+        return True
+    try:
+        example = Signature.from_json((staging / ARTIFACT_FOLDER / SIGNATURE_FILE).read_bytes()).example
+    except (OSError, ValueError):
+        return False
+    if example is None:
+        return False
+    (staging / PAYLOAD_FILE).write_text(json.dumps({"instances": [example]}, indent=2) + "\n", encoding="utf-8")
+    return True
 
 
 def _unknown(artifact: Path, source: str) -> TrainingError:

@@ -10,7 +10,7 @@ from edge_tasks.tools import dvc, git
 
 
 def compare(root: Path, base: str) -> str:
-    """Return the metrics and parameters of the working tree next to those of the branch `base`.
+    """Return the metrics and parameters of the working tree next to those of the branch or commit `base`.
 
     A clone that does not have the branch fetches its last commit. Where there is no such branch at all, as in the
     first pipeline of a repository, the metrics stand alone.
@@ -18,7 +18,7 @@ def compare(root: Path, base: str) -> str:
     revision = _revision(root, base)
     if revision is None:
         metrics = dvc.run(root, "metrics", "show", "--md", doing="show the metrics")
-        return _section("Metrics", f"There is no branch `{base}` to compare with.\n\n{metrics}")
+        return _section("Metrics", f"There is no branch or commit `{base}` to compare with.\n\n{metrics}")
     metrics = dvc.run(root, "metrics", "diff", "--all", "--md", revision, doing="compare the metrics")
     parameters = dvc.run(root, "params", "diff", "--md", revision, doing="compare the parameters")
     # DVC names a column by the reference that it was given.
@@ -50,9 +50,9 @@ def compared(root: Path, base: str) -> dict[str, Any]:
 
 
 def _revision(root: Path, base: str) -> str | None:
-    """Return a name by which git knows the branch `base`, the remote's first, or None."""
+    """Return a name by which git knows the branch `base`, the remote's first, or another revision; None without."""
     remote = f"refs/remotes/origin/{base}"
-    for revision in (remote, f"refs/heads/{base}"):
+    for revision in (remote, f"refs/heads/{base}", base):
         if git.resolve(root, revision):
             return revision
     git.fetch_tip(root, base, remote)

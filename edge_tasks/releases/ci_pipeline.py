@@ -33,13 +33,15 @@ _PUSH_TRIES = 5
 def train(root: Path, config: EdgeConfig, progress: Progress) -> None:
     """Train, as `dvc repro` does, every model that changed or was last trained for another target; push the results.
 
-    Data and models that DVC's remote has are fetched when they are needed.
+    Data and models that DVC's remote has are fetched when they are needed. An imported model, which no stage trains,
+    stays.
     """
     elsewhere = {}
     for name in config.models:
-        trained = find_trained_model(layout.model_folder(root, name), name)
-        if trained is not None and trained.target != config.target:
-            path = layout.model_folder(root, name) / TRAINED_MODEL_FILE
+        folder = layout.model_folder(root, name)
+        path = folder / TRAINED_MODEL_FILE
+        trained = find_trained_model(folder, name)
+        if trained is not None and trained.target != config.target and path in dvc.stage_outputs(folder):
             elsewhere[path] = path.read_bytes()
             progress.step(f"`{name}` was trained for the target `{trained.target}`, and is trained again")
     with _missing(elsewhere):

@@ -486,7 +486,8 @@ class Rollout:
         kept = f"version {serving.version} keeps all the traffic" if serving else "nothing serves"
         return ReleaseError(
             f"{self.version} of `{name}` did not answer models/{name}/{PAYLOAD_FILE}: {reason}",
-            f"{kept}; fix the model or the payload, or deploy without trying: --no-smoke-test",
+            f"{kept}; fix the model or the payload (`invoke model.describe --name {name}` shows what it takes), "
+            "or deploy without trying: --no-smoke-test",
         )
 
     def _move_traffic(self, percent: int) -> None:

@@ -18,6 +18,7 @@ from edge_tasks.domain.provenance import Provenance
 from edge_tasks.errors import TrainingError
 from edge_tasks.repo.files import folder_sha256, replace_folder
 from edge_tasks.repo.payloads import FILE_NAME as PAYLOAD_FILE
+from edge_tasks.repo.payloads import is_of_another_model
 from edge_tasks.repo.trained_model import ARTIFACT_FOLDER, TrainedModel, find_trained_model, save_trained_model
 from edge_tasks.repo.trained_model import FILE_NAME as TRAINED_MODEL_FILE
 
@@ -112,8 +113,11 @@ def _complete(results: Results, trained: TrainedModel) -> None:
 
 
 def _add_payload(made: Path, place: Path) -> None:
-    """Give a model that has no payload the one that its training made; a person's own stays."""
-    if made.is_file() and not place.exists():
+    """Give a model that has no payload, or that of the example it began as, the one that its training made.
+
+    A person's own stays.
+    """
+    if made.is_file() and (not place.exists() or is_of_another_model(place.read_bytes(), made.read_bytes())):
         made.rename(place)
 
 

@@ -19,6 +19,9 @@ from typing import IO, Any, cast
 _MAGIC = {b"\x1f\x8b": gzip.open, b"BZ": bz2.open, b"\xfd7": lzma.open, b"]\x00": lzma.open}
 _ZLIB = (b"x\x01", b"x\x9c", b"x\xda", b"x^")
 _BLOCK = 1 << 20
+# A compiled module of scikit-learn whose classes name it by its last part: those of every gradient boosting. It is
+# found, since a pickle names `sklearn` before.
+_SHORT_NAME, _FULL_NAME, _ITS_CLASSES = "_loss", "sklearn._loss._loss", "Cy"
 
 
 class UnreadablePickleError(Exception):
@@ -126,6 +129,8 @@ class _Scanner(_Unpickler):  # type: ignore[misc]
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) == ("joblib.numpy_pickle", "NumpyArrayWrapper"):
             return _ArrayInFile
+        if module == _SHORT_NAME and name.startswith(_ITS_CLASSES):
+            module = _FULL_NAME
         self._found.add(f"{module}:{name}")
         if (module, name) == ("numpy", "dtype"):
             return _DType

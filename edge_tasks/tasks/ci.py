@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from edge_tasks.releases.plan import Release
 
 
-@task(help={"base": "the branch to compare with", "output": "write it to this file, too", **AS_JSON})
+@task(help={"base": "the branch or commit to compare with", "output": "write it to this file, too", **AS_JSON})
 def compare(_context: Any, base: str = "main", output: str | None = None, json: bool = False) -> None:
     """Print metrics next to those of another branch.
 

@@ -441,12 +441,21 @@ def import_(_context: Any, artifact: str, name: str | None = None) -> None:
     """
     from edge_tasks.console import Console
     from edge_tasks.models.model_import import import_model
+    from edge_tasks.repo import layout
+    from edge_tasks.repo.trained_model import ARTIFACT_FOLDER
+    from edge_tasks.tools import dvc
 
     here = repository()
     name, _ = here.config.model(name)
     with Console() as console:
         trained = import_model(here.root, here.config, here.cloud, name, artifact)
         console.step(f"`{name}` is now the model of {artifact}, run {trained.run_id}")
+        folder = layout.model_folder(here.root, name)
+        if folder / ARTIFACT_FOLDER in dvc.stage_outputs(folder):
+            console.step(
+                f"warning: `dvc repro` would train models/{name} and put that in its place; to keep this one: "
+                f"rm models/{name}/dvc.yaml && dvc add models/{name}/{ARTIFACT_FOLDER}"
+            )
         console.step(f"now serve it: invoke model.deploy --name {name}")
 
 

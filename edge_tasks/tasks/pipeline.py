@@ -212,9 +212,12 @@ def unschedule(_context: Any, name: str | None = None) -> None:
 
 def _export(here: Repository, name: str | None) -> Export:
     from edge_tasks.pipelines.export import Export
+    from edge_tasks.repo import layout
     from edge_tasks.repo.model_folders import check_folder
 
-    models = [here.config.model(name)[0]] if name is not None else list(here.config.models)
+    # An imported model has no stages, so it is in the pipeline only when somebody asks for it.
+    staged = (one for one in here.config.models if (layout.model_folder(here.root, one) / "dvc.yaml").is_file())
+    models = [here.config.model(name)[0]] if name is not None else list(staged) or list(here.config.models)
     for model in models:
         check_folder(here.root, here.config, model)
     if not models:

@@ -19,6 +19,7 @@ from typing import Any
 from edge_tasks.domain.provenance import hash_of
 from edge_tasks.errors import ConfigError, DataError, GitError
 from edge_tasks.repo import layout
+from edge_tasks.repo.payloads import FILE_NAME as PAYLOAD_FILE
 from edge_tasks.repo.text_files import read_text, read_yaml, yaml_problem
 from edge_tasks.tools import git
 
@@ -119,14 +120,17 @@ def remotes(root: Path) -> list[str]:
 
 
 def outputs(root: Path) -> list[Path]:
-    """Return what the stages of the repository write, and the dvc.lock files in which DVC records it.
+    """Return what `dvc repro` may write in the repository.
 
-    A dvc.yaml that is broken has none.
+    That are the outputs of stages, the dvc.lock files in which DVC records them, the .gitignore files in which it names
+    them, and the payload that a training gives its model. A dvc.yaml that is broken has no outputs.
     """
-    found = []
+    found: dict[Path, None] = {}
     for folder in (root, *sorted(path.parent for path in layout.model_folders(root).glob("*/dvc.yaml"))):
-        found += [folder / "dvc.lock", *stage_outputs(folder)]
-    return found
+        written = stage_outputs(folder)
+        ignoring = [path.parent / ".gitignore" for path in written]
+        found |= dict.fromkeys([folder / "dvc.lock", folder / PAYLOAD_FILE, *written, *ignoring])
+    return list(found)
 
 
 def stage_outputs(folder: Path) -> list[Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from datetime import datetime, timezone
 from decimal import Decimal
 from pathlib import Path
@@ -95,25 +96,52 @@ def test_broken_metrics_are_said_so(tmp_path: Path, text: str) -> None:
         read_results(tmp_path)
 
 
+TRAINED = TrainedModel(
+    model_name="m",
+    run_id="r",
+    target="local",
+    trained_at=datetime.now(timezone.utc),
+    trained_by="a",
+    artifact_sha256="0",
+)
+
+
 def test_publishing_replaces_what_an_earlier_training_left(tmp_path: Path) -> None:
     model_folder = tmp_path / "models" / "m"
     (model_folder / "model").mkdir(parents=True)
     (model_folder / "model" / "old-file").write_text("old")
     staging = tmp_path / "staging"
     save_results(fitted(), {"score": 1.0}, staging)
-    trained = TrainedModel(
-        model_name="m",
-        run_id="r",
-        target="local",
-        trained_at=datetime.now(timezone.utc),
-        trained_by="a",
-        artifact_sha256="0",
-    )
-    publish(read_results(staging), model_folder, trained)
+    publish(read_results(staging), model_folder, TRAINED)
     assert sorted(path.relative_to(model_folder).as_posix() for path in model_folder.rglob("*")) == [
         *("metrics.json", "model", "model/model.joblib", "model/requirements.txt", "trained_model.json"),
     ]
     assert not staging.exists()
+
+
+EXAMPLES = sorted(Path("template").glob("*/models/*/test_payload.json"))
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.parent.name.partition("~")[0])
+def test_the_payload_of_an_example_gives_way_to_the_rows_of_another_model_and_stays_with_its_own(
+    example: Path, tmp_path: Path
+) -> None:
+    payload = tmp_path / "test_payload.json"
+
+    def publish_with(inputs: Any) -> Any:
+        model = DummyClassifier().fit([[0]] * len(inputs), [1] * len(inputs))
+        save_results(model, {}, tmp_path / "s", inputs=inputs, method="predict_proba")
+        publish(read_results(tmp_path / "s"), tmp_path, TRAINED)
+        return json.loads(payload.read_bytes())["instances"]
+
+    instances = json.loads(example.read_bytes())["instances"]
+    shutil.copyfile(example, payload)
+    as_trained = pd.DataFrame(instances) if isinstance(instances[0], dict) else np.array(instances)
+    assert publish_with(as_trained) == instances
+    other = [[1, 2, 3, 4]] * 5
+    assert publish_with(np.array(other))[0] == other[0]
+    payload.write_text(json.dumps({"instances": instances[:1]}))  # a person's own
+    assert publish_with(np.array(other)) == instances[:1]
 
 
 def test_labels_tell_how_often_each_group_is_answered_wrongly(tmp_path: Path) -> None:

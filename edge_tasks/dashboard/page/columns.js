@@ -39,7 +39,11 @@ const columns = (() => {
     const usual = all.filter((column) => !LEFT_OUT.has(column.name));
     // Runs that differ in their seed alone are told apart by it.
     const differing = telling(all.filter((column) => (column.distinct?.size ?? 0) > 1));
-    const metrics = every.filter((column) => column.kind === "metric").slice(0, MOST_METRICS);
+    // Those that most runs have: of several models each has its own, and the first by name may be of one run alone.
+    const metrics = every
+      .filter((column) => column.kind === "metric")
+      .sort((one, other) => (other.numbers ?? 0) - (one.numbers ?? 0))
+      .slice(0, MOST_METRICS);
     const parameters = (differing.length ? differing : usual).slice(0, MOST_PARAMETERS);
     const wanted = new Set([
       ...fields,

@@ -5,6 +5,8 @@ const grid = (() => {
   const ROW = 34;
   const SPARE = 8;
   const SAMPLE = 200;
+  // Tells how wide a text is.
+  const ruler = document.createElement("canvas").getContext("2d");
   let made = 0;
 
   // `on` has sort(column), open(row) and selection(); `kind` says what the rows are.
@@ -96,18 +98,24 @@ const grid = (() => {
     // Over all runs, not those shown: columns must not jump while somebody types a filter.
     function measure() {
       const all = kind.all();
+      const { fontFamily, fontSize } = getComputedStyle(element);
       // The usual width of a letter, which grows with the page's font.
-      const letter = 0.57 * parseFloat(getComputedStyle(element).fontSize);
-      /** @type {(column: Column<R>) => string} */
-      const wide = (column) => {
-        let longest = column.label.length + 2;
+      const letter = 0.57 * parseFloat(fontSize);
+      if (ruler) ruler.font = `${fontSize} ${fontFamily}`;
+      /** @type {(column: Column<R>, number: number) => string} */
+      const wide = (column, number) => {
+        let longest = `${column.label}  `;
         const step = Math.max(1, Math.floor(all.length / SAMPLE));
         for (let place = 0; place < all.length; place += place < SAMPLE ? 1 : step) {
-          longest = Math.max(longest, show(column, all[place]).length);
+          const text = show(column, all[place]);
+          if (text.length > longest.length) longest = text;
         }
         if (column.key === kind.pinned) return kind.width ?? "var(--run-width)";
         const mark = column.key === "status" ? 16 : 0;
-        return `${Math.round(Math.min(240, Math.max(64, longest * letter + 26 + mark)))}px`;
+        const text = Math.max(longest.length * letter, ruler?.measureText(longest).width ?? 0);
+        const width = `${Math.round(Math.min(240, Math.max(64, text + 26 + mark)))}px`;
+        // What is written in the last column may take the room that is left.
+        return number === columns.length - 1 && !column.numeric ? `minmax(${width}, 1fr)` : width;
       };
       element.style.setProperty("--columns", [...(kind.selectable ? ["40px"] : []), ...columns.map(wide)].join(" "));
     }

@@ -176,7 +176,7 @@ const pageEndpoints = (() => {
           one.by && fact("by", one.by),
           metric && fact(metric[0], format.short(metric[1])),
           one.machine &&
-            fact("machine", `${one.machine}${one.replicas ? `, ${[...new Set(one.replicas)].join(" to ")}` : ""}`),
+            fact("machine", `${one.replicas ? `${[...new Set(one.replicas)].join(" to ")} \u00d7 ` : ""}${one.machine}`),
         ),
         dom.make(
           "dl",

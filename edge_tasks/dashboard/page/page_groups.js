@@ -117,7 +117,7 @@ const pageGroups = (() => {
         label: "Groups",
         noun: "group",
         pinned: "group",
-        width: "340px",
+        width: "minmax(340px, 1fr)",
         selectable: false,
         all: () => groups,
         key: (group) => group.key,

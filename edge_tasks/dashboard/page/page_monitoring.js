@@ -54,7 +54,7 @@ const pageMonitoring = (() => {
                 : dom.make(
                     "span",
                     { class: "dim" },
-                    one.enabled ? "No drift was noted." : "What it is asked is not kept.",
+                    one.enabled ? "ci.monitor has noted no drift." : "What it is asked is not kept.",
                   ),
             ),
             one.enabled

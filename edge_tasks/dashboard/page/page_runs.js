@@ -153,10 +153,15 @@ const pageRuns = (() => {
       const shown = columns.shown();
       for (const column of shown) {
         if (column.kind !== "metric") continue;
-        const values = list.flatMap((run) =>
-          typeof column.value(run) === "number" ? [Number(column.value(run))] : [],
-        );
-        column.best = runs.best(column.name, values);
+        const having = list.filter((run) => typeof column.value(run) === "number");
+        // No model is better than another one by a metric of the same name: their data differ.
+        const comparable = having.every((run) => run.model === having[0].model);
+        column.best = comparable
+          ? runs.best(
+              column.name,
+              having.map((run) => Number(column.value(run))),
+            )
+          : undefined;
       }
       table.setColumns(shown, { key: sort.key, descending: settings.descending });
       table.setRuns(query.sorted(list, sort, settings.descending, runs.kind.key));
