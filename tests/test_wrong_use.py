@@ -362,6 +362,8 @@ def test_servers_whose_card_is_broken_can_be_stopped(hello_world: Repository) ->
     problem, hint = hello_world.fails("invoke", "model.list")
     assert problem.startswith("the local servers run, but")
     assert hint == "invoke local.stop"
+    assert hello_world.fails("invoke", "local.status") == (problem, hint)
+    assert problem in hello_world.run("invoke", "doctor", check=False).stdout
     assert hello_world.run("invoke", "local.stop").stderr.strip() == "> stopped the local servers"
     hello_world.run("invoke", "model.list")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from pathlib import Path
 from typing import Any
@@ -46,9 +47,35 @@ def read_yaml(path: Path, where: str) -> Any:
     import yaml
 
     try:
-        return yaml.safe_load(read_text(path, where))
+        return yaml.load(read_text(path, where), _loader())  # noqa: S506  a safe one
     except (yaml.YAMLError, ValueError) as error:
         raise ConfigError(f"`{where}` is not valid YAML: {yaml_problem(error)}", f"fix `{where}`") from None
+
+
+@functools.cache
+def _loader() -> Any:
+    """Return PyYAML's safe loader, which here says where a value stands that it cannot make, or that holds itself."""
+    from yaml import AliasEvent, CollectionNode, SafeLoader
+    from yaml.composer import ComposerError
+    from yaml.constructor import ConstructorError
+
+    class Loader(SafeLoader):
+        def compose_node(self, parent: Any, index: Any) -> Any:
+            event: Any = self.peek_event()  # type: ignore[no-untyped-call]
+            node = super().compose_node(parent, index)
+            # What an alias names has no end yet where it stands inside of that.
+            if isinstance(event, AliasEvent) and isinstance(node, CollectionNode) and node.end_mark is None:
+                mark: Any = event.start_mark
+                raise ComposerError(None, None, f"`*{event.anchor}` stands inside of what it names", mark)
+            return node
+
+        def construct_object(self, node: Any, deep: bool = False) -> Any:
+            try:
+                return super().construct_object(node, deep)
+            except ValueError as error:
+                raise ConstructorError(None, None, str(error), node.start_mark) from None
+
+    return Loader
 
 
 def yaml_problem(error: Exception) -> str:

@@ -19,6 +19,7 @@ from edge_tasks.cloud.state_store import STALE_AGE, StateStore
 from edge_tasks.domain import images
 from edge_tasks.domain.config import EdgeConfig
 from edge_tasks.domain.machines import check_machine
+from edge_tasks.domain.pipeline_plan import TRAIN_STAGE
 from edge_tasks.domain.quotas import needs
 from edge_tasks.domain.serving_choice import choose
 from edge_tasks.errors import ConfigError, DataError, EdgeError, GitError, ServerError, StateError
@@ -197,6 +198,11 @@ def _training_code(root: Path, config: EdgeConfig, name: str) -> Finding:
         Submission(config, root, name, SCRIPT).check()
     except DataError as error:  # before the first `dvc repro` there may be none
         return Finding(f"not looked at: {error.problem}", advice=error.hint)
+    if not dvc.has_stage(folder, TRAIN_STAGE):
+        return Finding(
+            f"models/{name}/dvc.yaml has no stage `{TRAIN_STAGE}`, by whose deps data get into a job",
+            advice=f"give the stage that trains this name; git diff models/{name}/dvc.yaml shows what was changed",
+        )
     if unnoticed := Submission(config, root, name, SCRIPT).unnoticed():
         names = ", ".join(f"`{path}`" for path in unnoticed)
         return Finding(
@@ -282,6 +288,8 @@ def _servers(root: Path) -> Finding:
     emulator_process.require_extra()
     servers = emulator_process.running(root)
     if servers is None:
+        if lost := emulator_process.lost(root):
+            raise lost
         return Finding("they do not run; commands start them when they need them")
     if not emulator_process.answering(servers):
         raise ServerError(

@@ -205,29 +205,48 @@ def _others(root: Path, pid: int, deadline: float) -> Servers | None:
         ready = running(root)
         if ready is not None:
             return ready
-        state = _state_of_card(root, pid)
-        if state:
-            card = data_directory(root) / "servers.json"
-            raise ServerError(
-                f"the local servers run, but `{card}`, which tells where, is {state}", "invoke local.stop"
-            )
+        if lost := _lost(root, pid):
+            raise lost
         time.sleep(_POLL_INTERVAL)
     raise ServerError(
         f"the local servers (process {pid}) run and gave no answer within {START_LIMIT:.0f} s", "invoke local.stop"
     )
 
 
+def lost(root: Path) -> ServerError | None:
+    """Return what is to be said of servers that run and cannot be found by their card; None when none run."""
+    pid = _search(root)
+    if pid is None:
+        return None
+    starting = ServerError(
+        f"the local servers (process {pid}) are starting or ending", "try again; if that stays so: invoke local.stop"
+    )
+    return _lost(root, pid) or starting
+
+
+def _lost(root: Path, pid: int) -> ServerError | None:
+    """Return what is wrong with the card of servers that run; None when it may still come."""
+    state = _state_of_card(root, pid)
+    if not state:
+        return None
+    card = data_directory(root) / "servers.json"
+    return ServerError(f"the local servers run, but `{card}`, which tells where, is {state}", "invoke local.stop")
+
+
 def _state_of_card(root: Path, pid: int) -> str:
-    """Say in a word what is wrong with the card of servers that run; "" when it may still come."""
+    """Say in a word or two what is wrong with the card of servers that run; "" when it may still come."""
     import psutil
 
+    state = "not theirs"
     try:
-        _by_card(root)
+        if _by_card(root):
+            return ""
     except FileNotFoundError:
-        with contextlib.suppress(psutil.Error):
-            return "missing" if time.time() - psutil.Process(pid).create_time() > START_LIMIT else ""
+        state = "missing"
     except (ValueError, KeyError, TypeError):
         return "broken"
+    with contextlib.suppress(psutil.Error):
+        return state if time.time() - psutil.Process(pid).create_time() > START_LIMIT else ""
     return ""
 
 
