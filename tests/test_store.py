@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from edge_tasks.cloud import client as client_module
 from edge_tasks.cloud import state_store as store_module
 from edge_tasks.cloud.client import Cloud, connect
 from edge_tasks.cloud.object_lock import ObjectLock, claimed
@@ -94,6 +95,19 @@ def test_a_body_that_fails_saves_nothing_and_frees_the_lock(store: StateStore) -
         raise ZeroDivisionError
     assert store.holder() is None
     assert len(store.load().model("m").history) == 1
+
+
+def test_why_a_body_failed_is_told_although_the_lock_cannot_be_removed(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client_module, "RETRY_LIMIT", 0.3)
+    assert cloud.storage_url is not None
+    with TcpProxy(int(cloud.storage_url.rpartition(":")[2])) as proxy:
+        away = dataclasses.replace(cloud, storage_url=f"http://127.0.0.1:{proxy.port}")
+        with pytest.raises(ZeroDivisionError), StateStore(away).locked():
+            proxy.cut()
+            raise ZeroDivisionError
+    assert StateStore(cloud).unlock() is not None
 
 
 def test_only_one_holds_the_lock_and_the_other_learns_who(store: StateStore, cloud: Cloud) -> None:

@@ -139,10 +139,14 @@ class StateStore:
         renewal = _Renewal(lock)
         try:
             yield renewal, mine
-        finally:
-            with defer_signals():
+        except BaseException:
+            with defer_signals(), contextlib.suppress(EdgeError):  # why the work failed is what is to be told
                 renewal.stop()
                 _release(lock)
+            raise
+        with defer_signals():
+            renewal.stop()
+            _release(lock)
 
     def holder(self) -> tuple[LockHolder, float] | None:
         """Return who holds the lock and the seconds since it was renewed, or None when nobody does."""

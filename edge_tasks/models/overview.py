@@ -194,8 +194,11 @@ def _serving(cloud: Cloud, state: ModelState) -> tuple[Serving, ...]:
 
 
 def _first(metrics: Mapping[str, Any]) -> str:
-    """Return the first metric, and how many more there are."""
-    shown = [f"{name} {value:.4g}" for name, value in metrics.items()]
+    """Return the first metric, and how many more there are.
+
+    A train.py that writes metrics.json by itself may put other things there than numbers: they are left out.
+    """
+    shown = [f"{name} {value:.4g}" for name, value in metrics.items() if isinstance(value, int | float)]
     return f"{shown[0]} (+{len(shown) - 1})" if len(shown) > 1 else "".join(shown)
 
 

@@ -26,7 +26,7 @@ from edge_tasks.errors import ConfigError, DataError, EdgeError, GitError, Serve
 from edge_tasks.jobs.run_script import SCRIPT
 from edge_tasks.jobs.submit import Submission
 from edge_tasks.models.report import reported_models
-from edge_tasks.readiness import artifact, distributions
+from edge_tasks.readiness import artifact, distributions, syntax
 from edge_tasks.readiness.complaints import refuse
 from edge_tasks.releases import preflight, serving
 from edge_tasks.repo import edge_yaml, layout, model_folders
@@ -188,7 +188,13 @@ def _training_code(root: Path, config: EdgeConfig, name: str) -> Finding:
     if not folder.is_dir():
         raise ConfigError(f"there is no folder models/{name}", "see `models` above")
     if not (folder / SCRIPT).is_file():
+        if dvc.has_stage(folder, TRAIN_STAGE):
+            raise ConfigError(
+                f"there is no models/{name}/{SCRIPT}, which dvc.yaml has a stage for", f"git checkout models/{name}"
+            )
         return Finding(f"there is no {SCRIPT}")
+    if problem := syntax.problem((folder / SCRIPT).read_bytes()):
+        raise ConfigError(f"models/{name}/{SCRIPT} is not Python: {problem}", f"fix models/{name}/{SCRIPT}")
     if hiding := _hiding(folder):
         return Finding(
             f"models/{name}/{hiding[0]}.py hides the library `{hiding[0]}`: `import {hiding[0]}` finds the file",

@@ -404,7 +404,7 @@ def remote_url(config_file: Path, remote: str) -> str | None:
     parser = configparser.ConfigParser()
     try:
         parser.read(config_file, encoding="utf-8")
-    except configparser.Error as error:
+    except (configparser.Error, UnicodeDecodeError) as error:
         # Its further lines are those of the file, which may hold a password.
         raise DataError(f"`{config_file}` is broken: {str(error).splitlines()[0]}", f"fix `{config_file}`") from None
     section = f"'remote \"{remote}\"'"

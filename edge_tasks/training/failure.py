@@ -141,6 +141,8 @@ def show_plainly(kind: type[BaseException], error: BaseException, trace: Traceba
     """Be the `sys.excepthook` of a training: an EdgeError that Sacred did not see is two lines, too."""
     if isinstance(error, EdgeError):
         sys.stderr.write(f"error: {_told(error)}\n")
+    elif isinstance(error, KeyboardInterrupt):
+        sys.stderr.write("interrupted\n")
     elif isinstance(error, ModuleNotFoundError) and error.name and "." not in error.name:
         missing = EdgeError(
             f"this Python has no module `{error.name}` ({sys.executable})",
