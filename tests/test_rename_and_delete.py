@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from edge_tasks.cloud import model_registry, storage
 from edge_tasks.cloud.client import Cloud
 from edge_tasks.cloud.state_store import StateStore
 from edge_tasks.domain.progress import Silence
+from edge_tasks.domain.serving_choice import ContainerSpec
 from edge_tasks.domain.state import EdgeState
 from edge_tasks.errors import ConfigError, EdgeError, TrainingError
 from edge_tasks.jobs.run_script import check_script
@@ -164,6 +166,33 @@ def test_doctor_names_a_pipeline_whose_stage_does_not_bring_data_into_a_job(mode
     found = {result.check: result for result in doctor.examine_repository(models)}["digits: training code"]
     assert found.state == State.WARNING
     assert found.fact == "models/digits/dvc.yaml has no stage `train`, by whose deps data get into a job"
+
+
+def test_the_list_of_models_says_as_what_a_renamed_one_was_trained_and_no_version_of_another_registry(
+    models: Path, cloud: Cloud
+) -> None:
+    storage.upload(cloud, b"model", "m/model.joblib")
+    container = ContainerSpec("us-docker.pkg.dev/vertex-ai/prediction/sklearn-cpu.1-6:latest")
+    operation = model_registry.start_upload(
+        cloud, model_id="digits", display_name="digits", artifact_uri="gs://my-bucket/m", container=container, labels={}
+    )
+    made = model_registry.finish_upload(cloud, operation, "digits").versioned_name
+    then = datetime(2026, 1, 2, tzinfo=timezone.utc)
+    for version, shown in ((made, "1"), (made.replace("@1", "@7"), "no")):
+        trained = TrainedModel(
+            model_name="digits", run_id="r", target="local", trained_at=then, artifact_sha256="0" * 64, model=version
+        )
+        save_trained_model(models / "models/digits", trained)
+        (listed,) = list_models(models, load_config(models), cloud)
+        assert listed.row()[:4] == ["digits", "2026-01-02 00:00", "", shown]
+    StateStore(cloud).create()
+    rename(models, cloud)
+    (listed,) = list_models(models, load_config(models), cloud)
+    assert listed.row()[:4] == ["numbers", "as digits", "", "no"]
+    assert listed.note == (
+        "`numbers` was trained as `digits`, before it was renamed; "
+        "dvc repro models/numbers/dvc.yaml trains it under its new name"
+    )
 
 
 def test_doctor_names_a_script_that_is_missing_or_not_python(models: Path) -> None:

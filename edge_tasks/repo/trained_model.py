@@ -142,3 +142,12 @@ def trained_model_problem(folder: Path, model_name: str) -> TrainingError | None
     except TrainingError as error:
         return error
     return None
+
+
+def trained_under(folder: Path, model_name: str) -> str | None:
+    """Return the other name that FOLDER/trained_model.json tells of: the model was renamed since. None when none."""
+    try:
+        trained = _read(folder, model_name)
+    except TrainingError:
+        return None
+    return trained.model_name if trained.model_name not in ("", model_name) else None

@@ -301,10 +301,17 @@ def _remake(root: Path, out: Any) -> str:
     return f"dvc repro {stage}" if out.stage.cmd else f"dvc add {Path(out.fs_path).relative_to(root).as_posix()}"
 
 
+def unpushed(versions: Sequence[DataVersion]) -> list[DataVersion]:
+    """Return those of `versions` that the remote does not have, or may not have.
+
+    DVC alone can ask a remote that is not a folder. It writes the list of a folder's files after them.
+    """
+    return [version for version in versions if not Path(version.url).exists()]
+
+
 def push(root: Path, versions: Sequence[DataVersion]) -> None:
     """Send to the remote what it does not have yet of `versions`. Raises DataError when that fails."""
-    # A remote that is a folder answers by itself, without DVC. DVC writes the list of a folder's files after them.
-    paths = [version.path for version in versions if not Path(version.url).exists()]
+    paths = [version.path for version in unpushed(versions)]
     if paths:
         run(root, "push", "--quiet", *paths, doing=f"push {', '.join(f'`{path}`' for path in paths)}")
 

@@ -76,7 +76,7 @@ def log_file(root: Path) -> Path:
 
 def running(root: Path) -> Servers | None:
     """Return the servers of the repository at `root`, or None when they do not run."""
-    with contextlib.suppress(FileNotFoundError, ValueError, KeyError, TypeError):
+    with contextlib.suppress(FileNotFoundError, IsADirectoryError, ValueError, KeyError, TypeError):
         return _by_card(root)
     return None
 
@@ -243,7 +243,7 @@ def _state_of_card(root: Path, pid: int) -> str:
             return ""
     except FileNotFoundError:
         state = "missing"
-    except (ValueError, KeyError, TypeError):
+    except (IsADirectoryError, ValueError, KeyError, TypeError):
         return "broken"
     with contextlib.suppress(psutil.Error):
         return state if time.time() - psutil.Process(pid).create_time() > START_LIMIT else ""
