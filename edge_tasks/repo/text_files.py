@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from edge_tasks.errors import ConfigError
+from edge_tasks.errors import ConfigError, disk_refusal
 
 # What git writes where both sides of a merge have changed the same lines.
 _BOTH_SIDES = re.compile(r"^<{7} .*?^>{7} ", re.MULTILINE | re.DOTALL)
@@ -25,7 +25,8 @@ def read_text(path: Path, where: str) -> str:
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise ConfigError(f"`{where}` cannot be read: {error.strerror}") from None
+        hint = refusal.hint if (refusal := disk_refusal(error)) else None
+        raise ConfigError(f"`{where}` cannot be read: {error.strerror}", hint) from None
     except UnicodeDecodeError:
         raise ConfigError(f"`{where}` cannot be read: it is not UTF-8 text", f"save `{where}` as UTF-8") from None
     check_merged(text, where)

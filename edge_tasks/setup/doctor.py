@@ -76,7 +76,11 @@ def _place_checks(root: Path, config: EdgeConfig) -> list[Check]:
         quota = Check("quota", lambda: _quota(config, reach()), after=(google_cloud.CREDENTIALS,))
         return [*google_cloud.checks(config, reach, by_terraform=is_managed(root)), state, quota]
     servers = Check(_SERVERS, lambda: _servers(root))
-    if emulator_process.running(root) is None:
+    try:
+        there = emulator_process.running(root) is not None
+    except OSError:  # of which `servers` tells
+        there = False
+    if not there:
         return [servers]
     return [servers, Check(google_cloud.BUCKET, lambda: initialise.check_bucket(reach()), after=(_SERVERS,)), state]
 

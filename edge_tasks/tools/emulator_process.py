@@ -21,13 +21,15 @@ from pathlib import Path
 from typing import IO, Any
 
 import edge_tasks
-from edge_tasks.errors import ServerError
+from edge_tasks.errors import MAKE_ROOM, ServerError
 from edge_tasks.repo import layout
 
 # Seconds. A cold start on a slow disk without bytecode takes several; an answer takes milliseconds.
 START_LIMIT = 60.0
 STOP_LIMIT = 20.0
 _POLL_INTERVAL = 0.02
+# Bytes. With less the servers cannot start.
+_LEAST_ROOM = 1 << 20
 SHARED, ISOLATED = "shared", "isolated"
 SNAPSHOT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,59}")
 
@@ -255,6 +257,8 @@ def _start_failure(root: Path) -> ServerError:
     text = log_file(root).read_text(encoding="utf-8", errors="replace")
     if "error: " in text.partition("hint: ")[0]:
         return _emulator_s_words(root, text)
+    if shutil.disk_usage(data_directory(root)).free < _LEAST_ROOM:  # then the log holds nothing, either
+        return ServerError(f"there is no space left on the disk: `{data_directory(root)}`", MAKE_ROOM)
     return ServerError("the local servers ended while starting", _look_at_log(root))
 
 
@@ -266,6 +270,8 @@ def _emulator_s_words(root: Path, text: str) -> ServerError:
     """Return what the emulator said on stderr; of stored data that it cannot read, with the tasks that help."""
     problem, _, hint = text.partition("hint: ")
     problem = problem.rpartition("error: ")[2].strip()
+    if "disk is full" in problem:  # SQLite's words: all that is stored is as it was
+        return ServerError(problem, MAKE_ROOM)
     unreadable = any(f" cannot be {what}: " in problem for what in ("opened", "read"))
     return ServerError(problem, _begin_again(root) if unreadable else hint.strip() or None)
 
