@@ -100,6 +100,9 @@ class TrainingError(EdgeError):
     """A training failed or gave no usable result."""
 
 
+MAKE_ROOM = "make room (df -h shows it), then try again"
+
+
 def disk_refusal(error: OSError) -> EdgeError | None:
     """Return what to say when `error` tells of a disk that is full or read-only, or of a file of somebody else's.
 
@@ -107,7 +110,7 @@ def disk_refusal(error: OSError) -> EdgeError | None:
     """
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         where = f": `{error.filename}`" if error.filename else ""
-        return EdgeError(f"there is no space left on the disk{where}", "make room (df -h shows it), then try again")
+        return EdgeError(f"there is no space left on the disk{where}", MAKE_ROOM)
     if error.errno == errno.EROFS:
         return EdgeError(
             f"`{error.filename}` cannot be written: its disk is read-only",

@@ -6,6 +6,7 @@ import inspect
 import json
 import re
 import shlex
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -328,6 +329,16 @@ def test_invoke_answers_as_edge_does(baked: dict[str, Path], tmp_path: Path) -> 
 
 
 @pytest.mark.slow
+def test_ctrl_c_before_the_tasks_are_there_is_one_line() -> None:
+    code = (
+        "import sys\nclass Interrupted:\n  def find_spec(name, *_):\n"
+        "    if name == 'edge_tasks.tasks': raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Interrupted)\nimport edge_tasks.main"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (130, "interrupted\n")
+
+
 def test_tasks_of_one_s_own_are_listed_first(baked: dict[str, Path], tmp_path: Path) -> None:
     repository = Repository(tmp_path, copy(baked["hello-world"], tmp_path).environment)
     (tmp_path / "tasks.py").write_text(

@@ -48,6 +48,13 @@ def test_defaults_fill_what_is_not_written(root: Path) -> None:
     )
 
 
+def test_a_name_that_yaml_takes_for_a_number_is_told_with_how_it_is_written(root: Path) -> None:
+    assert problem(root, f"{GOOD}  5:\n    endpoint_name: x\n") == (
+        "`edge.yaml`: the key `models.5` must be a text",
+        'write `"5":`',
+    )
+
+
 def test_the_variable_overrides_the_target(root: Path) -> None:
     assert load_config(root, {"EDGE_TARGET": "gcp"}).target == "gcp"
     with pytest.raises(ConfigError, match="EDGE_TARGET is `moon`"):

@@ -11,6 +11,7 @@ import pytest
 from invoke.exceptions import Exit
 
 from edge_tasks.errors import disk_refusal
+from edge_tasks.setup.checks import Check, Finding, State, examine
 from edge_tasks.tasks._task import task
 from edge_tasks.tools import emulator_process
 
@@ -47,6 +48,16 @@ def test_a_task_ends_with_two_lines(capsys: pytest.CaptureFixture[str]) -> None:
         write.body(None)
     assert caught.value.code == 1
     assert "`/a/b` cannot be written: its disk is read-only" in capsys.readouterr().err + str(caught.value)
+
+
+def test_a_check_that_may_not_read_a_file_is_broken_and_the_next_ones_are_looked_at() -> None:
+    def unreadable() -> Finding:
+        raise OSError(errno.EACCES, "Permission denied", "/a/b")
+
+    first, second = examine([Check("one", unreadable), Check("two", lambda: Finding("fine"))])
+    assert (first.state, first.fact) == (State.BROKEN, "this user may not read or write `/a/b`")
+    assert "ls -ld" in first.fix
+    assert second.state == State.OK
 
 
 def test_data_that_could_not_be_removed_are_not_called_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,7 +29,7 @@ from edge_tasks.domain.runs import (
     utc_now,
 )
 from edge_tasks.errors import ConflictError, EdgeError, NotFoundError
-from edge_tasks.experiments.listing import find_run, list_runs, load_run
+from edge_tasks.experiments.listing import find_run, list_runs, load_run, remove_run
 
 
 def record(run_id: str = "20261122-204655-1a2b3c4d", **values: Any) -> RunRecord:
@@ -143,6 +143,23 @@ def test_garbage_among_the_records_is_named_and_skipped(store: RunStore, cloud: 
             "it holds the run 20261122-204655-1a2b3c4d of `digits`"
         ),
     }
+
+
+def test_a_run_that_cannot_be_read_is_told_with_the_command_that_removes_it(
+    store: RunStore, cloud: Cloud, config: EdgeConfig
+) -> None:
+    run = store.write(record(), 0).record
+    storage.upload(cloud, b"[", f"experiments/files/digits/{run.run_id}/metrics.json")
+    with pytest.raises(EdgeError, match="it holds no series of metrics") as series:
+        load_run(cloud, config, "digits", run.run_id)
+    blob = cloud.bucket.blob(f"experiments/runs/digits/{run.run_id}.json")
+    blob.metadata = {"edge-run": dump_summary(run)}
+    blob.upload_from_string("{")
+    with pytest.raises(EdgeError, match="it is not a record of a run") as whole:
+        load_run(cloud, config, "digits", run.run_id)
+    assert series.value.hint == whole.value.hint == f"invoke experiments.remove {run.run_id} removes the run"
+    remove_run(cloud, config, list_runs(cloud, config).runs[0])
+    assert list_runs(cloud, config).total == 0
 
 
 def test_a_run_is_loaded_with_its_curves_and_output(

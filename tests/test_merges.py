@@ -131,9 +131,16 @@ def test_the_doctor_tells_of_a_merge_that_is_not_finished(root: Path) -> None:
 @pytest.mark.parametrize("value", ["2026-13-45", "9" * 5000])
 def test_a_date_that_no_calendar_has_is_a_mistake_in_the_file(root: Path, value: str) -> None:
     (root / "models/one/params.yaml").write_text(f"when: {value}\n")
-    with pytest.raises(ConfigError, match=r"`models/one/params.yaml` is not valid YAML: ") as caught:
+    with pytest.raises(ConfigError, match=r"`models/one/params.yaml` is not valid YAML: .* \(line 1, col") as caught:
         read_parameters(root / "models/one")
     assert caught.value.hint == "fix `models/one/params.yaml`"
+    # DVC passes on what its YAML library raises, without the name of the file.
+    (root / "models/one/dvc.yaml").write_text(
+        "stages: {train: {cmd: echo, params: [{params.yaml: }]}}\nvars: [params.yaml]"
+    )
+    with pytest.raises(DataError) as passed:
+        dvc.tracked_paths(root)
+    assert (passed.value.problem, passed.value.hint) == (caught.value.problem, caught.value.hint)
     (root / "edge.yaml").write_text(f"{EDGE_YAML}\nwhen: {value}\n")
     with pytest.raises(ConfigError, match=r"`edge.yaml` is not valid YAML: "):
         load_config(root)

@@ -43,6 +43,7 @@ from edge_tasks.releases.operations import (
     undeploy,
 )
 from edge_tasks.repo.edge_yaml import load_config
+from edge_tasks.repo.payloads import PayloadError
 from edge_tasks.training.sklearn import save_results
 from tests.repositories import Repository, copy
 
@@ -253,6 +254,20 @@ def test_a_version_that_does_not_answer_gets_no_traffic(team: Team) -> None:
     assert team.state.trial_endpoint is None
     team.deploy(smoke_test=False)
     assert team.traffic == {"2": 100}
+
+
+def test_a_payload_that_nobody_can_ask_is_told_before_anything_is_made(team: Team) -> None:
+    payload = team.root / "models" / NAME / "test_payload.json"
+    whole = payload.read_bytes()
+    try:
+        for text in (b'{"instances": ', b'{"instances": []}', b"[" * 9999):
+            payload.write_bytes(text)
+            with pytest.raises(PayloadError, match=r"test_payload.json` (is not JSON|has no list)"):
+                team.deploy()
+    finally:
+        payload.write_bytes(whole)
+    assert team.all_endpoints() == []
+    assert team.state.endpoint is None
 
 
 def test_a_first_version_that_does_not_answer_is_taken_off(team: Team) -> None:

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
+from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
 
+from edge_tasks.cloud import model_registry, storage
 from edge_tasks.cloud.client import Cloud
 from edge_tasks.cloud.state_store import StateStore
 from edge_tasks.domain.progress import Silence
+from edge_tasks.domain.serving_choice import ContainerSpec
 from edge_tasks.domain.state import EdgeState
 from edge_tasks.errors import ConfigError, EdgeError, TrainingError
 from edge_tasks.jobs.run_script import check_script
 from edge_tasks.models import report
+from edge_tasks.models.overview import list_models
 from edge_tasks.releases.plan import Options, Release
 from edge_tasks.repo import edge_yaml, model_folders
 from edge_tasks.repo.edge_yaml import load_config
-from edge_tasks.repo.trained_model import load_trained_model
+from edge_tasks.repo.trained_model import TrainedModel, load_trained_model, save_trained_model
 from edge_tasks.setup import doctor, model_deletion, model_rename
 from edge_tasks.setup.checks import State
 from tests.buckets import EDGE_YAML
@@ -140,6 +144,117 @@ def assert_deleted(root: Path) -> None:
     assert not (root / "models" / "digits").exists()
     assert not (root / "test_payload.json").is_symlink()
     assert report.reported_models(root) == ["other"]
+
+
+def test_a_dvc_yaml_that_cannot_be_read_is_told_before_anything_is_changed(models: Path, cloud: Cloud) -> None:
+    (models / "dvc.yaml").write_text(ROOT_STAGE + "\tdeps: [\n")
+    told = "`dvc.yaml` is not valid YAML: a tab, where only spaces may stand (line 9, column 1)"
+    for change in (
+        lambda: rename(models, cloud),
+        lambda: model_deletion.check(models, load_config(models), "digits"),
+        lambda: report.add_model_to_report(models, "new"),
+    ):
+        with pytest.raises(ConfigError) as caught:
+            change()
+        assert (caught.value.problem, caught.value.hint) == (told, "fix `dvc.yaml`, or git checkout dvc.yaml")
+    assert (models / "models" / "digits").is_dir()
+
+
+def test_doctor_names_a_pipeline_whose_stage_does_not_bring_data_into_a_job(models: Path) -> None:
+    pipeline = models / "models/digits/dvc.yaml"
+    pipeline.write_text(pipeline.read_text().replace("train:", "learn:"))
+    found = {result.check: result for result in doctor.examine_repository(models)}["digits: training code"]
+    assert found.state == State.WARNING
+    assert found.fact == "models/digits/dvc.yaml has no stage `train`, by whose deps data get into a job"
+
+
+def test_the_list_of_models_says_as_what_a_renamed_one_was_trained_and_no_version_of_another_registry(
+    models: Path, cloud: Cloud
+) -> None:
+    storage.upload(cloud, b"model", "m/model.joblib")
+    container = ContainerSpec("us-docker.pkg.dev/vertex-ai/prediction/sklearn-cpu.1-6:latest")
+    operation = model_registry.start_upload(
+        cloud, model_id="digits", display_name="digits", artifact_uri="gs://my-bucket/m", container=container, labels={}
+    )
+    made = model_registry.finish_upload(cloud, operation, "digits").versioned_name
+    then = datetime(2026, 1, 2, tzinfo=timezone.utc)
+    for version, shown in ((made, "1"), (made.replace("@1", "@7"), "no")):
+        trained = TrainedModel(
+            model_name="digits", run_id="r", target="local", trained_at=then, artifact_sha256="0" * 64, model=version
+        )
+        save_trained_model(models / "models/digits", trained)
+        (listed,) = list_models(models, load_config(models), cloud)
+        assert listed.row()[:4] == ["digits", "2026-01-02 00:00", "", shown]
+    StateStore(cloud).create()
+    rename(models, cloud)
+    (listed,) = list_models(models, load_config(models), cloud)
+    assert listed.row()[:4] == ["numbers", "as digits", "", "no"]
+    assert listed.note == (
+        "`numbers` was trained as `digits`, before it was renamed; "
+        "dvc repro models/numbers/dvc.yaml trains it under its new name"
+    )
+
+
+def test_doctor_names_a_script_that_is_missing_or_not_python(models: Path) -> None:
+    def found() -> tuple[State, str]:
+        result = {each.check: each for each in doctor.examine_repository(models)}["digits: training code"]
+        return result.state, result.fact
+
+    script = models / "models/digits/train.py"
+    for text, told in (
+        (b"if 1:\n\tx\n        y\n", "inconsistent use of tabs and spaces in indentation (line 3)"),
+        (b"x = '\xff'\n", "(unicode error) 'utf-8' codec can't decode byte 0xff"),
+        (b"x = (\n", "'(' was never closed (line 1)"),
+    ):
+        script.write_bytes(text)
+        state, fact = found()
+        assert state == State.BROKEN
+        assert fact.startswith(f"models/digits/train.py is not Python: {told}")
+    script.unlink()
+    assert found() == (State.BROKEN, "there is no models/digits/train.py, which dvc.yaml has a stage for")
+    (models / "models/digits/dvc.yaml").unlink()
+    assert found() == (State.OK, "there is no train.py")
+
+
+@pytest.mark.parametrize("there", ["a file", "a loop", "a link to nowhere", "a folder for a file", "unreadable"])
+def test_a_model_whose_folder_cannot_be_read_does_not_hide_the_others(models: Path, cloud: Cloud, there: str) -> None:
+    for name in ("one", "two"):
+        (models / "models" / name).mkdir(exist_ok=True)
+        then = datetime(2026, 1, 2, tzinfo=timezone.utc)
+        trained = TrainedModel(
+            model_name=name, run_id="r", target="local", trained_at=then, artifact_sha256="0" * 64,
+            metrics={"score": 0.5, "deep": {"a": 1}, "kind": "good"},
+        )  # fmt: skip
+        save_trained_model(models / "models" / name, trained)
+    folder = models / "models/one"
+    if there == "a folder for a file":
+        (folder / "trained_model.json").unlink()
+        (folder / "trained_model.json").mkdir()
+    elif there == "unreadable":
+        text = (folder / "trained_model.json").read_text()
+        (folder / "trained_model.json").write_text(text.replace('"model": null', '"model": "nonsense"'))
+    else:
+        shutil.rmtree(folder)
+        if there == "a file":
+            folder.write_text("")
+        else:
+            folder.symlink_to("one" if there == "a loop" else "nowhere")
+    entries = "".join(f"\n  {name}: {{endpoint_name: {name}-endpoint}}" for name in ("one", "two"))
+    (models / "edge.yaml").write_text(f"{EDGE_YAML.partition('models:')[0]}models:{entries}\n")
+    with pytest.raises(
+        TrainingError, match=r"no folder models/one|cannot be read: Is a dir|broken at `model`"
+    ) as caught:
+        load_trained_model(folder, "one")
+    assert caught.value.hint
+    config = load_config(models)
+    StateStore(cloud).create()
+    rows = {row[0]: row[2] for row in (found.row() for found in list_models(models, config, cloud))}
+    assert rows == {"one": "", "two": "score 0.5"}
+    assert "## two" in report.report(models, config)
+    found = {result.check: result for result in doctor.examine_repository(models)}
+    broken = found["models" if folder.is_symlink() or folder.is_file() else "one: artifact"]
+    assert broken.state.value == "broken"
+    assert found["two: artifact"].state.value == "ok"
 
 
 def test_a_deletion_takes_a_model_out_of_every_place_but_only_tells_so_in_a_dry_run(models: Path, cloud: Cloud) -> None:

@@ -19,11 +19,12 @@ from typing import Any
 
 import pytest
 
+from edge_tasks.cloud import client as client_module
 from edge_tasks.cloud import state_store as store_module
 from edge_tasks.cloud.client import Cloud, connect
 from edge_tasks.cloud.object_lock import ObjectLock, claimed
 from edge_tasks.cloud.state_store import LockHolder, StateStore
-from edge_tasks.domain.state import KEPT_CHANGES, KEPT_DEPLOYMENTS, Deployment, EdgeState
+from edge_tasks.domain.state import KEPT_CHANGES, KEPT_DEPLOYMENTS, Deployment, EdgeState, dump_state
 from edge_tasks.errors import StateError, StateLockedError
 from edge_tasks.explanations import code_of
 from edge_tasks.repo.edge_yaml import load_config
@@ -96,6 +97,19 @@ def test_a_body_that_fails_saves_nothing_and_frees_the_lock(store: StateStore) -
     assert len(store.load().model("m").history) == 1
 
 
+def test_why_a_body_failed_is_told_although_the_lock_cannot_be_removed(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client_module, "RETRY_LIMIT", 0.3)
+    assert cloud.storage_url is not None
+    with TcpProxy(int(cloud.storage_url.rpartition(":")[2])) as proxy:
+        away = dataclasses.replace(cloud, storage_url=f"http://127.0.0.1:{proxy.port}")
+        with pytest.raises(ZeroDivisionError), StateStore(away).locked():
+            proxy.cut()
+            raise ZeroDivisionError
+    assert StateStore(cloud).unlock() is not None
+
+
 def test_only_one_holds_the_lock_and_the_other_learns_who(store: StateStore, cloud: Cloud) -> None:
     with store.locked():
         with pytest.raises(StateLockedError) as caught, StateStore(cloud).locked():
@@ -103,6 +117,44 @@ def test_only_one_holds_the_lock_and_the_other_learns_who(store: StateStore, clo
         assert f"(process {os.getpid()})" in caught.value.problem
         assert caught.value.hint == "--lock-timeout 600 waits for that command, up to 10 minutes"
         assert code_of(caught.value.problem) == "E401"
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{", "format_version: hi", "format_version: 1\nmodels: {m: 5}", "a: 2026-13-45"]
+)
+def test_a_broken_state_is_read_as_it_is_and_replaced_by_a_fixed_one(
+    store: StateStore, cloud: Cloud, text: str
+) -> None:
+    cloud.objects.write(STATE_OBJECT, text, content_type="text/plain")
+    with pytest.raises(StateError) as caught, store.locked():
+        pytest.fail("it was read")
+    assert code_of(caught.value.problem) == "E403"
+    assert str(caught.value.hint).startswith("invoke state.show --raw > state.yaml, ")
+    assert store.raw() == text
+    with pytest.raises(StateError, match="broken"):
+        store.replace(text)
+    store.replace(dump_state(one_more(EdgeState())))
+    assert made(store.load()) == 1
+    assert [change.what for change in store.load().changes] == [("replaced by what a person wrote",)]
+    assert store.holder() is None
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"pid": "x"}'])
+def test_a_lock_that_nobody_can_read_is_removed_by_hand_alone(store: StateStore, cloud: Cloud, content: str) -> None:
+    whole = {
+        **dataclasses.asdict(LockHolder("", "", 0, "", "", "")),
+        "machine": process_identity.machine(),
+        "started": "s",
+    }
+    with contextlib.suppress(ValueError):
+        found = json.loads(content)
+        content = json.dumps({**whole, **found}) if isinstance(found, dict) else content
+    cloud.objects.write(LOCK_OBJECT, content, content_type="text/plain", metadata={"renewed": "2026-01-01"})
+    with pytest.raises(StateLockedError, match="locked by somebody on an unknown host") as caught, store.locked():
+        pytest.fail("two holders")
+    assert str(caught.value.hint).startswith("invoke state.unlock")  # its time has no zone
+    store.unlock()
+    assert store.holder() is None
 
 
 INCREMENT = """

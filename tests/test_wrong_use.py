@@ -283,8 +283,12 @@ def test_a_full_disk_loses_nothing(baked: dict[str, Path], tmp_path: Path) -> No
             problem, hint = repository.fails(*command)
             assert problem.startswith("there is no space left on the disk")
             assert hint == "make room (df -h shows it), then try again"
-        problem, _ = repository.fails("invoke", "model.deploy")
+        room = "make room (df -h shows it), then try again"
+        problem, hint = repository.fails("invoke", "model.deploy")
         assert "No space left on this machine's disk" in problem
+        assert hint == room
+        # What is stored is whole: the advice is not to remove it.
+        assert repository.fails("invoke", "local.save", "now")[1] == room
         assert (repository.root / "models/hello-world/trained_model.json").read_bytes() == trained
         filler.unlink()
         repository.run("invoke", "model.deploy")
@@ -362,6 +366,8 @@ def test_servers_whose_card_is_broken_can_be_stopped(hello_world: Repository) ->
     problem, hint = hello_world.fails("invoke", "model.list")
     assert problem.startswith("the local servers run, but")
     assert hint == "invoke local.stop"
+    assert hello_world.fails("invoke", "local.status") == (problem, hint)
+    assert problem in hello_world.run("invoke", "doctor", check=False).stdout
     assert hello_world.run("invoke", "local.stop").stderr.strip() == "> stopped the local servers"
     hello_world.run("invoke", "model.list")
 

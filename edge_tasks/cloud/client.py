@@ -22,7 +22,15 @@ from typing import Any
 from edge_tasks.cloud.bucket import Bucket
 from edge_tasks.cloud.vertex_sdk import client_class
 from edge_tasks.domain.config import EdgeConfig
-from edge_tasks.errors import CloudError, ConflictError, EdgeError, ForbiddenError, NoAnswerError, NotFoundError
+from edge_tasks.errors import (
+    MAKE_ROOM,
+    CloudError,
+    ConflictError,
+    EdgeError,
+    ForbiddenError,
+    NoAnswerError,
+    NotFoundError,
+)
 from edge_tasks.repo.layout import LOCAL_DVC_STORE
 
 # google-api-core tells of every Python version that it will stop to support, at every start.
@@ -333,6 +341,9 @@ _QUOTA_HINT = (
     "lists it), or choose another machine or region in edge.yaml"
 )
 
+# The emulator's words, of both of its services.
+_NO_ROOM = "No space left on this machine's disk"
+
 _NETWORK_HINT = "check the network (target gcp) or `invoke local.status` (target local), then try again"
 
 
@@ -340,6 +351,8 @@ def _hint_for(message: str) -> str | None:
     """Return what helps where Google says no more than this."""
     if _NO_SERVICE_AGENT.search(message):
         return _SERVICE_AGENT_HINT
+    if _NO_ROOM in message:
+        return MAKE_ROOM
     return _QUOTA_HINT if _NO_QUOTA.search(message) else None
 
 

@@ -152,4 +152,6 @@ def _age(found: StoredObject) -> float:
         moment = datetime.fromisoformat(renewed.replace("Z", "+00:00")) if renewed else found.created
     except ValueError:
         moment = found.created
+    if moment and moment.tzinfo is None:
+        moment = moment.replace(tzinfo=timezone.utc)
     return max(0.0, (datetime.now(timezone.utc) - moment).total_seconds()) if moment else 0.0

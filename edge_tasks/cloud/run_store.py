@@ -156,7 +156,7 @@ class RunStore:
         try:
             return Stored(parse_record(content), generation)
         except EdgeError as error:
-            raise EdgeError(f"gs://{self._cloud.bucket_name}/{name}: {error.problem}", error.hint) from None
+            raise self._broken(name, run_id, error) from None
 
     def write(self, record: RunRecord, generation: int) -> Stored:
         """Write `record` over that generation of its object (0: over none). Raises ConflictError when it is another."""
@@ -207,18 +207,22 @@ class RunStore:
 
     def series(self, model_name: str, run_id: str) -> dict[str, Series]:
         """Return the series of a run by metric; none when there are none."""
-        return self._series(self._file_name(model_name, run_id, _SERIES_FILE))
+        return self._series(self._file_name(model_name, run_id, _SERIES_FILE), run_id)
 
     def system(self, model_name: str, run_id: str) -> dict[str, Series]:
         """Return what a run took of its machine: processors, memory, GPUs; none when that was not measured."""
-        return self._series(self._file_name(model_name, run_id, _SYSTEM_FILE))
+        return self._series(self._file_name(model_name, run_id, _SYSTEM_FILE), run_id)
 
-    def _series(self, name: str) -> dict[str, Series]:
+    def _series(self, name: str, run_id: str) -> dict[str, Series]:
         content = self._read_if_there(name)
         try:
             return parse_series(content) if content else {}
         except EdgeError as error:
-            raise EdgeError(f"gs://{self._cloud.bucket_name}/{name}: {error.problem}") from None
+            raise self._broken(name, run_id, error) from None
+
+    def _broken(self, name: str, run_id: str, error: EdgeError) -> EdgeError:
+        hint = error.hint or f"invoke experiments.remove {run_id} removes the run"
+        return EdgeError(f"gs://{self._cloud.bucket_name}/{name}: {error.problem}", hint)
 
     def write_series(self, model_name: str, run_id: str, series: dict[str, Series]) -> None:
         """Write the series of a run."""

@@ -96,6 +96,39 @@ class StateStore:
         Waits at most `timeout` seconds for somebody else's lock, then raises StateLockedError that says who holds it.
         The lock of a process of this machine that was killed is taken over, of which `tell` is told.
         """
+        with self._held(timeout, tell) as (renewal, mine):
+            state, generation = self._load()
+            yield LockedState(self, renewal, mine, state, generation)
+
+    def raw(self) -> str:
+        """Return the text of the state's object as it is, which may be broken. Raises StateError when there is none."""
+        from google.api_core.exceptions import NotFound
+
+        with sdk_errors("read the shared state"):
+            try:
+                return self._cloud.objects.read(STATE_OBJECT).decode(errors="replace")
+            except NotFound:
+                raise StateError("there is no shared state", "invoke init") from None
+
+    def replace(self, text: str, timeout: float = 0.0, tell: Callable[[str], None] = lambda _: None) -> None:
+        """Put the state that `text` holds in the place of the one that is there, which may be broken.
+
+        Raises StateError when `text` is broken itself; else see `locked`.
+        """
+        from google.api_core.exceptions import NotFound
+
+        state = parse_state(text)
+        with self._held(timeout, tell) as (renewal, mine):
+            with sdk_errors("read the shared state"):
+                try:
+                    generation = self._cloud.objects.read_versioned(STATE_OBJECT)[1]
+                except NotFound:
+                    generation = 0
+            locked = LockedState(self, renewal, mine, state, generation)
+            locked.save(state, ("replaced by what a person wrote",))
+
+    @contextlib.contextmanager
+    def _held(self, timeout: float, tell: Callable[[str], None]) -> Iterator[tuple[_Renewal, LockHolder]]:
         lock = ObjectLock(self._cloud.objects, LOCK_OBJECT)
         mine = _myself(lock.token)
         try:
@@ -105,12 +138,15 @@ class StateStore:
             raise
         renewal = _Renewal(lock)
         try:
-            state, generation = self._load()
-            yield LockedState(self, renewal, mine, state, generation)
-        finally:
-            with defer_signals():
+            yield renewal, mine
+        except BaseException:
+            with defer_signals(), contextlib.suppress(EdgeError):  # why the work failed is what is to be told
                 renewal.stop()
                 _release(lock)
+            raise
+        with defer_signals():
+            renewal.stop()
+            _release(lock)
 
     def holder(self) -> tuple[LockHolder, float] | None:
         """Return who holds the lock and the seconds since it was renewed, or None when nobody does."""
@@ -196,7 +232,10 @@ class StateStore:
                 return None
         try:
             holder = LockHolder(**json.loads(text))
+            readable = isinstance(holder.pid, int) and holder.pid >= 0
         except (ValueError, TypeError):
+            readable = False
+        if not readable:
             holder = LockHolder("somebody", "an unknown host", 0, "unknown", "an unknown time", "")
         return holder, held.age, held.generation
 
@@ -224,10 +263,13 @@ class LockedState:
                 "look at what exists: invoke state.show --history",
             )
 
-    def save(self, state: EdgeState) -> None:
-        """Write `state`, with a note of what changed. Raises StateError when lock or state was taken over meanwhile."""
+    def save(self, state: EdgeState, what: tuple[str, ...] = ()) -> None:
+        """Write `state`, with a note of what changed: `what`, or else what is different.
+
+        Raises StateError when lock or state was taken over meanwhile.
+        """
         self.check()
-        what = differences(self.state, state)
+        what = what or differences(self.state, state)
         if what:
             now = datetime.now(timezone.utc).replace(microsecond=0)
             state = state.with_change(Change(at=now, by=self._mine.owner, command=self._mine.command, what=what))

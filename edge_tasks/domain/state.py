@@ -233,10 +233,16 @@ def parse_state(text: str) -> EdgeState:
 
     try:
         document: Any = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506  a safe one
-        version = document["format_version"]
-    except (yaml.YAMLError, TypeError, KeyError) as error:
-        raise StateError(f"the shared state is broken: {type(error).__name__}: {error}", "invoke state.show") from None
-    if not isinstance(version, int) or version > FORMAT_VERSION:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a date that no calendar has
+        mark = getattr(error, "problem_mark", None)
+        what = str(getattr(error, "problem", None) or str(error).splitlines()[0])
+        raise _broken(f"{what} (line {mark.line + 1}, column {mark.column + 1})" if mark else what) from None
+    if not isinstance(document, dict) or "format_version" not in document:
+        raise _broken("it has no `format_version`")
+    version = document["format_version"]
+    if not isinstance(version, int):
+        raise _broken(f"format_version: `{version}` is not a number")
+    if version > FORMAT_VERSION:
         raise StateError(
             f"the shared state has format {version}, this version of vertex-edge knows up to {FORMAT_VERSION}",
             "git pull, then pip install -r requirements.txt",
@@ -246,4 +252,11 @@ def parse_state(text: str) -> EdgeState:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         key = ".".join(str(part) for part in first["loc"])
-        raise StateError(f"the shared state is broken: {key}: {first['msg']}", "invoke state.show") from None
+        raise _broken(f"{key}: {first['msg']}") from None
+
+
+def _broken(what: str) -> StateError:
+    return StateError(
+        f"the shared state is broken: {what}",
+        "invoke state.show --raw > state.yaml, fix it there, then invoke state.replace state.yaml",
+    )

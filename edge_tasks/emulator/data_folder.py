@@ -99,6 +99,19 @@ class DataFolder:
         return ""
 
 
+def check_new(file: Path, what: str, *folders: Path) -> None:
+    """Raise StartError when `file`, which is new or empty, is to tell of what lies in `folders`: it was lost.
+
+    What it does not tell of would be removed.
+    """
+    for folder in folders:
+        if folder.is_dir() and any(path.is_file() for path in folder.rglob("*")):
+            raise StartError(
+                f"{what} cannot be opened: {file}: it is missing or empty, and there are files in {folder}",
+                "put it back from a copy, or start with another data folder: --data DIR",
+            )
+
+
 def remove_others(folder: Path, kept: Collection[str]) -> None:
     """Remove the subfolders that nothing in the store belongs to."""
     if folder.is_dir():

@@ -37,7 +37,10 @@ def run_script(
     """
     folder = layout.model_folder(root, model_name)
     if not (folder / script).is_file():
-        raise TrainingError(f"there is no `models/{model_name}/{script}`", "invoke doctor")
+        raise TrainingError(
+            f"there is no `models/{model_name}/{script}`",
+            f"git checkout models/{model_name}/{script}; a model that was imported is trained elsewhere",
+        )
     for update in updates:
         if "=" not in update:
             raise TrainingError(f"`{update}` is not a parameter with a value", "--set KEY=VALUE")

@@ -118,9 +118,9 @@ class Submission:
         preflight.check_quota(cloud, self._machine_key, machines)
         if cloud.notice:
             progress.step(f"warning: {cloud.notice}")
-        if self.data:
-            progress.step(f"pushing {', '.join(version.path for version in self.data)}")
-            dvc.push(self._root, self.data)
+        if missing := dvc.unpushed(self.data):
+            progress.step(f"pushing {', '.join(version.path for version in missing)}")
+            dvc.push(self._root, missing)
         progress.step("packaging the model's folder")
         for line in self._left_out():
             progress.step(line)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from edge_tasks.cloud import endpoints
+from edge_tasks.cloud import endpoints, model_registry
+from edge_tasks.cloud.bucket import CONNECTIONS
 from edge_tasks.cloud.client import Cloud
 from edge_tasks.cloud.state_store import StateStore
 from edge_tasks.domain.config import EdgeConfig
@@ -16,11 +19,11 @@ from edge_tasks.domain.prices import PriceList, amounts, money, total
 from edge_tasks.domain.runs import utc_now
 from edge_tasks.domain.serving_choice import choose
 from edge_tasks.domain.state import Deployment, ModelState
-from edge_tasks.errors import NotFoundError
+from edge_tasks.errors import CloudError, NotFoundError
 from edge_tasks.models import costs
 from edge_tasks.releases import serving
 from edge_tasks.repo import layout
-from edge_tasks.repo.trained_model import TrainedModel, find_trained_model, trained_model_problem
+from edge_tasks.repo.trained_model import TrainedModel, find_trained_model, trained_model_problem, trained_under
 
 COLUMNS = ["model", "trained (UTC)", "metrics", "version", "serves", "since (UTC)", "hours", "cost"]
 
@@ -48,6 +51,15 @@ class Overview:
     coming: str | None  # the version that is being deployed
     running: tuple[costs.Running, ...] = ()
     problem: str | None = None  # why the record of its last training cannot be read
+    trained_as: str | None = None  # the name that it had when it was trained, before it was renamed
+
+    @property
+    def note(self) -> str | None:
+        """What is to be said of its last training in addition to its row."""
+        if self.trained_as:
+            again = f"dvc repro models/{self.model}/dvc.yaml trains it under its new name"
+            return f"`{self.model}` was trained as `{self.trained_as}`, before it was renamed; {again}"
+        return self.problem
 
     @property
     def hours(self) -> float:
@@ -69,7 +81,7 @@ class Overview:
         shown += ["to zero when idle"] if any(one.scale_to_zero for one in self.running) else []
         return [
             self.model,
-            _time(self.trained_at) if self.trained_at else "unreadable" if self.problem else "not yet",
+            self._trained(),
             _first(self.metrics),
             self.registered or "no",
             ", ".join(shown) or "nothing",
@@ -77,6 +89,11 @@ class Overview:
             f"{self.hours:,.1f}" if self.serves else "",
             money(self.cost(prices), prices) if prices and self.running else "",
         ]
+
+    def _trained(self) -> str:
+        if self.trained_at:
+            return _time(self.trained_at)
+        return f"as {self.trained_as}" if self.trained_as else "unreadable" if self.problem else "not yet"
 
     def document(self, prices: PriceList | None = None) -> dict[str, Any]:
         """Return the same as plain JSON."""
@@ -93,9 +110,14 @@ def list_models(root: Path, config: EdgeConfig, cloud: Cloud, *, machines: bool 
     """Return what there is of each model of the config; with `machines` also on what it runs, which asks the cloud."""
     state = StateStore(cloud).load()
     running = list(costs.running(cloud, counted=False)) if machines else []
+    trainings = {name: find_trained_model(layout.model_folder(root, name), name) for name in config.models}
+    versions = {name: _version(trained, state.model(name)) for name, trained in trainings.items()}
+    with ThreadPoolExecutor(CONNECTIONS) as pool:
+        registered = dict(
+            pool.map(lambda name: (name, _registered(cloud, versions[name], state.model(name))), versions)
+        )
     found = []
-    for name in config.models:
-        trained = find_trained_model(layout.model_folder(root, name), name)
+    for name, trained in trainings.items():
         problem = trained_model_problem(layout.model_folder(root, name), name)
         model = state.model(name)
         found.append(
@@ -104,11 +126,12 @@ def list_models(root: Path, config: EdgeConfig, cloud: Cloud, *, machines: bool 
                 trained_at=trained.trained_at if trained else None,
                 run_id=trained.run_id if trained else None,
                 metrics=trained.metrics if trained else {},
-                registered=_registered(trained, model),
+                registered=registered[name],
                 serves=_serving(cloud, model),
                 coming=model.operation.model.rpartition("@")[2] if model.operation else None,
                 running=tuple(one for one in running if one.model == name),
                 problem=problem.problem if problem else None,
+                trained_as=trained_under(layout.model_folder(root, name), name),
             )
         )
     return found
@@ -169,15 +192,29 @@ def _explained(deployment: Deployment) -> dict[str, Any]:
     return {"version": deployment.version, **values}
 
 
-def _registered(trained: TrainedModel | None, state: ModelState) -> str | None:
-    """Return the version in the registry, which a deploy made when the training did not."""
+def _version(trained: TrainedModel | None, state: ModelState) -> str | None:
+    """Return the version that was made of a training; a deploy made it when the training did not."""
     if trained is None:
         return None
-    deployed = [
-        item.model for item in (*state.history, *filter(None, [state.candidate])) if item.run_id == trained.run_id
-    ]
-    model = trained.model or next(iter(deployed), None)
-    return model.rpartition("@")[2] if model else None
+    return trained.model or next((item.model for item in _deployed(state) if item.run_id == trained.run_id), None)
+
+
+def _registered(cloud: Cloud, version: str | None, state: ModelState) -> str | None:
+    """Return the number of `version` when this registry has it.
+
+    A training in another clone, or for another target, has put it into another one. What was deployed is there.
+    """
+    if version is None:
+        return None
+    if version not in [item.model for item in _deployed(state)]:
+        with contextlib.suppress(CloudError):  # of another project's registry nobody may know
+            if not model_registry.model_exists(cloud, version):
+                return None
+    return version.rpartition("@")[2]
+
+
+def _deployed(state: ModelState) -> list[Deployment]:
+    return [*state.history, *filter(None, [state.candidate])]
 
 
 def _serving(cloud: Cloud, state: ModelState) -> tuple[Serving, ...]:
@@ -194,8 +231,11 @@ def _serving(cloud: Cloud, state: ModelState) -> tuple[Serving, ...]:
 
 
 def _first(metrics: Mapping[str, Any]) -> str:
-    """Return the first metric, and how many more there are."""
-    shown = [f"{name} {value:.4g}" for name, value in metrics.items()]
+    """Return the first metric, and how many more there are.
+
+    A train.py that writes metrics.json by itself may put other things there than numbers: they are left out.
+    """
+    shown = [f"{name} {value:.4g}" for name, value in metrics.items() if isinstance(value, int | float)]
     return f"{shown[0]} (+{len(shown) - 1})" if len(shown) > 1 else "".join(shown)
 
 

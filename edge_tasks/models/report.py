@@ -12,7 +12,7 @@ from edge_tasks.domain.config import EdgeConfig
 from edge_tasks.errors import ConfigError
 from edge_tasks.repo import layout
 from edge_tasks.repo.files import write_atomically
-from edge_tasks.repo.text_files import check_merged
+from edge_tasks.repo.text_files import read_text, yaml_problem
 from edge_tasks.repo.trained_model import FILE_NAME as TRAINED_MODEL_FILE
 from edge_tasks.repo.trained_model import find_trained_model, trained_model_problem
 
@@ -60,7 +60,10 @@ def remove_model_from_report(root: Path, name: str) -> None:
 
 
 def reported_models(root: Path) -> list[str]:
-    """Return the names of the models that the root's report stage depends on; none without such a stage."""
+    """Return the names of the models that the root's report stage depends on; none without such a stage.
+
+    Raises ConfigError when dvc.yaml cannot be read.
+    """
     found: list[str] = []
 
     def look(dependencies: list[Any]) -> None:
@@ -89,18 +92,20 @@ def _change_dependencies(root: Path, change: Callable[[list[Any]], None]) -> Non
     yaml.width = 120
     yaml.indent(mapping=2, sequence=4, offset=2)
     try:
-        text = path.read_text(encoding="utf-8")
-        check_merged(text, path.name)
-        document: Any = yaml.load(text)
-        dependencies = document["stages"][REPORT_STAGE]["deps"]
+        document: Any = yaml.load(read_text(path, path.name))
     except FileNotFoundError:
         raise NoReportError("there is no `dvc.yaml` at the repository's root", "git checkout dvc.yaml") from None
-    except (YAMLError, UnicodeDecodeError, KeyError, TypeError):
+    except (YAMLError, ValueError) as error:
+        problem = f"`{path.name}` is not valid YAML: {yaml_problem(error)}"
+        raise ConfigError(problem, f"fix `{path.name}`, or git checkout {path.name}") from None
+    try:
+        dependencies = document["stages"][REPORT_STAGE]["deps"]
+        before = list(dependencies)
+    except (KeyError, TypeError):
         raise NoReportError(
             f"`dvc.yaml` has no stage `{REPORT_STAGE}` with `deps`",
             "git checkout dvc.yaml, or add the stage again",
         ) from None
-    before = list(dependencies)
     change(dependencies)
     if dependencies == before:
         return

@@ -39,6 +39,9 @@ def read_columns(path: Path, texts: Container[str] = ()) -> dict[str, list[Any]]
     return columns_of(rows)
 
 
+_NAME_ONE = "name a .csv, .jsonl or baseline.json file"
+
+
 def read_baseline(path: Path) -> Baseline:
     """Return the baseline in a file: a baseline.json, or the rows that one is made of."""
     if path.name == FILE_NAME or path.suffix == ".json":
@@ -47,13 +50,13 @@ def read_baseline(path: Path) -> Baseline:
         except OSError as error:
             raise _unreadable(path, error) from None
         except EdgeError as error:
-            raise EdgeError(f"`{path}`: {error.problem}", error.hint) from None
+            raise EdgeError(f"`{path}`: {error.problem}", error.hint or _NAME_ONE) from None
     return make_baseline(read_columns(path), str(path))
 
 
 def _unreadable(path: Path, error: Exception) -> EdgeError:
     reason = getattr(error, "strerror", None) or error
-    return EdgeError(f"`{path}` cannot be read: {reason}", "name a .csv, .jsonl or baseline.json file")
+    return EdgeError(f"`{path}` cannot be read: {reason}", _NAME_ONE)
 
 
 def shifted(columns: Mapping[str, Sequence[Any]], shifts: Sequence[str]) -> dict[str, list[Any]]:

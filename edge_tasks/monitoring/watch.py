@@ -181,7 +181,8 @@ def baseline_of(cloud: Cloud, model: str, deployment: Deployment) -> Baseline:
     try:
         found = Baseline.from_json(content)
     except EdgeError as error:
-        raise EdgeError(f"{uri}: {error.problem}", error.hint) from None
+        hint = error.hint or "compare with a file of rows (--baseline FILE), or train and deploy again"
+        raise EdgeError(f"{uri}: {error.problem}", hint) from None
     return replace(found, source=found.source or "its training")
 
 

@@ -99,9 +99,9 @@ class Export:
         """Push the data that no task makes, and upload the packages, unless they are there already."""
         if not storage.bucket_exists(cloud):
             raise DataError(f"the bucket `{cloud.bucket_name}` does not exist", "invoke init")
-        if self._recorded:
-            progress.step(f"pushing {', '.join(self._recorded)}")
-            dvc.push(self.root, list(self._recorded.values()))
+        if missing := dvc.unpushed(list(self._recorded.values())):
+            progress.step(f"pushing {', '.join(version.path for version in missing)}")
+            dvc.push(self.root, missing)
         progress.step("uploading the code of the tasks")
         for name, content in self._objects():
             storage.upload_new(cloud, content, f"gs://{cloud.bucket_name}/{name}")

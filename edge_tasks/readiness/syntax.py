@@ -14,6 +14,17 @@ def nodes(source: str) -> Iterator[ast.AST]:
         return
 
 
+def problem(source: bytes) -> str | None:
+    """Return why `source` is not a module of Python, and in which line; None when it is one."""
+    try:
+        ast.parse(source)
+    except SyntaxError as error:
+        return f"{error.msg} (line {error.lineno})" if error.lineno else error.msg
+    except ValueError as error:  # of a byte that is null, before Python 3.12
+        return str(error)
+    return None
+
+
 def called(call: ast.Call) -> str:
     """Return the name of what is called, without what it belongs to; empty where it has none."""
     return call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")

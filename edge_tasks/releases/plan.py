@@ -280,6 +280,8 @@ class Rollout:
     def _plan_to_deploy(
         self, percent: int, differences: Mapping[str, str] = MappingProxyType({}), *, alone: bool = False
     ) -> None:
+        if self._is_tested():
+            read_payload(self.release.folder / PAYLOAD_FILE)  # what cannot be asked is told before anything is paid for
         if self.endpoint is None:
             self.plan(f"create the endpoint `{self.release.settings.endpoint_name}`", self._create_endpoint)
         aside = self.endpoint is not None and any(self.endpoint.traffic.values())

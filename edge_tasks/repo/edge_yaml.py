@@ -129,6 +129,9 @@ def _explain(error: ValidationError) -> tuple[str, str]:
     key = ".".join(str(part) for part in first["loc"])
     more = f" (and {len(complaints) - 1} more)" if len(complaints) > 1 else ""
     kind = first["type"]
+    if kind == "string_type" and first["loc"][-1] == "[key]":  # pydantic's word for a name; YAML made a number of it
+        name = first["loc"][-2]
+        return f"`{FILE_NAME}`: the key `{key.removesuffix('.[key]')}` must be a text{more}", f'write `"{name}":`'
     if kind == "missing":
         return f"`{FILE_NAME}`: the key `{key}` is missing{more}", f"add `{key}`"
     if kind == "extra_forbidden":

@@ -42,7 +42,7 @@ def read_payload(path: str | Path) -> bytes:
         raise PayloadError(f"`{path}` cannot be read: {error.strerror}", "--file FILE") from None
     try:
         payload = json.loads(content)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise PayloadError(f"`{path}` is not JSON: {error}", hint) from None
     if not isinstance(payload, dict) or not isinstance(payload.get("instances"), list) or not payload["instances"]:
         raise PayloadError(f"`{path}` has no list `instances`", hint)

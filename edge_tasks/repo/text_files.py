@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from pathlib import Path
 from typing import Any
 
-from edge_tasks.errors import ConfigError
+from edge_tasks.errors import ConfigError, disk_refusal
 
 # What git writes where both sides of a merge have changed the same lines.
 _BOTH_SIDES = re.compile(r"^<{7} .*?^>{7} ", re.MULTILINE | re.DOTALL)
@@ -24,7 +25,8 @@ def read_text(path: Path, where: str) -> str:
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise ConfigError(f"`{where}` cannot be read: {error.strerror}") from None
+        hint = refusal.hint if (refusal := disk_refusal(error)) else None
+        raise ConfigError(f"`{where}` cannot be read: {error.strerror}", hint) from None
     except UnicodeDecodeError:
         raise ConfigError(f"`{where}` cannot be read: it is not UTF-8 text", f"save `{where}` as UTF-8") from None
     check_merged(text, where)
@@ -46,9 +48,35 @@ def read_yaml(path: Path, where: str) -> Any:
     import yaml
 
     try:
-        return yaml.safe_load(read_text(path, where))
+        return yaml.load(read_text(path, where), _loader())  # noqa: S506  a safe one
     except (yaml.YAMLError, ValueError) as error:
         raise ConfigError(f"`{where}` is not valid YAML: {yaml_problem(error)}", f"fix `{where}`") from None
+
+
+@functools.cache
+def _loader() -> Any:
+    """Return PyYAML's safe loader, which here says where a value stands that it cannot make, or that holds itself."""
+    from yaml import AliasEvent, CollectionNode, SafeLoader
+    from yaml.composer import ComposerError
+    from yaml.constructor import ConstructorError
+
+    class Loader(SafeLoader):
+        def compose_node(self, parent: Any, index: Any) -> Any:
+            event: Any = self.peek_event()  # type: ignore[no-untyped-call]
+            node = super().compose_node(parent, index)
+            # What an alias names has no end yet where it stands inside of that.
+            if isinstance(event, AliasEvent) and isinstance(node, CollectionNode) and node.end_mark is None:
+                mark: Any = event.start_mark
+                raise ComposerError(None, None, f"`*{event.anchor}` stands inside of what it names", mark)
+            return node
+
+        def construct_object(self, node: Any, deep: bool = False) -> Any:
+            try:
+                return super().construct_object(node, deep)
+            except ValueError as error:
+                raise ConstructorError(None, None, str(error), node.start_mark) from None
+
+    return Loader
 
 
 def yaml_problem(error: Exception) -> str:
@@ -57,6 +85,8 @@ def yaml_problem(error: Exception) -> str:
     Of a date that no calendar has, such as 2026-13-45, and of a number with thousands of digits they raise ValueError.
     """
     problem = str(getattr(error, "problem", None) or str(error).splitlines()[0])
+    if problem.startswith("found duplicate key "):
+        problem = problem.partition(' with value "')[0]  # both values, which may be long
     if "'\\t'" in problem:
         problem = "a tab, where only spaces may stand"
     mark = getattr(error, "problem_mark", None)

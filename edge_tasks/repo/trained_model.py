@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from datetime import datetime
 from pathlib import Path
@@ -21,6 +22,10 @@ ARTIFACT_FOLDER = "model"
 FORMAT_VERSION = 1
 
 
+class UntrainedError(TrainingError):
+    """There is no trained_model.json, because nothing was trained yet, or no folder of the model."""
+
+
 class TrainedModel(Provenance):
     """One finished training of one model."""
 
@@ -33,7 +38,11 @@ class TrainedModel(Provenance):
     trained_at: datetime
     user: str | None = Field(default=None, alias="trained_by")
     job: str | None = Field(default=None, description="resource name of the custom job; null when trained in process")
-    model: str | None = Field(default=None, description="versioned resource name in the registry; null when not there")
+    model: str | None = Field(
+        default=None,
+        pattern="^projects/.+/models/.+",
+        description="versioned resource name in the registry; null when not there",
+    )
     artifact_uri: str | None = Field(default=None, description="gs:// folder of the artifact; null when only on disk")
     artifact_sha256: str = Field(description="over the files of model/, names and contents")
     metrics: dict[str, Any] = Field(default_factory=dict)
@@ -86,12 +95,16 @@ def _read(folder: Path, model_name: str) -> TrainedModel:
         raise TrainingError(f"`models/{model_name}/{FILE_NAME}` is broken", hint) from None
     except ConfigError as error:
         raise TrainingError(error.problem, error.hint) from None
-    except FileNotFoundError:
-        if not folder.is_dir():
-            raise TrainingError(
+    except OSError as error:
+        if isinstance(error, FileNotFoundError) and folder.is_dir():
+            raise UntrainedError(f"the model `{model_name}` has not been trained yet", hint) from None
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):  # a file, or a link that leads nowhere
+            raise UntrainedError(
                 f"edge.yaml names the model `{model_name}`, but there is no folder models/{model_name}", "invoke doctor"
             ) from None
-        raise TrainingError(f"the model `{model_name}` has not been trained yet", hint) from None
+        raise TrainingError(
+            f"`models/{model_name}/{FILE_NAME}` cannot be read: {error.strerror}", f"ls -ld models/{model_name}"
+        ) from None
     try:
         document = json.loads(text)
         version = document["format_version"]
@@ -122,10 +135,19 @@ def trained_model_problem(folder: Path, model_name: str) -> TrainingError | None
 
     Nothing was, too, when it tells of another model: this one has been renamed since.
     """
-    if not (folder / FILE_NAME).exists():
-        return None
     try:
         _read(folder, model_name)
+    except UntrainedError:
+        return None
     except TrainingError as error:
         return error
     return None
+
+
+def trained_under(folder: Path, model_name: str) -> str | None:
+    """Return the other name that FOLDER/trained_model.json tells of: the model was renamed since. None when none."""
+    try:
+        trained = _read(folder, model_name)
+    except TrainingError:
+        return None
+    return trained.model_name if trained.model_name not in ("", model_name) else None

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from edge_tasks.errors import EdgeError
+from edge_tasks.errors import EdgeError, disk_refusal
 
 
 @dataclass(frozen=True)
@@ -73,12 +73,22 @@ def examine(checks: Sequence[Check]) -> list[Result]:
             lost.add(check.name)
         else:
             try:
-                result = _result(check, check.look())
+                result = _result(check, _look(check))
             except EdgeError as error:
                 result = Result(check.name, State.BROKEN, error.problem, error.hint or "")
                 lost.add(check.name)
         results.append(result)
     return results
+
+
+def _look(check: Check) -> Finding:
+    """Look; a file that may not be read is one thing that is broken, and the rest is looked at all the same."""
+    try:
+        return check.look()
+    except OSError as error:
+        if problem := disk_refusal(error):
+            raise problem from None
+        raise
 
 
 def _result(check: Check, finding: Finding) -> Result:

@@ -19,13 +19,14 @@ from edge_tasks.cloud.state_store import STALE_AGE, StateStore
 from edge_tasks.domain import images
 from edge_tasks.domain.config import EdgeConfig
 from edge_tasks.domain.machines import check_machine
+from edge_tasks.domain.pipeline_plan import TRAIN_STAGE
 from edge_tasks.domain.quotas import needs
 from edge_tasks.domain.serving_choice import choose
 from edge_tasks.errors import ConfigError, DataError, EdgeError, GitError, ServerError, StateError
 from edge_tasks.jobs.run_script import SCRIPT
 from edge_tasks.jobs.submit import Submission
 from edge_tasks.models.report import reported_models
-from edge_tasks.readiness import artifact, distributions
+from edge_tasks.readiness import artifact, distributions, syntax
 from edge_tasks.readiness.complaints import refuse
 from edge_tasks.releases import preflight, serving
 from edge_tasks.repo import edge_yaml, layout, model_folders
@@ -75,7 +76,11 @@ def _place_checks(root: Path, config: EdgeConfig) -> list[Check]:
         quota = Check("quota", lambda: _quota(config, reach()), after=(google_cloud.CREDENTIALS,))
         return [*google_cloud.checks(config, reach, by_terraform=is_managed(root)), state, quota]
     servers = Check(_SERVERS, lambda: _servers(root))
-    if emulator_process.running(root) is None:
+    try:
+        there = emulator_process.running(root) is not None
+    except OSError:  # of which `servers` tells
+        there = False
+    if not there:
         return [servers]
     return [servers, Check(google_cloud.BUCKET, lambda: initialise.check_bucket(reach()), after=(_SERVERS,)), state]
 
@@ -187,7 +192,13 @@ def _training_code(root: Path, config: EdgeConfig, name: str) -> Finding:
     if not folder.is_dir():
         raise ConfigError(f"there is no folder models/{name}", "see `models` above")
     if not (folder / SCRIPT).is_file():
+        if dvc.has_stage(folder, TRAIN_STAGE):
+            raise ConfigError(
+                f"there is no models/{name}/{SCRIPT}, which dvc.yaml has a stage for", f"git checkout models/{name}"
+            )
         return Finding(f"there is no {SCRIPT}")
+    if problem := syntax.problem((folder / SCRIPT).read_bytes()):
+        raise ConfigError(f"models/{name}/{SCRIPT} is not Python: {problem}", f"fix models/{name}/{SCRIPT}")
     if hiding := _hiding(folder):
         return Finding(
             f"models/{name}/{hiding[0]}.py hides the library `{hiding[0]}`: `import {hiding[0]}` finds the file",
@@ -197,6 +208,11 @@ def _training_code(root: Path, config: EdgeConfig, name: str) -> Finding:
         Submission(config, root, name, SCRIPT).check()
     except DataError as error:  # before the first `dvc repro` there may be none
         return Finding(f"not looked at: {error.problem}", advice=error.hint)
+    if not dvc.has_stage(folder, TRAIN_STAGE):
+        return Finding(
+            f"models/{name}/dvc.yaml has no stage `{TRAIN_STAGE}`, by whose deps data get into a job",
+            advice=f"give the stage that trains this name; git diff models/{name}/dvc.yaml shows what was changed",
+        )
     if unnoticed := Submission(config, root, name, SCRIPT).unnoticed():
         names = ", ".join(f"`{path}`" for path in unnoticed)
         return Finding(
@@ -279,6 +295,8 @@ def _servers(root: Path) -> Finding:
     emulator_process.require_extra()
     servers = emulator_process.running(root)
     if servers is None:
+        if lost := emulator_process.lost(root):
+            raise lost
         return Finding("they do not run; commands start them when they need them")
     if not emulator_process.answering(servers):
         raise ServerError(

@@ -19,8 +19,12 @@ from edge_tasks.tools import dvc
 
 
 def check(root: Path, config: EdgeConfig, name: str) -> None:
-    """Raise ConfigError when there is nothing of a model `name`; somebody may have removed a part of it by hand."""
-    if name not in (*config.models, *reported_models(root)) and not _folder(root, name).is_dir():
+    """Raise ConfigError when there is nothing of a model `name`, or dvc.yaml cannot be read.
+
+    Somebody may have removed a part of the model by hand.
+    """
+    reported = reported_models(root)
+    if name not in (*config.models, *reported) and not _folder(root, name).is_dir():
         config.model(name)
 
 

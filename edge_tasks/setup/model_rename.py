@@ -14,7 +14,7 @@ from edge_tasks.cloud.state_store import StateStore
 from edge_tasks.domain.config import EdgeConfig, check_model_name
 from edge_tasks.domain.progress import Progress
 from edge_tasks.errors import ConfigError
-from edge_tasks.models.report import rename_model_in_report
+from edge_tasks.models.report import rename_model_in_report, reported_models
 from edge_tasks.repo import edge_yaml, layout, model_folders
 from edge_tasks.repo.files import write_atomically
 from edge_tasks.repo.payloads import FILE_NAME as PAYLOAD_FILE
@@ -28,9 +28,11 @@ def rename_model(
 ) -> list[str]:
     """Rename the model `old`; return the files in its folder in which the old name stands still, from the root.
 
-    Raises ConfigError, before anything is changed, when there is no such model, or one called `new` already.
+    Raises ConfigError, before anything is changed, when there is no such model, one called `new` already, or a
+    dvc.yaml that cannot be read.
     """
     check_model_name(new)
+    reported_models(root)
     before, after = layout.model_folder(root, old), layout.model_folder(root, new)
     in_part = _is_done_in_part(config, old, new, before, after)
     if not in_part:

@@ -61,6 +61,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "dashboard.undeploy",
         "state.show",
         "state.unlock",
+        "state.replace",
         "template.update",
     ),
     "The servers of this machine": (

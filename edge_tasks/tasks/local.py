@@ -57,9 +57,10 @@ def status(_context: Any, json: bool = False) -> None:
     from edge_tasks.errors import ServerError
     from edge_tasks.tools import emulator_process
 
-    servers = emulator_process.running(repository().root)
+    root = repository().root
+    servers = emulator_process.running(root)
     if servers is None:
-        raise ServerError("the local servers do not run", "invoke local.start")
+        raise emulator_process.lost(root) or ServerError("the local servers do not run", "invoke local.start")
     if json:
         print_json(asdict(servers))
         return

@@ -59,8 +59,8 @@ def list_(_context: Any, json: bool = False) -> None:
         return
     print_table(overview.COLUMNS, [model.row(prices) for model in models], spare=("since (UTC)", "version"))
     for model in models:
-        if model.problem:
-            print_note(model.problem)
+        if model.note:
+            print_note(model.note)
     if prices and any(model.running for model in models):
         print_note(f"cost: until now, by {costs.basis(here.config, prices)}")
 

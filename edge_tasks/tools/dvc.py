@@ -151,6 +151,11 @@ def watched(model_folder: Path) -> set[Path]:
     return paths | {path.resolve() for path in paths}
 
 
+def has_stage(model_folder: Path, name: str) -> bool:
+    """Say whether MODEL_FOLDER/dvc.yaml has a stage of that name. Raises DataError when it cannot be read."""
+    return name in _stages(model_folder / "dvc.yaml")
+
+
 def recorded_md5(model_folder: Path, output: str) -> str | None:
     """Return the MD5 that MODEL_FOLDER/dvc.lock has of the file `output` that a stage writes; None if it has none."""
     import yaml
@@ -208,6 +213,10 @@ def repository(root: Path) -> Iterator[Any]:
                 f"`{root}` is not in a git repository, which DVC needs", "git init && git add . && git commit -m Start"
             ) from None
         raise _unreadable(root, error) from None
+    except (ValueError, RecursionError):  # what a YAML library raises of a value, DVC lets through
+        if invalid := _invalid(root):
+            raise invalid from None
+        raise
 
 
 def _unreadable(root: Path, error: Exception) -> DataError:
@@ -216,7 +225,7 @@ def _unreadable(root: Path, error: Exception) -> DataError:
 
     path = str(getattr(error, "path", None) or "")  # from the working directory
     if not path:
-        return DataError(f"DVC cannot read its files: {error}", "dvc status")
+        return _invalid(root) or DataError(f"DVC cannot read its files: {error}", "dvc status")
     name = os.path.relpath(path, root)
     try:
         read_text(Path(path), name)
@@ -229,6 +238,19 @@ def _unreadable(root: Path, error: Exception) -> DataError:
         return DataError(f"`{name}` is not valid YAML: {yaml_problem(cause)}", f"fix `{name}`")
     reasons = [str(reason) for reason in getattr(cause, "errors", [])] or [str(error)]
     return DataError(f"DVC cannot read `{name}`: {reasons[0]}", f"fix `{name}`; dvc status shows where")
+
+
+def _invalid(root: Path) -> DataError | None:
+    """Return what is wrong with the first of the files that DVC reads which is not valid YAML; None when all are."""
+    for folder in (root, *layout.model_folders(root).glob("*/")):
+        for name in ("dvc.yaml", "dvc.lock", "params.yaml"):
+            file = folder / name
+            try:
+                if file.is_file():
+                    read_yaml(file, file.relative_to(root).as_posix())
+            except ConfigError as error:
+                return DataError(error.problem, error.hint)
+    return None
 
 
 def _import_dvc() -> None:
@@ -283,10 +305,17 @@ def _remake(root: Path, out: Any) -> str:
     return f"dvc repro {stage}" if out.stage.cmd else f"dvc add {Path(out.fs_path).relative_to(root).as_posix()}"
 
 
+def unpushed(versions: Sequence[DataVersion]) -> list[DataVersion]:
+    """Return those of `versions` that the remote does not have, or may not have.
+
+    DVC alone can ask a remote that is not a folder. It writes the list of a folder's files after them.
+    """
+    return [version for version in versions if not Path(version.url).exists()]
+
+
 def push(root: Path, versions: Sequence[DataVersion]) -> None:
     """Send to the remote what it does not have yet of `versions`. Raises DataError when that fails."""
-    # A remote that is a folder answers by itself, without DVC. DVC writes the list of a folder's files after them.
-    paths = [version.path for version in versions if not Path(version.url).exists()]
+    paths = [version.path for version in unpushed(versions)]
     if paths:
         run(root, "push", "--quiet", *paths, doing=f"push {', '.join(f'`{path}`' for path in paths)}")
 
@@ -386,7 +415,7 @@ def remote_url(config_file: Path, remote: str) -> str | None:
     parser = configparser.ConfigParser()
     try:
         parser.read(config_file, encoding="utf-8")
-    except configparser.Error as error:
+    except (configparser.Error, UnicodeDecodeError) as error:
         # Its further lines are those of the file, which may hold a password.
         raise DataError(f"`{config_file}` is broken: {str(error).splitlines()[0]}", f"fix `{config_file}`") from None
     section = f"'remote \"{remote}\"'"

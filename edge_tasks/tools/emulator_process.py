@@ -21,13 +21,15 @@ from pathlib import Path
 from typing import IO, Any
 
 import edge_tasks
-from edge_tasks.errors import ServerError
+from edge_tasks.errors import MAKE_ROOM, ServerError
 from edge_tasks.repo import layout
 
 # Seconds. A cold start on a slow disk without bytecode takes several; an answer takes milliseconds.
 START_LIMIT = 60.0
 STOP_LIMIT = 20.0
 _POLL_INTERVAL = 0.02
+# Bytes. With less the servers cannot start.
+_LEAST_ROOM = 1 << 20
 SHARED, ISOLATED = "shared", "isolated"
 SNAPSHOT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,59}")
 
@@ -76,7 +78,7 @@ def log_file(root: Path) -> Path:
 
 def running(root: Path) -> Servers | None:
     """Return the servers of the repository at `root`, or None when they do not run."""
-    with contextlib.suppress(FileNotFoundError, ValueError, KeyError, TypeError):
+    with contextlib.suppress(FileNotFoundError, IsADirectoryError, ValueError, KeyError, TypeError):
         return _by_card(root)
     return None
 
@@ -205,29 +207,48 @@ def _others(root: Path, pid: int, deadline: float) -> Servers | None:
         ready = running(root)
         if ready is not None:
             return ready
-        state = _state_of_card(root, pid)
-        if state:
-            card = data_directory(root) / "servers.json"
-            raise ServerError(
-                f"the local servers run, but `{card}`, which tells where, is {state}", "invoke local.stop"
-            )
+        if lost := _lost(root, pid):
+            raise lost
         time.sleep(_POLL_INTERVAL)
     raise ServerError(
         f"the local servers (process {pid}) run and gave no answer within {START_LIMIT:.0f} s", "invoke local.stop"
     )
 
 
+def lost(root: Path) -> ServerError | None:
+    """Return what is to be said of servers that run and cannot be found by their card; None when none run."""
+    pid = _search(root)
+    if pid is None:
+        return None
+    starting = ServerError(
+        f"the local servers (process {pid}) are starting or ending", "try again; if that stays so: invoke local.stop"
+    )
+    return _lost(root, pid) or starting
+
+
+def _lost(root: Path, pid: int) -> ServerError | None:
+    """Return what is wrong with the card of servers that run; None when it may still come."""
+    state = _state_of_card(root, pid)
+    if not state:
+        return None
+    card = data_directory(root) / "servers.json"
+    return ServerError(f"the local servers run, but `{card}`, which tells where, is {state}", "invoke local.stop")
+
+
 def _state_of_card(root: Path, pid: int) -> str:
-    """Say in a word what is wrong with the card of servers that run; "" when it may still come."""
+    """Say in a word or two what is wrong with the card of servers that run; "" when it may still come."""
     import psutil
 
+    state = "not theirs"
     try:
-        _by_card(root)
+        if _by_card(root):
+            return ""
     except FileNotFoundError:
-        with contextlib.suppress(psutil.Error):
-            return "missing" if time.time() - psutil.Process(pid).create_time() > START_LIMIT else ""
-    except (ValueError, KeyError, TypeError):
+        state = "missing"
+    except (IsADirectoryError, ValueError, KeyError, TypeError):
         return "broken"
+    with contextlib.suppress(psutil.Error):
+        return state if time.time() - psutil.Process(pid).create_time() > START_LIMIT else ""
     return ""
 
 
@@ -236,6 +257,8 @@ def _start_failure(root: Path) -> ServerError:
     text = log_file(root).read_text(encoding="utf-8", errors="replace")
     if "error: " in text.partition("hint: ")[0]:
         return _emulator_s_words(root, text)
+    if shutil.disk_usage(data_directory(root)).free < _LEAST_ROOM:  # then the log holds nothing, either
+        return ServerError(f"there is no space left on the disk: `{data_directory(root)}`", MAKE_ROOM)
     return ServerError("the local servers ended while starting", _look_at_log(root))
 
 
@@ -247,6 +270,8 @@ def _emulator_s_words(root: Path, text: str) -> ServerError:
     """Return what the emulator said on stderr; of stored data that it cannot read, with the tasks that help."""
     problem, _, hint = text.partition("hint: ")
     problem = problem.rpartition("error: ")[2].strip()
+    if "disk is full" in problem:  # SQLite's words: all that is stored is as it was
+        return ServerError(problem, MAKE_ROOM)
     unreadable = any(f" cannot be {what}: " in problem for what in ("opened", "read"))
     return ServerError(problem, _begin_again(root) if unreadable else hint.strip() or None)
 

@@ -9,7 +9,9 @@ the interpreter: what errors look like, and what Sacred says, is arranged only w
 from __future__ import annotations
 
 import importlib
+import sys
 import warnings
+from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -21,6 +23,31 @@ if TYPE_CHECKING:
 
 # Sacred imports pkg_resources, which warns about itself at every start of a training.
 warnings.filterwarnings("ignore", message="pkg_resources is deprecated", category=UserWarning)
+
+
+def _importer() -> str:
+    """Return the name of the module that imports this package."""
+    frame: FrameType | None = sys._getframe(3)  # noqa: SLF001  the only way to know the caller
+    while frame is not None and "importlib" in frame.f_code.co_filename:
+        frame = frame.f_back
+    return str(frame.f_globals.get("__name__")) if frame else ""
+
+
+def _show_interrupt_plainly(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Be the `sys.excepthook` of a train.py that is still importing, which takes long: Ctrl-C is one line."""
+    if issubclass(kind, KeyboardInterrupt):
+        sys.stderr.write("interrupted: nothing was changed\n")
+    else:
+        sys.__excepthook__(kind, error, trace)
+
+
+def _begin_script() -> None:
+    """Arrange what a script needs that imports this package; one that others import changes nothing."""
+    if _importer() == "__main__" and hasattr(sys.modules["__main__"], "__file__"):
+        sys.excepthook = _show_interrupt_plainly
+
+
+_begin_script()
 
 # Imported when first asked for: Sacred and pandas, which not every module of this package needs, take a second.
 _HOMES = {

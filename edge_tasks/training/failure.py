@@ -11,7 +11,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
+from sacred.config.utils import assert_is_valid_key
 from sacred.utils import ConfigAddedError, SacredError, SacredInterrupt
 
 from edge_tasks.domain.names import nearest
@@ -102,8 +104,28 @@ def check_command_line(words: Sequence[str]) -> None:
             f"python {script} with {found or 'NAME=VALUE'}",
         )
     for word in files:
-        if word.endswith((".yaml", ".yml")) and not isinstance(read_yaml(Path(word), word), dict):
-            raise TrainingError(f"`{word}` must hold names and values", "write lines such as `is_vertex: true` into it")
+        if word.endswith((".yaml", ".yml")):
+            values = read_yaml(Path(word), word)
+            if not isinstance(values, dict):
+                hint = "write lines such as `is_vertex: true` into it"
+                raise TrainingError(f"`{word}` must hold names and values", hint)
+            _check_names(values, word)
+
+
+def _check_names(values: Any, word: str, *, inside: bool = False) -> None:
+    """Raise an EdgeError when the file `word` gives a parameter, or a value `inside` of one, a name Sacred refuses."""
+    for name, value in values.items() if isinstance(values, dict) else ():
+        try:
+            assert_is_valid_key(name)
+            possible = inside or isinstance(name, str)
+        except (KeyError, IndexError):
+            possible = False
+        if not possible:
+            raise TrainingError(
+                f"`{word}`: `{name}` cannot be the name of a parameter",
+                f"fix `{word}`: names are texts such as `learning_rate`, without `.` and `=`, and no `$` before them",
+            )
+        _check_names(value, word, inside=True)
 
 
 def _unknown_parameter(error: ConfigAddedError) -> str:
@@ -119,6 +141,8 @@ def show_plainly(kind: type[BaseException], error: BaseException, trace: Traceba
     """Be the `sys.excepthook` of a training: an EdgeError that Sacred did not see is two lines, too."""
     if isinstance(error, EdgeError):
         sys.stderr.write(f"error: {_told(error)}\n")
+    elif isinstance(error, KeyboardInterrupt):
+        sys.stderr.write("interrupted\n")
     elif isinstance(error, ModuleNotFoundError) and error.name and "." not in error.name:
         missing = EdgeError(
             f"this Python has no module `{error.name}` ({sys.executable})",

@@ -238,6 +238,29 @@ def test_a_store_that_is_no_database_is_named(tmp_path: Path) -> None:
     assert str(tmp_path / "store.sqlite3") in start_badly("--data", str(tmp_path))
 
 
+def test_what_a_lost_store_or_index_told_of_is_not_removed(own_emulator: Start, tmp_path: Path) -> None:
+    running = own_emulator()
+    model, bucket = running.upload(ECHO), running.new_bucket()
+    running.put(bucket, "a.txt", b"content" * 99999)
+    running.stop()
+    artifact = tmp_path / "data" / "models" / "x" / "model.joblib"
+    artifact.parent.mkdir(parents=True)
+    artifact.write_bytes(b"model")
+    for lost in ("store.sqlite3", "cloud-storage/index.sqlite3"):
+        file = tmp_path / "data" / lost
+        whole = file.read_bytes()
+        file.write_bytes(b"")
+        told = start_badly("--data", str(tmp_path / "data"))
+        assert f"cannot be opened: {file}: it is missing or empty, and there are files in" in told
+        file.unlink()
+        assert start_badly("--data", str(tmp_path / "data")) == told
+        file.write_bytes(whole)
+        assert artifact.is_file()
+    again = own_emulator()
+    assert again.get(f"/v1/{model}").status == 200
+    assert again.read(bucket, "a.txt") == b"content" * 99999
+
+
 def test_a_missing_package_is_named_with_the_command_that_installs_it(tmp_path: Path) -> None:
     script = (
         "import runpy, sys; sys.modules['uvicorn'] = None; "

@@ -170,6 +170,14 @@ def test_true_answers_are_joined_by_request_and_by_key(tmp_path: Path) -> None:
     assert labels.of_batch(Batch(["1"], [text_of(NOON)], ["5"], [asked], [["a"] * 4])) == ["yes", "no", None, None]
 
 
+@pytest.mark.parametrize("content", [b"", b"[1]", b"\xff{", b"{}", b'{"format_version": 1, "columns": "x"}'])
+def test_a_file_that_is_not_a_baseline_is_told_with_what_may_be_named(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "baseline.json").write_bytes(content)
+    with pytest.raises(EdgeError, match="it is not a baseline") as caught:
+        samples.read_baseline(tmp_path / "baseline.json")
+    assert caught.value.hint == "name a .csv, .jsonl or baseline.json file"
+
+
 def test_truth_values_of_a_csv_file_are_those_of_requests(tmp_path: Path) -> None:
     file = tmp_path / "true.csv"
     file.write_text("customer,active,label\nC1,True,True\nC2,,FALSE\nC3,False,\n")

@@ -94,6 +94,13 @@ class TestOnALaptop:
         assert caught.value.hint == f"dvc add {path}"
         assert used_data() == {}
 
+    def test_only_what_the_remote_does_not_have_is_to_be_pushed(self, root: Path) -> None:
+        versions = dvc.versions(root, ["data/table.csv", "data/images"])
+        assert [version.path for version in dvc.unpushed(list(versions.values()))] == ["data/table.csv", "data/images"]
+        dvc.push(root, [versions["data/images"]])
+        assert [version.path for version in dvc.unpushed(list(versions.values()))] == ["data/table.csv"]
+        assert dvc.unpushed([versions["data/images"]]) == []
+
     def test_data_that_are_not_there_are_to_be_pulled(self, root: Path) -> None:
         (root / "data" / "table.csv").unlink()
         with pytest.raises(DataError, match=r"there is no `data/table\.csv`") as caught:

@@ -70,6 +70,10 @@ def test_a_command_line_that_sacred_would_answer_with_a_traceback_is_refused(
         (b"", "`params.yaml` must hold names and values"),
         (b"C: 1\n\tgamma: 1\n", "not valid YAML: a tab, where only spaces may stand (line 2, column 1)"),
         (b"C: [1\n", "`params.yaml` is not valid YAML: "),
+        (b"a: &a\n  b: *a\n", "not valid YAML: `*a` stands inside of what it names (line 2, column 6)"),
+        (b"C: 1\n5: 1\n", "`params.yaml`: `5` cannot be the name of a parameter"),
+        (b"C: 1\non: 1\n", "`params.yaml`: `True` cannot be the name of a parameter"),
+        (b"C: {a: {b.c: 1}}\n", "`params.yaml`: `b.c` cannot be the name of a parameter"),
         (b"C: 1 # f\xfcr\n", "`params.yaml` cannot be read: it is not UTF-8 text"),
     ],
 )

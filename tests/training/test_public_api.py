@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -57,6 +58,16 @@ def test_importing_a_train_py_changes_nothing_in_the_interpreter(tmp_path: Path)
     )
     done = run(tmp_path, "-W", "ignore", "-c", code)
     assert done.stdout == "7\n", done.stderr
+
+
+def test_ctrl_c_while_a_train_py_imports_is_one_line(tmp_path: Path) -> None:
+    for name in ("", "open_data", "get_config_and_state"):
+        ask = f"from edge_tasks.training import {name}\n" if name else "import edge_tasks.training\n"
+        (tmp_path / "train.py").write_text(f"{ask}import signal\nsignal.raise_signal(signal.SIGINT)\n")
+        done = run(tmp_path, "train.py")
+        assert (done.returncode, done.stderr) == (-signal.SIGINT, "interrupted: nothing was changed\n")
+    (tmp_path / "train.py").write_text("import edge_tasks.training\n1 / 0\n")
+    assert "ZeroDivisionError" in run(tmp_path, "train.py").stderr
 
 
 def test_a_bare_decorator_reads_edge_yaml_when_a_run_begins(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
+from edge_tasks.emulator.data_folder import check_new
 from edge_tasks.emulator.errors import StartError
 from edge_tasks.emulator.storage.contents import Contents
 from edge_tasks.emulator.storage.errors import full_disk, is_full_disk
@@ -140,6 +141,7 @@ def _open(path: Path) -> sqlite3.Connection:
 def _create_or_check(connection: sqlite3.Connection, path: Path) -> None:
     (found,) = connection.execute("PRAGMA user_version").fetchone()
     if found == 0:
+        check_new(path, "the emulator's Cloud Storage", path.parent / "contents")
         connection.executescript(f"BEGIN;{SCHEMA}PRAGMA user_version={SCHEMA_VERSION};COMMIT;")
     elif found > SCHEMA_VERSION:
         raise StartError(

@@ -11,6 +11,7 @@ import sqlite3
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from edge_tasks.emulator.data_folder import check_new
 from edge_tasks.emulator.errors import ApiError, Code, StartError
 from edge_tasks.emulator.projects import numbered, numbered_filter, project_id, project_number, use_numbers
 
@@ -68,6 +69,7 @@ class Database:
     def _create_or_check(self, path: Path) -> None:
         (found,) = self._connection.execute("PRAGMA user_version").fetchone()
         if found == 0:
+            check_new(path, "the emulator's store", path.parent / "models", path.parent / "jobs")
             self._connection.executescript(f"BEGIN;{TABLES}{PROJECTS}PRAGMA user_version={SCHEMA_VERSION};COMMIT;")
         elif found > SCHEMA_VERSION:
             raise StartError(
