@@ -11,7 +11,8 @@ from __future__ import annotations
 import importlib
 import sys
 import warnings
-from types import FrameType, TracebackType
+from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -25,29 +26,17 @@ if TYPE_CHECKING:
 warnings.filterwarnings("ignore", message="pkg_resources is deprecated", category=UserWarning)
 
 
-def _importer() -> str:
-    """Return the name of the module that imports this package."""
-    frame: FrameType | None = sys._getframe(3)  # noqa: SLF001  the only way to know the caller
-    while frame is not None and "importlib" in frame.f_code.co_filename:
-        frame = frame.f_back
-    return str(frame.f_globals.get("__name__")) if frame else ""
-
-
 def _show_interrupt_plainly(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """Be the `sys.excepthook` of a train.py that is still importing, which takes long: Ctrl-C is one line."""
     if issubclass(kind, KeyboardInterrupt):
-        sys.stderr.write("interrupted: nothing was changed\n")
+        sys.stderr.write("interrupted\n")
     else:
         sys.__excepthook__(kind, error, trace)
 
 
-def _begin_script() -> None:
-    """Arrange what a script needs that imports this package; one that others import changes nothing."""
-    if _importer() == "__main__" and hasattr(sys.modules["__main__"], "__file__"):
-        sys.excepthook = _show_interrupt_plainly
-
-
-_begin_script()
+# Of a training that runs; where another program imports its train.py, or uses this package, nothing is arranged.
+if Path(getattr(sys.modules["__main__"], "__file__", None) or "").name == "train.py":
+    sys.excepthook = _show_interrupt_plainly
 
 # Imported when first asked for: Sacred and pandas, which not every module of this package needs, take a second.
 _HOMES = {
