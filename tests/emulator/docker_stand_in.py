@@ -103,7 +103,10 @@ def _run(arguments: list[str]) -> int:
     command = [moved(word) for word in [*options["--entrypoint"], *words]] or ["sh", "-c", "echo the image itself"]
     container = subprocess.Popen(command, env=environment, start_new_session=True)
     record = CONTAINERS / options["--name"][0]
-    record.write_text(json.dumps({"pid": container.pid, "labels": options["--label"], "network": options["--network"]}))
+    # Who lists the containers finds it whole, or not yet.
+    new = STATE / f"{record.name}.new"
+    new.write_text(json.dumps({"pid": container.pid, "labels": options["--label"], "network": options["--network"]}))
+    new.rename(record)
     signal.signal(signal.SIGTERM, lambda *_: container.terminate())
     while container.poll() is None:
         time.sleep(0.01)

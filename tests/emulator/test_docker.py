@@ -73,7 +73,7 @@ def test_the_status_of_a_container_is_that_of_the_job(running: Emulator) -> None
 def test_a_cancelled_job_ends_its_container(running: Emulator, engine: Engine, trap: str) -> None:
     name = running.create_job(["sh", "-c", f"{trap}echo started; while true; do sleep 0.1; done"], image=IMAGE)
     eventually(lambda: running.output(name), "the container has started")
-    (pid,) = engine.pids()
+    (pid,) = eventually(engine.pids, "the engine knows it")
     running.post(f"{name}:cancel")
     assert running.wait_for_job(name)["state"] == "JOB_STATE_CANCELLED"
     assert has_ended(pid)
@@ -92,7 +92,7 @@ def test_containers_of_an_emulator_that_was_killed_are_ended_by_the_next(
 ) -> None:
     name = running.create_job(["sh", "-c", "echo started; sleep 1000"], image=IMAGE)
     eventually(lambda: running.output(name), "the container has started")
-    (pid,) = engine.pids()
+    (pid,) = eventually(engine.pids, "the engine knows it")
     running.kill()
     assert psutil.pid_exists(pid)
     again = own_emulator(environment=engine.environment)
@@ -152,7 +152,7 @@ def test_a_model_of_a_custom_container_is_served_by_the_contract(running: Emulat
 def test_a_container_that_dies_comes_back_with_the_next_request(running: Emulator, engine: Engine) -> None:
     endpoint = running.create_endpoint()
     running.deployed(endpoint, container_model(running))
-    (pid,) = engine.pids()
+    (pid,) = eventually(engine.pids, "the engine knows it")
     psutil.Process(pid).kill()
     assert running.predict(endpoint, ["a"]).status == 200
     assert engine.pids() != [pid]

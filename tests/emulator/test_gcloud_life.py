@@ -84,7 +84,7 @@ def gcloud(own_emulator: Callable[..., Emulator], tmp_path: Path) -> Gcloud:
 @pytest.mark.needs("gcloud")
 @pytest.mark.timeout(1500)
 def test_a_model_lives_with_gcloud(gcloud: Gcloud) -> None:
-    gcloud("storage buckets create gs://life")
+    gcloud("storage buckets create gs://life --location=us-central1")
     gcloud("storage cp model.pkl gs://life/m/model.pkl")
     _jobs(gcloud)
     _models(gcloud)
