@@ -13,7 +13,6 @@ from edge_tasks.cloud.vertex_sdk import messages
 from edge_tasks.domain.serving_choice import ContainerSpec
 from edge_tasks.errors import NotFoundError
 
-
 # The alias of the version that a model's name without a version means; exactly one has it, at first version 1.
 DEFAULT = "default"
 
