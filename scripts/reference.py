@@ -23,7 +23,7 @@ Written by `make reference` from the tasks, from edge.yaml's schema, and from wh
 ## Tasks
 
 `invoke NAME` in a generated repository; `edge NAME` is the same. Results go to stdout, everything else to stderr; the
-exit status is 1 after an error and 130 after Ctrl-C.
+exit status is 1 after an error and 130 after Ctrl-C. A task that takes a model understands both `--name` and `--model`.
 """
 
 SETTINGS = """

@@ -92,7 +92,11 @@ SLIPS = {
         "`model.deploy` has no flag `\N{EM DASH}name`",
         "did you mean `edge model.deploy --name`?",
     ),
-    "model.deploy --model digits": ("`model.deploy` has no flag `--model`", "did you mean `edge model.deploy --name`?"),
+    "local.save --model digits": ("`local.save` has no flag `--model`", "edge local.save --help lists its flags"),
+    "experiments.note --model digits": (
+        "`experiments.note` has no flag `--model`",
+        "edge experiments.note --help lists its flags",
+    ),
     "model.deploy --percent 5": (
         "`model.deploy` has no flag `--percent`",
         "did you mean `edge model.deploy --traffic`?",
@@ -185,6 +189,22 @@ def read(words: str) -> list[str]:
     ],
 )
 def test_a_name_needs_no_flag_and_stands_anywhere_behind_its_task(typed: str, understood: str) -> None:
+    assert read(typed) == understood.split()
+
+
+@pytest.mark.parametrize(
+    ("typed", "understood"),
+    [
+        ("model.deploy --model digits", "model.deploy --name digits"),
+        ("model.deploy --model=digits -d", "model.deploy --name=digits -d"),
+        ("pipeline.unschedule --model digits", "pipeline.unschedule --name digits"),
+        ("experiments.list --name digits", "experiments.list --model digits"),
+        ("jobs.list --name=digits", "jobs.list --model=digits"),
+        ("dashboard --name digits", "dashboard --model digits"),
+        ("service.run --name web --model digits", "service.run --name web --model digits"),
+    ],
+)
+def test_a_model_is_named_by_either_of_two_flags(typed: str, understood: str) -> None:
     assert read(typed) == understood.split()
 
 

@@ -166,7 +166,36 @@ def test_where_the_records_lie_gives_way_before_the_pages_names(page: Page, serv
     assert page.evaluate("(place => place.scrollWidth > place.clientWidth)(document.querySelector('#place'))")
 
 
+def test_an_address_of_no_page_is_told(page: Page, server: DashboardServer) -> None:
+    page.open(server.address)
+    page.wait(f"{GRID_ROWS} > 0")
+    for place in ("#/nothing", "#/models/digits", "#/run/digits", "#/job", "#/model/"):
+        visit(page, place, ".empty code")
+        assert page.text(".empty h2") == "There is no such page"
+        assert page.text(".empty code") == place
+        assert page.texts(".tabs [aria-current]") == []
+    page.click(".empty a")
+    page.wait(f"{GRID_ROWS} > 0")
+    visit(page, "#/models/", ".panel")
+
+
 # --- what serves --------------------------------------------------------------------------------------------------
+
+
+def test_the_card_of_a_model_shows_what_the_version_that_serves_was_measured_as(
+    page: Page, server: DashboardServer, runs: InventedRuns, loop: InventedLoop
+) -> None:
+    served = loop.section("models").content
+    assert served is not None
+    stable = next(one for one in served["models"] if one["name"] == "digits")["serving"][0]
+    row = next(row for row in runs.rows() if row.id == stable["run"])
+    runs.change(row, metrics={"accuracy": 0.875})
+    runs.add(replace(row, id="a-try", version=None, metrics={"accuracy": 0.125}, created="2100-01-01T00:00:00+00:00"))
+    page.open(f"{server.url}#/models")
+    visit(page, "#/models", ".panel")
+    (card,) = (text for text in page.texts(".panel") if text.startswith("digits"))
+    assert f"accuracy of version {row.version}\n0.875" in card.lower()
+    assert "0.125" not in card
 
 
 def test_a_canary_stands_beside_the_stable_version_with_where_both_come_from(

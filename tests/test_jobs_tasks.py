@@ -66,6 +66,17 @@ class TestTrain:
         assert "Traceback" not in result.stderr
         assert trained.fails("invoke", "model.train", "--set", "C")[0] == "`C` is not a parameter with a value"
 
+    def test_a_script_that_ends_well_without_training_is_told(self, trained: Repository) -> None:
+        script = folder(trained) / "train.py"
+        whole = script.read_text()
+        try:
+            script.write_text(whole.replace("@ex.automain", "@ex.main"))
+            problem, hint = trained.fails("invoke", "model.train")
+        finally:
+            script.write_text(whole)
+        assert problem.startswith("models/digits/train.py ended without an error, but it has not trained")
+        assert "`@ex.automain`" in hint
+
 
 class TestTune:
     def test_trials_are_run_told_and_compared_and_the_best_is_written(self, trained: Repository) -> None:

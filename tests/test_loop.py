@@ -221,6 +221,10 @@ def test_a_recorded_session_is_compared_with_the_servers(hello_world: Repository
     compared = hello_world.run("invoke", "local.replay", "session.jsonl", check=False)
     assert (compared.returncode, compared.stderr.splitlines()[-1]) == (1, "> 1 requests, 1 answered differently")
     assert "error.message: 'gone' of Vertex AI" in compared.stdout
+    as_json = json.loads(hello_world.run("invoke", "local.replay", "session.jsonl", "--json", check=False).stdout)
+    (different,) = as_json["different"]
+    assert (as_json["requests"], different["request"], different["path"]) == (1, 1, asked["path"])
+    assert different["differences"] == [line.partition(": ")[2] for line in compared.stdout.splitlines()]
     assert hello_world.fails("invoke", "local.replay", "session.jsonl", "--set", "x")[0] == "--set x is not NAME=VALUE"
     assert "File exists" in hello_world.fails("invoke", "local.record", "session.jsonl")[0]
 

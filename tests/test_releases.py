@@ -242,6 +242,24 @@ def test_rolling_back_goes_one_version_back_each_time(team: Team) -> None:
         team.rollback(to="9")
 
 
+def test_the_models_name_alone_means_the_version_that_serves(team: Team) -> None:
+    def default() -> str:
+        assert team.state.deployed is not None
+        return str(team.cloud.models.get_model(name=team.state.deployed.model.partition("@")[0]).version_id)
+
+    team.deploy()
+    team.train()
+    team.deploy(traffic=10)
+    assert default() == "1"
+    team.promote()
+    assert default() == "2"
+    team.rollback()
+    assert default() == "1"
+    team.train()
+    team.deploy()
+    assert default() == "3"
+
+
 def test_a_version_that_does_not_answer_gets_no_traffic(team: Team) -> None:
     team.deploy()
     team.train(spoilt=True)

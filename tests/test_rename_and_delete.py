@@ -210,6 +210,11 @@ def test_doctor_names_a_script_that_is_missing_or_not_python(models: Path) -> No
         state, fact = found()
         assert state == State.BROKEN
         assert fact.startswith(f"models/digits/train.py is not Python: {told}")
+    for nothing in (b"", b'"""Trains."""\nimport sacred\n\n\ndef run():\n    return 1\n'):
+        script.write_bytes(nothing)
+        state, fact = found()
+        assert state == State.BROKEN
+        assert fact.startswith("models/digits/train.py trains nothing")
     script.unlink()
     assert found() == (State.BROKEN, "there is no models/digits/train.py, which dvc.yaml has a stage for")
     (models / "models/digits/dvc.yaml").unlink()

@@ -13,6 +13,9 @@ from edge_tasks.cloud.vertex_sdk import messages
 from edge_tasks.domain.serving_choice import ContainerSpec
 from edge_tasks.errors import NotFoundError
 
+# The alias of the version that a model's name without a version means; exactly one has it, at first version 1.
+DEFAULT = "default"
+
 
 @dataclass(frozen=True)
 class ModelVersion:
@@ -146,6 +149,16 @@ def find_versions(cloud: Cloud, model_id: str, label: str = "", value: str = "")
         except NotFound:
             return []
     return sorted(found, key=lambda version: -int(version.version))
+
+
+def make_default(cloud: Cloud, name: str) -> None:
+    """Let the version `name` (projects/P/locations/L/models/M@V) be what the model's name alone means.
+
+    https://cloud.google.com/vertex-ai/docs/model-registry/model-alias
+    """
+    with sdk_errors(f"make {name} the default version"):
+        if DEFAULT not in cloud.models.get_model(name=name).version_aliases:
+            cloud.models.merge_version_aliases(name=name, version_aliases=[DEFAULT])
 
 
 def delete_model(cloud: Cloud, name: str) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import io
 import json
 import tempfile
 from collections.abc import Iterator
@@ -28,6 +27,7 @@ from edge_tasks.domain.signature import FILE_NAME as SIGNATURE_FILE
 from edge_tasks.domain.signature import TABLE, TEXTS, Signature
 from edge_tasks.errors import CloudError, DataError, NotFoundError
 from edge_tasks.jobs.csv_instances import as_json_lines, check_words_are_quoted
+from edge_tasks.jobs.csv_results import as_csv
 from edge_tasks.jobs.once import SameJob
 from edge_tasks.jobs.waiter import JobSession, JobWaiter, ReconnectingCloud
 from edge_tasks.releases import preflight
@@ -277,7 +277,10 @@ def _bring_back(connection: ReconnectingCloud, job: BatchJob, source: Path, outp
         connection.ask(lambda cloud: storage.download_folder(cloud, job.output_uri, folder))
         results = [json.loads(line) for line in _lines(folder, _RESULTS)]
         errors = list(_lines(folder, _ERRORS))
-    text = _as_csv(results, source) if _format_of(output) == "csv" else "".join(f"{json.dumps(r)}\n" for r in results)
+    if _format_of(output) == "csv":
+        text = as_csv(results, _header(source))
+    else:
+        text = "".join(f"{json.dumps(result)}\n" for result in results)
     output.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(output, text.encode())
     errors_file = output.with_name(f"{output.stem}.errors.jsonl")
@@ -293,35 +296,9 @@ def _lines(folder: Path, prefix: str) -> Iterator[str]:
             yield from (line for line in file if line.strip())
 
 
-def _as_csv(results: list[dict[str, Any]], source: Path) -> str:
-    """Return results as CSV: the columns of the instances, then `prediction`; other than plain values stand as JSON."""
-    rows = [_values(result.get("instance")) for result in results]
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow([*_column_names(results, source), "prediction"])
-    for row, result in zip(rows, results, strict=True):
-        writer.writerow([_cell(value) for value in (*row, result["prediction"])])
-    return stream.getvalue()
-
-
-def _values(instance: Any) -> list[Any]:
-    if isinstance(instance, dict):
-        return list(instance.values())
-    return instance if isinstance(instance, list) else [instance]
-
-
-def _column_names(results: list[dict[str, Any]], source: Path) -> list[str]:
-    """Return the names that the instances or the header of the source give, else x1, x2, ..."""
-    first = results[0].get("instance") if results else []
-    if isinstance(first, dict):
-        return list(first)
-    if _format_of(source) == "csv":
-        with source.open(encoding="utf-8-sig", newline="") as file:
-            header = next(csv.reader(file))
-        if len(header) == len(_values(first)):
-            return header
-    return [f"x{number}" for number in range(1, len(_values(first)) + 1)]
-
-
-def _cell(value: Any) -> Any:
-    return value if isinstance(value, str | int | float) and not isinstance(value, bool) else json.dumps(value)
+def _header(source: Path) -> list[str]:
+    """Return the names in the first line of a CSV file; none of another file."""
+    if _format_of(source) != "csv":
+        return []
+    with source.open(encoding="utf-8-sig", newline="") as file:
+        return next(csv.reader(file))

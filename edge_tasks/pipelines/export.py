@@ -93,7 +93,7 @@ class Export:
             check_parameters(self._order(model).parameters)
             order = self._order(model)
             train = next(stage for stage in order.stages.values() if not stage.commands)
-            self._submission(model).check([*train.recorded, *train.inputs.values()])
+            self._submissions[model].check([*train.recorded, *train.inputs.values()])
 
     def send(self, cloud: Cloud, progress: Progress) -> None:
         """Push the data that no task makes, and upload the packages, unless they are there already."""
@@ -146,8 +146,14 @@ class Export:
         """The models whose code some task gets."""
         return sorted({task.model for task in self.tasks if task.kind != REGISTER})
 
-    def _submission(self, model: str) -> Submission:
-        return Submission(self.config, self.root, model, self._command(model).script)
+    @cached_property
+    def _submissions(self) -> Mapping[str, Submission]:
+        """The code and data of each model, read once."""
+        return {model: Submission(self.config, self.root, model, self._command(model).script) for model in self._owners}
+
+    @cached_property
+    def _store(self) -> str:
+        return dvc.store_address(self.root)
 
     def _train_stage(self, model: str) -> Stage:
         return next(task.stage for task in self.tasks if task.kind == TRAIN and task.model == model and task.stage)
@@ -177,7 +183,7 @@ class Export:
             model_name=model,
             script=self._command(model).script,
             parameters=self.parameters(model),
-            store=dvc.store_address(self.root),
+            store=self._store,
             origin="",
             stages={task.name: self._stage_order(task) for task in self.tasks if task.stage and task.model == model},
         )
@@ -194,7 +200,7 @@ class Export:
 
     def _contents(self, model: str) -> Contents:
         """Return a model's code, and what else its stages name that is not data."""
-        submission = self._submission(model)
+        submission = self._submissions[model]
         stages = [task.stage for task in self.tasks if task.stage and task.model == model]
         made = {path for stage in self._stages for path in stage.outs}
         named = {path for stage in stages for path in (*stage.deps, *stage.params)}

@@ -25,6 +25,19 @@ def problem(source: bytes) -> str | None:
     return None
 
 
+def does_nothing(source: bytes) -> bool:
+    """Say whether a module, run as a program, has nothing to do: it only imports and defines."""
+    return all(map(_only_defines, ast.parse(source).body))
+
+
+def _only_defines(statement: ast.stmt) -> bool:
+    if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        return not statement.decorator_list
+    if isinstance(statement, ast.Expr):
+        return isinstance(statement.value, ast.Constant)
+    return isinstance(statement, ast.Import | ast.ImportFrom | ast.Pass)
+
+
 def called(call: ast.Call) -> str:
     """Return the name of what is called, without what it belongs to; empty where it has none."""
     return call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")

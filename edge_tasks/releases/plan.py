@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
-from edge_tasks.cloud import endpoints, scale_to_zero
+from edge_tasks.cloud import endpoints, model_registry, scale_to_zero
 from edge_tasks.cloud.client import Cloud
 from edge_tasks.cloud.state_store import LockedState
 from edge_tasks.domain.config import EdgeConfig, ModelConfig
@@ -515,6 +515,16 @@ class Rollout:
         )
         change = EdgeState.with_deployment if percent == 100 else EdgeState.with_candidate
         self._save(lambda state: change(state, self.release.name, deployment))
+        if percent == 100:
+            self._make_default()
+
+    def _make_default(self) -> None:
+        """Let the model's name without a version mean what serves, for notebooks and the console; it serves anyway."""
+        assert self.model is not None, "it was recorded"
+        try:
+            model_registry.make_default(self.release.cloud, self.model)
+        except CloudError as error:
+            self.release.progress.step(f"warning: {self.version} is not the default of the registry: {error.problem}")
 
     def _take_off(self, deployed_model_id: str) -> None:
         """Undeploy what has no traffic any more."""

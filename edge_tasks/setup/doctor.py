@@ -197,8 +197,14 @@ def _training_code(root: Path, config: EdgeConfig, name: str) -> Finding:
                 f"there is no models/{name}/{SCRIPT}, which dvc.yaml has a stage for", f"git checkout models/{name}"
             )
         return Finding(f"there is no {SCRIPT}")
-    if problem := syntax.problem((folder / SCRIPT).read_bytes()):
+    source = (folder / SCRIPT).read_bytes()
+    if problem := syntax.problem(source):
         raise ConfigError(f"models/{name}/{SCRIPT} is not Python: {problem}", f"fix models/{name}/{SCRIPT}")
+    if syntax.does_nothing(source):
+        raise ConfigError(
+            f"models/{name}/{SCRIPT} trains nothing: `dvc repro` would keep the old model as what it made",
+            f"git checkout models/{name}/{SCRIPT}; what trains is marked by `@ex.automain`",
+        )
     if hiding := _hiding(folder):
         return Finding(
             f"models/{name}/{hiding[0]}.py hides the library `{hiding[0]}`: `import {hiding[0]}` finds the file",

@@ -46,7 +46,6 @@ _OTHERS_WORDS = {
 }
 # The same for flags.
 _OTHERS_FLAGS = {
-    "--model": "--name",
     "--model-name": "--name",
     "--percent": "--traffic",
     "--split": "--traffic",
@@ -67,6 +66,8 @@ _SHOWN_BY = {
 }
 # DVC's commands are typed as they are.
 _OF_DVC = {"repro", "pull", "push", "add", "dvc", "checkout"}
+# Some tasks take the model by one of these flags, some by the other: each understands both.
+_MODEL_FLAGS = {"--name": "--model", "--model": "--name"}
 # What word processors make of `--`.
 _DASHES = "\u2010\u2011\u2012\u2013\u2014\u2212"
 
@@ -155,9 +156,15 @@ def argument_of(call: ParserContext, flag: str) -> Argument | None:
     if flag in call.inverse_flags:
         flag = call.inverse_flags[flag]
     if flag not in call.flags:  # the Lexicon's `get` knows no short flags
-        return None
+        return _model_by_other_flag(call, flag)
     found: Argument = call.flags[flag]
     return found
+
+
+def _model_by_other_flag(call: ParserContext, flag: str) -> Argument | None:
+    """Return the argument that is the model of a task which calls its flag otherwise; a name may be another thing's."""
+    found: Argument | None = call.flags.get(_MODEL_FLAGS.get(flag))
+    return found if found is not None and re.search(r"\bmodel\b", str(found.help)) else None
 
 
 def _read_flag(token: str, words: Iterator[str], call: _Call, core: ParserContext, program: str) -> None:
@@ -174,6 +181,8 @@ def _read_flag(token: str, words: Iterator[str], call: _Call, core: ParserContex
         raise _unknown_flag(token, call, program)
     call.about |= own is None and argument.name == "help"
     call.given.add(str(argument.name))
+    if flag in _MODEL_FLAGS:
+        token = token.replace(flag, _flag(argument), 1)
     call.flags.append(token)
     if "=" in token:
         if not argument.takes_value:

@@ -11,6 +11,8 @@ from edge_tasks.tasks._repository import Repository, repository
 from edge_tasks.tasks._task import AS_JSON, NAME_HELP, task
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from edge_tasks.console import Console
     from edge_tasks.jobs.waiter import JobSession
 
@@ -46,9 +48,12 @@ def train(
     `dvc repro` does so when something has changed, and records it.
     """
     from edge_tasks.console import print_result
-    from edge_tasks.jobs.run_script import run_script
+    from edge_tasks.errors import TrainingError
+    from edge_tasks.jobs.run_script import SCRIPT, run_script
     from edge_tasks.repo.layout import model_folder, try_folder
     from edge_tasks.repo.model_folders import check_folder
+    from edge_tasks.repo.trained_model import FILE_NAME as TRAINED_MODEL
+    from edge_tasks.training.run_options import says_dry_run
 
     here = repository()
     name, _ = here.config.model(name)
@@ -59,15 +64,24 @@ def train(
         *([] if checks else ["checks=False"]),
     ]
     options = {"force": force, "dry_run": dry_run, "publish": publish, "on_interrupt": on_interrupt}
-    tried = try_folder(here.root, name) / "trained_model.json"
-    before = tried.stat().st_mtime_ns if tried.exists() else None
+    results = [folder / TRAINED_MODEL for folder in (try_folder(here.root, name), model_folder(here.root, name))]
+    before = [_written_at(result) for result in results]
     status = run_script(here.root, name, [*updates, *(f"{key}={value}" for key, value in options.items() if value)])
     if status != 0:
         raise Exit(code=abs(status))  # it has said why
-    if not dry_run:
-        is_try = tried.exists() and tried.stat().st_mtime_ns != before
-        made = tried if is_try else model_folder(here.root, name) / tried.name
-        print_result(str(made.relative_to(here.root)))
+    if dry_run or says_dry_run():
+        return
+    made = [result for result, then in zip(results, before, strict=True) if _written_at(result) != then]
+    if not made:
+        raise TrainingError(
+            f"models/{name}/{SCRIPT} ended without an error, but it has not trained: there is no new {TRAINED_MODEL}",
+            "what trains is marked by `@ex.automain` and `@vertex_wrapper`, as in the examples",
+        )
+    print_result(str(made[0].relative_to(here.root)))
+
+
+def _written_at(file: Path) -> int | None:
+    return file.stat().st_mtime_ns if file.exists() else None
 
 
 @task(

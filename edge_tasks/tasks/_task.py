@@ -76,6 +76,9 @@ class _Task(Task[Any]):
     """A task whose arguments say what is wrong with them; invoke shows a traceback for `--limit x`."""
 
     def get_arguments(self, ignore_unknown_help: bool | None = None) -> list[Argument]:
+        texts = dict(self.help)  # invoke takes each one out, so that the second who asks would get none
+        of_invoke = super().get_arguments(ignore_unknown_help)
+        self.help = texts
         arguments: list[Argument] = [
             _Argument(
                 names=argument.names,
@@ -87,7 +90,7 @@ class _Task(Task[Any]):
                 incrementable=argument.incrementable,
                 attr_name=argument.attr_name,
             )
-            for argument in super().get_arguments(ignore_unknown_help)
+            for argument in of_invoke
         ]
         for argument in arguments[:]:
             if old := _OLD_NAMES.get(str(argument.name)):

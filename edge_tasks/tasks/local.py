@@ -232,10 +232,14 @@ def record(_context: Any, file: str, to: str = "", port: int = 0) -> None:
 
 
 @task(
-    help={"file": "of local.record", "set": "NAME=VALUE for a word of the recording, such as bucket-1=my-bucket"},
+    help={
+        "file": "of local.record",
+        "set": "NAME=VALUE for a word of the recording, such as bucket-1=my-bucket",
+        **AS_JSON,
+    },
     iterable=["set"],
 )
-def replay(_context: Any, file: str, set: list[str] | None = None) -> None:  # noqa: A002
+def replay(_context: Any, file: str, set: list[str] | None = None, json: bool = False) -> None:  # noqa: A002
     """Compare the emulator's answers with a recording.
 
     It is asked what was asked in a recorded session; where its answers differ is printed.
@@ -248,11 +252,12 @@ def replay(_context: Any, file: str, set: list[str] | None = None) -> None:  # n
     from edge_tasks.tools import emulator_process
 
     servers = emulator_process.ensure_running(repository().root)
-    differences, count = emulator_process.replay(servers, Path(file), set or [])
+    compared = emulator_process.replay(servers, Path(file), set or [], json=json)
     with Console() as console:
-        console.step(count)
-    if differences:
-        print_result(differences)
+        console.step(compared.count)
+    if compared.found:
+        print_result(compared.found)
+    if compared.differs:
         raise Exit(code=1)
 
 

@@ -431,15 +431,25 @@ def record(output: Path, address: str, port: int = 0) -> int:
     return subprocess.run(command, check=False).returncode
 
 
-def replay(servers: Servers, file: Path, substitutes: list[str]) -> tuple[str, str]:
-    """Compare the servers' answers with a recording; return what differs, and the count. ServerError when it cannot."""
+@dataclass(frozen=True)
+class Comparison:
+    """The servers' answers next to a recording's: what differs, as text or JSON, the count in words, whether any do."""
+
+    found: str
+    count: str
+    differs: bool
+
+
+def replay(servers: Servers, file: Path, substitutes: list[str], *, json: bool = False) -> Comparison:
+    """Compare the servers' answers with a recording. Raises ServerError when it cannot."""
     command = [sys.executable, "-m", "edge_tasks.emulator.recording", "replay", str(file), "--to", servers.vertex_url]
     command += [word for each in substitutes for word in ("--set", each)]
+    command += ["--json"] if json else []
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     problem, marked, hint = result.stderr.partition("hint: ")
     if marked:
         raise ServerError(problem.rpartition("error: ")[2].strip(), hint.strip())
-    return result.stdout.rstrip(), result.stderr.strip()
+    return Comparison(result.stdout.rstrip(), result.stderr.strip(), differs=result.returncode != 0)
 
 
 def parity(*, json: bool = False) -> str:

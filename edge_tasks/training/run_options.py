@@ -77,6 +77,11 @@ def take_options(
     )
 
 
+def says_dry_run(environ: Mapping[str, str] = os.environ) -> bool:
+    """Say whether the environment asks each training only to tell what would be sent."""
+    return _flag(None, DRY_RUN_VARIABLE, environ)
+
+
 def without_options(parameters: Mapping[str, Any], signature: inspect.Signature) -> dict[str, Any]:
     """Return `parameters` without the options, which are not parameters of the model."""
     return {name: value for name, value in parameters.items() if name not in _NAMES or name in signature.parameters}

@@ -22,29 +22,36 @@ const app = (() => {
 
   function route() {
     const [path, search = ""] = location.hash.replace(/^#?\/?/, "").split("?", 2);
-    const parts = path.split("/").map(decode);
+    const parts = path.replace(/\/+$/, "").split("/").map(decode);
     const parameters = new URLSearchParams(search);
     const moved = shown !== null;
     leave?.();
     scrollTo(0, 0);
     keys.set([]);
     const [name, one = ""] = parts;
-    if (name === "run" && parts.length === 3) leave = pageRun.show(main, `${parts[1]}/${parts[2]}`);
-    else if (name === "compare") leave = pageCompare.show(main, parameters);
-    else if (name === "groups") leave = pageGroups.show(main, parameters);
-    else if (name === "view" && one) leave = views.follow(main, one);
-    else if (name === "models") leave = pageModels.show(main);
-    else if (name === "model") leave = pageModels.showOne(main, one);
-    else if (name === "endpoints") leave = pageEndpoints.show(main);
-    else if (name === "jobs") leave = pageJobs.show(main);
-    else if (name === "job") leave = pageJobs.showOne(main, one);
-    else if (name === "pipelines") leave = pagePipelines.show(main);
-    else if (name === "pipeline") leave = pagePipelines.showOne(main, one);
-    else if (name === "monitoring") leave = pageMonitoring.show(main);
-    else if (name === "monitor") leave = pageMonitoring.showOne(main, one);
-    else if (name === "data") leave = one ? pageData.showOne(main, one) : pageData.show(main);
-    else leave = pageRuns.show(main, parameters);
-    const tab = TABS[name] ?? "runs";
+    let tab = TABS[name] ?? "runs";
+    const only = parts.length === 1;
+    const named = parts.length === 2;
+    if (only && name === "") leave = pageRuns.show(main, parameters);
+    else if (name === "run" && parts.length === 3) leave = pageRun.show(main, `${parts[1]}/${parts[2]}`);
+    else if (name === "compare" && only) leave = pageCompare.show(main, parameters);
+    else if (name === "groups" && only) leave = pageGroups.show(main, parameters);
+    else if (name === "view" && named) leave = views.follow(main, one);
+    else if (name === "models" && only) leave = pageModels.show(main);
+    else if (name === "model" && named) leave = pageModels.showOne(main, one);
+    else if (name === "endpoints" && only) leave = pageEndpoints.show(main);
+    else if (name === "jobs" && only) leave = pageJobs.show(main);
+    else if (name === "job" && named) leave = pageJobs.showOne(main, one);
+    else if (name === "pipelines" && only) leave = pagePipelines.show(main);
+    else if (name === "pipeline" && named) leave = pagePipelines.showOne(main, one);
+    else if (name === "monitoring" && only) leave = pageMonitoring.show(main);
+    else if (name === "monitor" && named) leave = pageMonitoring.showOne(main, one);
+    else if (name === "data" && only) leave = pageData.show(main);
+    else if (name === "data" && named) leave = pageData.showOne(main, one);
+    else {
+      leave = showNothing();
+      tab = "";
+    }
     for (const link of tabs.querySelectorAll("a")) {
       if (link.dataset.tab === tab) link.setAttribute("aria-current", "page");
       else link.removeAttribute("aria-current");
@@ -52,6 +59,22 @@ const app = (() => {
     }
     if (moved && !main.contains(document.activeElement)) main.focus({ preventScroll: true });
     shown = location.hash;
+  }
+
+  /** @type {() => Forget} */
+  function showNothing() {
+    main.className = "list";
+    document.title = "No such page";
+    dom.fill(
+      main,
+      dom.empty(
+        "There is no such page",
+        dom.make("p", {}, dom.make("code", {}, location.hash)),
+        dom.make("a", { class: "button", href: "#/" }, "All runs"),
+      ),
+    );
+    keys.set([{ key: "Escape", does: "go back to the table", run: () => (location.hash = "#/") }]);
+    return () => undefined;
   }
 
   /** @type {(part: string) => string} */

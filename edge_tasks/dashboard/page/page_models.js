@@ -60,7 +60,7 @@ const pageModels = (() => {
               " ",
               dom.status(last.status),
             ]),
-          last && measured(last.metrics),
+          measured(model),
         ),
       );
     }
@@ -70,10 +70,14 @@ const pageModels = (() => {
     return () => ends.forEach((end) => end());
   }
 
-  /** @type {(metrics: Record<string, Value>) => Child} */
-  function measured(metrics) {
-    const [first] = Object.entries(metrics);
-    return first && fact(first[0], format.short(first[1]));
+  // What serves was measured so, or else the newest version; the last run may be a try that nobody registered.
+  /** @type {(model: Model) => Child} */
+  function measured(model) {
+    const served = model.serving.find((one) => one.role === "stable");
+    const newest = model.versions[0];
+    const run = newest?.run ? runs.get(`${model.name}/${newest.run}`) : undefined;
+    const [first] = Object.entries(served?.metrics ?? run?.metrics ?? {});
+    return first && fact(`${first[0]} of version ${(served ?? newest).version}`, format.short(first[1]));
   }
 
   /** @type {(one: Deployment) => HTMLElement} */

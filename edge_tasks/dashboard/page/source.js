@@ -32,11 +32,11 @@ const source = (() => {
   try {
     const given = /^#key=([\w-]+)$/.exec(location.hash);
     if (given) {
-      sessionStorage.setItem(KEY, given[1]);
-      history.replaceState(null, "", "#/");
+      key = given[1];
+      history.replaceState(null, "", "#/"); // first, because the key is not the address of a page
+      sessionStorage.setItem(KEY, key);
     }
     key = sessionStorage.getItem(KEY) ?? "";
-    if (given) key = given[1];
     // Where it is hosted, who was let in needs no printed address.
     key = document.documentElement.dataset.key ?? key;
   } catch {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import sys
 from pathlib import Path
 
@@ -29,11 +30,12 @@ def main() -> int:
     replay.add_argument("file", type=Path)
     replay.add_argument("--to", required=True, metavar="URL", help="the emulator's address")
     replay.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="such as bucket-1=my-bucket")
+    replay.add_argument("--json", action="store_true", help="print what differs as JSON")
     arguments = parser.parse_args()
     try:
         if arguments.action == "record":
             return _record(arguments.to.rstrip("/"), arguments.output, arguments.port)
-        return _replay(arguments.file, arguments.to.rstrip("/"), arguments.set)
+        return _replay(arguments.file, arguments.to.rstrip("/"), arguments.set, as_json=arguments.json)
     except StartError as error:
         print(f"error: {error.problem}\n\nhint: {error.hint}", file=sys.stderr)  # noqa: T201
         return 1
@@ -51,22 +53,26 @@ def _record(target: str, output: Path, port: int) -> int:
     return 0
 
 
-def _replay(path: Path, address: str, given: list[str]) -> int:
+def _replay(path: Path, address: str, given: list[str], *, as_json: bool) -> int:
     wrong = [text for text in given if not all(text.partition("="))]
     if wrong:
         raise StartError(f"--set {wrong[0]} is not NAME=VALUE", "such as --set bucket-1=my-bucket")
     replay = Replay(address, dict(text.split("=", 1) for text in given))
-    count = differing = 0
+    count = 0
+    differing = []
     for number, each in enumerate(exchange.read(path), 1):
         count += 1
         try:
             found = replay.differences(each)
         except requests.RequestException as error:
             raise StartError(f"the emulator does not answer: {error}", "invoke local.start") from None
-        differing += bool(found)
-        for line in found:
+        if found:
+            differing.append({"request": number, "method": each.method, "path": each.path, "differences": found})
+        for line in found if not as_json else ():
             print(f"{number} {each.method} {each.path}: {line}")  # noqa: T201
-    print(f"{count} requests, {differing} answered differently", file=sys.stderr)  # noqa: T201
+    if as_json:
+        print(json.dumps({"requests": count, "different": differing}, indent=2))  # noqa: T201
+    print(f"{count} requests, {len(differing)} answered differently", file=sys.stderr)  # noqa: T201
     return 1 if differing else 0
 
 
