@@ -77,8 +77,8 @@ def _missing(files: dict[Path, bytes]) -> Iterator[None]:
 def record(root: Path, branch: str, progress: Progress) -> bool:
     """Commit what the training left, and push it to `branch` of `origin`.
 
-    False when there is nothing to commit. When others have pushed meanwhile, the commit is put on top of theirs. Results
-    of an earlier commit's training, recorded after ours had begun, give way to ours.
+    False when there is nothing to commit. When others have pushed meanwhile, the commit is put on top of theirs.
+    Results of an earlier commit's training, recorded after ours had begun, give way to ours.
     """
     git.run(root, "add", "--all", "--", *_results(root), doing="add the results")
     if git.attempt(root, "diff", "--cached", "--quiet").returncode == 0:
