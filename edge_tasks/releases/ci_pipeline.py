@@ -29,6 +29,9 @@ from edge_tasks.tools import dvc, git
 # Somebody else may push between our fetch and our push, but hardly so many times.
 _PUSH_TRIES = 5
 
+# The stage of the root's dvc.yaml, and what it writes.
+_REPORT_STAGE, _REPORT = "report", "report.md"
+
 # What the commit of a training's results says; the mark keeps CI from starting again.
 _RECORD = "Record what was trained [skip ci]"
 
@@ -57,6 +60,8 @@ def train_again(root: Path, name: str, progress: Progress) -> None:
     """Train a model though nothing changed, with every stage of its pipeline: the one that gets data gets new ones."""
     pipeline = layout.model_folder(root, name).relative_to(root) / "dvc.yaml"
     dvc.stream(root, "repro", "--pull", "--force", str(pipeline), doing="train", EDGE_FORCE="1")
+    if dvc.has_stage(root, _REPORT_STAGE):
+        dvc.stream(root, "repro", "--single-item", _REPORT_STAGE, doing="write the report")
     dvc.stream(root, "push", doing="push data and models")
     progress.step(f"trained `{name}` again, and pushed data and models")
 
@@ -92,7 +97,7 @@ def record(root: Path, branch: str, progress: Progress) -> bool:
 
 def _results(root: Path) -> list[str]:
     """Return what DVC and a training write and git keeps."""
-    files = (root / "dvc.lock", layout.model_folders(root), root / "report.md")
+    files = (root / "dvc.lock", layout.model_folders(root), root / _REPORT)
     return [path.name for path in files if path.exists()]
 
 

@@ -480,6 +480,8 @@ def test_main_is_trained_recorded_released_in_two_steps_and_taken_back(pipeline:
     again = pipeline.run(jobs["retrain"], cloud, **local)
     assert "trained `hello-world` again" in again["Train on Vertex AI with new data, and push data and models"]
     assert "committed the results to `main`" in again["Commit dvc.lock and the metrics to main"]
+    run_id = json.loads((cloud / "models/hello-world/trained_model.json").read_text())["run_id"]
+    assert run_id in (cloud / "report.md").read_text()
     canary = pipeline.run(jobs["canary"], cloud, **local)
     assert "version 3 gets 10 % of the requests" in canary["Give the new version 10 % of the requests"]
     promoted = pipeline.run(jobs["promote"], cloud, **local)
