@@ -51,12 +51,13 @@ def ci(origin: Path, tmp_path: Path) -> Path:
     return tmp_path / "ci"
 
 
-def somebody_pushes(origin: Path, name: str, text: str) -> None:
+def somebody_pushes(origin: Path, name: str, text: str, message: str = "Meanwhile") -> None:
     other = origin.parent / "other"
-    run(origin.parent, "clone", "--quiet", str(origin), str(other))
+    if not other.exists():
+        run(origin.parent, "clone", "--quiet", str(origin), str(other))
     write(other, name, text)
     run(other, "add", "--all")
-    run(other, "commit", "--quiet", "--message", "Meanwhile")
+    run(other, "commit", "--quiet", "--message", message)
     run(other, "push", "--quiet", "origin", "main")
 
 
@@ -84,6 +85,29 @@ def test_results_of_two_trainings_are_not_mixed(origin: Path, ci: Path) -> None:
         ci_pipeline.record(ci, "main", Silence())
     assert run(origin, "show", "main:models/m/metrics.json") == '{"score": 3}\n'
     assert not (ci / ".git" / "rebase-merge").exists()
+
+
+def test_results_of_the_last_commit_take_the_place_of_those_of_one_before(origin: Path, ci: Path) -> None:
+    """Two pull requests were merged at once: the first one's pipeline records while the second one's trains."""
+    record = "Record what was trained [skip ci]"
+    somebody_pushes(origin, "models/m/metrics.json", '{"score": 3}\n', record)
+    somebody_pushes(origin, "models/other/metrics.json", '{"score": 4}\n', record)
+    write(ci, "README.md", "changed here, and not a result\n")
+    assert ci_pipeline.record(ci, "main", Silence())
+    assert run(origin, "log", "--format=%s", "main").splitlines() == [record, record, record, "First"]
+    assert run(origin, "show", "main:models/m/metrics.json") == '{"score": 2}\n'
+    assert run(origin, "show", "main:models/m/dvc.lock") == "lock\n"
+    assert run(origin, "show", "main:models/other/metrics.json") == '{"score": 4}\n'
+    assert run(origin, "show", "main:README.md") == "one\n"
+    assert (ci / "README.md").read_text() == "changed here, and not a result\n"
+
+
+def test_a_gitignore_that_dvc_wrote_does_not_keep_the_results_back(origin: Path, ci: Path) -> None:
+    write(ci, "README.md", "changed here, and not a result\n")
+    somebody_pushes(origin, "src/code.py", "two = 2\n")
+    assert ci_pipeline.record(ci, "main", Silence())
+    assert run(origin, "show", "main:models/m/metrics.json") == '{"score": 2}\n'
+    assert (ci / "README.md").read_text() == "changed here, and not a result\n"
 
 
 def test_a_remote_that_lets_nobody_write_is_told_from_one_that_moved(origin: Path, ci: Path) -> None:

@@ -153,6 +153,39 @@ def test_for_the_doctor_a_folder_without_git_is_broken(without_git: Path) -> Non
     assert found["git"].fix == "git init && git add . && git commit -m Start"
 
 
+def test_a_comparison_tells_that_the_branch_is_behind_main(tmp_path: Path) -> None:
+    """CircleCI checks a branch out as it was pushed: what main has got since looks as if the branch undid it."""
+    root, name = tmp_path / "here", ("-c", "user.name=Ada", "-c", "user.email=ada@example.org")
+    root.mkdir()
+
+    def git(*arguments: str, cwd: Path = root) -> None:
+        subprocess.run(["git", *name, *arguments], cwd=cwd, check=True, capture_output=True)
+
+    git("init", "--quiet", "--initial-branch", "main")
+    git("commit", "--allow-empty", "--message", "Start")
+    git("branch", "topic")
+    assert branch_comparison._moved_on(root, "main", "refs/heads/main") == ""
+    git("commit", "--allow-empty", "--message", "Meanwhile")
+    git("switch", "--quiet", "topic")
+    assert branch_comparison._moved_on(root, "main", "refs/heads/main").strip() == (
+        "`main` has 1 commit that is not here, so what changed there looks undone: `git merge main`"
+    )
+    # Where the histories do not meet, as with depth 1, nobody knows.
+    git(
+        "clone",
+        "--quiet",
+        "--depth",
+        "1",
+        "--branch",
+        "topic",
+        f"file://{root}",
+        str(tmp_path / "shallow"),
+        cwd=tmp_path,
+    )
+    git("fetch", "--depth", "1", "origin", "main:refs/remotes/origin/main", cwd=tmp_path / "shallow")
+    assert branch_comparison._moved_on(tmp_path / "shallow", "main", "refs/remotes/origin/main") == ""
+
+
 @pytest.mark.slow
 def test_the_branch_or_commit_that_is_compared_with_is_called_by_its_name(repository: Repository) -> None:
     git = ("git", "-C", str(repository.root))

@@ -13,7 +13,7 @@ def compare(root: Path, base: str) -> str:
     """Return the metrics and parameters of the working tree next to those of the branch or commit `base`.
 
     A clone that does not have the branch fetches its last commit. Where there is no such branch at all, as in the
-    first pipeline of a repository, the metrics stand alone.
+    first pipeline of a repository, the metrics stand alone. What `base` has got since HEAD left it is told first.
     """
     revision = _revision(root, base)
     if revision is None:
@@ -25,7 +25,7 @@ def compare(root: Path, base: str) -> str:
     name = base.ljust(len(revision))
     metrics, parameters = (_rows(text.replace(revision, name)) for text in (metrics, parameters))
     return (
-        _section(f"Metrics, against {base}", metrics or "There are none.")
+        _section(f"Metrics, against {base}", _moved_on(root, base, revision) + (metrics or "There are none."))
         + "\n"
         + _section(f"Parameters, against {base}", parameters or "None changed.")
     )
@@ -57,6 +57,16 @@ def _revision(root: Path, base: str) -> str | None:
             return revision
     git.fetch_tip(root, base, remote)
     return remote if git.resolve(root, remote) else None
+
+
+def _moved_on(root: Path, base: str, revision: str) -> str:
+    """Return a line about commits of `base` that HEAD has not: CircleCI, other than GitHub, does not merge them in."""
+    ahead = git.commits_ahead(root, revision)
+    if not ahead:
+        return ""
+    commits = "1 commit that is" if ahead == 1 else f"{ahead} commits that are"
+    name = f"origin/{base}" if revision.startswith("refs/remotes/") else base
+    return f"`{base}` has {commits} not here, so what changed there looks undone: `git merge {name}`\n\n"
 
 
 def _rows(table: str) -> str:

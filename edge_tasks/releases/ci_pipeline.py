@@ -29,6 +29,12 @@ from edge_tasks.tools import dvc, git
 # Somebody else may push between our fetch and our push, but hardly so many times.
 _PUSH_TRIES = 5
 
+# The stage of the root's dvc.yaml, and what it writes.
+_REPORT_STAGE, _REPORT = "report", "report.md"
+
+# What the commit of a training's results says; the mark keeps CI from starting again.
+_RECORD = "Record what was trained [skip ci]"
+
 
 def train(root: Path, config: EdgeConfig, progress: Progress) -> None:
     """Train, as `dvc repro` does, every model that changed or was last trained for another target; push the results.
@@ -54,6 +60,8 @@ def train_again(root: Path, name: str, progress: Progress) -> None:
     """Train a model though nothing changed, with every stage of its pipeline: the one that gets data gets new ones."""
     pipeline = layout.model_folder(root, name).relative_to(root) / "dvc.yaml"
     dvc.stream(root, "repro", "--pull", "--force", str(pipeline), doing="train", EDGE_FORCE="1")
+    if dvc.has_stage(root, _REPORT_STAGE):
+        dvc.stream(root, "repro", "--single-item", _REPORT_STAGE, doing="write the report")
     dvc.stream(root, "push", doing="push data and models")
     progress.step(f"trained `{name}` again, and pushed data and models")
 
@@ -72,16 +80,16 @@ def _missing(files: dict[Path, bytes]) -> Iterator[None]:
 
 
 def record(root: Path, branch: str, progress: Progress) -> bool:
-    """Commit what the training left, and push it to `branch` of `origin`. False when there is nothing to commit.
+    """Commit what the training left, and push it to `branch` of `origin`.
 
-    When others have pushed meanwhile, the commit is put on top of theirs. The message keeps CI from starting again.
+    False when there is nothing to commit. When others have pushed meanwhile, the commit is put on top of theirs.
+    Results of an earlier commit's training, recorded after ours had begun, give way to ours.
     """
     git.run(root, "add", "--all", "--", *_results(root), doing="add the results")
     if git.attempt(root, "diff", "--cached", "--quiet").returncode == 0:
         progress.step("nothing was trained: there is nothing to commit")
         return False
-    message = "Record what was trained [skip ci]"
-    git.run(root, *git.author(root), "commit", "--quiet", "--message", message, doing="commit the results")
+    git.run(root, *git.author(root), "commit", "--quiet", "--message", _RECORD, doing="commit the results")
     _push(root, branch)
     progress.step(f"committed the results to `{branch}`")
     return True
@@ -89,7 +97,7 @@ def record(root: Path, branch: str, progress: Progress) -> bool:
 
 def _results(root: Path) -> list[str]:
     """Return what DVC and a training write and git keeps."""
-    files = (root / "dvc.lock", layout.model_folders(root), root / "report.md")
+    files = (root / "dvc.lock", layout.model_folders(root), root / _REPORT)
     return [path.name for path in files if path.exists()]
 
 
@@ -105,12 +113,39 @@ def _push(root: Path, branch: str) -> None:
                 f"cannot push to `{branch}`: {git.words(pushed)}",
                 "let CI write to the repository: invoke ci.setup --dry-run tells how",
             )
-        if git.attempt(root, *git.author(root), "rebase", "--quiet", "FETCH_HEAD").returncode != 0:
-            git.attempt(root, "rebase", "--abort")
-            raise GitError(
-                f"somebody else changed the same results on `{branch}` meanwhile", "run the pipeline of its last commit"
-            )
+        _put_on_top(root, branch)
     raise GitError(f"cannot push to `{branch}`: others pushed {_PUSH_TRIES} times meanwhile", "run it again")
+
+
+def _put_on_top(root: Path, branch: str) -> None:
+    """Put the commit of the results on top of FETCH_HEAD. What a training left changed besides stays as it is."""
+    arguments = (*git.author(root), "rebase", "--quiet", "--autostash")
+    put = git.attempt(root, *arguments, "FETCH_HEAD")
+    if put.returncode == 0:
+        return
+    crossed = bool(git.unmerged(root))
+    git.attempt(root, "rebase", "--abort")
+    if not crossed:
+        raise GitError(f"cannot put the results on top of `{branch}`: {git.words(put)}", "git status")
+    if not _only_records(root):
+        raise GitError(
+            f"somebody else changed the same results on `{branch}` meanwhile",
+            "the pipeline of the newer commit trains what is right: this one need not be run again",
+        )
+    # Ours are the results of what people have written last, and go whole: files of two trainings are never mixed.
+    ours = git.run(root, "rev-parse", "HEAD", doing="find the results").strip()
+    files = git.run(root, "diff", "--name-only", "-z", "HEAD^", "HEAD", doing="list the results").split("\0")
+    git.run(root, "reset", "--quiet", "--keep", "FETCH_HEAD", doing=f"go to `{branch}`")
+    named = [f":(top,literal){name}" for name in files if name]
+    restore = ("restore", f"--source={ours}", "--staged", "--worktree", "--", *named)
+    git.run(root, *restore, doing="take the results")
+    git.run(root, *git.author(root), "commit", "--quiet", "--message", _RECORD, doing="commit the results")
+
+
+def _only_records(root: Path) -> bool:
+    """Say whether all that was pushed since the commit that was trained are results of other trainings."""
+    pushed = git.run(root, "log", "--format=%s", "HEAD^..FETCH_HEAD", doing="list what was pushed")
+    return set(pushed.splitlines()) == {_RECORD}
 
 
 def deploy(wanted: Iterable[Release], traffic: int, *, allow_dirty: bool = False) -> None:

@@ -157,7 +157,12 @@ def monitor(_context: Any, output: str = "monitoring") -> None:
     folder = output_folder(output)
     with Console() as console:
         reported = rounds.look(here.cloud, here.config, folder, ci_service, os.environ, console)
-        console.step(f"the reports are in {output}")
+        if any(folder.iterdir()):
+            console.step(f"the reports are in {output}")
+        if reported:
+            names = ", ".join(f"`{name}`" for name in reported)
+            advice = f"run CI's `retrain` for {names}, or set `monitoring` in edge.yaml"
+            console.step(f"this fails once, so that somebody looks: {advice}")
     if reported:
         raise Exit(code=1)
 

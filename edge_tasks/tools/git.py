@@ -42,6 +42,13 @@ def resolve(root: Path, revision: str) -> str | None:
     return sha.strip() if sha else None
 
 
+def commits_ahead(root: Path, revision: str) -> int:
+    """Return how many commits `revision` has that HEAD has not; 0 when a shallow clone cannot tell."""
+    if _ask(root, "merge-base", "HEAD", revision) is None:
+        return 0
+    return int(_ask(root, "rev-list", "--count", f"HEAD..{revision}") or 0)
+
+
 def is_repository(root: Path) -> bool:
     """Say whether `root` is in a git repository, as far as git is there to tell."""
     return _ask(root, "rev-parse", "--git-dir") is not None

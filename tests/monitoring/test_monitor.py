@@ -183,6 +183,7 @@ def test_ci_fails_once_for_a_drift_that_nobody_was_told_of(repository: Repositor
             pass
         first = repository.run("invoke", "ci.monitor", check=False)
         assert (first.returncode, "`age` has changed against its training" in first.stderr) == (1, True)
+        assert "this fails once, so that somebody looks: run CI's `retrain` for `hello-world`" in first.stderr
         again = repository.run("invoke", "ci.monitor")
         assert "`hello-world`: that is known, nothing more is done about it" in again.stderr
         folder_of_reports = repository.root / "monitoring"

@@ -260,6 +260,16 @@ def test_a_new_training_goes_to_a_canary_and_waits_for_approval(repositories: di
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(("ci", "brings"), [("circleci", "attach_workspace"), ("github", "actions/download-artifact")])
+def test_each_step_of_a_release_has_the_results_of_the_training(repositories: dict[str, Path], ci: str, brings: str) -> None:
+    """A checkout is that of the commit that started the pipeline, which has those of the training before."""
+    documents = [read_yaml(repositories[ci] / path) for path in {"circleci": CIRCLECI, "github": GITHUB}[ci]]
+    jobs = {name: json.dumps(job["steps"]) for each in documents for name, job in each["jobs"].items() if "steps" in job}
+    released = {name for name, steps in jobs.items() if re.search(r"invoke ci\.(deploy --traffic|promote)", steps)}
+    assert released == {"deploy", "canary", "promote"}
+    assert {name for name, steps in jobs.items() if brings in steps} == released
+
+
 def runs(condition: Any) -> bool:
     """Tell what CircleCI makes of a logic statement: https://circleci.com/docs/configuration-reference/#logic-statements."""
     if not isinstance(condition, dict):
@@ -470,6 +480,8 @@ def test_main_is_trained_recorded_released_in_two_steps_and_taken_back(pipeline:
     again = pipeline.run(jobs["retrain"], cloud, **local)
     assert "trained `hello-world` again" in again["Train on Vertex AI with new data, and push data and models"]
     assert "committed the results to `main`" in again["Commit dvc.lock and the metrics to main"]
+    run_id = json.loads((cloud / "models/hello-world/trained_model.json").read_text())["run_id"]
+    assert run_id in (cloud / "report.md").read_text()
     canary = pipeline.run(jobs["canary"], cloud, **local)
     assert "version 3 gets 10 % of the requests" in canary["Give the new version 10 % of the requests"]
     promoted = pipeline.run(jobs["promote"], cloud, **local)
