@@ -140,10 +140,10 @@ class Emulator:
         answer.raise_for_status()
         return answer.content
 
-    def new_bucket(self, name: str = "", location: str = LOCATION) -> str:
-        """Make a bucket, and return its name; one of this name may be there."""
+    def new_bucket(self, name: str = "", location: str | None = LOCATION) -> str:
+        """Make a bucket, and return its name; one of this name may be there. No location is left to the server."""
         name = name or f"bucket-{os.getpid()}-{next(numbers)}"
-        url, body = f"{self.storage_url}/storage/v1/b", {"name": name, "location": location}
+        url, body = f"{self.storage_url}/storage/v1/b", {"name": name} | ({"location": location} if location else {})
         assert self.session.post(url, params={"project": "p"}, json=body, timeout=10).status_code in (200, 409)
         return name
 

@@ -17,7 +17,7 @@ from tests.emulator.harness import Emulator
 
 
 def test_a_new_bucket_is_as_at_google(emulator: Emulator, client: Any) -> None:
-    name = emulator.new_bucket()
+    name = emulator.new_bucket(location=None)
     answer = requests.get(f"{emulator.storage_url}/storage/v1/b/{name}", timeout=10).json()
     assert answer["projectNumber"] == str(project_number("p"))
     assert (answer["metageneration"], answer["etag"], answer["storageClass"]) == ("1", "CAE=", "STANDARD")
@@ -158,9 +158,11 @@ def test_lists_of_access_are_kept_until_iam_alone_decides(place: Any) -> None:
         place.acl.reload()
 
 
-def test_the_layout_of_a_bucket_is_told(emulator: Emulator, bucket: str) -> None:
-    answer = requests.get(f"{emulator.storage_url}/storage/v1/b/{bucket}/storageLayout", timeout=10)
-    assert answer.json()["locationType"] == "multi-region"
+def test_the_layout_of_a_bucket_is_told(emulator: Emulator) -> None:
+    for location, kind in ((None, "multi-region"), ("us-east1", "region")):
+        bucket = emulator.new_bucket(location=location)
+        answer = requests.get(f"{emulator.storage_url}/storage/v1/b/{bucket}/storageLayout", timeout=10)
+        assert answer.json()["locationType"] == kind
 
 
 @pytest.mark.parametrize(
