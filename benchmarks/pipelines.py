@@ -112,7 +112,8 @@ class _Emulator:
         self._process.stdout.readline()
         servers = json.loads((data / "servers.json").read_text())
         self._url = servers["vertex_url"]
-        _ask(f"{servers['storage_url']}/storage/v1/b?project=bench", {"name": "bench-bucket"})
+        bucket = {"name": "bench-bucket", "location": "us-central1"}
+        _ask(f"{servers['storage_url']}/storage/v1/b?project=bench", bucket)
 
     def run(self, spec: dict[str, Any]) -> None:
         """Run a pipeline to its end."""

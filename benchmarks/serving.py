@@ -191,7 +191,7 @@ def _emulator(folder: Path, subject: Subject) -> Plan:
 
 
 def _deploy(vertex: str, storage: str, model: Path) -> str:
-    _post(f"{storage}/storage/v1/b?project=serving", {"name": "serving"})
+    _post(f"{storage}/storage/v1/b?project=serving", {"name": "serving", "location": "us-central1"})
     upload = f"{storage}/upload/storage/v1/b/serving/o?uploadType=media&name=model/model.joblib"
     _post(upload, model.read_bytes())
     fields = {
