@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import subprocess
 import sys
@@ -31,6 +32,12 @@ def table() -> dict[str, set[str]]:
 TABLE = table()
 
 
+@functools.cache
+def tree(path: Path) -> ast.Module:
+    """What a module's source says, read once for all tests."""
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
 def modules() -> Iterator[tuple[str, Path]]:
     """Yield each module's top part below edge_tasks (a package counts as one), and its file."""
     for path in sorted(PACKAGE.rglob("*.py")):
@@ -42,7 +49,7 @@ def modules() -> Iterator[tuple[str, Path]]:
 def imported(path: Path) -> set[str]:
     """Return the top parts below edge_tasks that a file imports, also inside functions, and foreign packages."""
     names = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(tree(path)):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -129,7 +136,7 @@ def test_the_domain_is_pure() -> None:
     for top, path in modules():
         if top == "domain":
             assert not {dotted.partition(".")[0] for dotted in imported(path)} & outside, path
-            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            for node in ast.walk(tree(path)):
                 assert not (isinstance(node, ast.Name) and node.id == "open"), path
 
 
@@ -176,7 +183,7 @@ def test_only_cloud_tells_one_target_from_another() -> None:
     for top, path in modules():
         if top == ALONE or path == PACKAGE / "cloud" / "client.py":
             continue
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in ast.walk(tree(path)):
             if isinstance(node, ast.Compare):
                 constants = [item.value for item in [node.left, *node.comparators] if isinstance(item, ast.Constant)]
                 assert not {"local", "gcp"} & {str(value) for value in constants}, f"{path}:{node.lineno}"
@@ -186,7 +193,7 @@ def test_only_console_prints() -> None:
     for top, path in modules():
         if top in ("console", ALONE):
             continue
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in ast.walk(tree(path)):
             assert not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"), (
                 path
             )
@@ -194,9 +201,9 @@ def test_only_console_prints() -> None:
 
 def spelled(path: Path) -> Iterator[tuple[int, str]]:
     """Yield texts that are not documentation, and attributes, with their lines: what names a place or a label."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    alone = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
-    for node in ast.walk(tree):
+    whole = tree(path)
+    alone = {id(node.value) for node in ast.walk(whole) if isinstance(node, ast.Expr)}
+    for node in ast.walk(whole):
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in alone:
             yield node.lineno, node.value
         elif isinstance(node, ast.Attribute):
@@ -213,7 +220,7 @@ def test_only_layout_spells_folders_objects_and_labels() -> None:
             continue
         for line, text in spelled(path):
             assert not names.fullmatch(text), f"{path}:{line}: {text}"
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in ast.walk(tree(path)):
             # The template's own checkout is not a repository of its users.
             if isinstance(node, ast.BinOp) and path.name != "template.py":
                 assert not (isinstance(node.right, ast.Constant) and node.right.value in ("models", "services")), path
@@ -224,7 +231,7 @@ def test_only_the_bucket_calls_google_for_objects() -> None:
     calls = {"blob", "get_blob", "list_blobs", "upload_from_string", "upload_from_filename", "download_as_bytes"}
     for top, path in modules():
         if top != ALONE and path != PACKAGE / "cloud" / "bucket.py":
-            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            for node in ast.walk(tree(path)):
                 assert not (isinstance(node, ast.Attribute) and node.attr in calls), f"{path}:{node.lineno}"
 
 
@@ -232,7 +239,7 @@ def test_only_the_bucket_calls_google_for_objects() -> None:
 def test_no_program_is_started_through_a_shell() -> None:
     """So no name out of edge.yaml can become a command."""
     for _, path in modules():
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in ast.walk(tree(path)):
             if isinstance(node, ast.Call):
                 assert ast.unparse(node.func) not in ("os.system", "os.popen", "subprocess.getoutput"), path
                 assert not any(keyword.arg == "shell" for keyword in node.keywords), f"{path}:{node.lineno}"

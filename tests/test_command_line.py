@@ -239,6 +239,7 @@ def test_the_tasks_of_a_group_are_listed_as_they_are_typed(edge: Edge) -> None:
     assert listed == ["jobs.list", "jobs.logs", "jobs.cancel"]
 
 
+@pytest.mark.slow
 def test_every_screen_fits_80_columns(edge: Edge) -> None:
     screens = ["", "--help", "--list", "--list model", *(f"{name} --help" for name in namespace.task_names)]
     for words in screens:

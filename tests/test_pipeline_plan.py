@@ -177,6 +177,7 @@ def test_a_training_on_several_machines_is_refused_before_anything_is_read(confi
         Export(config.model_copy(update={"models": {"m": model}}), tmp_path, ["m"])
 
 
+@pytest.mark.slow
 def test_what_a_stage_makes_is_kept_as_dvc_keeps_it(tmp_path: Path) -> None:
     root, store = tmp_path / "root", tmp_path / "store"
     (root / "data" / "folder" / "inner").mkdir(parents=True)

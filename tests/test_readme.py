@@ -259,6 +259,7 @@ class TestTheLoop:
         assert asked == {(str(number), str(len(asked))) for number in range(1, len(asked) + 1)}
         assert numbers.index(said[1]) == len(asked)
 
+    @pytest.mark.slow
     def test_the_endpoint_answers_predictions(self, loop: Loop) -> None:
         answers = [json.loads(line) for line in loop.output.splitlines() if line.startswith('{"predictions"')]
         assert [answer["predictions"] for answer in answers] == [[1, 1]]

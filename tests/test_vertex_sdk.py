@@ -65,6 +65,7 @@ def test_a_command_that_imported_one_service_leaves_the_whole_sdk_to_others(then
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_an_sdk_that_was_imported_before_is_used_as_it_is() -> None:
     script = (
         "from google.cloud import aiplatform_v1 as whole\nfrom edge_tasks.cloud.vertex_sdk import client_class\n"
@@ -74,6 +75,7 @@ def test_an_sdk_that_was_imported_before_is_used_as_it_is() -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_a_name_that_the_sdk_lacks_is_an_error_in_python_s_words() -> None:
     script = f"{ONE}\nimport google.cloud.aiplatform_v1 as whole\nwhole.Nonsense"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)

@@ -67,6 +67,7 @@ def answers(folder: Path, recipe: str, libraries: Path | None = None, words: boo
     return list(json.loads(run(folder, ASK, libraries)))
 
 
+@pytest.mark.slow
 def test_a_class_of_ones_own(tmp_path: Path) -> None:
     assert len(answers(tmp_path, "own-class")) == 3
 
@@ -130,6 +131,7 @@ def test_replicas_train_one_model(recipe: str, tmp_path: Path, emulator: Emulato
     assert first == second
 
 
+@pytest.mark.slow
 def test_a_predictor_of_ones_own(tmp_path: Path) -> None:
     (tmp_path / "predictor.py").write_text(RECIPES["predictor"])
     code = (

@@ -129,6 +129,7 @@ def test_a_job_goes_on_when_the_program_that_did_not_wait_for_it_has_ended(
     assert len(predictions(emulator, done)) == 2
 
 
+@pytest.mark.slow
 def test_rows_of_csv_are_numbers_and_quoted_text(emulator: Emulator, echo: str, bucket: str) -> None:
     uri = emulator.put(bucket, "a.csv", b'\xef\xbb\xbf"x","y"\n1,"a,""b"\n\n2e3,"7"\n3,bare\n4\n')
     job = run(emulator, echo, [uri], f"gs://{bucket}/out/", "csv")

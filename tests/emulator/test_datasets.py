@@ -56,6 +56,7 @@ def test_a_training_gets_its_share_of_a_tabular_dataset(
         assert output[-1].endswith("/training-*.csv")
 
 
+@pytest.mark.slow
 def test_items_are_imported_listed_exported_and_deleted(emulator: Emulator, aiplatform: Any, bucket: str) -> None:
     lines = b'{"textContent": "good", "classificationAnnotation": {"displayName": "yes"}}\n{"textContent": "bad"}\n'
     source = emulator.put(bucket, "in/items.jsonl", lines)

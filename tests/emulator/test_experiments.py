@@ -51,6 +51,7 @@ def test_what_is_logged_comes_back(aiplatform: Any, experiment: str) -> None:
         run.update_state(aiplatform.gapic.Execution.State.COMPLETE)
 
 
+@pytest.mark.slow
 def test_an_experiment_as_a_data_frame(aiplatform: Any, experiment: str) -> None:
     pytest.importorskip("pandas")
     for number in (1, 2):
@@ -118,6 +119,7 @@ def test_executions_artifacts_and_contexts(aiplatform: Any, emulator: Emulator, 
     assert aiplatform.Context.list(filter=f'name="{context.resource_name}"') == []
 
 
+@pytest.mark.slow
 def test_a_job_logs_to_the_run_that_it_belongs_to(aiplatform: Any, emulator: Emulator, experiment: str) -> None:
     """The run that is named, else one that is made for the job."""
     with aiplatform.start_run("run-1"):
@@ -132,6 +134,7 @@ def test_a_job_logs_to_the_run_that_it_belongs_to(aiplatform: Any, emulator: Emu
     assert emulator.output(job) == [f"{numbered(context)} {numbered(context)}-{name}"]
 
 
+@pytest.mark.slow
 def test_a_run_tells_which_jobs_belong_to_it(aiplatform: Any, emulator: Emulator, experiment: str) -> None:
     """Also when its client, which does not know of the jobs, logs to it afterwards."""
     context = f"{CONTEXTS}/{experiment}"

@@ -90,6 +90,7 @@ def test_a_forked_job_ends_as_one_with_its_own_interpreter(emulator: Emulator, b
     assert told(emulator, bucket, go) == told(emulator, bucket, go, env=OWN_INTERPRETER)
 
 
+@pytest.mark.slow
 def test_a_job_that_brings_a_library_along_has_its_own_interpreter(emulator: Emulator, bucket: str) -> None:
     """What was imported for all jobs uses another one of it; only `edge_tasks` is each job's own."""
     go = "import sys, joblib, edge_tasks; print(joblib.OWN, edge_tasks.OWN, len(sys.argv), 'job.go' in sys.orig_argv)"
@@ -100,12 +101,14 @@ def test_a_job_that_brings_a_library_along_has_its_own_interpreter(emulator: Emu
         assert emulator.output(emulator.wait_for_job(name)) == [f"2 1 1 {own}"]
 
 
+@pytest.mark.slow
 def test_forked_jobs_draw_different_random_numbers(emulator: Emulator, bucket: str) -> None:
     go = "import random, numpy; print(random.random(), numpy.random.random(), numpy.random.default_rng().random())"
     drawn = [number for _ in range(2) for number in told(emulator, bucket, go)[1][0].split()]
     assert len(set(drawn)) == 6
 
 
+@pytest.mark.slow
 def test_what_one_job_imports_or_sets_no_other_sees(emulator: Emulator, bucket: str) -> None:
     go = "import sys, os; print('wave' in sys.modules, os.environ.get('LEAK')); import wave; os.environ['LEAK'] = '1'"
     assert [told(emulator, bucket, go)[1] for _ in range(2)] == [["False None"]] * 2
@@ -219,6 +222,7 @@ def test_a_forked_job_reads_and_writes_below_gcs(emulator: Emulator, bucket: str
     assert emulator.read(bucket, "out.txt") == b"abab"
 
 
+@pytest.mark.slow
 def test_a_line_that_installs_and_runs_a_module_is_forked(emulator: Emulator, bucket: str) -> None:
     files = {"job/__init__.py": "", "job/go.py": "import os, sys; print(sys.argv[1:], os.getppid())"}
     emulator.put(bucket, "job-1.0.tar.gz", sdist("job", "1.0", files))

@@ -42,6 +42,7 @@ print("502" in other.stderr)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 def test_google_s_addresses_lead_to_the_emulator(emulator: Emulator, bucket: str) -> None:
     job = emulator.run_job(["python", "-c", AS_TENSORFLOW, bucket])

@@ -144,6 +144,7 @@ def test_the_emulators_own_pages_are_welcome(emulator: Emulator) -> None:
         assert emulator.get("/_emulator/health", headers=headers).status == 200
 
 
+@pytest.mark.slow
 def test_the_metadata_server_gives_jobs_credentials_and_the_project_in_use(emulator: Emulator) -> None:
     script = "import google.auth as a; found, project = a.default(); print(type(found).__module__, project)"
     job = emulator.run_job(["python", "-c", script])

@@ -9,6 +9,7 @@ import pytest
 from tests.emulator.harness import Emulator, model_of
 
 
+@pytest.mark.slow
 def test_lines_become_entries_with_severity_and_resource(emulator: Emulator) -> None:
     script = (
         "import sys, json\n"
@@ -26,6 +27,7 @@ def test_lines_become_entries_with_severity_and_resource(emulator: Emulator) -> 
     assert entries[0]["resource"] == {"type": "ml_job", "labels": labels}
 
 
+@pytest.mark.slow
 def test_no_line_is_lost_or_doubled_by_pages_or_by_time(emulator: Emulator) -> None:
     job = emulator.run_job(["python", "-c", "print('\\n'.join(map(str, range(5000))))"])
     entries = emulator.log(job, pageSize=700)
@@ -40,6 +42,7 @@ def test_no_line_is_lost_or_doubled_by_pages_or_by_time(emulator: Emulator) -> N
         assert emulator.log(job, filter=text) == entries[start:]
 
 
+@pytest.mark.slow
 def test_filters_choose_by_time_id_severity_and_task(emulator: Emulator) -> None:
     job = emulator.run_job(["sh", "-c", "for i in 0 1 2 3 4; do echo $i; done; echo bad >&2"])
     entries = emulator.log(job)
@@ -61,6 +64,7 @@ def test_filters_choose_by_time_id_severity_and_task(emulator: Emulator) -> None
     assert found("severity>=DEFAULT", orderBy="timestamp desc", pageSize=2) == entries[::-1]
 
 
+@pytest.mark.slow
 def test_text_that_is_no_utf8_and_very_long_lines_survive(emulator: Emulator) -> None:
     script = "import sys; sys.stdout.buffer.write(b'\\xff' + b'x' * 600_000)"
     lines = emulator.output(emulator.run_job(["python", "-c", script]))

@@ -12,6 +12,7 @@ from edge_tasks.emulator.projects import project_number
 from tests.emulator.harness import MACHINE, PARENT, PYTHON_IMAGE, Emulator, eventually, has_ended, sdist
 
 
+@pytest.mark.slow
 def test_a_job_succeeds_with_truthful_times(emulator: Emulator) -> None:
     job = emulator.run_job(["python", "-c", "print('hello')"])
     assert job["state"] == "JOB_STATE_SUCCEEDED"
@@ -20,6 +21,7 @@ def test_a_job_succeeds_with_truthful_times(emulator: Emulator) -> None:
     assert emulator.output(job) == ["hello"]
 
 
+@pytest.mark.slow
 def test_a_failed_job_tells_its_exit_status_and_last_lines(emulator: Emulator) -> None:
     job = emulator.run_job(["python", "-c", "raise SystemExit('out of luck')"])
     assert job["state"] == "JOB_STATE_FAILED"
@@ -38,6 +40,7 @@ def test_a_failed_job_tells_its_exit_status_and_last_lines(emulator: Emulator) -
     assert job["name"].startswith(f"projects/{number}/")
 
 
+@pytest.mark.slow
 def test_a_cancelled_job_ends_with_its_whole_process_tree(emulator: Emulator) -> None:
     name = emulator.create_job(["sh", "-c", "sleep 1000 & echo $! $$; trap '' TERM; wait; sleep 1000"])
     pids = eventually(lambda: emulator.output(name), "the job prints its pids")[0].split()
@@ -197,6 +200,7 @@ def test_pip_inside_a_job_unpacks_archives_below_gcs(emulator: Emulator, bucket:
     assert (job["state"], emulator.output(job)) == ("JOB_STATE_SUCCEEDED", ["went"])
 
 
+@pytest.mark.slow
 def test_pip_inside_a_job_downloads_nothing(emulator: Emulator) -> None:
     job = emulator.run_job(["sh", "-c", "pip install --upgrade pip && pip3 install -q requests no-such-package"])
     assert "no-such-package (not installed)" in job["error"]["message"]
@@ -265,6 +269,7 @@ else:
 """
 
 
+@pytest.mark.slow
 def test_the_replicas_of_a_job_find_each_other_and_end_with_the_primary_one(emulator: Emulator) -> None:
     answer = emulator.post(f"{PARENT}/customJobs", pools((1, GREETINGS), (2, GREETINGS), (1, GREETINGS)))
     job = emulator.wait_for_job(answer.body["name"])
@@ -321,6 +326,7 @@ print(os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"] in str(spec["cluster"
 """
 
 
+@pytest.mark.slow
 def test_replicas_get_what_torch_distributed_reads(emulator: Emulator) -> None:
     waits = WHO_AND_WHERE + "import time; time.sleep(0.5)"  # so that the others have told, too
     specs = pools((1, waits), (2, WHO_AND_WHERE), (0, ""), (1, WHO_AND_WHERE))
@@ -337,6 +343,7 @@ def test_replicas_get_what_torch_distributed_reads(emulator: Emulator) -> None:
     assert [line for line in told if "chief" not in line] == ["127.0.0.1 False"] * 4
 
 
+@pytest.mark.slow
 def test_a_replica_that_is_killed_ends_the_others_and_is_named(emulator: Emulator) -> None:
     tells = "import os, time; print(os.getpid(), flush=True); time.sleep(1000)"
     killed = "import os, signal, time; time.sleep(0.5); os.kill(os.getpid(), signal.SIGKILL)"
@@ -347,6 +354,7 @@ def test_a_replica_that_is_killed_ends_the_others_and_is_named(emulator: Emulato
     assert all(has_ended(int(line)) for line in emulator.output(job) if line.isdigit())
 
 
+@pytest.mark.slow
 def test_a_slow_replica_is_waited_for_until_the_job_s_timeout_and_then_all_end(emulator: Emulator) -> None:
     body = pools((1, MEETS), (1, "import time; time.sleep(1000)"))
     body["jobSpec"]["scheduling"] = {"timeout": "2s"}
@@ -390,6 +398,7 @@ def test_a_wrong_job_is_refused_with_the_reason(emulator: Emulator, job: object,
     assert problem in answer.message
 
 
+@pytest.mark.slow
 def test_jobs_are_listed_by_filter_and_page(emulator: Emulator) -> None:
     parent = PARENT.replace("test-project", "list-project")
     pool = {**MACHINE, "containerSpec": {"imageUri": PYTHON_IMAGE, "command": ["true"]}}

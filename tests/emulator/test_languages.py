@@ -46,6 +46,7 @@ def job_of(emulator: Emulator, said: str) -> str:
     return name[0]
 
 
+@pytest.mark.slow
 def test_curl(emulator: Emulator, run: Callable[..., str]) -> None:
     said = run("bash", "-euc", block("sh"))
     assert emulator.output(job_of(emulator, said)) == ["hello from a job"]

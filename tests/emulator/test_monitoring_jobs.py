@@ -110,6 +110,7 @@ def test_drift_between_windows_is_found_as_the_clock_goes_on(clocked: Emulator) 
     assert clocked.get(job).body["nextScheduleTime"] > clocked.get("/_emulator/clock").body["now"][:19]
 
 
+@pytest.mark.slow
 def test_what_was_found_is_searched_by_feature_objective_and_time(clocked: Emulator) -> None:
     endpoint, deployed = watched(clocked)
     job = made(clocked, endpoint, deployed)
@@ -256,6 +257,7 @@ def test_distances_lie_between_the_same_and_nothing_in_common(
     assert found == distance if distance is None else found == pytest.approx(distance, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_the_sdk_makes_changes_and_ends_a_job(emulator: Emulator, aiplatform: Any) -> None:
     from google.cloud.aiplatform import model_monitoring
 

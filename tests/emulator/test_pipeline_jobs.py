@@ -122,6 +122,7 @@ def test_the_sdk_submits_a_pipeline_and_reads_its_lineage(aiplatform: Any, emula
     assert [each.metadata for each in runs] == [{"input:n": 5}]
 
 
+@pytest.mark.slow
 def test_a_new_job_is_as_vertex_ai_answers_it(emulator: Emulator, root: str) -> None:
     answer = create(emulator, "two-steps", root, "as-answered", displayName="mine")
     job = answer.body
@@ -135,6 +136,7 @@ def test_a_new_job_is_as_vertex_ai_answers_it(emulator: Emulator, root: str) -> 
     ended(emulator, job["name"])
 
 
+@pytest.mark.slow
 def test_what_was_done_with_the_same_inputs_is_not_done_again(emulator: Emulator, root: str) -> None:
     first, second = (run(emulator, "two-steps", root, n=11) for _ in range(2))
     assert states(first) == {"": "SUCCEEDED", "make": "SUCCEEDED", "measure": "SUCCEEDED"}
@@ -319,6 +321,7 @@ def test_parameters_of_the_wrong_type_are_refused(
     assert (answer.status, words in answer.message) == (400, True), answer.body
 
 
+@pytest.mark.slow
 def test_googles_operators_work_on_the_emulator(emulator: Emulator, root: str, bucket: str) -> None:
     emulator.put(bucket, "rows.csv", b"a,b\n1,2\n")
     emulator.put(bucket, "rows.jsonl", b"[1]\n[2]\n")

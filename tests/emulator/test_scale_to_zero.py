@@ -151,6 +151,7 @@ def test_it_takes_a_dedicated_endpoint_of_its_own(clocked: Emulator, model: str)
     assert "only compatible with one model per endpoint" in deploy(clocked, shared, model).message
 
 
+@pytest.mark.slow
 def test_it_is_not_switched_on_or_off_in_place(clocked: Emulator, model: str) -> None:
     endpoint = scaled(clocked, model)
     (deployed,) = clocked.get(endpoint).body["deployedModels"]

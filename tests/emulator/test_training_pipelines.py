@@ -65,6 +65,7 @@ def backing_job(emulator: Emulator, pipeline: Any) -> Any:
 # The SDK
 
 
+@pytest.mark.slow
 def test_a_script_becomes_a_model_that_serves_and_then_a_second_version(
     emulator: Emulator, aiplatform: Any, tmp_path: Path
 ) -> None:
@@ -207,6 +208,7 @@ def test_a_job_that_leaves_no_model_fails_its_pipeline(emulator: Emulator, bucke
     assert emulator.get(f"{PARENT}/models/no-files").status == 404
 
 
+@pytest.mark.slow
 def test_pipelines_are_listed_by_filter_page_and_place(emulator: Emulator) -> None:
     parent = PARENT.replace("test-project", "pipeline-project")
     for name in ("a-1", "a-2", "b-1"):

@@ -46,6 +46,7 @@ def custom_job(aiplatform: Any, command: list[str], **fields: Any) -> Any:
     return aiplatform.CustomJob(display_name="trial", worker_pool_specs=[pool], **fields)
 
 
+@pytest.mark.slow
 def test_the_sdk_tunes_every_kind_of_parameter(emulator: Emulator, aiplatform: Any, bucket: str) -> None:
     from google.cloud.aiplatform import hyperparameter_tuning as hpt
 
@@ -130,6 +131,7 @@ def tuned(emulator: Emulator, answer: Answer) -> Any:
     return emulator.wait_for_job(answer.body["name"])
 
 
+@pytest.mark.slow
 def test_failed_trials_are_infeasible_and_too_many_fail_the_job(emulator: Emulator) -> None:
     """With a limit of two the third trial is not started, and what runs at the same time is stopped."""
     script = "import os, time, sys; os.environ['CLOUD_ML_TRIAL_ID'] == '1' and time.sleep(1000); sys.exit('bad luck')"
@@ -145,6 +147,7 @@ def test_failed_trials_are_infeasible_and_too_many_fail_the_job(emulator: Emulat
     assert states == ["JOB_STATE_CANCELLED", "JOB_STATE_FAILED", "JOB_STATE_FAILED"]
 
 
+@pytest.mark.slow
 def test_a_few_failed_trials_leave_the_job_successful(emulator: Emulator) -> None:
     script = "import os, sys; os.environ['CLOUD_ML_TRIAL_ID'] == '2' and sys.exit(1)\n" + SCRIPT
     job = tuned(emulator, create(emulator, ["python", "-c", script]))
@@ -153,6 +156,7 @@ def test_a_few_failed_trials_leave_the_job_successful(emulator: Emulator) -> Non
     assert "finalMeasurement" not in job["trials"][1]
 
 
+@pytest.mark.slow
 def test_a_job_whose_trials_report_nothing_fails_and_says_how_to_report(emulator: Emulator) -> None:
     job = tuned(emulator, create(emulator, ["true"], maxTrialCount=50))
     assert job["state"] == "JOB_STATE_FAILED"
@@ -186,6 +190,7 @@ def test_a_trial_knows_itself_from_the_cluster_too(emulator: Emulator) -> None:
     assert json.loads(line)["task"]["trial"] == "1"
 
 
+@pytest.mark.slow
 def test_jobs_are_listed_by_page(emulator: Emulator) -> None:
     parent = PARENT.replace("test-project", "tuning-project")
     for name in ("a", "b"):

@@ -138,6 +138,7 @@ def test_log_scales_spread_their_end() -> None:
     assert middle("UNIT_REVERSE_LOG_SCALE") == pytest.approx(9901)
 
 
+@pytest.mark.slow
 def test_the_default_search_finds_better_points_than_chance() -> None:
     """A valley in two scaled parameters and a category: median of the best of 25 trials over 5 seeds."""
     space = read(

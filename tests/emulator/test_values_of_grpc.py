@@ -33,6 +33,7 @@ def test_a_value_is_what_json_format_makes_of_it(content: Any) -> None:
     assert from_value(expected) == json_format.MessageToDict(expected)
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.lists(NUMBERS, min_size=1, max_size=20), max_size=5) | st.lists(CONTENTS, max_size=5),
     st.text(max_size=3),
@@ -45,13 +46,14 @@ def test_rows_are_what_json_format_makes_of_them(rows: list[Any], endpoint: str)
     assert from_rows(request.instances, request.SerializeToString()) == expected
 
 
+@pytest.mark.slow
 @given(st.integers(1, 30), st.integers(2, 30), NUMBERS, st.data())
 def test_a_table_of_numbers_is_read_at_once(width: int, count: int, number: float, data: st.DataObject) -> None:
     rows: list[list[Any]] = [[number + place + width * row for place in range(width)] for row in range(count)]
     odd = data.draw(st.none() | st.tuples(st.integers(0, count - 1), st.integers(0, width - 1)))
     if odd is not None:
         rows[odd[0]][odd[1]] = data.draw(st.none() | st.text(max_size=3) | st.booleans() | st.just([]))
-    test_rows_are_what_json_format_makes_of_them.hypothesis.inner_test(rows, "e")  # type: ignore[attr-defined]
+    test_rows_are_what_json_format_makes_of_them.hypothesis.inner_test(rows, "e")
 
 
 @pytest.mark.parametrize("inside", [False, True])

@@ -88,6 +88,7 @@ def test_a_drift_is_found_and_a_job_that_waits_is_made_again_by_a_change(cloud: 
     assert monitoring_jobs.find(cloud, endpoint, "churn-monitoring") is None
 
 
+@pytest.mark.slow
 def test_skew_is_looked_for_in_the_columns_that_are_named(cloud: Cloud, clocked: Emulator) -> None:
     endpoint = watched(clocked)
     chance = random.Random(1)

@@ -80,6 +80,7 @@ def test_a_model_that_may_look_at_all_rows_is_asked_for_each_request(
     assert not can_join(artifact)
 
 
+@pytest.mark.slow
 def test_a_server_answers_many_at_once_each_with_its_own(artifact: Path, tmp_path: Path) -> None:
     with started(artifact, tmp_path) as server, ThreadPoolExecutor(8) as clients:
         server.wait_until_ready()

@@ -285,6 +285,7 @@ def test_what_serves_a_model_follows_from_it(kind: str, chosen: str, why: str, t
     assert why in serving.why
 
 
+@pytest.mark.slow
 def test_the_libraries_that_an_artifact_needs_are_recorded_and_no_others(tmp_path: Path) -> None:
     trained("pipeline", tmp_path)
     environment = json.loads((tmp_path / "out" / "environment.json").read_text())
@@ -324,6 +325,7 @@ def test_a_predictor_of_ones_own_travels_with_its_modules(tmp_path: Path) -> Non
     assert serving.why == "the model has a predictor.py"
 
 
+@pytest.mark.slow
 def test_code_in_folders_without_an_init_travels_too(tmp_path: Path) -> None:
     (tmp_path / "parts" / "deep").mkdir(parents=True)
     (tmp_path / "parts" / "factor.py").write_text("FACTOR = 3\n")

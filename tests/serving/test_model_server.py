@@ -61,6 +61,7 @@ def slow_artifact(folder: Path, load: float = 0.0) -> Path:
     return folder / "a"
 
 
+@pytest.mark.slow
 def test_it_answers_and_is_healthy(server: Running) -> None:
     assert server.ask("/health") == (200, {"status": "healthy"})
     assert server.predict({"age": 1, "city": "Rome"}, {"age": 2, "city": None}) == ["yes", "yes"]
@@ -202,6 +203,7 @@ def test_a_model_that_cannot_be_loaded_ends_the_server_with_the_reason(
         assert problem in server.log.read_text()
 
 
+@pytest.mark.slow
 def test_arrays_are_read_in_their_shape_and_pictures_from_their_files(tmp_path: Path) -> None:
     import base64
     import io
@@ -231,6 +233,7 @@ class Brightness:
         return pictures.reshape(len(pictures), -1).max(axis=1)
 
 
+@pytest.mark.slow
 def test_the_artifact_is_fetched_from_a_bucket(artifact: Path, tmp_path: Path, root: Path) -> None:
     from edge_tasks.cloud import storage
     from edge_tasks.cloud.client import connect

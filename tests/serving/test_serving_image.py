@@ -74,6 +74,7 @@ def test_an_artifact_without_its_libraries_has_no_image() -> None:
         serving_image.contents(replace(FACTS, requirements=None))
 
 
+@pytest.mark.slow
 def test_the_files_of_the_image_are_enough_to_serve(tmp_path: Path) -> None:
     save_results(DummyClassifier(strategy="constant", constant=1).fit([[0], [1]], [0, 1]), {}, tmp_path / "out")
     facts = of_folder(tmp_path / "out" / "model", {"python": "3.11"})

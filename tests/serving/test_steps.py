@@ -197,6 +197,7 @@ def test_what_a_step_refuses_is_refused_in_its_own_words() -> None:
         steps(TABLE[:1].drop(columns="age"))
 
 
+@pytest.mark.slow
 @given(
     parts=st.lists(
         st.tuples(

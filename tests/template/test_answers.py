@@ -262,6 +262,7 @@ def test_the_model_is_named_after_the_example(repository: Path) -> None:
     assert defaults(repository, example="digits")["model_name"] == "digits"
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(project_name=st.text(min_size=1, max_size=80))
 @example(project_name="NO")
@@ -288,6 +289,7 @@ near_google = st.lists(st.sampled_from(["goog", "g00g", "g0og", "le", "1e", "go"
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=120, deadline=None)
 @given(
     project_id=st.one_of(project_ids, st.sampled_from(["google-shop", "goog00", "my-g00gle", "googoogle"])),
@@ -309,6 +311,7 @@ def test_bucket_names_follow_the_rules_of_cloud_storage(answers_module: types.Mo
     assert accepted == accepts(lambda: StorageBucket(bucket_name=name))
 
 
+@pytest.mark.slow
 @settings(max_examples=500, deadline=None)
 @given(name=near_names)
 def test_names_are_short_lower_case_words(answers_module: types.ModuleType, name: str) -> None:

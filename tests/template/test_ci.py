@@ -149,6 +149,7 @@ def with_infrastructure(bake_into: Bake, tmp_path_factory: pytest.TempPathFactor
 # --- the files ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_config_keeps_to_circleci_s_schema(
     repositories: dict[str, Path], with_infrastructure: dict[str, Path], run: Run
 ) -> None:

@@ -57,17 +57,20 @@ def root(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
 
 
 class TestOnALaptop:
+    @pytest.mark.slow
     def test_a_file_is_itself_and_its_version_is_pushed_and_recorded(self, root: Path, tmp_path: Path) -> None:
         assert data_uri("data/table.csv") == str(root / "data" / "table.csv")
         md5 = hashlib.md5(b"a,b\n1,2\n").hexdigest()
         assert used_data() == {"data/table.csv": md5}
         assert (tmp_path / "store" / "files" / "md5" / md5[:2] / md5[2:]).read_bytes() == b"a,b\n1,2\n"
 
+    @pytest.mark.slow
     def test_a_folder_is_itself_and_its_version_is_pushed_and_recorded(self, root: Path, tmp_path: Path) -> None:
         assert data_uri("./data/images/") == str(root / "data" / "images")
         assert used_data()["data/images"].endswith(".dir")
         assert len([path for path in (tmp_path / "store").rglob("*") if path.is_file()]) == 4
 
+    @pytest.mark.slow
     def test_the_output_of_a_stage_is_found_like_a_file_that_was_added(self, root: Path) -> None:
         (root / "dvc.yaml").write_text(
             "stages:\n  make:\n    cmd: echo made > data/made.txt\n    outs: [data/made.txt]\n"
@@ -113,6 +116,7 @@ class TestOnALaptop:
             data_uri("data/other.csv")
         assert caught.value.hint == "dvc add data/other.csv"
 
+    @pytest.mark.slow
     def test_a_remote_that_is_away_is_told_and_stops_nothing(
         self, root: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
     ) -> None:
@@ -163,6 +167,7 @@ class TestInAJob:
         self.become(tmp_path, monkeypatch, versions)
         self.check_everything(root)
 
+    @pytest.mark.slow
     def test_a_remote_in_cloud_storage_is_read_by_hash(
         self,
         root: Path,
@@ -181,6 +186,7 @@ class TestInAJob:
         self.become(tmp_path, monkeypatch, remote)
         self.check_everything(root)
 
+    @pytest.mark.slow
     def test_five_thousand_small_files_arrive(
         self, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

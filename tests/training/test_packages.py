@@ -129,6 +129,7 @@ def test_what_may_hold_a_secret_stays_and_is_told(root: Path, name: str) -> None
     assert path not in files.sent
 
 
+@pytest.mark.slow
 def test_data_that_dvc_keeps_stay_and_are_told(root: Path) -> None:
     folder = root / "models" / "digits"
     (folder / "words.csv").write_text("a,b\n")
@@ -212,6 +213,7 @@ def fingerprint_with(root: Path, tmp_path: Path) -> Callable[[str], str]:
     return fingerprint
 
 
+@pytest.mark.slow
 def test_a_change_in_doctor_or_in_a_task_trains_no_model_again(fingerprint_with: Callable[[str], str]) -> None:
     changed = {module: fingerprint_with(module) for module in ("setup/doctor.py", "tasks/model.py", "jobs/waiter.py")}
     assert len(set(changed.values())) == 1
@@ -219,6 +221,7 @@ def test_a_change_in_doctor_or_in_a_task_trains_no_model_again(fingerprint_with:
     assert fingerprint_with("tracking/uploader.py") not in changed.values()
 
 
+@pytest.mark.slow
 def test_what_travels_imports_by_itself(root: Path, tmp_path: Path) -> None:
     own, _ = contents(root).packages(SPEC).values()
     with tarfile.open(fileobj=io.BytesIO(own)) as tar:

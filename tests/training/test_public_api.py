@@ -49,6 +49,7 @@ def test_the_reference_documents_every_name_and_no_other() -> None:
     assert all(hasattr(edge_tasks.training, name) for name in edge_tasks.training.__all__)
 
 
+@pytest.mark.slow
 def test_importing_a_train_py_changes_nothing_in_the_interpreter(tmp_path: Path) -> None:
     (tmp_path / "train.py").write_text(BARE)
     code = (

@@ -373,6 +373,7 @@ print(train.run(None, 1.0, "nothing", sys.argv[1]))
     assert recorded(repository) == []
 
 
+@pytest.mark.slow
 def test_without_a_bucket_a_training_says_so_and_goes_on(tmp_path: Path) -> None:
     (tmp_path / "home").mkdir()
     fresh = Repository(made(tmp_path / "fresh"), clean_environment(tmp_path / "home"))
@@ -414,6 +415,7 @@ def test_a_run_that_the_bucket_did_not_take_is_sent_with_the_next(tmp_path: Path
     assert not list((root / ".edge" / "unsent").glob("*/*/*"))
 
 
+@pytest.mark.slow
 def test_a_bucket_that_goes_away_does_not_stop_a_training(tmp_path: Path) -> None:
     (tmp_path / "home").mkdir()
     root = made(tmp_path / "lonely")

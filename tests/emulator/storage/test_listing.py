@@ -81,6 +81,7 @@ def test_a_list_in_pages_is_the_list_of_the_documentation(
     assert (items, prefixes) == expected(query)
 
 
+@pytest.mark.slow
 def test_a_page_holds_a_thousand_and_an_empty_list_has_no_items(emulator: Emulator, client: Any) -> None:
     bucket = emulator.new_bucket()
     url = f"{emulator.storage_url}/storage/v1/b/{bucket}/o"
@@ -92,6 +93,7 @@ def test_a_page_holds_a_thousand_and_an_empty_list_has_no_items(emulator: Emulat
     assert pages[1][-1] == "n/1004"
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     query=st.fixed_dictionaries(

@@ -229,6 +229,7 @@ def test_a_checksum_in_a_header_is_checked(emulator: Emulator, bucket: str) -> N
 # Downloads
 
 
+@pytest.mark.slow
 @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(first=st.integers(0, 120_000), last=st.none() | st.integers(0, 120_000), size=st.sampled_from([1, 500, 100_000]))
 def test_a_range_is_that_part_of_the_content(

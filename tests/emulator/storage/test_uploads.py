@@ -234,6 +234,7 @@ def files_of(emulator: Emulator) -> int:
     return sum(path.is_file() for path in (emulator.data / "cloud-storage" / "contents").rglob("*"))
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 2**32), size=st.integers(1, 3 << 20))
 def test_however_an_upload_is_cut_the_object_is_the_file(emulator: Emulator, bucket: str, seed: int, size: int) -> None:
