@@ -202,12 +202,17 @@ def test_a_canary_stands_beside_the_stable_version_with_where_both_come_from(
     page: Page, server: DashboardServer, loop: InventedLoop
 ) -> None:
     page.open(f"{server.url}#/endpoints")
-    page.wait("document.querySelectorAll('[data-model=digits] .minutes svg').length === 2")
-    stable, canary = loop.section("endpoints").content["endpoints"][1]["versions"]  # type: ignore[index]
     card = "[data-model=digits] "
-    # A card is laid out, and has a text, once it is in view.
-    page.page.locator(f"{card}.version h3").last.scroll_into_view_if_needed()
-    page.wait(f"[...document.querySelectorAll({card + '.version h3 .role'!r})].every(role => role.innerText)")
+    page.wait("document.querySelectorAll('[data-model=digits] .minutes svg').length === 2")
+    page.wait(f"document.querySelectorAll({card + '.measured .changed'!r}).length === 1")
+    stable, canary = loop.section("endpoints").content["endpoints"][1]["versions"]  # type: ignore[index]
+    # A card is laid out, and has a text, once it is in view; what comes later makes it again.
+    page.wait(
+        f"""(roles => {{
+            roles.at(-1)?.scrollIntoView();
+            return roles.length === 2 && roles.every(role => role.innerText);
+        }})([...document.querySelectorAll({card + ".version h3 .role"!r})])"""
+    )
     assert page.texts(f"{card}.version h3 .role") == [f"version {stable['version']}", f"version {canary['version']}"]
     assert page.texts(f"{card}.version h3 strong") == ["90 %", "10 %"]
     titles = page.texts(f"{card}.lineage ol:nth-child(2) .step-title")
@@ -215,7 +220,6 @@ def test_a_canary_stands_beside_the_stable_version_with_where_both_come_from(
     measured = [text.split("\n") for text in page.texts(f"{card}.measured")]
     assert [line[3].partition(" ")[0] for line in measured] == ["none", "3"]
     assert [(line[5], line[7]) for line in measured] == [("12 ms", "38 ms"), ("12 ms", "1.2 s")]
-    page.wait(f"document.querySelectorAll({card + '.measured .changed'!r}).length === 1")
     assert [text.split("\n")[9] for text in page.texts(f"{card}.measured")] == ["age changed", "none"]
     assert "Locked by grace on ci-3" in page.text("main")
     assert page.texts(".plain tbody td")[1:] == ["ada", "invoke model.deploy", "digits: version 3 -> 4"]
