@@ -18,6 +18,9 @@ STAGE, TRAIN, REGISTER = "stage", "train", "register"
 TRAIN_STAGE = "train"
 MODEL_KEY, METRICS_KEY, VERSION_KEY = "model", "metrics", "version"
 
+# The stage of the root's dvc.yaml that writes the report over all models.
+REPORT_STAGE = "report"
+
 # Which a training writes at home, not in a job.
 _AT_HOME = "trained_model.json"
 

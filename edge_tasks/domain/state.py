@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from edge_tasks.domain.provenance import Provenance
+from edge_tasks.domain.yaml_errors import yaml_problem
 from edge_tasks.errors import StateError
 
 FORMAT_VERSION = 1
@@ -234,9 +235,7 @@ def parse_state(text: str) -> EdgeState:
     try:
         document: Any = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506  a safe one
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a date that no calendar has
-        mark = getattr(error, "problem_mark", None)
-        what = str(getattr(error, "problem", None) or str(error).splitlines()[0])
-        raise _broken(f"{what} (line {mark.line + 1}, column {mark.column + 1})" if mark else what) from None
+        raise _broken(yaml_problem(error)) from None
     if not isinstance(document, dict) or "format_version" not in document:
         raise _broken("it has no `format_version`")
     version = document["format_version"]

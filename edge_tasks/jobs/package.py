@@ -47,7 +47,7 @@ _VERTEX_REQUIREMENT, _MONGO_REQUIREMENT = "google-cloud-aiplatform>=2.7,<3", "py
 _TRAVELS = {
     "": "errors redaction",
     "domain": "baseline config distributions groups imports job_spec json_values model_formats names period "
-    "pipeline_order provenance run_filter runs signature state",
+    "pipeline_order provenance run_filter runs signature state yaml_errors",
     "repo": "edge_yaml files glance layout payloads results text_files trained_model",
     "serving": "distributions inputs model_files own_code pickle_scan predictor steps trial",
     "tools": "process signals user",

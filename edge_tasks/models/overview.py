@@ -23,7 +23,7 @@ from edge_tasks.errors import CloudError, NotFoundError
 from edge_tasks.models import costs
 from edge_tasks.releases import serving
 from edge_tasks.repo import layout
-from edge_tasks.repo.trained_model import TrainedModel, find_trained_model, trained_model_problem, trained_under
+from edge_tasks.repo.trained_model import TrainedModel, find_trained_model, last_training
 
 COLUMNS = ["model", "trained (UTC)", "metrics", "version", "serves", "since (UTC)", "hours", "cost"]
 
@@ -110,15 +110,14 @@ def list_models(root: Path, config: EdgeConfig, cloud: Cloud, *, machines: bool 
     """Return what there is of each model of the config; with `machines` also on what it runs, which asks the cloud."""
     state = StateStore(cloud).load()
     running = list(costs.running(cloud, counted=False)) if machines else []
-    trainings = {name: find_trained_model(layout.model_folder(root, name), name) for name in config.models}
-    versions = {name: _version(trained, state.model(name)) for name, trained in trainings.items()}
+    trainings = {name: last_training(layout.model_folder(root, name), name) for name in config.models}
+    versions = {name: _version(last.trained, state.model(name)) for name, last in trainings.items()}
     with ThreadPoolExecutor(CONNECTIONS) as pool:
         registered = dict(
             pool.map(lambda name: (name, _registered(cloud, versions[name], state.model(name))), versions)
         )
     found = []
-    for name, trained in trainings.items():
-        problem = trained_model_problem(layout.model_folder(root, name), name)
+    for name, (trained, problem, former_name) in trainings.items():
         model = state.model(name)
         found.append(
             Overview(
@@ -131,7 +130,7 @@ def list_models(root: Path, config: EdgeConfig, cloud: Cloud, *, machines: bool 
                 coming=model.operation.model.rpartition("@")[2] if model.operation else None,
                 running=tuple(one for one in running if one.model == name),
                 problem=problem.problem if problem else None,
-                trained_as=trained_under(layout.model_folder(root, name), name),
+                trained_as=former_name,
             )
         )
     return found

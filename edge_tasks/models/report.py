@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from edge_tasks.domain.config import EdgeConfig
+from edge_tasks.domain.pipeline_plan import REPORT_STAGE
+from edge_tasks.domain.yaml_errors import yaml_problem
 from edge_tasks.errors import ConfigError
 from edge_tasks.repo import layout
 from edge_tasks.repo.files import write_atomically
-from edge_tasks.repo.text_files import read_text, yaml_problem
+from edge_tasks.repo.text_files import read_text
 from edge_tasks.repo.trained_model import FILE_NAME as TRAINED_MODEL_FILE
-from edge_tasks.repo.trained_model import find_trained_model, trained_model_problem
+from edge_tasks.repo.trained_model import find_trained_model, last_training
 
-REPORT_STAGE = "report"
 _REPORTED_FILES = ("metrics.json", TRAINED_MODEL_FILE)
 
 
@@ -118,10 +119,9 @@ def report(root: Path, config: EdgeConfig) -> str:
     """Return a Markdown report on every trained model: version, commit and metrics."""
     lines = ["# Models", ""]
     for name in config.models:
-        trained = find_trained_model(layout.model_folder(root, name), name)
+        trained, problem, _ = last_training(layout.model_folder(root, name), name)
         lines += [f"## {name}", ""]
         if trained is None:
-            problem = trained_model_problem(layout.model_folder(root, name), name)
             lines += [f"{problem.problem}." if problem else "Not trained yet.", ""]
             continue
         lines += ["| | |", "|---|---|", f"| run | {trained.run_id} |"]

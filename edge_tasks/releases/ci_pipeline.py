@@ -15,6 +15,7 @@ from edge_tasks.cloud import endpoints
 from edge_tasks.cloud.client import Cloud
 from edge_tasks.cloud.state_store import StateStore
 from edge_tasks.domain.config import EdgeConfig
+from edge_tasks.domain.pipeline_plan import REPORT_STAGE
 from edge_tasks.domain.progress import Progress
 from edge_tasks.domain.state import ModelState
 from edge_tasks.errors import CloudError, GitError
@@ -29,8 +30,8 @@ from edge_tasks.tools import dvc, git
 # Somebody else may push between our fetch and our push, but hardly so many times.
 _PUSH_TRIES = 5
 
-# The stage of the root's dvc.yaml, and what it writes.
-_REPORT_STAGE, _REPORT = "report", "report.md"
+# What the stage REPORT_STAGE writes.
+_REPORT = "report.md"
 
 # What the commit of a training's results says; the mark keeps CI from starting again.
 _RECORD = "Record what was trained [skip ci]"
@@ -60,8 +61,8 @@ def train_again(root: Path, name: str, progress: Progress) -> None:
     """Train a model though nothing changed, with every stage of its pipeline: the one that gets data gets new ones."""
     pipeline = layout.model_folder(root, name).relative_to(root) / "dvc.yaml"
     dvc.stream(root, "repro", "--pull", "--force", str(pipeline), doing="train", EDGE_FORCE="1")
-    if dvc.has_stage(root, _REPORT_STAGE):
-        dvc.stream(root, "repro", "--single-item", _REPORT_STAGE, doing="write the report")
+    if dvc.has_stage(root, REPORT_STAGE):
+        dvc.stream(root, "repro", "--single-item", REPORT_STAGE, doing="write the report")
     dvc.stream(root, "push", doing="push data and models")
     progress.step(f"trained `{name}` again, and pushed data and models")
 

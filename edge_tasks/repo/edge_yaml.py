@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ValidationError
 
 from edge_tasks.domain.config import ENVIRONMENTS, FILE_NAME, TARGETS, EdgeConfig, ModelConfig, check_model
+from edge_tasks.domain.yaml_errors import yaml_problem
 from edge_tasks.errors import ConfigError
 from edge_tasks.repo.glance import find
-from edge_tasks.repo.text_files import read_text, yaml_problem
+from edge_tasks.repo.text_files import read_text
 
 if TYPE_CHECKING:
     from ruamel.yaml import YAML

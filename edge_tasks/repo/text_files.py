@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from edge_tasks.domain.yaml_errors import yaml_problem
 from edge_tasks.errors import ConfigError, disk_refusal
 
 # What git writes where both sides of a merge have changed the same lines.
@@ -77,17 +78,3 @@ def _loader() -> Any:
                 raise ConstructorError(None, None, str(error), node.start_mark) from None
 
     return Loader
-
-
-def yaml_problem(error: Exception) -> str:
-    """Return in one line what PyYAML or ruamel.yaml says of a file, and where in it.
-
-    Of a date that no calendar has, such as 2026-13-45, and of a number with thousands of digits they raise ValueError.
-    """
-    problem = str(getattr(error, "problem", None) or str(error).splitlines()[0])
-    if problem.startswith("found duplicate key "):
-        problem = problem.partition(' with value "')[0]  # both values, which may be long
-    if "'\\t'" in problem:
-        problem = "a tab, where only spaces may stand"
-    mark = getattr(error, "problem_mark", None)
-    return f"{problem} (line {mark.line + 1}, column {mark.column + 1})" if mark else problem

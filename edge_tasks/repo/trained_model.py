@@ -6,7 +6,7 @@ import errno
 import json
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import ConfigDict, Field, ValidationError
 
@@ -122,12 +122,33 @@ def _read(folder: Path, model_name: str) -> TrainedModel:
         raise TrainingError(f"`models/{model_name}/{FILE_NAME}` is broken at `{key}`", hint) from None
 
 
+class LastTraining(NamedTuple):
+    """What FOLDER/trained_model.json tells of the last training of a model."""
+
+    # None when there was none, or none that can be read.
+    trained: TrainedModel | None = None
+    # Why the file cannot be read; None, too, when nothing was trained yet.
+    problem: TrainingError | None = None
+    # The other name that the file tells of: the model was renamed since, and not trained again.
+    former_name: str | None = None
+
+
+def last_training(folder: Path, model_name: str) -> LastTraining:
+    """Read FOLDER/trained_model.json, whatever is in it."""
+    try:
+        trained = _read(folder, model_name)
+    except UntrainedError:
+        return LastTraining()
+    except TrainingError as error:
+        return LastTraining(problem=error)
+    if trained.model_name not in ("", model_name):
+        return LastTraining(former_name=trained.model_name)
+    return LastTraining(trained)
+
+
 def find_trained_model(folder: Path, model_name: str) -> TrainedModel | None:
     """Read FOLDER/trained_model.json; None when there is none, or none that can be read."""
-    try:
-        return load_trained_model(folder, model_name)
-    except TrainingError:
-        return None
+    return last_training(folder, model_name).trained
 
 
 def trained_model_problem(folder: Path, model_name: str) -> TrainingError | None:
@@ -135,19 +156,4 @@ def trained_model_problem(folder: Path, model_name: str) -> TrainingError | None
 
     Nothing was, too, when it tells of another model: this one has been renamed since.
     """
-    try:
-        _read(folder, model_name)
-    except UntrainedError:
-        return None
-    except TrainingError as error:
-        return error
-    return None
-
-
-def trained_under(folder: Path, model_name: str) -> str | None:
-    """Return the other name that FOLDER/trained_model.json tells of: the model was renamed since. None when none."""
-    try:
-        trained = _read(folder, model_name)
-    except TrainingError:
-        return None
-    return trained.model_name if trained.model_name not in ("", model_name) else None
+    return last_training(folder, model_name).problem

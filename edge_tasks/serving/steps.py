@@ -121,9 +121,10 @@ def _chosen(names: Any, columns: Any) -> Ask:
         return lambda table: table[columns]
     if isinstance(columns, UserList):  # scikit-learn's list of the remaining columns, which warns who reads it
         columns = columns.data
-    positions = names.get_indexer(list(columns)) if all(isinstance(one, str) for one in columns) else None
-    if positions is None:
-        positions = names.get_indexer(names[list(columns)])
+    chosen = list(columns)
+    if not all(isinstance(one, str) for one in chosen):
+        chosen = names[chosen]  # by their places, or by a mask
+    positions = names.get_indexer(chosen)
     if (positions < 0).any():
         raise KeyError(columns)
     return lambda table: table.take(positions, axis=1)

@@ -31,7 +31,7 @@ from edge_tasks.readiness.complaints import refuse
 from edge_tasks.releases import preflight, serving
 from edge_tasks.repo import edge_yaml, layout, model_folders
 from edge_tasks.repo.text_files import BOTH_SIDES_HINT
-from edge_tasks.repo.trained_model import ARTIFACT_FOLDER, find_trained_model, trained_model_problem
+from edge_tasks.repo.trained_model import ARTIFACT_FOLDER, last_training
 from edge_tasks.setup import google_cloud, initialise, requirements, template
 from edge_tasks.setup.checks import Check, Finding, Result, examine
 from edge_tasks.setup.terraform import is_managed
@@ -235,9 +235,9 @@ def _hiding(folder: Path) -> list[str]:
 
 def _artifact(root: Path, config: EdgeConfig, name: str) -> Finding:
     folder = layout.model_folder(root, name)
-    if problem := trained_model_problem(folder, name):
+    trained, problem, _ = last_training(folder, name)
+    if problem:
         raise problem
-    trained = find_trained_model(folder, name)
     if trained is None or not (folder / ARTIFACT_FOLDER).is_dir():
         return Finding("not trained yet, or not on this machine")
     facts = serving.of_folder(folder / ARTIFACT_FOLDER, trained.environment)

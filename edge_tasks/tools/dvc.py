@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from edge_tasks.domain.provenance import hash_of
+from edge_tasks.domain.yaml_errors import yaml_problem
 from edge_tasks.errors import ConfigError, DataError, GitError
 from edge_tasks.repo import layout
 from edge_tasks.repo.payloads import FILE_NAME as PAYLOAD_FILE
-from edge_tasks.repo.text_files import read_text, read_yaml, yaml_problem
+from edge_tasks.repo.text_files import read_text, read_yaml
 from edge_tasks.tools import git
 
 _BARS = ("dvc.progress", "dvc_data.callbacks")
