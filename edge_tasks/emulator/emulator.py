@@ -40,6 +40,7 @@ from edge_tasks.emulator.services.endpoints import Endpoints
 from edge_tasks.emulator.services.explanations import Explanations
 from edge_tasks.emulator.services.iam_policies import IamPolicies
 from edge_tasks.emulator.services.jobs import Jobs
+from edge_tasks.emulator.services.loans import Loans
 from edge_tasks.emulator.services.locations import Locations
 from edge_tasks.emulator.services.logging import Logging
 from edge_tasks.emulator.services.metadata_lineage import MetadataLineage
@@ -150,8 +151,10 @@ class Emulator:
         services += [Explanations(context, deployments, models)]
         handlers = registry.handlers(surface, services)
         operators.connect(handlers)
-        direct = Predictions(context, deployments, self.request_logs, self.request_counts).direct()
+        loans = Loans(database, clock, self.request_counts)
+        direct = Predictions(context, deployments, self.request_logs, self.request_counts, loans).direct()
         self.application = Application(surface, transcoder, handlers, direct, raw_routes, raw_prefixes)
+        self.application.faults.when_added(loans.recall)
         self.grpc = GrpcServer(surface, handlers, direct, self.application.faults)
 
     def recover(self) -> None:

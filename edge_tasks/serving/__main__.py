@@ -21,6 +21,7 @@ from typing import Any
 
 from edge_tasks.serving import sklearn_tags
 from edge_tasks.serving.artifacts import ArtifactError, fetch
+from edge_tasks.serving.borrowed import Borrower
 from edge_tasks.serving.model_files import ModelFileError
 from edge_tasks.serving.own_code import OwnCodeError, make_predictor
 from edge_tasks.serving.predictor import answer
@@ -88,6 +89,7 @@ async def _serve(server: ModelServer, listener: socket.socket, uri: str, folder:
         if listener.family == socket.AF_UNIX
         else await loop.create_server(server.connection, sock=listener)
     )
+    borrower = Borrower(server, listener.getsockname()) if listener.family == socket.AF_UNIX else None
     ended = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)
@@ -111,6 +113,8 @@ async def _serve(server: ModelServer, listener: socket.socket, uri: str, folder:
     await waiting
     server.ending = True
     listening.close()
+    if borrower is not None:
+        borrower.close()
     deadline = loop.time() + _GRACE
     while any(one.busy for one in server.connections) and loop.time() < deadline:
         await asyncio.sleep(0.02)

@@ -88,6 +88,15 @@ class ModelServer:
             return error_answer(405, f"{method.decode('latin-1')} is not for this path.")
         return error_answer(404, "There is nothing at this path.")
 
+    def answer_at_once(self, bodies: Sequence[bytes]) -> list[Answer] | None:
+        """Answer predictions in this thread, those of one moment together; None when that would keep others waiting."""
+        is_quick = self._slowest_lately < _QUICK and not self._since and max(map(len, bodies)) < _SMALL
+        if self.model is None or self.ending or not is_quick:
+            return None
+        if self.model.joins:
+            return self._together(self.model, bodies)
+        return [self._timed(self.model, body) for body in bodies]
+
     def _health(self) -> Answer:
         if self.model is None:
             return error_answer(503, "The model is being loaded.")
@@ -133,7 +142,7 @@ class ModelServer:
         _settle(taken, work.result())
         self._call(loop)
 
-    def _together(self, model: Model, bodies: list[bytes]) -> list[Answer]:
+    def _together(self, model: Model, bodies: Sequence[bytes]) -> list[Answer]:
         if len(bodies) > 1:
             started = time.perf_counter()
             answers = model.answer_together(bodies)

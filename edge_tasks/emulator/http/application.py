@@ -22,6 +22,7 @@ from edge_tasks.emulator.schema import beta
 if TYPE_CHECKING:
     from edge_tasks.emulator.http.transcoding import Transcoder
     from edge_tasks.emulator.schema.surface import Message, Surface
+    from edge_tasks.emulator.serving.loan import Given
 
 Handler: TypeAlias = Callable[["Message"], Awaitable["Message"]]
 RawHandler: TypeAlias = Callable[[Request], Awaitable[Reply | StreamedReply]]
@@ -98,16 +99,25 @@ class Application:
         path = url.partition(b"?")[0]
         return method == b"POST" and path.startswith(b"/") and path.endswith(b":predict") and b"#" not in url
 
-    async def answer_whole(self, url: bytes, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> bytes:
-        """Return the answer to a whole request as it is sent, head and body.
-
-        What ASGI does for each request takes a tenth of the time of a prediction.
-        """
+    async def answer_whole(
+        self, url: bytes, headers: Iterable[tuple[bytes, bytes]], body: bytes, given: Given | None = None
+    ) -> Reply:
+        """Answer a whole request. What ASGI does for each request takes a tenth of the time of a prediction."""
         path, _, query = url.decode("latin-1").partition("?")
-        request = Request("POST", path, query, _decoded(headers), body)
-        reply = await self._answer(request)
+        reply = await self._answer(Request("POST", path, query, _decoded(headers), body, given=given))
         assert isinstance(reply, Reply)
-        return _written(reply)
+        if self.faults:
+            reply.lend = None
+        return reply
+
+    def written(self, reply: Reply) -> bytes:
+        """Return a reply as it is sent, head and body."""
+        assert not reply.headers
+        return b"%s%d\r\n\r\n%s" % (self.head(reply), len(reply.body), reply.body)
+
+    def head(self, reply: Reply) -> bytes:
+        """Return the head of a reply, to the digits of its length."""
+        return _head(reply.status, reply.content_type)
 
     async def _answer(self, request: Request, receive: Any = None) -> Reply | StreamedReply:
         """Answer a request whose body is read first, if it has to be received."""
@@ -237,11 +247,6 @@ def _head(status: int, content_type: str) -> bytes:
     """Return the beginning of every answer with that status and type."""
     lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}".encode(), *map(b": ".join, OF_EVERY_ANSWER)]
     return b"\r\n".join([*lines, b"content-type: " + content_type.encode("latin-1"), b"content-length: "])
-
-
-def _written(reply: Reply) -> bytes:
-    assert not reply.headers
-    return b"%s%d\r\n\r\n%s" % (_head(reply.status, reply.content_type), len(reply.body), reply.body)
 
 
 def _headers(reply: Reply | StreamedReply) -> list[tuple[bytes, bytes]]:

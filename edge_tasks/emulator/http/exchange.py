@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
 import orjson
 
 from edge_tasks.emulator.errors import ApiError, invalid
+
+if TYPE_CHECKING:
+    from edge_tasks.emulator.serving.loan import Given
 
 # What every Google API takes besides its own parameters: https://cloud.google.com/apis/docs/system-parameters
 SYSTEM_PARAMETERS = frozenset(
@@ -24,7 +27,7 @@ IS_BETA: ContextVar[bool] = ContextVar("IS_BETA", default=False)
 
 @dataclass(slots=True)
 class Request:
-    """One HTTP request, its body read."""
+    """One HTTP request, its body read; `given` is what the model has answered already, on a connection lent to it."""
 
     method: str
     path: str
@@ -32,6 +35,7 @@ class Request:
     headers: Mapping[str, str]
     body: bytes = b""
     variables: Mapping[str, str] = field(default_factory=dict)
+    given: Given | None = None
 
     def parameters(self) -> list[tuple[str, str]]:
         """Return the query parameters that are not system parameters, in order."""
@@ -61,14 +65,35 @@ class Request:
         return value
 
 
+@dataclass(slots=True, eq=False)
+class Connection:
+    """A connection whose next requests somebody else may answer, if they are like the last one."""
+
+    descriptor: int
+    # Of a request's head: all to the digits of its length, and all from there on.
+    before: bytes
+    after: bytes
+    # Of an answer's head: all to the digits of its length.
+    answer_head: bytes
+    # To be called when the requests are to be read here again: with an answer to the next one, if that is there,
+    # whether any was answered elsewhere, and whether an answer has broken off.
+    come_back: Callable[[Given | None, bool, bool], None]
+    # Called when the client has gone, and when this server ends.
+    when_closed: Callable[[], None] = lambda: None
+
+
 @dataclass(slots=True)
 class Reply:
-    """One HTTP reply; it is written in one piece."""
+    """One HTTP reply; it is written in one piece.
+
+    `lend` takes a connection to where requests like this one are answered as well, if there it is wanted.
+    """
 
     body: bytes
     status: int = 200
     content_type: str = "application/json; charset=UTF-8"
     headers: Mapping[str, str] = field(default_factory=dict)
+    lend: Callable[[Connection], bool] | None = None
 
 
 @dataclass(slots=True)

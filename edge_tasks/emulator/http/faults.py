@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,6 +74,11 @@ class Faults:
         self._names = names
         self._faults: list[Fault] = []
         self._random = random.Random()  # noqa: S311  (which request fails is not secret)
+        self._listener: Callable[[], None] = lambda: None
+
+    def when_added(self, listener: Callable[[], None]) -> None:
+        """Have `listener` called when there is one more."""
+        self._listener = listener
 
     def __bool__(self) -> bool:
         """Whether there are any."""
@@ -93,6 +98,7 @@ class Faults:
     async def add(self, request: Request) -> Reply:
         """Add a fault."""
         self._faults.append(_read(request.json(), self._names))
+        self._listener()
         return self._listed()
 
     async def list(self, _: Request) -> Reply:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import functools
 import random
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -18,6 +19,7 @@ from edge_tasks.emulator.errors import ApiError, Code, invalid, precondition, un
 from edge_tasks.emulator.http.exchange import Reply, StreamedReply, json_reply
 from edge_tasks.emulator.projects import numbered
 from edge_tasks.emulator.services import monitoring_jobs, request_logs
+from edge_tasks.emulator.services.scale_to_zero import is_scaled
 from edge_tasks.emulator.serving.connection import Answer, ServerGoneError
 from edge_tasks.emulator.serving.model_server import SECONDS_TO_PREDICT
 
@@ -25,13 +27,15 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable
 
     from edge_tasks.emulator.http.application import RawHandler
-    from edge_tasks.emulator.http.exchange import Request
+    from edge_tasks.emulator.http.exchange import Connection, Request
     from edge_tasks.emulator.schema.surface import Message
     from edge_tasks.emulator.services.context import Context
     from edge_tasks.emulator.services.deployments import Deployments
+    from edge_tasks.emulator.services.loans import Loans
     from edge_tasks.emulator.services.request_counts import RequestCounts
     from edge_tasks.emulator.services.request_logs import RequestLogs
     from edge_tasks.emulator.serving.connection import Stream
+    from edge_tasks.emulator.serving.model_server import ModelServer
 
 # https://cloud.google.com/vertex-ai/docs/predictions/get-online-predictions: 1.5 MB for a request.
 LARGEST_REQUEST = 1_572_864
@@ -39,17 +43,22 @@ LARGEST_REQUEST = 1_572_864
 LARGEST_STREAM_REQUEST = 10_485_760
 SERVICE = "google.cloud.aiplatform.v1.PredictionService"
 FIELDS = frozenset({"instances", "parameters", "labels"})
+# Headers that a model's own code must not see.
+SECRETS = frozenset({"authorization", "proxy-authorization", "cookie", "x-goog-api-key"})
 A = TypeVar("A", "Answer", "Stream")
 
 
 class Predictions:
     """Chooses a deployed model by the traffic split, asks its server, and passes on what it says."""
 
-    def __init__(self, context: Context, deployments: Deployments, logs: RequestLogs, counts: RequestCounts) -> None:
+    def __init__(
+        self, context: Context, deployments: Deployments, logs: RequestLogs, counts: RequestCounts, loans: Loans
+    ) -> None:
         self._context = context
         self._deployments = deployments
         self._logs = logs
         self._counts = counts
+        self._loans = loans
         self._random = random.Random()  # noqa: S311  (which model answers is not secret)
         self._targets: dict[str, _Targets] = {}
 
@@ -73,19 +82,23 @@ class Predictions:
         name = numbered(request.variables["endpoint"])
         deployed, targets = self._choose(name)
         server = self._deployments.server(name, deployed)
-        answer = await self._counted(name, deployed, server.predict(request.body, limit=targets.limit))
+        if request.given is None:
+            answer = await self._counted(name, deployed, server.predict(request.body, limit=targets.limit))
+        else:
+            answer = Answer(request.given.answer.status, "", request.given.answer.body)
+            self._counts.add(name, deployed.id, answer.status, request.given.milliseconds)
         reply = read_answer(answer)
         for destination in self._sampled(targets):
             self._logs.add(destination, name, deployed.id, body["instances"], reply["predictions"])
-        return json_reply(
-            reply
-            | {
-                "deployedModelId": deployed.id,
-                "model": deployed.model,
-                "modelDisplayName": deployed.display_name,
-                "modelVersionId": deployed.model_version_id,
-            }
-        )
+        answered = json_reply(reply | _members(deployed))
+        if targets.lends and not SECRETS & request.headers.keys():
+            answered.lend = functools.partial(self._lend, name, deployed, server)
+        return answered
+
+    def _lend(self, name: str, deployed: Message, server: ModelServer, connection: Connection) -> bool:
+        """Lend a connection to the server of the only model that has traffic."""
+        members = b"," + orjson.dumps(_members(deployed))[1:]
+        return self._loans.lend(connection, FIELDS, members, name, deployed.id, server)
 
     async def raw_predict(self, request: Request) -> Reply:
         """Answer `:rawPredict`: bodies bare, or wrapped in an HttpBody as the SDK sends them."""
@@ -178,13 +191,15 @@ class Predictions:
         own = request_logs.destination_of(endpoint)
         jobs = (row.message for row in self._context.database.every(monitoring_jobs.KIND))
         paused = self._context.surface.enum_value("JobState", "JOB_STATE_PAUSED")
-        watching = monitoring_jobs.destinations(jobs, name, paused)
-        return _Targets(writes, models, weights, limit, [*watching, *([own] if own else [])])
+        destinations = [*monitoring_jobs.destinations(jobs, name, paused), *([own] if own else [])]
+        lends = len(models) == 1 and not destinations and not is_scaled(models[0])
+        return _Targets(writes, models, weights, limit, destinations, lends)
 
 
 class _Targets(NamedTuple):
     """The models that have traffic, the seconds they have, and where is kept what they are asked.
 
+    `lends` says whether the only one may answer by itself: nobody else has to know that it was asked.
     All as they were after so many writes of the store.
     """
 
@@ -193,6 +208,7 @@ class _Targets(NamedTuple):
     weights: list[int]
     limit: float
     destinations: list[request_logs.Destination]
+    lends: bool
 
 
 def _check(request: Request, largest: int = LARGEST_REQUEST) -> None:
@@ -229,6 +245,16 @@ def _failure(answer: Answer) -> ApiError:
         # In the container's own words, as https://github.com/GoogleCloudPlatform/vertex-ai-samples/issues/2122 shows.
         return ApiError(Code.UNAVAILABLE, text[:2000])
     return ApiError(Code.FAILED_PRECONDITION, f"Prediction failed: {text[:2000]}")
+
+
+def _members(deployed: Message) -> dict[str, str]:
+    """Return what an answer says of the model that has given it."""
+    return {
+        "deployedModelId": deployed.id,
+        "model": deployed.model,
+        "modelDisplayName": deployed.display_name,
+        "modelVersionId": deployed.model_version_id,
+    }
 
 
 def _ids(deployed: Message) -> dict[str, str]:

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import math
 import sqlite3
+from bisect import bisect_right
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
@@ -32,7 +33,8 @@ SECONDS_TO_SAVE = 60.0
 
 # Buckets of latencies in milliseconds: under SCALE, then each GROWTH times as wide as the one before, up to 160 s.
 SCALE, GROWTH, BUCKETS = 0.1, 1.25, 64
-_LOG_OF_GROWTH = math.log(GROWTH)
+# Where one bucket ends and the next begins.
+EDGES = tuple(SCALE * GROWTH**number for number in range(BUCKETS + 1))
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS series (
@@ -88,9 +90,7 @@ class Counted(NamedTuple):
 
 def bucket_of(milliseconds: float) -> int:
     """Return the bucket of a latency: 0 is what is faster than all, BUCKETS + 1 what is slower."""
-    if milliseconds < SCALE:
-        return 0
-    return min(BUCKETS + 1, 1 + int(math.log(milliseconds / SCALE) / _LOG_OF_GROWTH))
+    return bisect_right(EDGES, milliseconds)
 
 
 class RequestCounts:
@@ -104,16 +104,29 @@ class RequestCounts:
         self._database: sqlite3.Connection | None = None
         self._saving: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._ask: Callable[[], None] = lambda: None
+
+    def when_asked(self, ask: Callable[[], None]) -> None:
+        """Have `ask` called before the counts are read or written: it adds what is counted elsewhere."""
+        self._ask = ask
 
     def add(self, endpoint: str, deployed_model_id: str, status: int, milliseconds: float) -> None:
         """Count one answer of a model, which took that long."""
-        key = (endpoint, deployed_model_id, status // 100, self._minute())
+        self._answers(endpoint, deployed_model_id, status, self._minute()).add(milliseconds)
+
+    def take(self, endpoint: str, deployed_model_id: str, status: int, moment: float, answers: Answers) -> None:
+        """Count several answers of a model, given at a moment, in seconds since 1970."""
+        self._answers(endpoint, deployed_model_id, status, int(moment) // 60).take(answers)
+
+    def _answers(self, endpoint: str, deployed_model_id: str, status: int, minute: int) -> Answers:
+        """Return where answers are added, and have them written by and by."""
+        key = (endpoint, deployed_model_id, status // 100, minute)
         answers = self._new.get(key)
         if answers is None:
             answers = self._new[key] = Answers()
-        answers.add(milliseconds)
         if self._saving is None:
             self._saving = asyncio.get_running_loop().call_later(SECONDS_TO_SAVE, self._begin_to_save)
+        return answers
 
     async def read(self, endpoint_id: str, since: datetime | None, until: datetime) -> list[Counted]:
         """Return what an endpoint has answered in the minutes of which any part lies in an interval."""
@@ -146,6 +159,7 @@ class RequestCounts:
         return int(self._clock.seconds()) // 60
 
     def _taken(self) -> list[Counted]:
+        self._ask()
         if self._saving is not None:
             self._saving.cancel()
             self._saving = None

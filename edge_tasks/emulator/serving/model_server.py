@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from edge_tasks.emulator.errors import ApiError, Code, precondition, stopping
 from edge_tasks.emulator.runtime import images
+from edge_tasks.emulator.serving import loan
 from edge_tasks.emulator.serving.connection import Answer, Pool, ServerGoneError, Stream
 from edge_tasks.emulator.serving.launcher import Launcher
 from edge_tasks.emulator.serving.server_log import ServerLog
@@ -21,7 +23,8 @@ if TYPE_CHECKING:
     from edge_tasks.emulator.runtime.docker import Docker
     from edge_tasks.emulator.runtime.environments import Environments
     from edge_tasks.emulator.runtime.forks import Forks
-    from edge_tasks.emulator.serving.plan import ServerPlan
+    from edge_tasks.emulator.serving.loan import Given, Loan, Terms
+    from edge_tasks.emulator.serving.plan import Address, ServerPlan
     from edge_tasks.emulator.store.database import Database
 
 T = TypeVar("T")
@@ -45,7 +48,8 @@ class ModelServer:
         self._starting: asyncio.Task[None] | None = None
         self._resting: asyncio.Task[None] | None = None
         # Where the server is, once it has been started.
-        self._pool = Pool(str(plan.socket))
+        self._address: Address = str(plan.socket)
+        self._pool = Pool(self._address)
         self._ended = False
         # What became of its health checks, in words.
         self._seen = ""
@@ -98,7 +102,7 @@ class ModelServer:
             await self._child.stop(SECONDS_TO_STOP)
             self._child = None
         await self._end_log()
-        self.plan.socket.unlink(missing_ok=True)
+        self._forget_sockets()
 
     async def predict(
         self, body: bytes, content_type: str = "application/json", limit: float = SECONDS_TO_PREDICT
@@ -123,6 +127,12 @@ class ModelServer:
     async def stream(self, body: bytes, content_type: str, limit: float) -> Stream:
         """Forward a request whose answer is passed on as it comes; `limit` is the seconds for each piece of it."""
         return await self._twice(lambda: self._pool.stream(self.plan.predict_route, body, content_type, limit))
+
+    def lend(self, connection: int, terms: Terms, ended: Callable[[Loan, Given | None], None]) -> Loan | None:
+        """Lend the server a client's connection; None when it does not run, or is a container, which takes none."""
+        if not self._runs or not isinstance(self._address, str):
+            return None
+        return loan.lend(self._address, connection, terms, ended)
 
     async def _twice(self, ask: Callable[[], Awaitable[T]], was_gone: bool = False) -> T:
         """Ask the server; one that has died is started again, once, and not if it has died before this."""
@@ -157,17 +167,17 @@ class ModelServer:
         if self._resting is not None:
             await asyncio.shield(self._resting)
         plan.socket.parent.mkdir(exist_ok=True)
-        plan.socket.unlink(missing_ok=True)
+        self._forget_sockets()
         self._pool.close()
         if self._child is not None:
             await self._child.stop(SECONDS_TO_STOP)
         await self._end_log()
         self._log = ServerLog(plan.log, plan.deployed_model_id, is_kept=plan.keeps_log)
         try:
-            self._child, address = await self._launcher.start(plan, self._log.write_end)
+            self._child, self._address = await self._launcher.start(plan, self._log.write_end)
         finally:
             self._log.release()
-        self._pool = Pool(address)
+        self._pool = Pool(self._address)
         self._seen = "it never listened"
         limit = float(os.environ.get(LOAD_TIMEOUT) or SECONDS_TO_LOAD)
         try:
@@ -195,6 +205,10 @@ class ModelServer:
         assert self._log is not None
         last_lines = await self._log.last_lines()
         raise precondition(f"Model server exited unexpectedly. Its last lines:\n{last_lines}")
+
+    def _forget_sockets(self) -> None:
+        self.plan.socket.unlink(missing_ok=True)
+        Path(loan.address(str(self.plan.socket))).unlink(missing_ok=True)
 
     async def _end_log(self) -> None:
         """Take what is still in the pipe of a server that has ended."""

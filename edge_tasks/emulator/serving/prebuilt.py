@@ -20,6 +20,7 @@ import orjson
 
 from edge_tasks.emulator.runtime.images import BY_NAME
 from edge_tasks.serving import sklearn_tags
+from edge_tasks.serving.borrowed import Borrower
 from edge_tasks.serving.http_protocol import Answer, error_answer
 from edge_tasks.serving.joining import can_join, parts
 from edge_tasks.serving.server import ModelServer, Routes
@@ -100,9 +101,13 @@ def _plain(value: Any) -> Any:
 
 
 async def serve(server: ModelServer, path: str) -> None:
-    """Serve on a Unix socket until the process is ended."""
+    """Serve on a Unix socket, and on connections that are lent, until the process is ended."""
+    borrower = Borrower(server, path)
     listening = await asyncio.get_running_loop().create_unix_server(server.connection, path, backlog=1024)
-    await listening.serve_forever()
+    try:
+        await listening.serve_forever()
+    finally:
+        borrower.close()
 
 
 def run(framework: str, artifacts: str, path: str) -> None:

@@ -16,7 +16,7 @@ from edge_tasks.emulator.errors import ApiError, Code, StartError
 from edge_tasks.emulator.projects import numbered, numbered_filter, project_id, project_number, use_numbers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from edge_tasks.emulator.schema.surface import Message, Surface
@@ -55,6 +55,7 @@ class Database:
         self._surface = surface
         # Counts the writes of resources: who has read one knows by it whether to read it again.
         self.writes = 0
+        self._listeners: list[Callable[[str], None]] = []
         try:
             self._connection = sqlite3.connect(path, isolation_level=None)
             self._connection.execute("PRAGMA journal_mode=WAL")
@@ -107,6 +108,15 @@ class Database:
         """Close the file; what was confirmed is in it already."""
         self._connection.close()
 
+    def when_written(self, listener: Callable[[str], None]) -> None:
+        """Have `listener` called with the name of each resource that is written, at once."""
+        self._listeners.append(listener)
+
+    def _note_write(self, name: str) -> None:
+        self.writes += 1
+        for listener in self._listeners:
+            listener(name)
+
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """Make several writes one: all of them, or none."""
@@ -122,7 +132,7 @@ class Database:
 
     def insert(self, kind: str, name: str, parent: str, message: Message, **private: Any) -> None:
         """Add a resource; a name that is taken is ALREADY_EXISTS."""
-        self.writes += 1
+        self._note_write(name)
         try:
             self._connection.execute(
                 "INSERT INTO resources (name, kind, parent, body, private) VALUES (?, ?, ?, ?, ?)",
@@ -140,7 +150,7 @@ class Database:
 
     def update(self, name: str, message: Message, **private: Any) -> None:
         """Replace a resource's message; private values that are not given stay as they are."""
-        self.writes += 1
+        self._note_write(name)
         self._connection.execute(
             "UPDATE resources SET body = ?, private = json_patch(private, ?) WHERE name = ?",
             (message.SerializeToString(), json.dumps(private), name),
@@ -185,7 +195,7 @@ class Database:
 
     def delete(self, name: str) -> None:
         """Forget a resource."""
-        self.writes += 1
+        self._note_write(name)
         self._connection.execute("DELETE FROM resources WHERE name = ?", (name,))
 
     def _row(self, kind: str, columns: tuple[int, bytes, str]) -> Row:
