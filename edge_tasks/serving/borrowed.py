@@ -29,8 +29,8 @@ from edge_tasks.serving.tally import Tally
 # Bytes of a message, of a request with its head, and of what is read at once.
 MOST_TERMS = 32 * 1024
 _MOST = 32 * 1024
-# Seconds that the rest of a request may take: its head and its body may be sent one after the other.
-_MOMENT = 0.001
+# Seconds until the rest of a request is looked for, at first and at last: clients send its body after its head.
+_SHORTEST_WAIT, _LONGEST_WAIT = 0.001, 0.1
 # What is in an answer besides the ids.
 _OF_ANSWERS = ("predictions", "metadata")
 
@@ -233,7 +233,7 @@ class _Borrowed:
         self._connection = connection
         self._terms = terms
         self._tally = tally
-        self._waits = False
+        self._wait = _SHORTEST_WAIT
         self._asks = False
         self._unsent = b""
         self._waits_for_room = False
@@ -275,23 +275,23 @@ class _Borrowed:
             return
         size, body = request
         if size > len(data):
-            self._wait()
+            self._look_later()
             return
-        self._waits = False
+        self._wait = _SHORTEST_WAIT
         if not self._terms.accept(body):
             self.give_back()
             return
         self._asks = True
         self._owner.answer(self, size, body)
 
-    def _wait(self) -> None:
-        """Let the rest of a request come, a moment: the socket would say all the time that there is something."""
-        if self._waits:
+    def _look_later(self) -> None:
+        """Let the rest of a request come: the socket would say all the time that there is something."""
+        if self._wait > _LONGEST_WAIT:
             self.give_back()
             return
-        self._waits = True
         self._loop.remove_reader(self._connection)
-        self._loop.call_later(_MOMENT, self._look_again)
+        self._loop.call_later(self._wait, self._look_again)
+        self._wait *= 2
 
     def _look_again(self) -> None:
         if self.is_lent:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
@@ -75,15 +76,19 @@ def deployed(emulator: Emulator) -> Callable[[str | bytes], str]:
     return deploy
 
 
+def echo_once(mark: Path, action: str) -> str:
+    """A lambda that answers with what it was asked, and before that acts once if the mark is there."""
+    removed = f"__import__('os').unlink({str(mark)!r})"
+    return f"lambda rows: (__import__('os').path.exists({str(mark)!r}) and ({removed}, {action}), rows)[1]"
+
+
 def borrowed(emulator: Emulator) -> int:
     """How many connections of clients the model servers have."""
     port = int(emulator.url.rpartition(":")[2])
     found = 0
     for process in emulator.tree()[1:]:
-        try:
+        with contextlib.suppress(psutil.Error):
             found += sum(bool(one.laddr) and one.laddr.port == port for one in process.net_connections("tcp"))
-        except psutil.Error:
-            continue
     return found
 
 
@@ -182,7 +187,7 @@ def test_a_request_in_two_pieces_is_answered_on_a_lent_connection(
         cut = (number * 7) % len(whole)
         other.sendall(whole[:cut])
         if number % 3 == 0:
-            time.sleep(0.004)
+            time.sleep(0.3 if number == 30 else 0.004)
         other.sendall(whole[cut:])
         assert stream.readline().split()[1] == b"200"
         length = int(http.client.parse_headers(stream)["content-length"])
@@ -265,8 +270,7 @@ def test_a_server_that_dies_while_it_predicts_loses_no_request(
     emulator: Emulator, client: Client, deployed: Callable[..., str], tmp_path: Path
 ) -> None:
     mark = tmp_path / "mark"
-    dies = f"__import__('os').path.exists({str(mark)!r}) and (__import__('os').unlink({str(mark)!r}), __import__('os').kill(__import__('os').getpid(), 9))"
-    endpoint = deployed(f"lambda rows: ({dies}, rows)[1]")
+    endpoint = deployed(echo_once(mark, "__import__('os').kill(__import__('os').getpid(), 9)"))
     for number in range(3):
         lent(emulator, client, endpoint, 1)
         mark.touch()
@@ -284,12 +288,12 @@ def test_a_server_that_dies_between_requests_is_started_again(
     assert client.predict(endpoint, 1)[1]["predictions"][0] != before
 
 
+@pytest.mark.slow
 def test_a_request_to_a_server_that_is_stuck_is_taken_back_and_answered_once(
     emulator: Emulator, client: Client, deployed: Callable[..., str], tmp_path: Path
 ) -> None:
     mark = tmp_path / "mark"
-    stuck = f"__import__('os').path.exists({str(mark)!r}) and (__import__('os').unlink({str(mark)!r}), __import__('time').sleep(5))"
-    endpoint = deployed(f"lambda rows: ({stuck}, rows)[1]")
+    endpoint = deployed(echo_once(mark, "__import__('time').sleep(5)"))
     lent(emulator, client, endpoint, 1)
     mark.touch()
     assert client.predict(endpoint, 7)[1]["predictions"] == [7]
@@ -366,6 +370,7 @@ def test_an_answer_that_breaks_off_ends_the_connection(
         answer.read()
 
 
+@pytest.mark.slow
 def test_an_idle_connection_comes_back(emulator: Emulator, client: Client, deployed: Callable[..., str]) -> None:
     endpoint = deployed(ECHO)
     lent(emulator, client, endpoint, 1)
@@ -373,6 +378,7 @@ def test_an_idle_connection_comes_back(emulator: Emulator, client: Client, deplo
     lent(emulator, client, endpoint, 1)
 
 
+@pytest.mark.slow
 def test_an_emulator_that_stops_ends_what_it_has_lent(own_emulator: Callable[..., Emulator]) -> None:
     emulator = own_emulator()
     endpoint = emulator.create_endpoint()
