@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import mmap
 import os
-import struct
+import sys
 import tempfile
 from bisect import bisect_right
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-# Where is what: whether answers are still wanted, whether one is being written, the sum of the milliseconds and that of
-# their squares, how many are in each bucket.
+# Where is what, in units of eight bytes: whether answers are still wanted, whether one is being written, the sum of the
+# milliseconds and that of their squares, how many are in each bucket.
 _SIZE = mmap.PAGESIZE
-_OPEN, _WRITING = 0, 1
-_SUMS = struct.Struct("@dd")
-_SUMS_AT = 8
-_BUCKET = struct.Struct("@Q")
-_BUCKETS_AT = _SUMS_AT + _SUMS.size
-MOST_EDGES = (_SIZE - _BUCKETS_AT) // _BUCKET.size - 1
+_OPEN, _WRITING, _TOTAL, _SQUARES, _BUCKETS = range(5)
+MOST_EDGES = _SIZE // 8 - _BUCKETS - 1
 
 
 class Counts(NamedTuple):
@@ -39,8 +35,10 @@ class Tally:
         `edges` are the milliseconds at which one bucket ends and the next begins, MOST_EDGES at most.
         """
         self._memory = mmap.mmap(descriptor, _SIZE)
+        # A number is written in one piece; `struct` would make it zero first, which the other process may see.
+        self._numbers = memoryview(self._memory).cast("Q")
+        self._sums = memoryview(self._memory).cast("d")
         self._edges = edges
-        self._all = struct.Struct(f"@{len(edges) + 1}Q")
 
     @staticmethod
     def make_file() -> int:
@@ -51,39 +49,40 @@ class Tally:
             descriptor, path = tempfile.mkstemp()
             Path(path).unlink()
         os.ftruncate(descriptor, _SIZE)
-        os.pwrite(descriptor, b"\x01", _OPEN)
+        os.pwrite(descriptor, (1).to_bytes(8, sys.byteorder), 8 * _OPEN)
         return descriptor
 
     @property
     def is_open(self) -> bool:
         """Whether answers are still wanted."""
-        return self._memory[_OPEN] == 1
+        return self._numbers[_OPEN] == 1
 
     def end(self) -> None:
         """Want no more answers."""
-        self._memory[_OPEN] = 0
+        self._numbers[_OPEN] = 0
 
     @property
     def is_writing(self) -> bool:
         """Whether a request was taken whose answer is not written to its end."""
-        return self._memory[_WRITING] == 1
+        return self._numbers[_WRITING] == 1
 
     @is_writing.setter
     def is_writing(self, whether: bool) -> None:
-        self._memory[_WRITING] = whether
+        self._numbers[_WRITING] = whether
 
     def add(self, milliseconds: float) -> None:
         """Count one answer."""
-        total, squares = _SUMS.unpack_from(self._memory, _SUMS_AT)
-        _SUMS.pack_into(self._memory, _SUMS_AT, total + milliseconds, squares + milliseconds * milliseconds)
-        place = _BUCKETS_AT + _BUCKET.size * bisect_right(self._edges, milliseconds)
-        _BUCKET.pack_into(self._memory, place, _BUCKET.unpack_from(self._memory, place)[0] + 1)
+        self._sums[_TOTAL] += milliseconds
+        self._sums[_SQUARES] += milliseconds * milliseconds
+        self._numbers[_BUCKETS + bisect_right(self._edges, milliseconds)] += 1
 
     def read(self) -> Counts:
         """Return what was counted so far."""
-        total, squares = _SUMS.unpack_from(self._memory, _SUMS_AT)
-        return Counts(total, squares, self._all.unpack_from(self._memory, _BUCKETS_AT))
+        buckets = tuple(self._numbers[_BUCKETS : _BUCKETS + len(self._edges) + 1])
+        return Counts(self._sums[_TOTAL], self._sums[_SQUARES], buckets)
 
     def close(self) -> None:
         """Give the memory back."""
+        self._numbers.release()
+        self._sums.release()
         self._memory.close()

@@ -307,7 +307,7 @@ def test_what_is_answered_on_lent_connections_is_counted(
     endpoint = deployed(ECHO)
     lent(emulator, client, endpoint, 1)
     for number in range(100):
-        client.predict(endpoint, number)
+        assert client.predict(endpoint, number)[0] == 200
     assert _count(emulator, endpoint) == ENOUGH + 100
     client.predict(endpoint, 1)
     assert _count(emulator, endpoint) == ENOUGH + 101

@@ -15,32 +15,37 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edge_tasks.emulator.services.request_counts import EDGES, Answers
-from edge_tasks.emulator.serving.loan import Terms
+from edge_tasks.emulator.serving.loan import Counts, Terms
 
 if TYPE_CHECKING:
     from edge_tasks.emulator.clock import Clock
     from edge_tasks.emulator.http.exchange import Connection
     from edge_tasks.emulator.services.request_counts import RequestCounts
-    from edge_tasks.emulator.serving.loan import Counts, Given, Loan
+    from edge_tasks.emulator.serving.loan import Given, Loan
     from edge_tasks.emulator.serving.model_server import ModelServer
     from edge_tasks.emulator.store.database import Database
 
 # Seconds between two looks at what is lent; how many of them a request may wait, and a connection may be idle.
 SECONDS_TO_LOOK = 1.0
 LOOKS_TO_WAIT, LOOKS_TO_BE_IDLE = 2, 3
+NOTHING = Counts(0.0, 0.0, (0,) * (len(EDGES) + 1))
 # What the answers of an endpoint depend on.
 _CONCERNING = ("/endpoints/", "/modelDeploymentMonitoringJobs/")
 
 
 @dataclass
 class _Lent:
-    """A loan: of which connection, who answers on it, and what was counted of that so far."""
+    """A loan: of which connection, who answers on it, and what was counted of that so far.
+
+    A connection that was recalled is here until its server knows it, and has counted its last answer.
+    """
 
     connection: Connection
     endpoint: str
     deployed_model_id: str
-    counted: Counts
+    counted: Counts = NOTHING
     looks: int = 0
+    is_recalled: bool = False
 
 
 class Loans:
@@ -74,7 +79,7 @@ class Loans:
         loan = server.lend(connection.descriptor, terms, self._ended)
         if loan is None:
             return False
-        self._lent[loan] = _Lent(connection, endpoint, deployed_model_id, loan.counts())
+        self._lent[loan] = _Lent(connection, endpoint, deployed_model_id)
         connection.when_closed = lambda: self._recall(loan)
         if self._timer is None:
             self._look()
@@ -90,15 +95,16 @@ class Loans:
             self.recall()
 
     def _recall(self, loan: Loan) -> None:
-        lent = self._lent.pop(loan, None)
-        if lent is not None:
-            self._add(lent, loan.recall(), self._clock.seconds())
-            lent.connection.come_back(None, any(lent.counted.buckets), False)
+        lent = self._lent.get(loan)
+        if lent is not None and not lent.is_recalled:
+            lent.is_recalled = True
+            loan.recall()
+            lent.connection.come_back(None, any(loan.counts().buckets), False)
 
     def _ended(self, loan: Loan, given: Given | None) -> None:
-        lent = self._lent.pop(loan, None)
-        if lent is not None:
-            self._add(lent, loan.counts(), self._clock.seconds())
+        lent = self._lent.pop(loan)
+        self._add(lent, loan.counts(), self._clock.seconds())
+        if not lent.is_recalled:
             lent.connection.come_back(given, any(lent.counted.buckets), loan.broke_off)
 
     # -- counts --
@@ -131,6 +137,8 @@ class Loans:
         self._looked = self._clock.seconds()
         for loan, lent in list(self._lent.items()):
             lent.looks += 1
+            if lent.is_recalled:
+                continue
             if lent.looks > (LOOKS_TO_WAIT if _waits(lent.connection.descriptor) else LOOKS_TO_BE_IDLE):
                 self._recall(loan)
         if self._lent:

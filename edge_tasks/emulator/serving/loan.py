@@ -18,7 +18,7 @@ __all__ = ["Counts", "Given", "Loan", "Terms", "address", "lend"]
 
 
 class Loan:
-    """One loan. Its connection must not be read here before it ends."""
+    """One loan. Its connection must not be read here before it ends, or is recalled."""
 
     def __init__(self, channel: socket.socket, tally: Tally, ended: Callable[[Loan, Given | None], None]) -> None:
         """Watch the channel: `ended` is called when the server gives the connection back, or has died."""
@@ -26,7 +26,6 @@ class Loan:
         self._tally = tally
         self._ended = ended
         self._said = b""
-        self._is_open = True
         asyncio.get_running_loop().add_reader(channel, self._read)
 
     def counts(self) -> Counts:
@@ -38,15 +37,14 @@ class Loan:
         """Whether the server has ended while it wrote an answer: the client has at most a part of it."""
         return self._tally.is_writing
 
-    def recall(self) -> Counts:
-        """Take the connection back at once, without `ended`; return what was answered on it.
+    def recall(self) -> None:
+        """Take the connection back: it may be read at once, and `ended` is still called when the server knows.
 
         What the server is answering right now is answered once: by who takes the request out of the socket.
         """
         self._tally.end()
-        counts = self._tally.read()
-        self._close()
-        return counts
+        with contextlib.suppress(OSError):
+            self._channel.shutdown(socket.SHUT_WR)
 
     def _read(self) -> None:
         try:
@@ -57,15 +55,9 @@ class Loan:
             said = b""
         self._said += said
         if not said:
-            self._tally.end()
-            self._ended(self, Given.unpacked(self._said))
-            self._close()
-
-    def _close(self) -> None:
-        if self._is_open:
-            self._is_open = False
             asyncio.get_running_loop().remove_reader(self._channel)
             self._channel.close()
+            self._ended(self, Given.unpacked(self._said))
             self._tally.close()
 
 
