@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -123,13 +124,15 @@ def test_the_file_for_which_dvc_refuses_the_stages_of_all_models_is_named_with_i
         (folder / "params.yaml").write_text("C: 1\n")
         (folder / "train.py").touch()
     (one / file).write_text("stages:\n  a: [1\n")
-    for refusing in (
+    commands: list[Callable[[], object]] = [
         lambda: dvc.stream(root, "repro", doing="train"),
         lambda: dvc.run(root, "repro", doing="train"),
         lambda: compare(root, "main"),  # DVC would say that its parameters are gone
         lambda: compared(root, "main"),
-        *([lambda: run_script(root, "one", [])] if file == "params.yaml" else []),
-    ):
+    ]
+    if file == "params.yaml":
+        commands.append(lambda: run_script(root, "one", []))
+    for refusing in commands:
         with pytest.raises(EdgeError) as caught:
             refusing()
         assert caught.value.problem.startswith(f"`models/one/{file}` is not valid YAML: ")
