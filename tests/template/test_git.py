@@ -53,7 +53,7 @@ def test_what_a_task_writes_without_being_told_where_is_ignored(baked: Path, run
     tasks = (namespace[name] for name in namespace.task_names)
     defaults = [argument.default for task in tasks for argument in task.get_arguments() if argument.name == "output"]
     # infra/ is Terraform's code, which is committed.
-    written = [f"{name}/x" for name in defaults if isinstance(name, str) and name != "infra"]
+    written = [f"{name}/x" for name in defaults if name not in ("", "infra") and isinstance(name, str)]
     assert {"monitoring/x", "pipeline.yaml/x"} <= set(written)
     assert run("git", "check-ignore", *written, cwd=baked).stdout.split() == written
 
