@@ -14,9 +14,12 @@ import pytest
 from edge_tasks.domain.config import EdgeConfig
 from edge_tasks.domain.progress import Silence
 from edge_tasks.domain.state import Deployment, ModelState
-from edge_tasks.errors import DataError, GitError
+from edge_tasks.errors import ConfigError, DataError, GitError
 from edge_tasks.releases import ci_pipeline, operations
+from edge_tasks.repo.edge_yaml import load_config
 from edge_tasks.repo.trained_model import TrainedModel, load_trained_model, save_trained_model
+from edge_tasks.setup.initialise import set_up_dvc
+from tests.test_messages import EDGE_YAML
 
 
 def run(root: Path, *arguments: str) -> str:
@@ -222,3 +225,16 @@ def test_only_the_own_version_is_promoted_or_taken_off(ci: Path, monkeypatch: py
         ci_pipeline.cancel([told.release])
         assert told.done == expected
     assert told.steps == ["`m` version 2 is another release's, and stays"] * 2
+
+
+def test_a_remote_that_nobody_committed_is_told_before_anything_is_trained(tmp_path: Path) -> None:
+    run(tmp_path, "init", "--quiet")
+    write(tmp_path, "edge.yaml", f"target: gcp\n{EDGE_YAML}")
+    write(tmp_path, ".dvc/config", "[core]\n    remote = store\n['remote \"store\"']\n    url = ../.edge/dvcstore\n")
+    config = load_config(tmp_path, {})
+    assert config.target == "gcp"
+    with pytest.raises(ConfigError, match=r"`.dvc/config`, as it is committed, does not lead where edge.yaml says"):
+        set_up_dvc(tmp_path, config, Silence(), as_committed=True)
+    set_up_dvc(tmp_path, config, Silence(), as_committed=True)  # now it does
+    # EDGE_TARGET leads this machine's DVC elsewhere, which changes nothing that is committed.
+    set_up_dvc(tmp_path, load_config(tmp_path, {"EDGE_TARGET": "local"}), Silence(), as_committed=True)

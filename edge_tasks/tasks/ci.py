@@ -68,7 +68,7 @@ def train(_context: Any, again: str | None = None) -> None:
     StateStore(here.cloud).load()  # of lost credentials or a lost bucket DVC would tell in a page of traceback
     with Console() as console:
         # EDGE_TARGET leads a release to another target than edge.yaml's.
-        initialise.set_up_dvc(here.root, here.config, console)
+        initialise.set_up_dvc(here.root, here.config, console, as_committed=True)
         if again is not None:
             ci_pipeline.train_again(here.root, here.config.model(again)[0], console)
         else:

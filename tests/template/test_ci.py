@@ -326,6 +326,8 @@ def runs(condition: Any) -> bool:
         return all(each == value[0] for each in value)
     if operator == "not":
         return not runs(value)
+    if operator == "matches":
+        return re.search(value["pattern"], value["value"]) is not None
     return {"and": all, "or": any}[operator](runs(each) for each in value)
 
 
@@ -336,6 +338,7 @@ def runs(condition: Any) -> bool:
         ("main", True, {}, "release"),
         ("topic", True, {}, "check"),
         ("topic", False, {}, "check"),
+        ("pull/7", True, {}, "check"),  # as CircleCI names what comes from a fork
         ("main", True, {"rollback": "digits"}, "rollback"),
         ("main", False, {"rollback": "digits"}, "rollback"),
         ("main", True, {"monitor": True}, "monitor"),

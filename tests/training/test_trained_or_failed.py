@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 NOTHING = "error: models/one/train.py ended without an error, but it has not trained: there is no new "
-WRITES = "import pathlib, sys\nassert sys.argv == ['train.py', 'with', 'a=1']\nimport beside\n"
+WRITES = "import pathlib, sys\nassert sys.argv == ['train.py', 'with', 'a=1']\nimport sibling\n"
 WRITES += "pathlib.Path('trained_model.json').touch()\n"
 
 
@@ -17,7 +17,7 @@ WRITES += "pathlib.Path('trained_model.json').touch()\n"
 def folder(tmp_path: Path) -> Path:
     folder = tmp_path / "models/one"
     folder.mkdir(parents=True)
-    (folder / "beside.py").touch()
+    (folder / "sibling.py").touch()
     return folder
 
 
