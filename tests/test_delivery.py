@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from edge_tasks.domain.config import EdgeConfig
 from edge_tasks.domain.progress import Silence
-from edge_tasks.errors import DataError, GitError
-from edge_tasks.releases import ci_pipeline
+from edge_tasks.domain.state import Deployment, ModelState
+from edge_tasks.errors import ConfigError, DataError, GitError
+from edge_tasks.releases import ci_pipeline, operations
+from edge_tasks.repo.edge_yaml import load_config
 from edge_tasks.repo.trained_model import TrainedModel, load_trained_model, save_trained_model
+from edge_tasks.setup.initialise import set_up_dvc
+from tests.test_messages import EDGE_YAML
 
 
 def run(root: Path, *arguments: str) -> str:
@@ -144,3 +151,90 @@ def test_a_training_that_fails_leaves_what_was_trained_elsewhere(tmp_path: Path)
     with pytest.raises(DataError, match="cannot train"):
         ci_pipeline.train(tmp_path, config, Silence())
     assert load_trained_model(folder, "m") == trained
+
+
+def deployment(run_id: str, commit: str, version: int) -> Deployment:
+    return Deployment(
+        run_id=run_id,
+        commit=commit,
+        model=f"projects/p/locations/l/models/m@{version}",
+        deployed_model_id=str(version),
+        deployed_at=datetime(2026, 1, 2, tzinfo=timezone.utc),
+        deployed_by="Ada",
+    )
+
+
+class Told:
+    """What a pipeline deploys, and what it says."""
+
+    def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch, state: ModelState) -> None:
+        self.steps: list[str] = []
+        self.done: list[str] = []
+        settings = SimpleNamespace(scale_to_zero=None)
+        self.release: Any = SimpleNamespace(
+            cloud=None, root=root, name="m", folder=root / "models/m", settings=settings, progress=self
+        )
+        trained = TrainedModel(
+            model_name="m", run_id="r1", target="gcp", trained_at=datetime.now(timezone.utc), artifact_sha256="0" * 64
+        )
+        save_trained_model(self.release.folder, trained)
+        monkeypatch.setattr(ci_pipeline, "_state", lambda _cloud, _name: state)
+        for name in ("deploy", "promote", "rollback"):
+            monkeypatch.setattr(operations, name, self._doing(name))
+
+    def step(self, text: str) -> None:
+        self.steps.append(text)
+
+    def _doing(self, name: str) -> Callable[..., Any]:
+        def do(*_: Any) -> Any:
+            self.done.append(name)
+            return SimpleNamespace(version="3")
+
+        return do
+
+
+def test_a_release_that_is_approved_after_a_later_one_leaves_what_that_has_deployed(
+    origin: Path, ci: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    somebody_pushes(origin, "models/m/train.py", "new\n", "Train otherwise")
+    later = run(origin, "rev-parse", "main").strip()
+    state = ModelState(deployed=deployment("r2", later, 2))
+    told = Told(ci, monkeypatch, state)
+    ci_pipeline.deploy([told.release], 10)
+    assert told.done == ["deploy"]  # a clone that does not know the later commit cannot tell
+    run(ci, "fetch", "--quiet", "origin")
+    told = Told(ci, monkeypatch, state)
+    ci_pipeline.deploy([told.release], 10)
+    ci_pipeline.promote([told.release])
+    assert told.done == []
+    assert told.steps[0].startswith("`m` version 2, of a later commit, is deployed already, and stays")
+    assert told.steps[0].endswith("invoke model.rollback --name m")
+    # The release of the later commit, and of one that takes it back to the training of before.
+    run(ci, "reset", "--quiet", "--hard", later)
+    told = Told(ci, monkeypatch, state)
+    ci_pipeline.deploy([told.release], 10)
+    assert told.done == ["deploy"]
+
+
+def test_only_the_own_version_is_promoted_or_taken_off(ci: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    head = run(ci, "rev-parse", "HEAD").strip()
+    serving = deployment("r0", head, 1)
+    for run_id, expected in (("r1", ["promote", "rollback"]), ("r2", [])):
+        told = Told(ci, monkeypatch, ModelState(deployed=serving, candidate=deployment(run_id, head, 2)))
+        ci_pipeline.promote([told.release])
+        ci_pipeline.cancel([told.release])
+        assert told.done == expected
+    assert told.steps == ["`m` version 2 is another release's, and stays"] * 2
+
+
+def test_a_remote_that_nobody_committed_is_told_before_anything_is_trained(tmp_path: Path) -> None:
+    run(tmp_path, "init", "--quiet")
+    write(tmp_path, "edge.yaml", f"target: gcp\n{EDGE_YAML}")
+    write(tmp_path, ".dvc/config", "[core]\n    remote = store\n['remote \"store\"']\n    url = ../.edge/dvcstore\n")
+    config = load_config(tmp_path, {})
+    assert config.target == "gcp"
+    with pytest.raises(ConfigError, match=r"`.dvc/config`, as it is committed, does not lead where edge.yaml says"):
+        set_up_dvc(tmp_path, config, Silence(), as_committed=True)
+    set_up_dvc(tmp_path, config, Silence(), as_committed=True)  # now it does
+    # EDGE_TARGET leads this machine's DVC elsewhere, which changes nothing that is committed.
+    set_up_dvc(tmp_path, load_config(tmp_path, {"EDGE_TARGET": "local"}), Silence(), as_committed=True)

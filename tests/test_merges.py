@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -10,7 +11,9 @@ import pytest
 
 from edge_tasks.errors import ConfigError, DataError, EdgeError, TrainingError
 from edge_tasks.explanations import code_of
+from edge_tasks.jobs.run_script import run_script
 from edge_tasks.models.report import add_model_to_report, report
+from edge_tasks.releases.branch_comparison import compare, compared
 from edge_tasks.repo.edge_yaml import load_config
 from edge_tasks.repo.glance import glance
 from edge_tasks.repo.params_yaml import read_parameters
@@ -110,6 +113,31 @@ def test_what_dvc_cannot_read_is_named_from_the_root(
     lock.with_name("dvc.yaml").write_text("stages:\n  train:\n    comand: echo\n")
     with pytest.raises(DataError, match=r"DVC cannot read `models/one/dvc.yaml`: "):
         dvc.tracked_paths(root)
+
+
+@pytest.mark.parametrize("file", ["params.yaml", "dvc.yaml", "dvc.lock"])
+def test_the_file_for_which_dvc_refuses_the_stages_of_all_models_is_named_with_its_line(root: Path, file: str) -> None:
+    one, other = root / "models/one", root / "models/other"
+    other.mkdir()
+    for folder in (one, other):
+        (folder / "dvc.yaml").write_text("stages: {train: {cmd: echo, params: [{params.yaml: }]}}")
+        (folder / "params.yaml").write_text("C: 1\n")
+        (folder / "train.py").touch()
+    (one / file).write_text("stages:\n  a: [1\n")
+    commands: list[Callable[[], object]] = [
+        lambda: dvc.stream(root, "repro", doing="train"),
+        lambda: dvc.run(root, "repro", doing="train"),
+        lambda: compare(root, "main"),  # DVC would say that its parameters are gone
+        lambda: compared(root, "main"),
+    ]
+    if file == "params.yaml":
+        commands.append(lambda: run_script(root, "one", []))
+    for refusing in commands:
+        with pytest.raises(EdgeError) as caught:
+            refusing()
+        assert caught.value.problem.startswith(f"`models/one/{file}` is not valid YAML: ")
+        assert caught.value.problem.endswith("(line 3, column 1)")
+        assert caught.value.hint == f"fix `models/one/{file}`"
 
 
 def test_the_doctor_tells_of_a_merge_that_is_not_finished(root: Path) -> None:

@@ -20,7 +20,7 @@ from edge_tasks.jobs.run_script import check_script
 from edge_tasks.models import report
 from edge_tasks.models.overview import list_models
 from edge_tasks.releases.plan import Options, Release
-from edge_tasks.repo import edge_yaml, model_folders
+from edge_tasks.repo import edge_yaml, layout, model_folders
 from edge_tasks.repo.edge_yaml import load_config
 from edge_tasks.repo.trained_model import TrainedModel, load_trained_model, save_trained_model
 from edge_tasks.setup import doctor, model_deletion, model_rename
@@ -174,13 +174,19 @@ def test_the_list_of_models_says_as_what_a_renamed_one_was_trained_and_no_versio
     storage.upload(cloud, b"model", "m/model.joblib")
     container = ContainerSpec("us-docker.pkg.dev/vertex-ai/prediction/sklearn-cpu.1-6:latest")
     operation = model_registry.start_upload(
-        cloud, model_id="digits", display_name="digits", artifact_uri="gs://my-bucket/m", container=container, labels={}
+        cloud,
+        model_id="digits",
+        display_name="digits",
+        artifact_uri="gs://my-bucket/m",
+        container=container,
+        labels={layout.RUN_LABEL: "r"},
     )
     made = model_registry.finish_upload(cloud, operation, "digits").versioned_name
     then = datetime(2026, 1, 2, tzinfo=timezone.utc)
-    for version, shown in ((made, "1"), (made.replace("@1", "@7"), "no")):
+    # A colleague's registry has a version 1, too, which is another run's.
+    for version, run, shown in ((made, "r", "1"), (made, "other", "no"), (made.replace("@1", "@7"), "r", "no")):
         trained = TrainedModel(
-            model_name="digits", run_id="r", target="local", trained_at=then, artifact_sha256="0" * 64, model=version
+            model_name="digits", run_id=run, target="local", trained_at=then, artifact_sha256="0" * 64, model=version
         )
         save_trained_model(models / "models/digits", trained)
         (listed,) = list_models(models, load_config(models), cloud)

@@ -262,15 +262,16 @@ class Terminal:
 
 
 class TestFailing:
-    def test_the_error_holds_the_exit_status_and_the_last_lines(self, repository: Repository) -> None:
+    def test_the_error_says_why_and_the_traceback_is_printed_once(self, repository: Repository) -> None:
         insert(repository, 'print("before the end", flush=True)\nraise ValueError("the data are odd")')
         result = repository.run(*TRAIN, check=False)
         assert result.returncode == 1
         problem, _, hint = result.stderr.rpartition("error: the training job")[2].partition("\n\nhint: ")
         assert "ended as FAILED" in problem
         assert "non-zero status of 1" in problem
-        assert problem.endswith("| ValueError: the data are odd")
-        assert "before the end" in problem
+        assert problem.endswith("\n  | ValueError: the data are odd")
+        for once in ("before the end", "Traceback (most recent", 'raise ValueError("the data are odd")'):
+            assert result.stderr.count(once) == 1, once
         assert hint.startswith("fix what the log says, then train again")
         assert not (repository.root / "models/hello-world/trained_model.json").exists()
 

@@ -13,6 +13,8 @@ from edge_tasks.errors import TrainingError
 from edge_tasks.repo import layout
 from edge_tasks.repo.model_folders import check_named
 from edge_tasks.repo.params_yaml import FILE_NAME as PARAMETERS_FILE
+from edge_tasks.repo.params_yaml import read_parameters
+from edge_tasks.repo.trained_model import FILE_NAME as TRAINED_MODEL_FILE
 from edge_tasks.tools.signals import TerminatedError
 
 SCRIPT = "train.py"
@@ -33,7 +35,7 @@ def run_script(
     """Run models/NAME/train.py with `updates` (KEY=VALUE); return its exit status.
 
     Its parameters are those of the file `parameters`, without one those of its params.yaml.
-    What it prints goes to stderr. Raises TrainingError when it cannot be run.
+    What it prints goes to stderr. Raises TrainingError when it cannot be run, ConfigError when params.yaml is broken.
     """
     folder = layout.model_folder(root, model_name)
     if not (folder / script).is_file():
@@ -46,9 +48,20 @@ def run_script(
             raise TrainingError(f"`{update}` is not a parameter with a value", "--set KEY=VALUE")
     if parameters is None and (folder / PARAMETERS_FILE).is_file():
         parameters = Path(PARAMETERS_FILE)
+        # The script would name it as it stands there, without the model's folder.
+        read_parameters(folder)
     words = [*([str(parameters)] if parameters else []), *updates]
     command = [sys.executable, script, *(["with", *words] if words else [])]
     return _wait(subprocess.Popen(command, cwd=folder, stdout=sys.stderr, env=environ))
+
+
+def not_trained(script: str) -> TrainingError:
+    """Return the error of a script that has ended well and trained nothing."""
+    return TrainingError(
+        f"{script} ended without an error, but it has not trained: there is no new {TRAINED_MODEL_FILE}",
+        "what trains is marked by `@ex.automain` and `@vertex_wrapper`, and calls "
+        "save_results(model, metrics, model_output_dir)",
+    )
 
 
 def check_script(root: Path, script: Path, name: str, config: EdgeConfig | None = None) -> None:

@@ -38,8 +38,10 @@ from edge_tasks.tools import dvc, git
 from edge_tasks.tools.signals import ASK
 from edge_tasks.tools.user import user_name
 
-# Lines of a failed job's log that its error repeats.
+# Lines of a failed job's log that its record keeps, and in which the error looks for what the training said last.
 _LAST_LINES = 20
+# The line below a traceback: the name of the error, and mostly what it says.
+_RAISED = re.compile(r"[A-Za-z_][\w.]*(: .*)?")
 
 # Seconds after a job's end in which lines of its log may still arrive.
 _LOG_DELAY, _LOG_DELAY_LIMIT = 1.0, 15.0
@@ -347,14 +349,30 @@ def _with_signal(reason: str) -> str:
 
 
 def _failure(job: Job, last_lines: list[str]) -> TrainingError:
-    """Return the error of a job that did not succeed: its state, the exit status that it tells, and its last words."""
+    """Return the error of a job that did not succeed: its state, the exit status that it tells, and its last words.
+
+    `last_lines`, the end of its log, have been printed: only the line that says why is repeated.
+    """
     reason = _with_signal(job.error or "no reason was given")
-    if last_lines:  # an error may repeat them, and they it
+    if last_lines:  # an error may repeat them
         reason = reason.partition("\n")[0].rstrip()
-    lines = "".join(f"\n  | {line}" for line in last_lines if line != reason)
+    said, advice = _said_last(last_lines)
     hint = (
         "it was not the training that failed: train again"
         if job.platform_failed
-        else "fix what the log says, then train again"
+        else advice or "fix what the log says, then train again"
     )
-    return TrainingError(f"the {CUSTOM_JOBS.noun} {job.job_id} ended as {job.state}: {reason}{lines}", hint)
+    line = f"\n  | {said}" if said and said != reason else ""
+    return TrainingError(f"the {CUSTOM_JOBS.noun} {job.job_id} ended as {job.state}: {reason}{line}", hint)
+
+
+def _said_last(lines: Sequence[str]) -> tuple[str | None, str | None]:
+    """Return the line of a log that says why the training ended, and our own advice when it was an error of ours."""
+    for number in reversed(range(len(lines))):
+        line, before = lines[number], lines[number - 1] if number else ""
+        if line.startswith("error: "):
+            hints = (later.removeprefix("hint: ") for later in lines[number:] if later.startswith("hint: "))
+            return line, next(hints, None)
+        if before.startswith("    ") and _RAISED.fullmatch(line):
+            return line, None
+    return None, None

@@ -112,9 +112,10 @@ def list_models(root: Path, config: EdgeConfig, cloud: Cloud, *, machines: bool 
     running = list(costs.running(cloud, counted=False)) if machines else []
     trainings = {name: last_training(layout.model_folder(root, name), name) for name in config.models}
     versions = {name: _version(last.trained, state.model(name)) for name, last in trainings.items()}
+    runs = {name: last.trained.run_id if last.trained else None for name, last in trainings.items()}
     with ThreadPoolExecutor(CONNECTIONS) as pool:
         registered = dict(
-            pool.map(lambda name: (name, _registered(cloud, versions[name], state.model(name))), versions)
+            pool.map(lambda name: (name, _registered(cloud, versions[name], state.model(name), runs[name])), versions)
         )
     found = []
     for name, (trained, problem, former_name) in trainings.items():
@@ -192,14 +193,14 @@ def _explained(deployment: Deployment) -> dict[str, Any]:
 
 
 def _version(trained: TrainedModel | None, state: ModelState) -> str | None:
-    """Return the version that was made of a training; a deploy made it when the training did not."""
+    """Return the version that was made of a training: by a deploy here, else by the training itself."""
     if trained is None:
         return None
-    return trained.model or next((item.model for item in _deployed(state) if item.run_id == trained.run_id), None)
+    return next((item.model for item in _deployed(state) if item.run_id == trained.run_id), trained.model)
 
 
-def _registered(cloud: Cloud, version: str | None, state: ModelState) -> str | None:
-    """Return the number of `version` when this registry has it.
+def _registered(cloud: Cloud, version: str | None, state: ModelState, run_id: str | None) -> str | None:
+    """Return the number of `version` when this registry has it, and of that run.
 
     A training in another clone, or for another target, has put it into another one. What was deployed is there.
     """
@@ -207,7 +208,11 @@ def _registered(cloud: Cloud, version: str | None, state: ModelState) -> str | N
         return None
     if version not in [item.model for item in _deployed(state)]:
         with contextlib.suppress(CloudError):  # of another project's registry nobody may know
-            if not model_registry.model_exists(cloud, version):
+            try:
+                found = model_registry.get_model(cloud, version)
+            except NotFoundError:
+                return None
+            if found.labels.get(layout.RUN_LABEL, run_id) != run_id:
                 return None
     return version.rpartition("@")[2]
 

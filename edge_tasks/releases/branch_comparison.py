@@ -14,7 +14,9 @@ def compare(root: Path, base: str) -> str:
 
     A clone that does not have the branch fetches its last commit. Where there is no such branch at all, as in the
     first pipeline of a repository, the metrics stand alone. What `base` has got since HEAD left it is told first.
+    Raises DataError when a file is broken, of which DVC would say that it is gone.
     """
+    dvc.check_files(root)
     revision = _revision(root, base)
     if revision is None:
         metrics = dvc.run(root, "metrics", "show", "--md", doing="show the metrics")
@@ -36,6 +38,7 @@ def compared(root: Path, base: str) -> dict[str, Any]:
 
     `base` is null, and what there is stands alone as `new`, where there is no such branch.
     """
+    dvc.check_files(root)
     revision = _revision(root, base)
     if revision is None:
         shown = json.loads(dvc.run(root, "metrics", "show", "--json", doing="show the metrics"))

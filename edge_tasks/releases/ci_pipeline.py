@@ -153,7 +153,7 @@ def deploy(wanted: Iterable[Release], traffic: int, *, allow_dirty: bool = False
     """Give every newly trained model `traffic` percent of its requests; one that is not deployed yet gets them all.
 
     Raises TrainingError, before anything is deployed, when one was trained with changes that were not committed, unless
-    `allow_dirty` is set.
+    `allow_dirty` is set. A release that somebody approves after a later one leaves what that deployed.
     """
     found = [(release, load_trained_model(release.folder, release.name)) for release in wanted]
     if not allow_dirty:
@@ -163,6 +163,8 @@ def deploy(wanted: Iterable[Release], traffic: int, *, allow_dirty: bool = False
         deployed = _state(release.cloud, release.name).deployed
         if deployed is not None and deployed.origin.run_id == trained.run_id:
             release.progress.step(f"`{release.name}` version {deployed.version} serves already")
+            continue
+        if _is_overtaken(release):
             continue
         if deployed is not None and traffic < 100 and release.settings.scale_to_zero is not None:
             # All of the requests before a person has approved would be too many.
@@ -201,7 +203,9 @@ def promote(wanted: Iterable[Release]) -> None:
     Of a model that scales to zero, which can have no such version, the newly trained one is deployed.
     """
     there = list(wanted)
-    for release in filter(_waits, there):
+    for release in there:
+        if not _waits(release) or _is_overtaken(release):
+            continue
         outcome = operations.deploy(release)
         release.progress.step(f"`{release.name}` version {outcome.version} serves all the requests")
     for release in _with_candidate(one for one in there if one.settings.scale_to_zero is None):
@@ -225,10 +229,28 @@ def _waits(release: Release) -> bool:
     return deployed is not None and trained is not None and deployed.origin.run_id != trained.run_id
 
 
+def _is_overtaken(release: Release) -> bool:
+    """Say whether what is on the endpoint was trained from a later commit than this release's, and tell."""
+    state = _state(release.cloud, release.name)
+    for there in filter(None, (state.candidate, state.deployed)):
+        if there.commit is not None and git.is_before(release.root, there.commit):
+            release.progress.step(
+                f"`{release.name}` version {there.version}, of a later commit, is deployed already, and stays; "
+                f"to go back: invoke model.rollback --name {release.name}"
+            )
+            return True
+    return False
+
+
 def _with_candidate(wanted: Iterable[Release]) -> Iterator[Release]:
+    """Yield the releases whose own version has a part of the requests, not that of another pipeline."""
     for release in wanted:
-        if _state(release.cloud, release.name).candidate is None:
+        candidate = _state(release.cloud, release.name).candidate
+        trained = find_trained_model(release.folder, release.name)
+        if candidate is None:
             release.progress.step(f"`{release.name}` has no new version")
+        elif trained is not None and candidate.run_id != trained.run_id:
+            release.progress.step(f"`{release.name}` version {candidate.version} is another release's, and stays")
         else:
             yield release
 

@@ -16,6 +16,7 @@ from edge_tasks.cloud.client import Cloud, connect, dvc_remote_override, on_goog
 from edge_tasks.cloud.state_store import StateStore
 from edge_tasks.domain.config import EdgeConfig
 from edge_tasks.domain.progress import Progress
+from edge_tasks.errors import ConfigError
 from edge_tasks.repo import edge_yaml, layout
 from edge_tasks.setup import google_cloud, template
 from edge_tasks.setup.checks import Check, Finding, Repair
@@ -95,12 +96,22 @@ def _checks(root: Path, config: EdgeConfig, settings: Mapping[str, str]) -> list
     ]
 
 
-def set_up_dvc(root: Path, config: EdgeConfig, progress: Progress) -> None:
-    """Initialise DVC if need be and point its remote at the bucket, and at this machine with target `local`."""
+def set_up_dvc(root: Path, config: EdgeConfig, progress: Progress, *, as_committed: bool = False) -> None:
+    """Initialise DVC if need be and point its remote at the bucket, and at this machine with target `local`.
+
+    With `as_committed` raise ConfigError when that changes .dvc/config: of what is trained then no commit would tell.
+    """
+    file = root / ".dvc" / "config"
+    before = file.read_bytes() if file.exists() else None
     finding = check_dvc(root, config)
     if not finding.repairs:
         progress.step(f"DVC: {finding.fact}")
     Plan((), finding.repairs).carry_out(progress)
+    if as_committed and file.read_bytes() != before:
+        raise ConfigError(
+            "`.dvc/config`, as it is committed, does not lead where edge.yaml says",
+            "invoke init, then git commit edge.yaml .dvc/config",
+        )
 
 
 def check_bucket(cloud: Cloud) -> Finding:

@@ -17,8 +17,17 @@ if TYPE_CHECKING:
     from edge_tasks.releases.plan import Release
 
 
-@task(help={"base": "the branch or commit to compare with", "output": "write it to this file, too", **AS_JSON})
-def compare(_context: Any, base: str = "main", output: str | None = None, json: bool = False) -> None:
+@task(
+    help={
+        "base": "the branch or commit to compare with",
+        "serving": "compare with the version that serves instead, as who approves a release wants to know it",
+        "output": "write it to this file, too",
+        **AS_JSON,
+    }
+)
+def compare(
+    _context: Any, base: str = "main", serving: bool = False, output: str | None = None, json: bool = False
+) -> None:
     """Print metrics next to those of another branch.
 
     Metrics and parameters, as Markdown or JSON.
@@ -26,12 +35,19 @@ def compare(_context: Any, base: str = "main", output: str | None = None, json: 
     from json import dumps
 
     from edge_tasks.console import print_result
-    from edge_tasks.releases import branch_comparison
+    from edge_tasks.releases import branch_comparison, serving_comparison
     from edge_tasks.repo.files import write_atomically
 
-    root = repository().root
+    here = repository()
+    root = here.root
     file = output_file(output) if output is not None else None
-    text = dumps(branch_comparison.compared(root, base), indent=2) if json else branch_comparison.compare(root, base)
+    if serving:
+        found = serving_comparison.compared(root, here.config, here.cloud)
+        text = dumps(found, indent=2) if json else serving_comparison.markdown(found)
+    elif json:
+        text = dumps(branch_comparison.compared(root, base), indent=2)
+    else:
+        text = branch_comparison.compare(root, base)
     if file is not None:
         write_atomically(file, text.encode())
     print_result(text.rstrip())
@@ -52,7 +68,7 @@ def train(_context: Any, again: str | None = None) -> None:
     StateStore(here.cloud).load()  # of lost credentials or a lost bucket DVC would tell in a page of traceback
     with Console() as console:
         # EDGE_TARGET leads a release to another target than edge.yaml's.
-        initialise.set_up_dvc(here.root, here.config, console)
+        initialise.set_up_dvc(here.root, here.config, console, as_committed=True)
         if again is not None:
             ci_pipeline.train_again(here.root, here.config.model(again)[0], console)
         else:

@@ -241,6 +241,12 @@ def _unreadable(root: Path, error: Exception) -> DataError:
     return DataError(f"DVC cannot read `{name}`: {reasons[0]}", f"fix `{name}`; dvc status shows where")
 
 
+def check_files(root: Path) -> None:
+    """Raise DataError when a file is not valid YAML: DVC refuses all stages for one, or leaves that out."""
+    if invalid := _invalid(root):
+        raise invalid
+
+
 def _invalid(root: Path) -> DataError | None:
     """Return what is wrong with the first of the files that DVC reads which is not valid YAML; None when all are."""
     for folder in (root, *layout.model_folders(root).glob("*/")):
@@ -383,6 +389,7 @@ def run(root: Path, *arguments: str, doing: str) -> str:
         check=False,
     )
     if result.returncode != 0:
+        check_files(root)
         words = [line for line in result.stderr.splitlines() if line.strip()]
         problem = next((line.removeprefix("ERROR: ") for line in words if line.startswith("ERROR")), "it failed")
         raise DataError(f"cannot {doing}: {problem}", f"dvc {shlex.join(arguments)}")
@@ -404,6 +411,7 @@ def stream(root: Path, *arguments: str, doing: str, **variables: str) -> None:
         check=False,
     )
     if result.returncode != 0:
+        check_files(root)
         raise DataError(
             f"cannot {doing}: DVC ended with {result.returncode}, see above", f"dvc {shlex.join(arguments)}"
         )

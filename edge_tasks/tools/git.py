@@ -49,6 +49,13 @@ def commits_ahead(root: Path, revision: str) -> int:
     return int(_ask(root, "rev-list", "--count", f"HEAD..{revision}") or 0)
 
 
+def is_before(root: Path, revision: str) -> bool:
+    """Say whether `revision` is a later commit, made on top of HEAD; False when this clone does not know it."""
+    if resolve(root, revision) in (None, resolve(root, "HEAD")):
+        return False
+    return _ask(root, "merge-base", "--is-ancestor", "HEAD", revision) is not None
+
+
 def is_repository(root: Path) -> bool:
     """Say whether `root` is in a git repository, as far as git is there to tell."""
     return _ask(root, "rev-parse", "--git-dir") is not None

@@ -45,6 +45,7 @@ NOT_RUN = {
     "attach_workspace": "the test copies the paths",
     "actions/checkout": "the job's folder is a clone",
     "actions/setup-python": "the tests' own Python",
+    "actions/cache": "there is no cache",
     "actions/upload-artifact": "the test copies the paths",
     "actions/download-artifact": "the test copies the paths",
 }
@@ -191,10 +192,55 @@ def test_the_cache_of_packages_changes_with_the_requirements(repositories: dict[
         assert f'checksum "{name}"' in saved
 
 
+def test_what_isolated_environments_download_is_kept_as_long_as_the_same_is_wanted(repositories: dict[str, Path]) -> None:
+    """An older cache would be taken by a second key, and grow with each list of requirements."""
+    wanted = ("requirements.txt", "requirements-dev.txt", "edge.yaml")  # edge.yaml names the images
+    config = read_yaml(repositories["circleci"] / CIRCLECI[0])
+    (restored,) = config["commands"]["get-uv-s-packages"]["steps"]
+    (saved,) = config["commands"]["keep-uv-s-packages"]["steps"]
+    key = saved["save_cache"]["key"]
+    assert restored["restore_cache"]["keys"] == [key]
+    assert all(f'checksum "{name}"' in key for name in wanted)
+    steps = config["jobs"]["check"]["steps"]
+    repro = next(number for number, step in enumerate(steps) if "repro" in str(step))
+    assert steps.index("get-uv-s-packages") < repro < steps.index("keep-uv-s-packages")
+    # No job with an identity installs what a check has kept.
+    assert [name for name, job in config["jobs"].items() if "get-uv-s-packages" in job["steps"]] == ["check"]
+
+    texts = {path: (repositories["github"] / path).read_text() for path in GITHUB}
+    assert [path for path, text in texts.items() if "actions/cache@" in text] == [GITHUB[0]]
+    steps = read_yaml(repositories["github"] / GITHUB[0])["jobs"]["check"]["steps"]
+    number, cache = next((number, step) for number, step in enumerate(steps) if "cache@" in step.get("uses", ""))
+    assert number < next(number for number, step in enumerate(steps) if "repro" in str(step))
+    assert set(cache["with"]) == {"key", "path"}
+    assert all(f"'{name}'" in cache["with"]["key"] for name in wanted)
+    assert cache["with"]["path"].split() == saved["save_cache"]["paths"] == ["~/.cache/uv", "~/.local/share/uv/python"]
+
+
+def test_who_approves_has_seen_a_comparison_with_what_serves(repositories: dict[str, Path]) -> None:
+    config = read_yaml(repositories["circleci"] / CIRCLECI[0])
+    flows = [each["jobs"] for each in config["workflows"].values()]
+    approvals = [job["approve"]["requires"] for jobs in flows for job in jobs if isinstance(job, dict) and "approve" in job]
+    assert approvals == [["train"], ["canary"]]
+    for (name,) in approvals:
+        steps = config["jobs"][name]["steps"]
+        assert any("ci.compare --serving --output comparison.md" in str(step) for step in steps)
+        assert {"store_artifacts": {"path": "comparison.md"}} in steps
+
+    documents = [read_yaml(repositories["github"] / path)["jobs"] for path in GITHUB]
+    approved = [(jobs, job["needs"]) for jobs in documents for job in jobs.values() if "environment" in job]
+    assert [before for _, before in approved] == ["train", "canary"]
+    for jobs, before in approved:
+        commands = [step.get("run", "") for step in jobs[before]["steps"]]
+        shown = commands.index('cat comparison.md >> "$GITHUB_STEP_SUMMARY"')
+        assert commands[shown - 1] == "invoke ci.compare --serving --output comparison.md"
+
+
 @pytest.mark.parametrize("ci", JOBS)
 def test_a_pull_request_gets_no_identity_and_no_secret(repositories: dict[str, Path], ci: str) -> None:
     job = JOBS[ci](repositories[ci], {"rollback": "", "rollback_to": ""})["check"]
-    assert job.environment == {"EDGE_LOCAL_ENVIRONMENTS": "isolated"}
+    # edge.yaml may say gcp, where there is nothing without an identity.
+    assert job.environment == {"EDGE_LOCAL_ENVIRONMENTS": "isolated", "EDGE_TARGET": "local"}
     texts = [(repositories[ci] / path).read_text() for path in (*CIRCLECI, *GITHUB) if (repositories[ci] / path).exists()]
     assert not [text for text in texts if "secrets." in text or "context:" in text]
 
@@ -280,6 +326,8 @@ def runs(condition: Any) -> bool:
         return all(each == value[0] for each in value)
     if operator == "not":
         return not runs(value)
+    if operator == "matches":
+        return re.search(value["pattern"], value["value"]) is not None
     return {"and": all, "or": any}[operator](runs(each) for each in value)
 
 
@@ -290,6 +338,7 @@ def runs(condition: Any) -> bool:
         ("main", True, {}, "release"),
         ("topic", True, {}, "check"),
         ("topic", False, {}, "check"),
+        ("pull/7", True, {}, "check"),  # as CircleCI names what comes from a fork
         ("main", True, {"rollback": "digits"}, "rollback"),
         ("main", False, {"rollback": "digits"}, "rollback"),
         ("main", True, {"monitor": True}, "monitor"),
@@ -425,7 +474,13 @@ def change(clone: Path, branch: str | None = None) -> None:
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("pipeline", JOBS, indirect=True)
 def test_a_pull_request_is_checked_in_a_shallow_clone_without_main(pipeline: Pipeline) -> None:
-    change(pipeline.clone("request"), "prior")
+    request = pipeline.clone("request")
+    # As `invoke init --target gcp` leaves it: what main is released to, a pull request has no way into.
+    edge_yaml, dvc_config = request / "edge.yaml", request / ".dvc/config"
+    edge_yaml.write_text(edge_yaml.read_text().replace("target: local", "target: gcp"))
+    bucket = read_yaml(edge_yaml)["storage_bucket"]["bucket_name"]
+    dvc_config.write_text(re.sub("url = .*", f"url = gs://{bucket}/dvcstore", dvc_config.read_text()))
+    change(request, "prior")
     shallow = pipeline.clone("shallow", "--depth", "1", "--branch", "prior", "--single-branch")
     printed = pipeline.run(pipeline.jobs()["check"], shallow)
     compared = printed["Compare the metrics with those of main"]
@@ -451,6 +506,7 @@ def test_main_is_trained_recorded_released_in_two_steps_and_taken_back(pipeline:
     # The first version is given all the requests.
     trained = pipeline.run(jobs["train"], cloud, **local)
     assert "committed the results to `main`" in trained["Commit dvc.lock and the metrics to main"]
+    assert "Nothing serves yet" in trained["Compare it with what serves"]
     deployed = pipeline.run(jobs["deploy"], cloud, **local)
     assert "version 1 gets 100 % of the requests" in deployed["Give the new versions 10 % of the requests"]
     assert "has no new version" in deployed["Give them all the requests"]
@@ -458,7 +514,11 @@ def test_main_is_trained_recorded_released_in_two_steps_and_taken_back(pipeline:
     # A change was merged meanwhile.
     change(pipeline.clone("merged"))
     subprocess.run(["git", "pull", "--quiet", "origin", "main"], cwd=cloud, check=True)
-    pipeline.run(jobs["train"], cloud, **local)
+    compared = pipeline.run(jobs["train"], cloud, **local)["Compare it with what serves"]
+    assert re.search(r"^\| version \| 1 \| 2 \|", compared, re.MULTILINE)
+    assert re.search(r"^\| score \| 0.75 \| 0.75 \| \+0 \|$", compared, re.MULTILINE)
+    assert "| parameter strategy | most_frequent | prior | changed |" in compared
+    assert (cloud / "comparison.md").read_text().strip() == compared.strip()
     log = subprocess.run(
         ["git", "log", "-1", "--format=%s", "--name-only", "main"], cwd=pipeline.origin, capture_output=True, text=True
     ).stdout.split("\n")
@@ -471,6 +531,7 @@ def test_main_is_trained_recorded_released_in_two_steps_and_taken_back(pipeline:
 
     # Nothing changed: nothing is trained, committed or deployed.
     trained = pipeline.run(jobs["train"], cloud, **local)
+    assert "Version 2 serves already" in trained["Compare it with what serves"]
     assert "nothing to commit" in trained["Commit dvc.lock and the metrics to main"]
 
     back = pipeline.run(jobs["rollback"], cloud, **local)
@@ -485,6 +546,7 @@ def test_main_is_trained_recorded_released_in_two_steps_and_taken_back(pipeline:
     assert run_id in (cloud / "report.md").read_text()
     canary = pipeline.run(jobs["canary"], cloud, **local)
     assert "version 3 gets 10 % of the requests" in canary["Give the new version 10 % of the requests"]
+    assert re.search(r"^\| version \| 1 \| 3 \|", canary["Compare it with what serves"], re.MULTILINE)
     promoted = pipeline.run(jobs["promote"], cloud, **local)
     assert "version 3 serves all the requests" in promoted["Give it all the requests"]
     # Nothing is kept of what is asked, so there is nothing to look at.

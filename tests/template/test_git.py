@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from edge_tasks.tasks import namespace
+
 Bake = Callable[..., Path]
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -34,6 +36,9 @@ def test_what_the_loop_writes_and_must_not_be_committed_is_ignored(baked: Path, 
         ".dvc/config.local",
         ".venv/bin/python",
         "dvc_plots/index.html",
+        "comparison.md",
+        "monitoring/digits.md",
+        "pipeline.yaml",
         f"models/{model}/model/model.joblib",
         f"models/{model}/__pycache__/train.pyc",
     ]
@@ -42,6 +47,15 @@ def test_what_the_loop_writes_and_must_not_be_committed_is_ignored(baked: Path, 
     if model == "fashion-mnist":
         ignored.append(f"data/{model}/train-images-idx3-ubyte")
     assert run("git", "check-ignore", *ignored, cwd=baked).stdout.splitlines() == ignored
+
+
+def test_what_a_task_writes_without_being_told_where_is_ignored(baked: Path, run: Run) -> None:
+    tasks = (namespace[name] for name in namespace.task_names)
+    defaults = [argument.default for task in tasks for argument in task.get_arguments() if argument.name == "output"]
+    # infra/ is Terraform's code, which is committed.
+    written = [f"{name}/x" for name in defaults if name not in ("", "infra") and isinstance(name, str)]
+    assert {"monitoring/x", "pipeline.yaml/x"} <= set(written)
+    assert run("git", "check-ignore", *written, cwd=baked).stdout.split() == written
 
 
 def test_without_an_identity_the_template_signs_the_commit(bake: Bake, run: Run) -> None:

@@ -19,7 +19,7 @@ from edge_tasks.domain.runs import COMPLETED, RunRecord
 from edge_tasks.errors import EdgeError, TrainingError
 from edge_tasks.experiments.text import table
 from edge_tasks.jobs.submit import check_parameters
-from edge_tasks.jobs.training import _with_signal
+from edge_tasks.jobs.training import _said_last, _with_signal
 from edge_tasks.redaction import hide_secrets, secret_names
 from edge_tasks.setup.requirements import Unfulfilled, unfulfilled, unfulfilled_of
 from edge_tasks.tracking.output_capture import output_into
@@ -86,6 +86,21 @@ def test_a_file_of_parameters_that_sacred_would_answer_with_a_traceback_is_refus
         check_command_line(["t.py", "with", "params.yaml", "is_vertex=False"])
     assert fact in caught.value.problem
     assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("log", "said", "advice"),
+    [
+        (["x", "Traceback (most recent call last):", "    f()", "a.Odd: no", "reason"], "a.Odd: no", None),
+        (["    f()", "    ^^^", "StopIteration"], "StopIteration", None),
+        (["error: nothing was saved", "hint: save it", "reason"], "error: nothing was saved", "save it"),
+        (["{", "    a", "}"], None, None),
+        (["Killed"], None, None),
+        ([], None, None),
+    ],
+)  # fmt: skip
+def test_the_line_of_a_log_that_says_why_is_found(log: list[str], said: str | None, advice: str | None) -> None:
+    assert _said_last(log) == (said, advice)
 
 
 def test_secrets_are_known_by_their_names() -> None:
