@@ -72,11 +72,8 @@ class TestTrain:
         try:
             script.write_text(whole.replace("@ex.automain", "@ex.main"))
             problem, hint = trained.fails("invoke", "model.train")
-            reproduced = trained.run("dvc", "repro", "models/digits/dvc.yaml", check=False)
         finally:
             script.write_text(whole)
-        assert reproduced.returncode != 0
-        assert f"error: {problem}\n\nhint: {hint}\n" in reproduced.stderr
         assert problem.startswith("models/digits/train.py ended without an error, but it has not trained")
         assert "`@ex.automain`" in hint
 

@@ -1,4 +1,4 @@
-"""The command of a train stage, read: `python -m edge_tasks.training train.py with params.yaml C=3`."""
+"""The command of a train stage, read: `python train.py with params.yaml C=3`."""
 
 from __future__ import annotations
 
@@ -7,9 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from edge_tasks.errors import ConfigError
-
-# What runs the script, and fails when it has trained nothing; `python train.py` does without.
-_RUNNER = ["-m", "edge_tasks.training"]
 
 
 @dataclass(frozen=True)
@@ -23,15 +20,12 @@ class TrainingCommand:
     @classmethod
     def parse(cls, address: str, commands: Sequence[str]) -> TrainingCommand:
         """Read the command of the stage `address`. Raises ConfigError when it does more than to start a script."""
-        like = f"python {' '.join(_RUNNER)} train.py with params.yaml"
-        hint = f"its cmd in {address.rpartition(':')[0]} must be one line, like `{like}`"
+        hint = f"its cmd in {address.rpartition(':')[0]} must be one line, like `python train.py with params.yaml`"
         problem = f"the stage `{address}` does not just start a script, so it cannot be a task of a pipeline"
         try:
             words = shlex.split(commands[0]) if len(commands) == 1 else []
         except ValueError:
             words = []
-        if words[1:3] == _RUNNER:
-            del words[1:3]
         if len(words) < 2 or not words[0].startswith("python") or not words[1].endswith(".py") or "/" in words[1]:
             raise ConfigError(problem, hint)
         rest = words[2:]

@@ -14,7 +14,6 @@ from edge_tasks.repo import layout
 from edge_tasks.repo.model_folders import check_named
 from edge_tasks.repo.params_yaml import FILE_NAME as PARAMETERS_FILE
 from edge_tasks.repo.params_yaml import read_parameters
-from edge_tasks.repo.trained_model import FILE_NAME as TRAINED_MODEL_FILE
 from edge_tasks.tools.signals import TerminatedError
 
 SCRIPT = "train.py"
@@ -53,15 +52,6 @@ def run_script(
     words = [*([str(parameters)] if parameters else []), *updates]
     command = [sys.executable, script, *(["with", *words] if words else [])]
     return _wait(subprocess.Popen(command, cwd=folder, stdout=sys.stderr, env=environ))
-
-
-def not_trained(script: str) -> TrainingError:
-    """Return the error of a script that has ended well and trained nothing."""
-    return TrainingError(
-        f"{script} ended without an error, but it has not trained: there is no new {TRAINED_MODEL_FILE}",
-        "what trains is marked by `@ex.automain` and `@vertex_wrapper`, and calls "
-        "save_results(model, metrics, model_output_dir)",
-    )
 
 
 def check_script(root: Path, script: Path, name: str, config: EdgeConfig | None = None) -> None:

@@ -202,7 +202,7 @@ def _training_code(root: Path, config: EdgeConfig, name: str) -> Finding:
         raise ConfigError(f"models/{name}/{SCRIPT} is not Python: {problem}", f"fix models/{name}/{SCRIPT}")
     if syntax.does_nothing(source):
         raise ConfigError(
-            f"models/{name}/{SCRIPT} trains nothing, so `dvc repro` makes no model of it",
+            f"models/{name}/{SCRIPT} trains nothing: `dvc repro` would keep the old model as what it made",
             f"git checkout models/{name}/{SCRIPT}; what trains is marked by `@ex.automain`",
         )
     if hiding := _hiding(folder):

@@ -48,7 +48,8 @@ def train(
     `dvc repro` does so when something has changed, and records it.
     """
     from edge_tasks.console import print_result
-    from edge_tasks.jobs.run_script import SCRIPT, not_trained, run_script
+    from edge_tasks.errors import TrainingError
+    from edge_tasks.jobs.run_script import SCRIPT, run_script
     from edge_tasks.repo.layout import model_folder, try_folder
     from edge_tasks.repo.model_folders import check_folder
     from edge_tasks.repo.trained_model import FILE_NAME as TRAINED_MODEL
@@ -72,7 +73,10 @@ def train(
         return
     made = [result for result, then in zip(results, before, strict=True) if _written_at(result) != then]
     if not made:
-        raise not_trained(f"models/{name}/{SCRIPT}")
+        raise TrainingError(
+            f"models/{name}/{SCRIPT} ended without an error, but it has not trained: there is no new {TRAINED_MODEL}",
+            "what trains is marked by `@ex.automain` and `@vertex_wrapper`, as in the examples",
+        )
     print_result(str(made[0].relative_to(here.root)))
 
 

@@ -38,14 +38,6 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 _OUTPUT_ARGUMENT = "model_output_dir"
 
-# What the trainings have returned that have ended well in this process.
-_trained: list[Any] = []
-
-
-def has_trained() -> bool:
-    """Say whether a training has ended well in this process, or told what it would send (`dry_run`)."""
-    return bool(_trained)
-
 
 @overload
 def vertex_wrapper(config: _Function) -> _Function: ...
@@ -89,7 +81,7 @@ def _decorator(get_config: Callable[[], EdgeConfig]) -> Callable[[_Function], _F
             take_sigterm_like_ctrl_c()
             try:
                 options = take_options(bound.arguments, signature)
-                return _ended_well(_train(get_config(), run, function, bound.arguments, options))
+                return _train(get_config(), run, function, bound.arguments, options)
             except EdgeError as error:
                 raise TrainingFailedError(error) from error
             except OSError as error:
@@ -112,11 +104,6 @@ def _decorator(get_config: Callable[[], EdgeConfig]) -> Callable[[_Function], _F
         return wrapper  # type: ignore[return-value]
 
     return decorate
-
-
-def _ended_well(result: Any) -> Any:
-    _trained.append(result)
-    return result
 
 
 def _with_run(signature: inspect.Signature) -> inspect.Signature:

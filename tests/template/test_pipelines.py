@@ -47,7 +47,7 @@ def test_the_report_comes_after_every_model_s_stages(baked: Path, run: Run) -> N
 def test_training_depends_on_its_code_and_all_its_parameters(baked: Path) -> None:
     model = next((baked / "models").iterdir())
     train = yaml.safe_load((model / "dvc.yaml").read_text())["stages"]["train"]
-    assert train["cmd"] == "python -m edge_tasks.training train.py with params.yaml"
+    assert train["cmd"] == "python train.py with params.yaml"
     assert train["deps"][:2] == [f"../../.code/{model.name}", "../../src"]
     assert (model / train["deps"][0] / "train.py").samefile(model / "train.py")
     assert train["params"] == [{"params.yaml": None}]
