@@ -354,7 +354,7 @@ def _failure(job: Job, last_lines: list[str]) -> TrainingError:
     lines = "".join(f"\n  | {line}" for line in last_lines if line != reason)
     hint = (
         "it was not the training that failed: train again"
-        if job.platform_failed
+        if job.may_succeed_again
         else "fix what the log says, then train again"
     )
     return TrainingError(f"the {CUSTOM_JOBS.noun} {job.job_id} ended as {job.state}: {reason}{lines}", hint)
