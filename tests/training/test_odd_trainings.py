@@ -74,6 +74,8 @@ def test_a_command_line_that_sacred_would_answer_with_a_traceback_is_refused(
         (b"C: 1\n5: 1\n", "`params.yaml`: `5` cannot be the name of a parameter"),
         (b"C: 1\non: 1\n", "`params.yaml`: `True` cannot be the name of a parameter"),
         (b"C: {a: {b.c: 1}}\n", "`params.yaml`: `b.c` cannot be the name of a parameter"),
+        (b"C: 1\nD: \0\n", "special characters are not allowed (line 2)"),
+        (b"C: " + b"[" * 20_000, "not valid YAML: lists and mappings stand too deep in each other"),
         (b"C: 1 # f\xfcr\n", "`params.yaml` cannot be read: it is not UTF-8 text"),
     ],
 )
