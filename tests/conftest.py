@@ -13,7 +13,7 @@ from edge_tasks.cloud.client import Cloud, connect
 from edge_tasks.cloud.run_store import RunStore
 from edge_tasks.domain.config import EdgeConfig
 from edge_tasks.repo.edge_yaml import load_config
-from tests import needs, seeds
+from tests import needs, seeds, threads
 from tests.buckets import bucket, emptied
 from tests.repositories import Repository, bake, copy
 
@@ -34,13 +34,16 @@ SLOW = frozenset(
     }
 )
 
+_WATCH = pytest.StashKey[threads.Watch]()
+
 seeds.draw()
 seeds.set_up_hypothesis()
 
 
-def pytest_configure() -> None:
-    """Refuse a misspelt EDGE_TESTS_REQUIRE before anything runs."""
+def pytest_configure(config: pytest.Config) -> None:
+    """Refuse a misspelt EDGE_TESTS_REQUIRE before anything runs; note the threads that no test has started."""
     needs.required()
+    config.stash[_WATCH] = threads.Watch()
 
 
 def pytest_report_header() -> str:
@@ -59,6 +62,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Look at the marks `needs`, before any fixture of the test is made."""
     needs.check(item)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
+    """Fail the last test of a module whose tests have left threads behind, when its fixtures have ended."""
+    yield
+    watch = item.config.stash[_WATCH]
+    watch.look(item.nodeid)
+    if nextitem is None or nextitem.path != item.path:
+        left = watch.left()
+        assert left == []
 
 
 @pytest.fixture(scope="session")

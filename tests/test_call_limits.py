@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,6 +15,8 @@ from google.auth.credentials import AnonymousCredentials
 from edge_tasks.cloud import client
 from edge_tasks.cloud.client import Cloud, sdk_errors
 from edge_tasks.errors import NoAnswerError
+from tests import threads
+from tests.json_service import Asked, served
 
 NAME = "projects/my-project/locations/europe-west1/models/1"
 
@@ -55,6 +59,20 @@ def test_no_call_waits_for_ever(silent: Cloud, call: Callable[[Cloud], Any]) -> 
     with pytest.raises(NoAnswerError), sdk_errors("ask"):
         call(silent)
     assert time.monotonic() - started < 20
+
+
+def test_a_read_asks_for_the_object_and_for_nothing_else(silent: Cloud) -> None:
+    asked = []
+
+    def answer(request: Asked) -> tuple[int, Any]:
+        asked.append(request.path)
+        return 200, b"content"
+
+    with served(answer) as url:
+        before = threading.enumerate()
+        assert replace(silent, storage_url=url).objects.read("an/object") == b"content"
+        threads.wait_for_the_end_of([thread for thread in threading.enumerate() if thread not in before])
+    assert asked == ["/download/storage/v1/b/my-bucket/o/an%2Fobject"]
 
 
 def test_a_call_may_have_another_limit(silent: Cloud) -> None:

@@ -19,6 +19,7 @@ from edge_tasks.domain.prices import PREDICTION, TRAINING, Machine, PriceList, U
 from edge_tasks.domain.runs import utc_now
 from edge_tasks.errors import CloudError, ForbiddenError
 from edge_tasks.models import costs
+from edge_tasks.models.overview import Overview, Serving
 from tests.json_service import Asked, served
 
 REGION = "us-central1"
@@ -177,6 +178,13 @@ def test_a_broken_price_file_is_no_prices(text: str, config: EdgeConfig, tmp_pat
 def test_prices_survive_being_saved(catalog: Catalog) -> None:
     prices = price_catalog.fetch(REGION)
     assert PriceList.from_json(prices.model_dump_json()) == prices
+
+
+@pytest.mark.parametrize(("since", "hours"), [(timedelta(hours=2), 2.0), (timedelta(hours=-24), 0.0)])
+def test_what_serves_by_a_clock_that_is_ahead_has_run_for_no_time(since: timedelta, hours: float) -> None:
+    serves = (Serving("1", 100, utc_now() - since, None),)
+    model = Overview("m", None, None, {}, "1", serves, None)
+    assert model.hours == pytest.approx(hours, abs=0.01)
 
 
 def test_nothing_deployed_costs_nothing(cloud: Cloud) -> None:

@@ -272,6 +272,24 @@ class TestPredictBatch:
         told, _ = trained.fails("invoke", "model.predict-batch", "--input", name, "--output", "out.jsonl")
         assert told.startswith(problem)
 
+    def test_after_a_kill_of_the_servers_the_hint_is_to_predict_again(self, trained: Repository) -> None:
+        payload = json.loads((folder(trained) / "test_payload.json").read_text())["instances"]
+        (trained.root / "many.jsonl").write_text("".join(f"{json.dumps(image)}\n" for image in payload * 20_000))
+        task = ("invoke", "model.predict-batch", "--input", "many.jsonl", "--output", "many-out.jsonl")
+        process = trained.start(*task)
+        told = ""
+        while "running" not in told:
+            assert process.stdout is not None
+            line = process.stdout.readline()
+            assert line, told
+            told += line
+        card = json.loads((trained.root / ".edge" / "emulator" / "servers.json").read_text())
+        psutil.Process(card["pid"]).kill()
+        told, _ = process.communicate(timeout=120)
+        assert "ended as FAILED: The emulator was stopped while the job ran." in told
+        assert told.rstrip().endswith("hint: it was not the predictions that failed: predict again")
+        assert "60000 instances; 0 failed" in trained.run(*task).stderr
+
     def test_a_job_of_which_everything_fails_writes_nothing(self, trained: Repository) -> None:
         (trained.root / "bad.jsonl").write_text("[1]\n[2]\n")
         problem, _ = trained.fails("invoke", "model.predict-batch", "--input", "bad.jsonl", "--output", "bad-out.jsonl")

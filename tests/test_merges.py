@@ -105,6 +105,10 @@ def test_what_dvc_cannot_read_is_named_from_the_root(
     with pytest.raises(DataError, match=r"`models/one/dvc.lock` cannot be read: it is not UTF-8 text"):
         dvc.tracked_paths(root)
     assert dvc.recorded_md5(root / "models/one", "model") is None
+    lock.unlink()
+    lock.mkdir()
+    assert dvc.recorded_md5(root / "models/one", "model") is None
+    lock.rmdir()
     lock.write_text("schema: '2.0'\nschema: '2.0'\n")
     with pytest.raises(DataError, match=r"`models/one/dvc.lock` is not valid YAML: found duplicate key") as caught:
         dvc.tracked_paths(root)
@@ -173,3 +177,25 @@ def test_a_date_that_no_calendar_has_is_a_mistake_in_the_file(root: Path, value:
     with pytest.raises(ConfigError, match=r"`edge.yaml` is not valid YAML: "):
         load_config(root)
     assert glance(root) is None
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"- a\n", "`.dvc/config` is broken: File contains no section headers. (line 1)"),
+        (b"[core]\nremote\n", "`.dvc/config` is broken: Source contains parsing errors: "),
+        (b"\xff\xfe", "`.dvc/config` cannot be read: it is not UTF-8 text"),
+        (BOTH_SIDES.encode(), "`.dvc/config` holds both sides of a git merge (line "),
+        (None, "`.dvc/config` cannot be read: Is a directory"),
+    ],
+)
+def test_a_broken_file_of_dvcs_settings_is_named(root: Path, content: bytes | None, problem: str) -> None:
+    config = root / ".dvc" / "config"
+    config.unlink(missing_ok=True)
+    if content is None:
+        config.mkdir()
+    else:
+        config.write_bytes(content)
+    with pytest.raises(DataError) as caught:
+        dvc.tracked_paths(root)
+    assert caught.value.problem.startswith(problem)

@@ -19,8 +19,9 @@ from edge_tasks.domain.pipeline_plan import REGISTER, STAGE, TRAIN, Input, Stage
 from edge_tasks.domain.pipeline_spec import Executor, document
 from edge_tasks.domain.training_command import TrainingCommand
 from edge_tasks.emulator.pipelines import ir
-from edge_tasks.errors import ConfigError, DataError
+from edge_tasks.errors import ConfigError, DataError, UsageError
 from edge_tasks.pipelines.export import Export
+from edge_tasks.tasks import pipeline
 from edge_tasks.training.pipeline_task import pipeline_run_id, run_commands, typed
 from edge_tasks.training.stage_outputs import keep
 
@@ -175,6 +176,25 @@ def test_a_training_on_several_machines_is_refused_before_anything_is_read(confi
     model = ModelConfig(endpoint_name="e", training_replica_count=2)
     with pytest.raises(ConfigError, match="trains on 2 machines, a task of a pipeline has one"):
         Export(config.model_copy(update={"models": {"m": model}}), tmp_path, ["m"])
+
+
+@pytest.mark.parametrize("value", ["[1", "2026-13-45", "[" * 20_000])
+def test_a_parameter_of_the_command_line_that_is_not_yaml_is_told(value: str) -> None:
+    with pytest.raises(UsageError, match="is not valid YAML: "):
+        pipeline._assigned([f"C={value}"])
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of what DVC reads params.yaml with
+def test_a_parameter_of_a_stages_command_that_is_not_yaml_is_told(config: EdgeConfig, tmp_path: Path) -> None:
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+    folder = tmp_path / "models" / "m"
+    folder.mkdir(parents=True)
+    (folder / "params.yaml").write_text("C: 1\n")
+    (folder / "dvc.yaml").write_text("stages:\n  train:\n    cmd: python train.py with params.yaml 'C=[1'\n")
+    (tmp_path / ".dvc").mkdir()
+    models = {"m": ModelConfig(endpoint_name="e")}
+    with pytest.raises(ConfigError, match=r"models/m/dvc.yaml: the value of `C=\[1` is not valid YAML: "):
+        Export(config.model_copy(update={"models": models}), tmp_path, ["m"]).parameters("m")
 
 
 @pytest.mark.slow

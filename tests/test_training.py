@@ -500,7 +500,9 @@ class TestJobsAsCommands:
         rest, _ = following.communicate(timeout=LIMIT)
         assert following.returncode == 1
         assert rest.endswith(f"> training job {job['job']}: cancelled\n")
-        assert "ended as CANCELLED" in training.communicate(timeout=LIMIT)[0]
+        output, _ = training.communicate(timeout=LIMIT)
+        assert "ended as CANCELLED" in output
+        assert output.rstrip().endswith("hint: it was not the training that failed: train again")
         assert repository.fails("invoke", "jobs.cancel", job["job"]) == (
             f"the training job {job['job']} has ended already, as cancelled",
             "invoke jobs.list --state running",

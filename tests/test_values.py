@@ -180,7 +180,7 @@ class TestTrainedModel:
         assert caught.value.problem == "the model `m` has not been trained yet"
         assert caught.value.hint == "dvc repro models/m/dvc.yaml"
 
-    @pytest.mark.parametrize("text", ["", "{", "[]", '{"format_version": 1}', '{"format_version": 99}'])
+    @pytest.mark.parametrize("text", ["", "{", "[]", "[" * 20_000, '{"format_version": 1}', '{"format_version": 99}'])
     def test_a_broken_file_is_said_so(self, tmp_path: Path, text: str) -> None:
         (tmp_path / "trained_model.json").write_text(text)
         with pytest.raises(TrainingError):

@@ -80,7 +80,11 @@ class Cloud:
         from google.cloud import storage
 
         options = {"api_endpoint": self.storage_url} if self.storage_url else None
-        return storage.Client(project=self.project, credentials=self.credentials, client_options=options)
+        client = storage.Client(project=self.project, credentials=self.credentials, client_options=options)
+        # For traces that nobody has asked for, version 3.17 asks for the bucket in another thread, which takes another
+        # permission than the objects do, and repeats it for two minutes where nothing answers.
+        client._bucket_metadata_cache = None  # noqa: SLF001  (the public setting is for the whole process and its children)
+        return client
 
     @cached_property
     def bucket(self) -> Any:

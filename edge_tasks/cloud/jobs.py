@@ -59,6 +59,11 @@ class Job:
         """Whether the state is final."""
         return self.state in DONE_STATES
 
+    @property
+    def may_succeed_again(self) -> bool:
+        """Whether nothing is to be fixed before the next try: it was cancelled, or what ran it failed."""
+        return self.platform_failed or self.state == "CANCELLED"
+
 
 @dataclass(frozen=True)
 class JobApi(Generic[_Job]):

@@ -235,7 +235,7 @@ def parse_state(text: str) -> EdgeState:
     try:
         document: Any = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506  a safe one
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a date that no calendar has
-        raise _broken(yaml_problem(error)) from None
+        raise _broken(yaml_problem(error, text)) from None
     if not isinstance(document, dict) or "format_version" not in document:
         raise _broken("it has no `format_version`")
     version = document["format_version"]

@@ -131,7 +131,9 @@ class Prediction:
         if job.state not in ("SUCCEEDED", "PARTIALLY_SUCCEEDED"):
             raise CloudError(
                 f"the {BATCH_JOBS.noun} {job.job_id} ended as {job.state}: {job.error or 'no reason was given'}",
-                f"look at the instances in {self.source}, and at the model's test_payload.json",
+                "it was not the predictions that failed: predict again"
+                if job.may_succeed_again
+                else f"look at the instances in {self.source}, and at the model's test_payload.json",
             )
         return _bring_back(self.session.connection, job, self.source, self.output)
 
@@ -241,7 +243,7 @@ def _check_json(path: Path, file: Any) -> None:
         try:
             if line.strip():
                 json.loads(line)
-        except ValueError as error:  # noqa: PERF203  each line has its number
+        except (ValueError, RecursionError) as error:  # noqa: PERF203  each line has its number
             raise DataError(f"`{path}`, line {number} is not JSON: {error}", "write one JSON value a line") from None
 
 

@@ -26,6 +26,7 @@ from edge_tasks.domain.config import FILE_NAME as CONFIG_FILE
 from edge_tasks.domain.config import EdgeConfig
 from edge_tasks.domain.job_spec import MODEL_PACKAGE, PIPELINE_FILE, SPEC_FILE, TrainingSpec
 from edge_tasks.errors import TrainingError
+from edge_tasks.repo.text_files import read_text
 from edge_tasks.tools import dvc
 
 # What a training imports of this package's dependencies; the rest (DVC, the Vertex AI SDK, ...) stays at home.
@@ -249,7 +250,7 @@ def repository_requirements(path: Path) -> tuple[str, ...]:
     if not path.is_file():
         return ()
     requirements = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(read_text(path, path.name).removeprefix("\ufeff").splitlines(), start=1):
         text = re.sub(r"(^|\s)#.*", "", line).strip()
         if not text or text.startswith("-"):
             continue

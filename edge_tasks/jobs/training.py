@@ -359,7 +359,7 @@ def _failure(job: Job, last_lines: list[str]) -> TrainingError:
     said, advice = _said_last(last_lines)
     hint = (
         "it was not the training that failed: train again"
-        if job.platform_failed
+        if job.may_succeed_again
         else advice or "fix what the log says, then train again"
     )
     line = f"\n  | {said}" if said and said != reason else ""

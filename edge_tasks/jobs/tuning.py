@@ -110,7 +110,9 @@ class Tuning:
         if job.state != "SUCCEEDED":
             raise TrainingError(
                 f"the {TUNING_JOBS.noun} {job.job_id} ended as {job.state}: {job.error or 'no reason was given'}",
-                f"invoke jobs.logs {job.job_id} shows what the trials printed; then tune again",
+                "it was not the trials that failed: tune again"
+                if job.may_succeed_again
+                else f"invoke jobs.logs {job.job_id} shows what the trials printed; then tune again",
             )
         return self._ordered(job.trials)
 

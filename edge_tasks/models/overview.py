@@ -66,7 +66,8 @@ class Overview:
         """For how long what serves has run: as long as the oldest of it."""
         if self.running:
             return max(one.hours for one in self.running)
-        return max(((utc_now() - one.since).total_seconds() / 3600 for one in self.serves), default=0.0)
+        # By the clock of this machine, which may be behind that of who deployed it.
+        return max((0.0, *((utc_now() - one.since).total_seconds() / 3600 for one in self.serves)))
 
     def cost(self, prices: PriceList | None) -> float | None:
         """Return what that has cost; None when a part of it has no price."""

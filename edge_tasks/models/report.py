@@ -93,11 +93,13 @@ def _change_dependencies(root: Path, change: Callable[[list[Any]], None]) -> Non
     yaml.width = 120
     yaml.indent(mapping=2, sequence=4, offset=2)
     try:
-        document: Any = yaml.load(read_text(path, path.name))
+        text = read_text(path, path.name)
     except FileNotFoundError:
         raise NoReportError("there is no `dvc.yaml` at the repository's root", "git checkout dvc.yaml") from None
-    except (YAMLError, ValueError) as error:
-        problem = f"`{path.name}` is not valid YAML: {yaml_problem(error)}"
+    try:
+        document: Any = yaml.load(text)
+    except (YAMLError, ValueError, RecursionError) as error:
+        problem = f"`{path.name}` is not valid YAML: {yaml_problem(error, text)}"
         raise ConfigError(problem, f"fix `{path.name}`, or git checkout {path.name}") from None
     try:
         dependencies = document["stages"][REPORT_STAGE]["deps"]

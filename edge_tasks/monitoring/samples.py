@@ -32,7 +32,7 @@ def read_columns(path: Path, texts: Container[str] = ()) -> dict[str, list[Any]]
         if line.strip():
             try:
                 rows.append(json.loads(line))
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise EdgeError(
                     f"`{path}`, line {number} is not JSON: {error}", "write one instance per line, or a .csv file"
                 ) from None

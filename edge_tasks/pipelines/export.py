@@ -30,6 +30,7 @@ from edge_tasks.errors import ConfigError, DataError
 from edge_tasks.jobs.package import Contents, named_files, read_contents, registering_contents
 from edge_tasks.jobs.submit import Submission, check_parameters
 from edge_tasks.repo import layout
+from edge_tasks.repo.text_files import parse_yaml, read_yaml
 from edge_tasks.tools import dvc, dvc_graph, git
 from edge_tasks.tools.user import user_name
 
@@ -164,19 +165,23 @@ class Export:
 
     def parameters(self, model: str) -> dict[str, Any]:
         """Return the parameters of a training, as the command of its stage gives them."""
-        import yaml
-
         command = self._command(model)
         found: dict[str, Any] = {}
         for file in command.files:
             path = layout.model_folder(self.root, model) / file
             try:
-                found |= yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-            except (OSError, yaml.YAMLError, TypeError) as error:
+                found |= read_yaml(path, f"models/{model}/{file}") or {}
+            except (OSError, TypeError, ValueError) as error:
                 reason = getattr(error, "strerror", None) or "it does not hold names and values"
                 raise ConfigError(f"`models/{model}/{file}` cannot be read: {reason}", "dvc status") from None
-        updates = (one.partition("=") for one in command.updates)
-        return found | {name: yaml.safe_load(value) for name, _, value in updates}
+        for update in command.updates:
+            name, _, value = update.partition("=")
+            try:
+                found[name] = parse_yaml(value)
+            except ValueError as error:
+                problem = f"models/{model}/dvc.yaml: the value of `{update}` is not valid YAML: {error}"
+                raise ConfigError(problem, f"fix `cmd` of the stage `train` in models/{model}/dvc.yaml") from None
+        return found
 
     def _order(self, model: str) -> PipelineOrder:
         return PipelineOrder(

@@ -108,12 +108,14 @@ def _read(path: Path) -> dict[str, Any]:
     from ruamel.yaml.error import YAMLError
 
     try:
-        document = _yaml().load(read_text(path, FILE_NAME))
+        text = read_text(path, FILE_NAME)
     except FileNotFoundError:
         raise ConfigError(f"there is no `{path}`", "invoke init, in the repository's folder") from None
-    except (YAMLError, ValueError) as error:
+    try:
+        document = _yaml().load(text)
+    except (YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(
-            f"`{FILE_NAME}` is not valid YAML: {yaml_problem(error)}", f"fix `{path}`, then try again"
+            f"`{FILE_NAME}` is not valid YAML: {yaml_problem(error, text)}", f"fix `{path}`, then try again"
         ) from None
     if not isinstance(document, dict):
         raise ConfigError(

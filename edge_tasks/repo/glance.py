@@ -35,7 +35,7 @@ def glance(start: Path, environ: Mapping[str, str] = os.environ) -> Glance | Non
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
         document = yaml.load((root / _FILE_NAME).read_text(encoding="utf-8"), loader)  # noqa: S506  both are safe
-    except (OSError, ValueError, yaml.YAMLError):
+    except (OSError, ValueError, RecursionError, yaml.YAMLError):
         return None
     if not isinstance(document, dict):
         return None

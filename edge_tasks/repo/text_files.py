@@ -46,12 +46,21 @@ def check_merged(text: str, where: str) -> None:
 
 def read_yaml(path: Path, where: str) -> Any:
     """Return what the YAML file at `path` holds; see `read_text`. Raises ConfigError when it is not YAML."""
+    text = read_text(path, where)
+    try:
+        return parse_yaml(text)
+    except ValueError as error:
+        raise ConfigError(f"`{where}` is not valid YAML: {error}", f"fix `{where}`") from None
+
+
+def parse_yaml(text: str) -> Any:
+    """Return what a text of YAML holds. Raises ValueError, with what is wrong and where in one line."""
     import yaml
 
     try:
-        return yaml.load(read_text(path, where), _loader())  # noqa: S506  a safe one
-    except (yaml.YAMLError, ValueError) as error:
-        raise ConfigError(f"`{where}` is not valid YAML: {yaml_problem(error)}", f"fix `{where}`") from None
+        return yaml.load(text, _loader())  # noqa: S506  a safe one
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ValueError(yaml_problem(error, text)) from None
 
 
 @functools.cache

@@ -108,7 +108,7 @@ def _read(folder: Path, model_name: str) -> TrainedModel:
     try:
         document = json.loads(text)
         version = document["format_version"]
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         raise TrainingError(f"`models/{model_name}/{FILE_NAME}` is broken", hint) from None
     if version != FORMAT_VERSION:
         raise TrainingError(

@@ -52,7 +52,7 @@ def _metrics(model_folder: Path) -> list[str]:
     """Return the names of the model's last metrics; none before its first training."""
     try:
         found = json.loads((model_folder / "metrics.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return []
     return [name for name, value in found.items() if is_number(value)] if isinstance(found, dict) else []
 

@@ -11,6 +11,8 @@ from pathlib import Path
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
+from edge_tasks.repo.text_files import read_text
+
 _OURS = "vertex-edge"
 
 
@@ -36,7 +38,8 @@ def unfulfilled_of(file: Path) -> list[Unfulfilled]:
     """Return what of a requirements.txt is installed in another version, or not at all; none without the file."""
     if not file.is_file():
         return []
-    lines = (re.sub(r"(^|\s)#.*", "", line).strip() for line in file.read_text(encoding="utf-8").splitlines())
+    text = read_text(file, file.name).removeprefix("\ufeff")
+    lines = (re.sub(r"(^|\s)#.*", "", line).strip() for line in text.splitlines())
     # A package that is required by its address has the version it has, and options are for pip.
     return _unfulfilled(line for line in lines if line and not line.startswith("-") and "://" not in line)
 

@@ -105,7 +105,7 @@ def _recorded(root: Path) -> dict[str, Any]:
         }
     except FileNotFoundError:
         problem = f"there is no `{ANSWERS_FILE}`: the repository does not say what it was made from"
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         problem = f"`{ANSWERS_FILE}` is broken"
     raise UpdateError(problem, f"git checkout HEAD -- {ANSWERS_FILE}, or write it as a new repository has it")
 

@@ -227,16 +227,18 @@ def _export(here: Repository, name: str | None) -> Export:
 
 def _assigned(texts: list[str]) -> dict[str, Any]:
     """Return the parameters of `--set NAME=VALUE`, with values as YAML reads them."""
-    import yaml
-
     from edge_tasks.errors import UsageError
+    from edge_tasks.repo.text_files import parse_yaml
 
     found = {}
     for text in texts:
         name, sign, value = text.partition("=")
         if not sign or not name:
             raise UsageError(f"`--set {text}` gives no value", "such as --set C=10")
-        found[name] = yaml.safe_load(value)
+        try:
+            found[name] = parse_yaml(value)
+        except ValueError as error:
+            raise UsageError(f"the value of `--set {text}` is not valid YAML: {error}", "such as --set C=10") from None
     return found
 
 

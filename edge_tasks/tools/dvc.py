@@ -21,7 +21,7 @@ from edge_tasks.domain.yaml_errors import yaml_problem
 from edge_tasks.errors import ConfigError, DataError, GitError
 from edge_tasks.repo import layout
 from edge_tasks.repo.payloads import FILE_NAME as PAYLOAD_FILE
-from edge_tasks.repo.text_files import read_text, read_yaml
+from edge_tasks.repo.text_files import parse_yaml, read_text, read_yaml
 from edge_tasks.tools import git
 
 _BARS = ("dvc.progress", "dvc_data.callbacks")
@@ -159,14 +159,12 @@ def has_stage(model_folder: Path, name: str) -> bool:
 
 def recorded_md5(model_folder: Path, output: str) -> str | None:
     """Return the MD5 that MODEL_FOLDER/dvc.lock has of the file `output` that a stage writes; None if it has none."""
-    import yaml
-
     try:
-        document: Any = yaml.safe_load((model_folder / "dvc.lock").read_text(encoding="utf-8"))
+        document: Any = parse_yaml((model_folder / "dvc.lock").read_text(encoding="utf-8"))
         outs = [out for stage in document["stages"].values() for out in stage.get("outs", [])]
         # Locks of DVC before 3.0 name no `hash`: their MD5 is not that of the bytes.
         return next((str(out["md5"]) for out in outs if out["path"] == output and out.get("hash") == "md5"), None)
-    except (FileNotFoundError, yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError):
+    except (OSError, AttributeError, KeyError, TypeError, ValueError):
         return None
 
 
@@ -214,7 +212,7 @@ def repository(root: Path) -> Iterator[Any]:
                 f"`{root}` is not in a git repository, which DVC needs", "git init && git add . && git commit -m Start"
             ) from None
         raise _unreadable(root, error) from None
-    except (ValueError, RecursionError):  # what a YAML library raises of a value, DVC lets through
+    except (ValueError, RecursionError, IsADirectoryError):  # DVC lets through what a library raises of a value
         if invalid := _invalid(root):
             raise invalid from None
         raise
@@ -226,17 +224,17 @@ def _unreadable(root: Path, error: Exception) -> DataError:
 
     path = str(getattr(error, "path", None) or "")  # from the working directory
     if not path:
-        return _invalid(root) or DataError(f"DVC cannot read its files: {error}", "dvc status")
+        return _invalid(root) or DataError(f"DVC cannot read its files: {' '.join(str(error).split())}", "dvc status")
     name = os.path.relpath(path, root)
     try:
-        read_text(Path(path), name)
+        text = read_text(Path(path), name)
     except ConfigError as unreadable:
         return DataError(unreadable.problem, unreadable.hint)
     except FileNotFoundError:
         return DataError(f"DVC cannot read its files: {error}", "dvc status")
     cause = error.__cause__
     if isinstance(cause, YAMLError):
-        return DataError(f"`{name}` is not valid YAML: {yaml_problem(cause)}", f"fix `{name}`")
+        return DataError(f"`{name}` is not valid YAML: {yaml_problem(cause, text)}", f"fix `{name}`")
     reasons = [str(reason) for reason in getattr(cause, "errors", [])] or [str(error)]
     return DataError(f"DVC cannot read `{name}`: {reasons[0]}", f"fix `{name}`; dvc status shows where")
 
@@ -248,7 +246,12 @@ def check_files(root: Path) -> None:
 
 
 def _invalid(root: Path) -> DataError | None:
-    """Return what is wrong with the first of the files that DVC reads which is not valid YAML; None when all are."""
+    """Return what is wrong with the first broken file of those that DVC reads; None when all can be read."""
+    for name in (".dvc/config", ".dvc/config.local"):
+        try:
+            _settings(root / name, name)
+        except DataError as error:  # noqa: PERF203  the first is told
+            return error
     for folder in (root, *layout.model_folders(root).glob("*/")):
         for name in ("dvc.yaml", "dvc.lock", "params.yaml"):
             file = folder / name
@@ -419,13 +422,24 @@ def stream(root: Path, *arguments: str, doing: str, **variables: str) -> None:
 
 def remote_url(config_file: Path, remote: str) -> str | None:
     """Return the url of `remote` in one of DVC's config files, or None when it has none there."""
+    section = f"'remote \"{remote}\"'"
+    url: str | None = _settings(config_file, str(config_file)).get(section, "url", raw=True, fallback=None)
+    return url
+
+
+def _settings(config_file: Path, where: str) -> Any:
+    """Return what one of DVC's config files, which people know as `where`, holds. Raises DataError if it is broken."""
     import configparser
 
     parser = configparser.ConfigParser()
     try:
-        parser.read(config_file, encoding="utf-8")
-    except (configparser.Error, UnicodeDecodeError) as error:
+        with contextlib.suppress(FileNotFoundError):
+            parser.read_string(read_text(config_file, where), source=where)
+    except ConfigError as error:
+        raise DataError(error.problem, error.hint) from None
+    except configparser.Error as error:
         # Its further lines are those of the file, which may hold a password.
-        raise DataError(f"`{config_file}` is broken: {str(error).splitlines()[0]}", f"fix `{config_file}`") from None
-    section = f"'remote \"{remote}\"'"
-    return parser.get(section, "url", raw=True, fallback=None)
+        line = getattr(error, "lineno", None) or next((number for number, _ in getattr(error, "errors", ())), None)
+        at = f" (line {line})" if line else ""
+        raise DataError(f"`{where}` is broken: {str(error).splitlines()[0]}{at}", f"fix `{where}`") from None
+    return parser

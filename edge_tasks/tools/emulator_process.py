@@ -78,7 +78,7 @@ def log_file(root: Path) -> Path:
 
 def running(root: Path) -> Servers | None:
     """Return the servers of the repository at `root`, or None when they do not run."""
-    with contextlib.suppress(FileNotFoundError, IsADirectoryError, ValueError, KeyError, TypeError):
+    with contextlib.suppress(FileNotFoundError, IsADirectoryError, ValueError, KeyError, TypeError, RecursionError):
         return _by_card(root)
     return None
 

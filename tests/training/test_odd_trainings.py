@@ -16,8 +16,9 @@ import pytest
 from edge_tasks.domain.job_spec import TrainingSpec
 from edge_tasks.domain.provenance import Provenance
 from edge_tasks.domain.runs import COMPLETED, RunRecord
-from edge_tasks.errors import EdgeError, TrainingError
+from edge_tasks.errors import ConfigError, EdgeError, TrainingError
 from edge_tasks.experiments.text import table
+from edge_tasks.jobs.package import repository_requirements
 from edge_tasks.jobs.submit import check_parameters
 from edge_tasks.jobs.training import _said_last, _with_signal
 from edge_tasks.redaction import hide_secrets, secret_names
@@ -74,6 +75,8 @@ def test_a_command_line_that_sacred_would_answer_with_a_traceback_is_refused(
         (b"C: 1\n5: 1\n", "`params.yaml`: `5` cannot be the name of a parameter"),
         (b"C: 1\non: 1\n", "`params.yaml`: `True` cannot be the name of a parameter"),
         (b"C: {a: {b.c: 1}}\n", "`params.yaml`: `b.c` cannot be the name of a parameter"),
+        (b"C: 1\nD: \0\n", "special characters are not allowed (line 2)"),
+        (b"C: " + b"[" * 20_000, "not valid YAML: lists and mappings stand too deep in each other"),
         (b"C: 1 # f\xfcr\n", "`params.yaml` cannot be read: it is not UTF-8 text"),
     ],
 )
@@ -224,3 +227,15 @@ def test_doctor_names_what_another_package_has_downgraded_and_what_is_missing(
     culprit = "google-cloud-pipeline-components 2.20.0"
     assert unfulfilled() == [Unfulfilled("google-cloud-aiplatform", "1.148.0", "<3,>=2.7", (culprit,))]
     assert unfulfilled_of(file) == [Unfulfilled("numpy", "not", "==1.26.*", ())]
+
+
+def test_requirements_in_another_encoding_are_told_and_a_mark_of_utf_8_is_none(tmp_path: Path) -> None:
+    file = tmp_path / "requirements.txt"
+    file.write_bytes("numpy # für alle\n".encode("utf-16"))
+    for reading in (unfulfilled_of, repository_requirements):
+        with pytest.raises(ConfigError) as caught:
+            reading(file)
+        assert caught.value.problem == "`requirements.txt` cannot be read: it is not UTF-8 text"
+    file.write_bytes(b"\xef\xbb\xbfnumpy\n")
+    assert repository_requirements(file) == ("numpy",)
+    assert unfulfilled_of(file) == []
