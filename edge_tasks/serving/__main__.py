@@ -47,12 +47,14 @@ def main() -> None:
     )
     server = ModelServer(routes, int(os.environ.get("EDGE_SERVING_THREADS", THREADS)))
     listener = _listener(options.socket)
-    folder = Path(tempfile.mkdtemp(prefix="edge-artifact-"))
+    is_copied = options.artifacts.startswith("gs://")
+    folder = Path(tempfile.mkdtemp(prefix="edge-artifact-") if is_copied else options.artifacts)
     status = 1
     try:
         status = _run(_serve(server, listener, options.artifacts, folder))
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        if is_copied:
+            shutil.rmtree(folder, ignore_errors=True)
         sys.stderr.flush()
         # A prediction that hangs, and a model that still loads, must not keep the container.
         os._exit(status)
@@ -77,7 +79,7 @@ def load(uri: str, folder: Path) -> Any:
 
 
 def _load(uri: str, folder: Path) -> PredictorModel:
-    model = model_of(load(uri, folder), folder if uri.startswith("gs://") else Path(uri))
+    model = model_of(load(uri, folder), folder)
     sklearn_tags.look_once_per_class()
     return model
 

@@ -142,6 +142,13 @@ def test_it_is_not_healthy_before_the_model_is_loaded(tmp_path: Path) -> None:
         assert server.predict(0) != []
 
 
+def test_a_server_that_is_killed_leaves_nothing_of_a_local_artifact(tmp_path: Path) -> None:
+    (tmp_path / "temporary").mkdir()
+    with ready(slow_artifact(tmp_path), tmp_path, TMPDIR=str(tmp_path / "temporary")):
+        pass
+    assert list((tmp_path / "temporary").iterdir()) == []
+
+
 def test_it_is_not_healthy_when_the_predictor_says_so(tmp_path: Path) -> None:
     with ready(slow_artifact(tmp_path), tmp_path) as server:
         (tmp_path / "sick").touch()
