@@ -12,10 +12,15 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
+
+from edge_tasks.emulator.runtime import early_start
 
 HERE = Path(__file__).resolve().parent
 BIN = Path(sys.executable).parent
+SERVERS = ("commands", "emulators", "fork-servers")
 PROGRAMS = ("invoke", "edge", "dvc", "cookiecutter", "python", "python3")
 
 # What libraries read when they are imported: commands that differ in these are forked from different processes.
@@ -29,14 +34,13 @@ _LIMITS = ("RLIMIT_AS", "RLIMIT_FSIZE", "RLIMIT_NOFILE", "RLIMIT_NPROC", "RLIMIT
 
 def with_forks(environment: dict[str, str]) -> dict[str, str]:
     """Return the environment with the forked programs on its PATH, in front of those that they stand for."""
-    if sys.platform != "linux" or os.environ.get("EDGE_TESTS_FORK") == "no":
+    if not _may_fork():
         return environment
     folders = environment.get("PATH", "").split(os.pathsep)
     folders = [folder for folder in folders if not folder.startswith(str(_folder()))]
     if str(BIN) not in folders:
         return environment
-    chosen = {key: value for key, value in environment.items() if key.startswith(_READ_AT_IMPORT)}
-    programs = _programs(tuple(sorted(chosen.items())))
+    programs = _programs_for(environment)
     if programs is None:
         return environment
     folders.insert(folders.index(str(BIN)), str(programs))
@@ -52,32 +56,54 @@ def forked(*command: str | Path, environment: dict[str, str]) -> tuple[list[str]
     return [str(program), *map(str, command[1:])], environment
 
 
+def facts_for(words: Sequence[str], environment: Mapping[str, str]) -> dict[str, Any] | None:
+    """Return what is known of the interpreter that a command begins with, when it is this one and may be forked."""
+    folder = _programs_for(environment) if _may_fork() and words[0] == sys.executable else None
+    return _facts(folder, BIN / "python") if folder else None
+
+
+def _may_fork() -> bool:
+    return sys.platform == "linux" and os.environ.get("EDGE_TESTS_FORK") != "no"
+
+
+def _programs_for(environment: Mapping[str, str]) -> Path | None:
+    chosen = {key: value for key, value in environment.items() if key.startswith(_READ_AT_IMPORT)}
+    return _programs(tuple(sorted(chosen.items())))
+
+
 @functools.cache
 def _programs(chosen: tuple[tuple[str, str], ...]) -> Path | None:
-    """Start the process to fork from, once in this one, and write the programs that ask it."""
+    """Start the processes to fork from, once in this one, and write the programs that ask them."""
     name = hashlib.sha256(repr(chosen).encode()).hexdigest()[:8]
     folder = _folder() / name
     folder.mkdir()
-    socket = folder / "socket"
+    source = (HERE / "command.py").read_text(encoding="utf-8")
+    for program in PROGRAMS:
+        text = f"#!{BIN / 'python'} -IS\n{source}\nmain({json.dumps(json.dumps(_facts(folder, BIN / program)))})\n"
+        (folder / program).write_text(text, encoding="utf-8")
+        (folder / program).chmod(0o755)
+    text = f"{source}\nmain({json.dumps(json.dumps(_facts(folder, early_start.PROGRAM)))})\n"
+    (folder / early_start.PROGRAM.name).write_text(text, encoding="utf-8")
     kept = {key: value for key, value in os.environ.items() if key in ("PATH", "HOME", "TMPDIR")}
+    for server in SERVERS:
+        if not _start(server, folder, {**kept, **dict(chosen)}):
+            return None
+    return folder
+
+
+def _start(name: str, folder: Path, environment: dict[str, str]) -> bool:
     # It ends with its input, which ends with this process, however that ends.
     server = subprocess.Popen(
-        [sys.executable, str(HERE / "server.py"), str(socket)],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={**kept, **dict(chosen)},
+        [sys.executable, str(HERE / "server.py"), str(folder), name],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment,
     )  # fmt: skip
     assert server.stdin is not None
     assert server.stdout is not None
     with server.stdout as answer:
         if answer.readline() != b"ready\n":
-            return None
+            return False
     atexit.register(_end, server, os.getpid())
-    source = (HERE / "command.py").read_text(encoding="utf-8")
-    for program in PROGRAMS:
-        facts = {"address": str(socket), "program": str(BIN / program), "python": str(BIN / "python"), **_place()}
-        text = f"#!{BIN / 'python'} -IS\n{source}\nmain({json.dumps(json.dumps(facts))})\n"
-        (folder / program).write_text(text, encoding="utf-8")
-        (folder / program).chmod(0o755)
-    return folder
+    return True
 
 
 def _end(server: subprocess.Popen[bytes], owner: int) -> None:
@@ -92,11 +118,14 @@ def _folder() -> Path:
     return Path(tempfile.mkdtemp(prefix="edge-fork-"))
 
 
-def _place() -> dict[str, object]:
-    """Return what a fork has of the process that it was forked from, and cannot change."""
+def _facts(folder: Path, program: Path) -> dict[str, Any]:
+    """Return what is known of a program, and what a fork has of the process that it was forked from."""
     return {
+        "folder": str(folder),
+        "program": str(program),
+        "python": str(BIN / "python"),
         "session": os.getsid(0),
         "user": os.geteuid(),
         "namespaces": {name: os.readlink(f"/proc/self/ns/{name}") for name in _NAMESPACES},
-        "limits": {name: resource.getrlimit(getattr(resource, name)) for name in _LIMITS},
+        "limits": {name: list(resource.getrlimit(getattr(resource, name))) for name in _LIMITS},
     }
