@@ -22,7 +22,7 @@ import psutil
 import requests
 
 from edge_tasks.emulator.projects import numbered
-from tests.forking.process import Process
+from tests.forking.process import Process, family
 
 LOCATION = "us-central1"
 PARENT = f"projects/test-project/locations/{LOCATION}"
@@ -154,14 +154,7 @@ class Emulator:
 
     def tree(self) -> list[psutil.Process]:
         """Every process that the emulator has started, and itself."""
-        process = psutil.Process(self.process.pid)
-        found = [process, *process.children(recursive=True)]
-        for child in found[1:]:
-            name, _, pid = child.name().partition("-")
-            if name == "fork":  # it stands for one that is nobody's child: see tests/forking
-                fork = psutil.Process(int(pid))
-                found += [fork, *fork.children(recursive=True)]
-        return found
+        return family(psutil.Process(self.process.pid))
 
     def stop(self) -> int:
         self.session.close()

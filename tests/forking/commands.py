@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import functools
 import hashlib
 import json
@@ -12,7 +13,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ from edge_tasks.emulator.runtime import early_start
 
 HERE = Path(__file__).resolve().parent
 BIN = Path(sys.executable).parent
-SERVERS = ("commands", "emulators", "fork-servers")
+OF_EMULATORS = ("emulators", "fork-servers")
+SERVERS = ("commands", *OF_EMULATORS)
 PROGRAMS = ("invoke", "edge", "dvc", "cookiecutter", "python", "python3")
 
 # What libraries read when they are imported: commands that differ in these are forked from different processes.
@@ -40,7 +42,7 @@ def with_forks(environment: dict[str, str]) -> dict[str, str]:
     folders = [folder for folder in folders if not folder.startswith(str(_folder()))]
     if str(BIN) not in folders:
         return environment
-    programs = _programs_for(environment)
+    programs = _programs_for(environment, SERVERS)
     if programs is None:
         return environment
     folders.insert(folders.index(str(BIN)), str(programs))
@@ -56,9 +58,22 @@ def forked(*command: str | Path, environment: dict[str, str]) -> tuple[list[str]
     return [str(program), *map(str, command[1:])], environment
 
 
+@contextlib.contextmanager
+def forking_interpreter() -> Iterator[None]:
+    """Let this process start its own interpreter by a fork."""
+    folder = _programs_for(os.environ, OF_EMULATORS) if _may_fork() else None
+    own = sys.executable
+    sys.executable = str(folder / "python") if folder else own
+    try:
+        yield
+    finally:
+        sys.executable = own
+
+
 def facts_for(words: Sequence[str], environment: Mapping[str, str]) -> dict[str, Any] | None:
-    """Return what is known of the interpreter that a command begins with, when it is this one and may be forked."""
-    folder = _programs_for(environment) if _may_fork() and words[0] == sys.executable else None
+    """Return what is known of the interpreter of a command that starts an emulator, when it is this one."""
+    may_fork = _may_fork() and list(words[:3]) == [sys.executable, "-m", "edge_tasks.emulator"]
+    folder = _programs_for(environment, OF_EMULATORS) if may_fork else None
     return _facts(folder, BIN / "python") if folder else None
 
 
@@ -66,14 +81,16 @@ def _may_fork() -> bool:
     return sys.platform == "linux" and os.environ.get("EDGE_TESTS_FORK") != "no"
 
 
-def _programs_for(environment: Mapping[str, str]) -> Path | None:
-    chosen = {key: value for key, value in environment.items() if key.startswith(_READ_AT_IMPORT)}
-    return _programs(tuple(sorted(chosen.items())))
+def _programs_for(environment: Mapping[str, str], servers: Sequence[str]) -> Path | None:
+    """Return the folder of the forked programs for an environment; None when there is no process to fork from."""
+    chosen = tuple(sorted((key, value) for key, value in environment.items() if key.startswith(_READ_AT_IMPORT)))
+    folder = _programs(chosen)
+    return folder if all([_start(server, folder, chosen) for server in servers]) else None
 
 
 @functools.cache
-def _programs(chosen: tuple[tuple[str, str], ...]) -> Path | None:
-    """Start the processes to fork from, once in this one, and write the programs that ask them."""
+def _programs(chosen: tuple[tuple[str, str], ...]) -> Path:
+    """Write the programs that ask for forks."""
     name = hashlib.sha256(repr(chosen).encode()).hexdigest()[:8]
     folder = _folder() / name
     folder.mkdir()
@@ -84,18 +101,17 @@ def _programs(chosen: tuple[tuple[str, str], ...]) -> Path | None:
         (folder / program).chmod(0o755)
     text = f"{source}\nmain({json.dumps(json.dumps(_facts(folder, early_start.PROGRAM)))})\n"
     (folder / early_start.PROGRAM.name).write_text(text, encoding="utf-8")
-    kept = {key: value for key, value in os.environ.items() if key in ("PATH", "HOME", "TMPDIR")}
-    for server in SERVERS:
-        if not _start(server, folder, {**kept, **dict(chosen)}):
-            return None
     return folder
 
 
-def _start(name: str, folder: Path, environment: dict[str, str]) -> bool:
+@functools.cache
+def _start(name: str, folder: Path, chosen: tuple[tuple[str, str], ...]) -> bool:
+    """Start a process to fork from, once in this one."""
+    kept = {key: value for key, value in os.environ.items() if key in ("PATH", "HOME", "TMPDIR")}
     # It ends with its input, which ends with this process, however that ends.
     server = subprocess.Popen(
         [sys.executable, str(HERE / "server.py"), str(folder), name],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={**kept, **dict(chosen)},
     )  # fmt: skip
     assert server.stdin is not None
     assert server.stdout is not None

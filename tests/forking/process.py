@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import os
 import select
@@ -9,9 +10,22 @@ import socket
 import subprocess
 from typing import Any
 
+import psutil
+
 from tests.forking import command, commands
 
 _PIPES = ("p2cread", "p2cwrite", "c2pread", "c2pwrite", "errread", "errwrite")
+
+
+def family(process: psutil.Process) -> list[psutil.Process]:
+    """Return a process and what it has started, also by forks, which are children of what they were forked from."""
+    found = [process, *process.children(recursive=True)]
+    for child in found[1:]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            stand_in, _, pid = child.name().partition("-")
+            if stand_in == "fork":
+                found += family(psutil.Process(int(pid)))
+    return found
 
 
 class Process(subprocess.Popen[str]):

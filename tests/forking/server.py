@@ -121,7 +121,10 @@ def _import_for_emulators(folder: str) -> None:
 
 
 def _import_for_fork_servers(_: str) -> None:
+    folders = list(sys.path)
     _import(OF_FORK_SERVERS)
+    # Jobs are to find what they would find if nothing had been imported.
+    sys.path[:] = folders
 
 
 def _import_for_commands(folder: str) -> None:
