@@ -85,7 +85,8 @@ def _programs_for(environment: Mapping[str, str], servers: Sequence[str]) -> Pat
     """Return the folder of the forked programs for an environment; None when there is no process to fork from."""
     chosen = tuple(sorted((key, value) for key, value in environment.items() if key.startswith(_READ_AT_IMPORT)))
     folder = _programs(chosen)
-    return folder if all([_start(server, folder, chosen) for server in servers]) else None
+    started = [_start(server, folder, chosen) for server in servers]
+    return folder if all(started) else None
 
 
 @functools.cache
