@@ -31,7 +31,7 @@ MEGABYTE = 1 << 20
 
 @pytest.fixture(scope="module")
 def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
-    """One whose fork server is a child of its own."""
+    """One that is the parent of its fork server."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EDGE_TESTS_FORK", "no")
         running = Emulator(tmp_path_factory.mktemp("forks") / "data")

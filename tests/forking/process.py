@@ -29,7 +29,7 @@ def family(process: psutil.Process) -> list[psutil.Process]:
 
 
 class Process(subprocess.Popen[str]):
-    """What `subprocess.Popen` is to its caller. A fork is no child of ours: who forked it tells of its end."""
+    """What `subprocess.Popen` is to its caller. Who forked a process is its parent, and tells us of its end."""
 
     _connection: socket.socket | None = None
 
