@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -230,6 +231,14 @@ def test_fifty_at_once(tmp_path: Path) -> None:
     ]
     assert [process.communicate(timeout=60)[0] for process in running] == [f"{number}\n" for number in range(50)]
     assert not any(process.returncode for process in running)
+
+
+def test_one_that_ends_while_its_stand_in_does_is_not_asked_again() -> None:
+    connection, other = socket.socketpair()
+    running = server.Running(os.getpid(), connection, ends_with_us=False)
+    connection.close()
+    server._pass_on(running)
+    other.close()
 
 
 @pytest.mark.slow

@@ -79,6 +79,8 @@ class Running:
 
     pid: int
     connection: socket.socket
+    # Whether it has no use without this process.
+    ends_with_us: bool
 
 
 def main(folder: str, name: str) -> dict[str, Any]:
@@ -155,6 +157,7 @@ def _forked(listener: socket.socket, folder: str, packages: list[int]) -> dict[s
         for key, _ in watched.select():
             running = key.data
             if key.fileobj == 0:
+                _end(watched)
                 shutil.rmtree(folder, ignore_errors=True)
                 with contextlib.suppress(OSError):  # another one is in use
                     os.rmdir(os.path.dirname(folder))
@@ -196,7 +199,7 @@ def _accept(listener: socket.socket, watched: selectors.BaseSelector, packages: 
         os.close(file)
     with contextlib.suppress(OSError):
         connection.sendall(pid.to_bytes(4, "little"))
-    running = Running(pid, connection)
+    running = Running(pid, connection, order["server"] == "fork-servers")
     watched.register(connection, selectors.EVENT_READ, running)
     watched.register(os.pidfd_open(pid), selectors.EVENT_READ, running)
     return None
@@ -204,10 +207,23 @@ def _accept(listener: socket.socket, watched: selectors.BaseSelector, packages: 
 
 def _pass_on(running: Running) -> None:
     """Send a command the signals that its stand-in was sent; without one it has been killed."""
-    numbers = running.connection.recv(64)
+    if running.connection.fileno() < 0:  # it has ended in the same moment
+        return
+    try:
+        numbers = running.connection.recv(64)
+    except ConnectionError:
+        numbers = b""
     for number in numbers or [signal.SIGKILL]:
         with contextlib.suppress(ProcessLookupError):
             os.kill(running.pid, number)
+
+
+def _end(watched: selectors.BaseSelector) -> None:
+    """Kill what is of no use to anybody."""
+    for key in watched.get_map().values():
+        if key.data and key.data.ends_with_us:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(key.data.pid, signal.SIGKILL)
 
 
 def _finish(pidfd: int, running: Running, watched: selectors.BaseSelector) -> None:
