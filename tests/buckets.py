@@ -10,6 +10,7 @@ from edge_tasks.cloud import storage
 from edge_tasks.cloud.client import Cloud, connect
 from edge_tasks.repo.edge_yaml import load_config
 from edge_tasks.tools import emulator_process
+from tests.forking import commands
 
 EDGE_YAML = """\
 google_cloud_project: {project_id: my-project, region: us-central1}
@@ -24,7 +25,8 @@ def bucket(root: Path, edge_yaml: str = EDGE_YAML) -> Iterator[Path]:
     """Start servers in the folder `root`, with an empty bucket."""
     (root / "edge.yaml").write_text(edge_yaml)
     try:
-        storage.create_bucket(connect(load_config(root, {}), root))
+        with commands.forking_interpreter():
+            storage.create_bucket(connect(load_config(root, {}), root))
         yield root
     finally:
         emulator_process.stop(root)

@@ -1,9 +1,11 @@
-"""Commands that are forked end, print, fail and are ended as those that are not."""
+"""Commands and emulators that are forked end, print, fail and are ended as those that are not."""
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -14,7 +16,11 @@ from typing import Any
 import psutil
 import pytest
 
+from edge_tasks.emulator.runtime import programs
+from edge_tasks.emulator.serving import launcher
+from tests.forking import server
 from tests.forking.commands import forked
+from tests.forking.process import Process
 from tests.repositories import BIN, clean_environment
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="commands are forked on Linux only")
@@ -153,6 +159,68 @@ def is_server(child: psutil.Process) -> bool:
         return False
 
 
+def started(tmp_path: Path, way: str, *arguments: str) -> Process:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EDGE_TESTS_FORK", way)
+        return Process(
+            [sys.executable, "-m", "edge_tasks.emulator", "--data", str(tmp_path / way), *arguments],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            cwd=tmp_path, env=clean_environment(tmp_path / "home"),
+        )  # fmt: skip
+
+
+@pytest.mark.slow
+def test_an_emulator_is_a_process_as_by_itself(tmp_path: Path) -> None:
+    seen = []
+    for way in ("yes", "no"):
+        process = started(tmp_path, way)
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("Vertex AI emulator at ")
+        card = json.loads((tmp_path / way / "servers.json").read_text())
+        assert card["pid"] == process.pid
+        found = psutil.Process(process.pid)
+        assert (found in psutil.Process().children()) == (way == "no")
+        assert process.poll() is None
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(0.01)
+        words = [word.replace(str(tmp_path / way), "DATA") for word in found.cmdline()]
+        files = sorted(path.replace(str(tmp_path / way), "DATA") for path, *_ in found.open_files())
+        files = [path for path in files if not path.endswith(".pyc")]  # it may still import
+        place = (found.cwd() == str((tmp_path / way).resolve()), os.getpgid(process.pid), os.getsid(process.pid))
+        process.terminate()
+        out, errors = process.communicate(timeout=30)
+        seen.append((words, files, place, out, errors, process.returncode, found.is_running()))
+    assert seen[0] == seen[1]
+    assert seen[0][-2:] == (0, False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arguments", [["--port", "1000000"], ["--port", "x"], ["--seed", "nowhere"]], ids=str)
+def test_an_emulator_that_does_not_start_says_why(tmp_path: Path, arguments: list[str]) -> None:
+    ends = []
+    for way in ("yes", "no"):
+        process = started(tmp_path, way, *arguments)
+        ends.append((*process.communicate(timeout=30), process.returncode))
+    assert ends[0] == ends[1]
+    assert ends[0][2] in (1, 2)
+
+
+@pytest.mark.slow
+def test_an_emulator_that_is_killed_is_told_of(tmp_path: Path) -> None:
+    process = started(tmp_path, "yes")
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.kill()
+    assert process.wait(10) == -signal.SIGKILL
+    assert process.poll() == -signal.SIGKILL
+    process.communicate()
+
+
+def test_fork_servers_have_imported_what_emulators_ask_for() -> None:
+    asked = {*programs.PRELOADED, *launcher._preloaded("sklearn", "predictor")}
+    assert asked - set(server.OF_FORK_SERVERS) == set()
+
+
 @pytest.mark.slow
 def test_fifty_at_once(tmp_path: Path) -> None:
     environment = clean_environment(tmp_path / "home")
@@ -163,6 +231,14 @@ def test_fifty_at_once(tmp_path: Path) -> None:
     ]
     assert [process.communicate(timeout=60)[0] for process in running] == [f"{number}\n" for number in range(50)]
     assert not any(process.returncode for process in running)
+
+
+def test_one_that_ends_while_its_stand_in_does_is_not_asked_again() -> None:
+    connection, other = socket.socketpair()
+    running = server.Running(os.getpid(), connection, ends_with_us=False)
+    connection.close()
+    server._pass_on(running)
+    other.close()
 
 
 @pytest.mark.slow
@@ -179,10 +255,12 @@ def test_it_ends_with_the_tests(tmp_path: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", script], cwd=root, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         folder = Path(process.stdout.readline().strip()).parent
-        (server,) = psutil.Process(process.pid).children()
-        assert (folder / "socket").exists()
+        servers = psutil.Process(process.pid).children()
+        assert len(servers) == 3
+        assert all((folder / each.cmdline()[-1]).exists() for each in servers)
         process.kill()
-    server.wait(10)
+    for each in servers:
+        each.wait(60)  # it may still import
     deadline = time.monotonic() + 10
     while folder.exists() and time.monotonic() < deadline:
         time.sleep(0.01)

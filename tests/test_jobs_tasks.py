@@ -15,6 +15,7 @@ import psutil
 import pytest
 import requests
 
+from tests.forking.process import family
 from tests.repositories import Repository, copy
 
 
@@ -148,7 +149,7 @@ class TestTune:
 def model_servers_held(repository: Repository) -> Iterator[None]:
     """Let no model answer during the block."""
     card = json.loads((repository.root / ".edge" / "emulator" / "servers.json").read_text())
-    children = psutil.Process(card["pid"]).children(recursive=True)
+    children = family(psutil.Process(card["pid"]))
     servers = [child for child in children if any(word.endswith("fork_server.py") for word in child.cmdline())]
     assert servers
     for server in servers:

@@ -22,6 +22,12 @@ def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
 
 
 @pytest.fixture
+def not_forked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Emulators are started by their command, as users start them; else they are forked: see tests/forking."""
+    monkeypatch.setenv("EDGE_TESTS_FORK", "no")
+
+
+@pytest.fixture
 def own_emulator(tmp_path: Path) -> Iterator[Callable[..., Emulator]]:
     """Starts emulators that a test may end as it likes."""
     started: list[Emulator] = []

@@ -22,6 +22,7 @@ import psutil
 import requests
 
 from edge_tasks.emulator.projects import numbered
+from tests.forking.process import Process, family
 
 LOCATION = "us-central1"
 PARENT = f"projects/test-project/locations/{LOCATION}"
@@ -43,13 +44,13 @@ def child_environment() -> dict[str, str]:
 
 
 def eventually(condition: Callable[[], Any], what: str) -> Any:
-    """Poll until a condition holds."""
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
+    """Poll until a condition holds, the longer the more rarely."""
+    start = time.monotonic()
+    while (waited := time.monotonic() - start) < PATIENCE:
         value = condition()
         if value:
             return value
-        time.sleep(0.01)
+        time.sleep(min(max(0.01, waited / 10), 0.1))
     raise AssertionError(f"never happened: {what}")
 
 
@@ -84,7 +85,7 @@ class Emulator:
         self._log = data.parent / f"{data.name}.log"
         self._log.parent.mkdir(parents=True, exist_ok=True)
         with self._log.open("ab") as log:
-            self.process = subprocess.Popen(
+            self.process = Process(
                 [python, "-m", "edge_tasks.emulator", "--data", str(data), *arguments],
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -153,8 +154,7 @@ class Emulator:
 
     def tree(self) -> list[psutil.Process]:
         """Every process that the emulator has started, and itself."""
-        process = psutil.Process(self.process.pid)
-        return [process, *process.children(recursive=True)]
+        return family(psutil.Process(self.process.pid))
 
     def stop(self) -> int:
         self.session.close()

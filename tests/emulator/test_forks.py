@@ -8,7 +8,7 @@ import pickle
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,23 @@ from edge_tasks.emulator.time_limit import time_limit
 from tests.emulator.harness import ECHO, Emulator, eventually, model_of
 from tests.emulator.test_lifecycle import all_gone
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="servers are forked on Linux only")
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="servers are forked on Linux only"),
+    pytest.mark.usefixtures("not_forked"),
+]
 
 Start = Callable[..., Emulator]
 MEGABYTE = 1 << 20
+
+
+@pytest.fixture(scope="module")
+def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
+    """One that is the parent of its fork server."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EDGE_TESTS_FORK", "no")
+        running = Emulator(tmp_path_factory.mktemp("forks") / "data")
+    yield running
+    assert running.stop() == 0
 
 
 def fork_server(running: Emulator) -> psutil.Process:

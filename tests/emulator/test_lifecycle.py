@@ -19,6 +19,8 @@ import pytest
 from edge_tasks import __version__
 from tests.emulator.harness import ECHO, PARENT, Emulator, child_environment, eventually
 
+pytestmark = pytest.mark.usefixtures("not_forked")
+
 Start = Callable[..., Emulator]
 
 

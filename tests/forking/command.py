@@ -15,19 +15,24 @@ if TYPE_CHECKING:  # importing `typing` takes longer than all the others
     from typing import Any
 
 FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
+LOST = 127
 
 
 def main(text: str) -> None:
     """Run the program that the facts name, with the arguments of this process."""
-    facts = json.loads(text)
-    order = order_of(facts)
-    connection = order and ask(facts["address"], order)
-    if not connection:
-        os.execv(facts["program"], [facts["program"], *sys.argv[1:]])
+    facts, words = json.loads(text), sys.argv[1:]
+    order = order_of(facts, words, dict(os.environ))
+    running = order and ask(facts["folder"], order)
+    if not running:
+        program = [sys.executable, facts["program"]] if facts["program"].endswith(".py") else [facts["program"]]
+        os.execv(program[0], [*program, *words])
+    pid, connection = running
+    with open("/proc/self/comm", "w") as name:  # so that tests find what stands behind this process
+        name.write(f"fork-{pid}")
     for number in FORWARDED:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, lambda number, frame: connection.send(bytes([number])))
-    status = int.from_bytes(connection.recv(4) or b"\xff\xff\xff\x7f", "little", signed=True)
+    status = status_from(connection)
     if status < 0:
         if -status not in (signal.SIGKILL, signal.SIGSTOP):
             signal.signal(-status, signal.SIG_DFL)
@@ -35,39 +40,57 @@ def main(text: str) -> None:
     os._exit(status)
 
 
-def order_of(facts: "dict[str, Any]") -> "dict[str, Any] | None":
+def order_of(facts: "dict[str, Any]", words: "list[str]", environment: "dict[str, str]") -> "dict[str, Any] | None":
     """Return what a fork must know; None if no fork can do what the program does."""
+    kind, first, rest = named(facts["program"], words)
+    leads = os.getsid(0) == os.getpid()
     if (
-        os.getsid(0) != facts["session"]
+        not kind
+        # What leads a session and is not ours may be ended by what it has started there.
+        or (os.getsid(0) != facts["session"] and not (leads and is_ours(kind, first)))
         or os.geteuid() != facts["user"]
         # From 3.13 on a traceback shows the lines of `-c`, which the interpreter alone keeps.
-        or (sys.version_info >= (3, 13) and sys.argv[1:2] == ["-c"])
-        or any(key.startswith("PYTHON") and key != "PYTHONDONTWRITEBYTECODE" for key in os.environ)
+        or (sys.version_info >= (3, 13) and kind == "code")
+        or any(key.startswith("PYTHON") and key != "PYTHONDONTWRITEBYTECODE" for key in environment)
         or any(os.readlink("/proc/self/ns/" + name) != at for name, at in facts["namespaces"].items())
         or any(list(resource.getrlimit(getattr(resource, name))) != at for name, at in facts["limits"].items())
     ):
         return None
-    words = sys.argv[1:]
-    kind, first = "file", facts["program"]
-    if facts["program"].rpartition("/")[2].startswith("python"):
-        if not words or (words[0].startswith("-") and words[0] not in ("-m", "-c")):
-            return None
-        kind = {"-m": "module", "-c": "code"}.get(words[0], "file")
-        if kind != "file":
-            words = words[1:]
-        if not words:
-            return None
-        first, words = words[0], words[1:]
     return {
+        "server": server_of(kind, first),
         "kind": kind,
         "first": first,
-        "words": words,
+        "words": rest,
+        "python": facts["python"],
+        "shown": [facts["python"], *(["-m"] if kind == "module" else []), first, *rest],
         "folder": os.getcwd(),
-        "environment": dict(os.environ),
+        "environment": environment,
         "umask": mask(),
-        "group": os.getpgid(0),
+        "group": 0 if leads else os.getpgid(0),
         "ignored": [number for number in FORWARDED if signal.getsignal(number) is signal.SIG_IGN],
     }
+
+
+def named(program: str, words: "list[str]") -> "tuple[str, str, list[str]]":
+    """Return what kind of program is run, its name, and its words; no kind when it is an option of the interpreter."""
+    if not program.rpartition("/")[2].startswith("python"):
+        return "file", program, words
+    kind = {"-m": "module", "-c": "code"}.get(words[0], "file") if words else ""
+    if kind == "file":
+        return ("", "", []) if words[0].startswith("-") else ("file", words[0], words[1:])
+    return (kind, words[1], words[2:]) if words[1:] else ("", "", [])
+
+
+def is_ours(kind: str, first: str) -> bool:
+    """Say whether it is a program of this project, which ends with its process or by itself."""
+    return server_of(kind, first) != "commands" or (kind == "module" and first.startswith("edge_tasks."))
+
+
+def server_of(kind: str, first: str) -> str:
+    """Return the name of the process that has imported what the program imports."""
+    if kind == "file" and first.endswith("/fork_server.py"):
+        return "fork-servers"
+    return "emulators" if (kind, first) == ("module", "edge_tasks.emulator") else "commands"
 
 
 def mask() -> int:
@@ -77,14 +100,26 @@ def mask() -> int:
     return found
 
 
-def ask(address: str, order: "dict[str, Any]") -> "socket.socket | None":
-    """Send the order with the three files of this process; return the connection, None if nobody answers."""
+def ask(
+    folder: str, order: "dict[str, Any]", files: "tuple[int, int, int]" = (0, 1, 2)
+) -> "tuple[int, socket.socket] | None":
+    """Send the order with three files; return the fork's number and the connection, None if nobody forks."""
     connection = socket.socket(socket.AF_UNIX)
     try:
-        connection.connect(address)
+        connection.connect(os.path.join(folder, order["server"]))
         body = json.dumps(order).encode("utf-8", "surrogateescape")
-        socket.send_fds(connection, [len(body).to_bytes(8, "little")], [0, 1, 2])
+        socket.send_fds(connection, [len(body).to_bytes(8, "little")], files)
         connection.sendall(body)
+        pid = int.from_bytes(connection.recv(4, socket.MSG_WAITALL), "little")
     except OSError:
-        return None
-    return connection
+        pid = 0
+    if pid:
+        return pid, connection
+    connection.close()
+    return None
+
+
+def status_from(connection: socket.socket) -> int:
+    """Wait for a fork's end; return how it ended, negative for a signal."""
+    told = connection.recv(4, socket.MSG_WAITALL)
+    return int.from_bytes(told, "little", signed=True) if len(told) == 4 else LOST

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 from edge_tasks.emulator.runtime import early_start, processes
-from edge_tasks.emulator.runtime.early_start import CAN_FORK, PROGRAM, EarlyServer
+from edge_tasks.emulator.runtime.early_start import CAN_FORK, EarlyServer
 from edge_tasks.emulator.runtime.fork_order import Order
 from edge_tasks.emulator.runtime.watchers import MARK, ROOT, clean_environment
 from edge_tasks.emulator.time_limit import time_limit
@@ -206,7 +206,7 @@ class ForkServer:
         self._packages = _state_of_packages()
         with self._files.log.open("wb") as output:
             return await processes.start(
-                [self._interpreter.python, str(PROGRAM), self._interpreter.root, str(self._files.socket)],
+                [self._interpreter.python, str(early_start.PROGRAM), self._interpreter.root, str(self._files.socket)],
                 role=ROLE,
                 environment=clean_environment(),
                 folder=Path.cwd(),

@@ -56,6 +56,7 @@ class Child:
     def __init__(self, process: Process, watch_pipe: int, database: Database, mark: str = "") -> None:
         self.process = process
         self._mark = mark
+        self._start = _start_of(process.pid) if mark else 0
         self._watch_pipe = watch_pipe
         self._database = database
         self._ended = False
@@ -101,7 +102,7 @@ class Child:
     async def _kill_daemons(self) -> None:
         """Kill what has left the group and its parents."""
         if self._mark:
-            await asyncio.to_thread(_kill_marked, self._mark)
+            await asyncio.to_thread(_kill_marked, self._mark, self._start)
             self._mark = ""
 
     def _descendants(self) -> list[psutil.Process]:
@@ -175,9 +176,9 @@ def _note(child: Child, role: str, database: Database) -> None:
         database.remember_process(pid, psutil.Process(pid).create_time(), role)
 
 
-def _kill_marked(mark: str) -> None:
+def _kill_marked(mark: str, since: int) -> None:
     for _ in range(MOST_SEARCHES):
-        found = list(_marked(mark))
+        found = list(_marked(mark, since))
         for process in found:
             with contextlib.suppress(psutil.Error):
                 process.kill()
@@ -186,8 +187,11 @@ def _kill_marked(mark: str) -> None:
         psutil.wait_procs(found, timeout=1)
 
 
-def _marked(mark: str) -> Iterator[psutil.Process]:
-    """Yield the processes that have a mark; this is done at the end of every job, so on Linux it is done quickly."""
+def _marked(mark: str, since: int) -> Iterator[psutil.Process]:
+    """Yield the processes that have a mark; this is done at the end of every job, so on Linux it is done quickly.
+
+    What is older than the child that was given the mark cannot have it, and is not looked through.
+    """
     if not PROC.is_dir():
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error, OSError):
@@ -198,8 +202,18 @@ def _marked(mark: str) -> Iterator[psutil.Process]:
     for path in PROC.glob("[0-9]*"):
         # Processes of others cannot be read, and others end meanwhile.
         with contextlib.suppress(psutil.Error, OSError):
+            if _start_of(path.name) < since:
+                continue
             if words in (path / "environ").read_bytes() or words in (path / "maps").read_bytes():
                 yield psutil.Process(int(path.name))
+
+
+def _start_of(pid: int | str) -> int:
+    """Return when a process was started, in ticks of the kernel's clock; 0 when it is gone, or there is no /proc."""
+    try:
+        return int((PROC / str(pid) / "stat").read_bytes().rpartition(b")")[2].split()[19])
+    except OSError:
+        return 0
 
 
 def end_left_overs(database: Database) -> None:
