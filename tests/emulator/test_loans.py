@@ -21,7 +21,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_tasks.emulator.http.server import FEWEST_ALIKE
+from edge_tasks.emulator.http.protocol import FEWEST_ALIKE
 from edge_tasks.serving.borrowed import Given, Terms
 from edge_tasks.serving.http_protocol import Answer
 from edge_tasks.serving.tally import Tally
