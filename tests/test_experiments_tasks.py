@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,12 +36,19 @@ def repository(baked: dict[str, Path], tmp_path_factory: pytest.TempPathFactory)
         repository.run("git", "-c", "user.name=a", "-c", "user.email=a@b", "commit", "--quiet", "--message", "Train")
         train = repository.root / "models" / "hello-world" / "train.py"
         train.write_text(train.read_text() + "\n# changed\n")
+        wait_for_another_second()
         repository.run("invoke", "model.train", "--local", "--set", "strategy=prior", "--set", "seed=2")
         repository.run("git", "checkout", "--quiet", str(train))
+        wait_for_another_second()
         repository.run("invoke", "model.train", "--set", "strategy=stratified", "--set", "is_vertex=True")
         yield repository
     finally:
         repository.run("invoke", "local.stop", check=False)
+
+
+def wait_for_another_second() -> None:
+    """Wait until a run that begins is listed above those before it: they are ordered by the second."""
+    time.sleep(1 - time.time() % 1)
 
 
 @pytest.fixture(scope="module")

@@ -370,7 +370,7 @@ def _said_last(lines: Sequence[str]) -> tuple[str | None, str | None]:
     """Return the line of a log that says why the training ended, and our own advice when it was an error of ours."""
     for number in reversed(range(len(lines))):
         line, before = lines[number], lines[number - 1] if number else ""
-        if line.startswith("error: "):
+        if line.startswith(("error: ", "ERROR: ")):  # ours, or pip's
             hints = (later.removeprefix("hint: ") for later in lines[number:] if later.startswith("hint: "))
             return line, next(hints, None)
         if before.startswith("    ") and _RAISED.fullmatch(line):

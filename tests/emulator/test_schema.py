@@ -41,10 +41,13 @@ def test_every_type_of_every_rpc_is_there() -> None:
 
 
 def test_starting_imports_neither_the_sdk_nor_the_rest_of_edge_tasks() -> None:
+    # What the emulator and the servers of models say to each other.
+    shared = ["edge_tasks.serving", *(f"edge_tasks.serving.{name}" for name in ("borrowed", "http_protocol", "tally"))]
     script = (
         "import sys, edge_tasks.emulator.emulator\n"
         "bad = [m for m in sys.modules if m.startswith(('google.cloud.', 'google.api_core', 'google.auth'))\n"
         "       or (m.startswith('edge_tasks.') and not m.startswith('edge_tasks.emulator'))]\n"
+        f"bad = set(bad) - set({shared})\n"
         "sys.exit(', '.join(bad) or 0)"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=child_environment())
