@@ -31,6 +31,8 @@ MOST_TERMS = 32 * 1024
 _MOST = 32 * 1024
 # Seconds until the rest of a request is looked for, at first and at last: clients send its body after its head.
 _SHORTEST_WAIT, _LONGEST_WAIT = 0.001, 0.1
+# Bytes for which a socket has room when nothing is unsent.
+_SURELY_TAKEN = 4096
 # What is in an answer besides the ids.
 _OF_ANSWERS = ("predictions", "metadata")
 
@@ -327,6 +329,8 @@ class _Borrowed:
 
     def _send(self) -> None:
         """Write what is left of an answer: now, or when there is room."""
+        # Not after it: the client, woken by a small answer, may run before this process does, and end it.
+        self._tally.is_writing = len(self._unsent) > _SURELY_TAKEN
         try:
             self._unsent = self._unsent[self._connection.send(self._unsent) :]
         except BlockingIOError:
@@ -334,8 +338,8 @@ class _Borrowed:
         except OSError:
             # Nobody is there to read it.
             self._unsent = b""
+        self._tally.is_writing = bool(self._unsent)
         if not self._unsent:
-            self._tally.is_writing = False
             self._stop_waiting()
         elif not self._waits_for_room:
             self._waits_for_room = True
