@@ -44,6 +44,7 @@ def test_of_several_who_find_nothing_at_once_one_alone_makes_it(cloud: Cloud) ->
     assert not cloud.bucket.blob(NAME).exists()
 
 
+@pytest.mark.slow
 def test_the_claim_of_a_dead_holder_is_taken_over(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(object_lock, "STALE_AGE", 1.0)
     cloud.bucket.blob(NAME).upload_from_string("a token of somebody who died")

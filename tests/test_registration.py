@@ -148,6 +148,7 @@ def registry(google: tuple[SlowRegistry, str]) -> SlowRegistry:
     return google[0]
 
 
+@pytest.mark.slow
 def test_an_upload_that_goes_on_is_waited_for(command: Command, registry: SlowRegistry) -> None:
     command.interrupted()
     threading.Timer(0.5, registry.let_go).start()
@@ -155,6 +156,7 @@ def test_an_upload_that_goes_on_is_waited_for(command: Command, registry: SlowRe
     assert len(registry.uploads) == 1
 
 
+@pytest.mark.slow
 def test_an_upload_that_ended_meanwhile_is_found(command: Command, registry: SlowRegistry) -> None:
     command.interrupted()
     registry.let_go()
@@ -164,6 +166,7 @@ def test_an_upload_that_ended_meanwhile_is_found(command: Command, registry: Slo
     assert len(registry.uploads) == 1
 
 
+@pytest.mark.slow
 def test_several_who_register_the_same_run_get_the_same_version(command: Command, registry: SlowRegistry) -> None:
     threading.Timer(2.0, registry.let_go).start()
     with ThreadPoolExecutor(4) as pool:
@@ -179,6 +182,7 @@ def test_an_upload_that_failed_is_begun_anew(command: Command, registry: SlowReg
     assert command.register() == "1"
 
 
+@pytest.mark.slow
 def test_an_upload_that_google_forgot_without_a_version_is_begun_anew(command: Command, registry: SlowRegistry) -> None:
     command.interrupted()
     registry.forgets = True

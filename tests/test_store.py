@@ -468,6 +468,7 @@ def interrupted(cloud: Cloud) -> Iterator[Cloud]:
         assert proxy.told
 
 
+@pytest.mark.slow
 def test_ctrl_c_while_the_lock_is_being_made_leaves_no_lock(cloud: Cloud, interrupted: Cloud) -> None:
     with pytest.raises(KeyboardInterrupt), StateStore(interrupted).locked():
         pass
@@ -475,6 +476,7 @@ def test_ctrl_c_while_the_lock_is_being_made_leaves_no_lock(cloud: Cloud, interr
     assert StateStore(cloud).holder() is None
 
 
+@pytest.mark.slow
 def test_ctrl_c_while_a_claim_is_being_made_leaves_no_claim(cloud: Cloud, interrupted: Cloud) -> None:
     with pytest.raises(KeyboardInterrupt), claimed(interrupted, "claims/one"):
         pass

@@ -265,6 +265,7 @@ def test_many_models_are_light(own_emulator: Start, tmp_path: Path) -> None:
     assert memory < 150 + 10 * count, f"{memory:.0f} MB"
 
 
+@pytest.mark.slow
 def test_the_end_of_a_server_is_seen_while_somebody_else_holds_its_connection_open() -> None:
     """As a fork server does that was stopped in the moment in which it had forked."""
 

@@ -53,6 +53,7 @@ def test_a_cancelled_job_ends_with_its_whole_process_tree(emulator: Emulator) ->
     assert not any(psutil.pid_exists(int(pid)) for pid in pids)
 
 
+@pytest.mark.slow
 def test_a_cancelled_job_ends_also_processes_that_made_a_session_of_their_own(emulator: Emulator) -> None:
     script = (
         "import subprocess as s, sys\n"

@@ -219,6 +219,7 @@ def test_requests_that_come_together_on_a_lent_connection_are_answered_in_their_
                 assert json.loads(stream.read(length))["predictions"] == [number]
 
 
+@pytest.mark.slow
 def test_a_change_of_the_endpoint_goes_for_the_next_request(emulator: Emulator, client: Client) -> None:
     endpoint = emulator.create_endpoint()
     ids = [emulator.deployed(endpoint, emulator.upload(ECHO), {"0": 100}) for _ in range(2)]
@@ -240,6 +241,7 @@ def test_a_change_of_the_endpoint_goes_for_the_next_request(emulator: Emulator, 
     assert borrowed(emulator) == 0
 
 
+@pytest.mark.slow
 def test_a_fault_on_demand_goes_for_the_next_request(
     emulator: Emulator, client: Client, deployed: Callable[..., str]
 ) -> None:
@@ -253,6 +255,7 @@ def test_a_fault_on_demand_goes_for_the_next_request(
     lent(emulator, client, endpoint, 1)
 
 
+@pytest.mark.slow
 def test_a_model_is_asked_once_for_each_request_also_where_it_fails(
     emulator: Emulator, client: Client, deployed: Callable[..., str], tmp_path: Path
 ) -> None:
@@ -266,6 +269,7 @@ def test_a_model_is_asked_once_for_each_request_also_where_it_fails(
     assert len(calls.read_text()) == 1 + 3 * (ENOUGH + 1)
 
 
+@pytest.mark.slow
 def test_a_server_that_dies_while_it_predicts_loses_no_request(
     emulator: Emulator, client: Client, deployed: Callable[..., str], tmp_path: Path
 ) -> None:
@@ -342,6 +346,7 @@ def test_a_slow_model_keeps_its_threads(emulator: Emulator, client: Client, depl
         assert client.predict(endpoint, number)[1]["predictions"] == [number]
 
 
+@pytest.mark.slow
 def test_an_answer_larger_than_the_socket_takes_is_written_to_its_end(
     emulator: Emulator, client: Client, deployed: Callable[..., str]
 ) -> None:

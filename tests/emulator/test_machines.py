@@ -167,6 +167,7 @@ def refuses(check: Callable[[], None]) -> bool:
     return False
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("use", "name"), [(Use.TRAINING, prices.TRAINING), (Use.SERVING, prices.PREDICTION)])
 def test_the_tasks_and_the_emulator_know_the_same_machines(use: Use, name: str) -> None:
     surface = schema.load()

@@ -143,6 +143,7 @@ def test_the_statistics_are_those_of_the_rows(emulator: Emulator, monitor: tuple
     assert [bucket["label"] for bucket in texts["stringStats"]["rankHistogram"]["buckets"]] == ["York", "Hull"]
 
 
+@pytest.mark.slow
 def test_what_an_endpoint_was_asked_is_compared_by_the_schema_s_order(emulator: Emulator, model: str) -> None:
     """The model answers what it is asked: lists, of which the first part is called `left`."""
     logging = {"enabled": True, "samplingRate": 1, "bigqueryDestination": {"outputUri": "bq://test-project.monitored"}}

@@ -127,6 +127,7 @@ def test_what_was_found_is_searched_by_feature_objective_and_time(clocked: Emula
     assert wrong.error == (404, "NOT_FOUND")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["csv", "jsonl", "bigquery"])
 def test_skew_is_the_distance_to_the_training_data(clocked: Emulator, form: str) -> None:
     endpoint, deployed = watched(clocked)
@@ -167,6 +168,7 @@ def test_training_data_that_cannot_be_read_are_told_by_the_job(clocked: Emulator
     assert "There is no table bq://nobody.here.train" in status["message"]
 
 
+@pytest.mark.slow
 def test_a_paused_job_keeps_and_computes_nothing(clocked: Emulator) -> None:
     endpoint, deployed = watched(clocked)
     job = made(clocked, endpoint, deployed)

@@ -55,6 +55,7 @@ def test_each_prediction_is_a_row_of_six_columns(emulator: Emulator) -> None:
     assert all(datetime.fromisoformat(row["logging_time"]).tzinfo for row in found)
 
 
+@pytest.mark.slow
 def test_raw_predictions_are_kept_too(emulator: Emulator) -> None:
     endpoint, _ = logging_endpoint(emulator, "bq://log-project.raw")
     assert emulator.post(f"{endpoint}:rawPredict", {"instances": [1, 2]}).status == 200
@@ -99,6 +100,7 @@ def test_without_a_table_the_endpoint_has_one_of_its_own(emulator: Emulator) -> 
     assert row["request_payload"] == ["7"]
 
 
+@pytest.mark.slow
 def test_an_endpoint_that_is_not_set_so_keeps_nothing(emulator: Emulator) -> None:
     endpoint, _ = logging_endpoint(emulator, "bq://log-project.off.asked")
     off = {"predictRequestResponseLoggingConfig": setting("bq://log-project.off.asked") | {"enabled": False}}
@@ -153,6 +155,7 @@ def test_the_sdk_sets_it(emulator: Emulator, aiplatform: Any) -> None:
     assert row["request_payload"] == ["[1.0,2.0]"]
 
 
+@pytest.mark.slow
 def test_a_row_that_cannot_be_written_is_lost_and_the_prediction_is_answered(emulator: Emulator) -> None:
     """What is nested more deeply than JSON is written here, and a table whose name no bucket can have."""
     model = model_of("lambda rows: [1] * len(rows)")
@@ -171,6 +174,7 @@ def test_a_row_that_cannot_be_written_is_lost_and_the_prediction_is_answered(emu
     assert emulator.predict(nowhere, [1]).status == 200
 
 
+@pytest.mark.slow
 def test_what_was_deleted_does_not_come_back_with_the_next_row(emulator: Emulator) -> None:
     """The last file of a table grows by being written again."""
     endpoint, _ = logging_endpoint(emulator, "bq://log-project.forgotten")

@@ -152,6 +152,7 @@ def test_a_container_trains_without_a_model(emulator: Emulator, aiplatform: Any)
         job.get_model()
 
 
+@pytest.mark.slow
 def test_a_submitted_container_is_cancelled_with_its_job(emulator: Emulator, aiplatform: Any) -> None:
     job = aiplatform.CustomContainerTrainingJob(
         display_name="cancelled", container_uri=PYTHON_IMAGE, command=["sh", "-c", "sleep 1000 & echo $! $$; wait"]

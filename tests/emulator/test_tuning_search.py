@@ -76,6 +76,7 @@ def read(parameters: list[dict[str, Any]]) -> tuple[Parameter, ...]:
     return read_parameters(spec.parameters)
 
 
+@pytest.mark.slow
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(space=spaces(), seed=st.integers(0, 99), name=st.sampled_from(["RANDOM_SEARCH", "ALGORITHM_UNSPECIFIED"]))
 def test_every_suggestion_is_legal(space: tuple[Parameter, ...], seed: int, name: str) -> None:

@@ -101,6 +101,7 @@ def test_skew_is_looked_for_in_the_columns_that_are_named(cloud: Cloud, clocked:
     assert [(one.column, one.objective, one.distance > one.threshold) for one in found] == [("age", "skew", True)]
 
 
+@pytest.mark.slow
 def test_training_data_that_are_not_there_are_told(cloud: Cloud, clocked: Emulator) -> None:
     endpoint = watched(clocked)
     bucket = clocked.new_bucket()
@@ -111,6 +112,7 @@ def test_training_data_that_are_not_there_are_told(cloud: Cloud, clocked: Emulat
     assert "nothing.csv" in state
 
 
+@pytest.mark.slow
 def test_a_monitor_looks_once_at_lists_and_predictions_and_is_that_of_its_version(
     cloud: Cloud, clocked: Emulator
 ) -> None:

@@ -130,6 +130,7 @@ def test_garbage_closes_the_connection(server: Running) -> None:
     assert server.health() == 200
 
 
+@pytest.mark.slow
 def test_it_is_not_healthy_before_the_model_is_loaded(tmp_path: Path) -> None:
     with started(slow_artifact(tmp_path, load=1.0), tmp_path) as server:
         deadline = time.monotonic() + 30
@@ -157,6 +158,7 @@ def test_it_is_not_healthy_when_the_predictor_says_so(tmp_path: Path) -> None:
         assert server.health() == 200
 
 
+@pytest.mark.slow
 def test_slow_requests_stop_neither_the_others_nor_the_health_route(tmp_path: Path) -> None:
     with ready(slow_artifact(tmp_path), tmp_path) as server:
         started_at = time.monotonic()
@@ -177,6 +179,7 @@ def test_a_request_error_of_a_predictor_is_400_and_any_other_500(tmp_path: Path)
         assert "Traceback" in server.log.read_text()
 
 
+@pytest.mark.slow
 def test_sigterm_lets_what_was_asked_be_answered(tmp_path: Path) -> None:
     with ready(slow_artifact(tmp_path), tmp_path) as server:
         answers: list[Any] = []

@@ -303,6 +303,7 @@ def test_the_default_bucket_name_is_legal_for_legal_answers(
     assert legal_bucket_name(bucket_name), bucket_name
 
 
+@pytest.mark.slow
 @settings(max_examples=500, deadline=None)
 @given(name=near_bucket_names)
 def test_bucket_names_follow_the_rules_of_cloud_storage(answers_module: types.ModuleType, name: str) -> None:

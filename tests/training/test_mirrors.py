@@ -225,6 +225,7 @@ def observe(folder: Path, address: str, run_id: str = "20261122-204655-1a2b3c4d"
     return told
 
 
+@pytest.mark.slow
 def test_a_database_that_is_away_is_told_and_its_password_is_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -93,6 +93,7 @@ def test_of_a_part_that_breaks_off_whole_grains_are_kept(emulator: Emulator, buc
     assert emulator.read(bucket, "x") == session.content
 
 
+@pytest.mark.slow
 def test_who_comes_back_by_another_connection_does_not_wait_for_the_first(emulator: Emulator, bucket: str) -> None:
     session = Session(emulator, bucket, os.urandom(2 << 20))
     host, port = session.url.removeprefix("http://").partition("/")[0].split(":")
