@@ -22,8 +22,11 @@ def main(text: str) -> None:
     """Run the program that the facts name, with the arguments of this process."""
     facts, words = json.loads(text), sys.argv[1:]
     order = order_of(facts, words, dict(os.environ))
+    # One that comes before it can be forwarded would end this process, and with it, unasked, what was forked.
+    signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED)
     running = order and ask(facts["folder"], order)
     if not running:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, FORWARDED)
         program = [sys.executable, facts["program"]] if facts["program"].endswith(".py") else [facts["program"]]
         os.execv(program[0], [*program, *words])
     pid, connection = running
@@ -32,6 +35,7 @@ def main(text: str) -> None:
     for number in FORWARDED:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, lambda number, frame: connection.send(bytes([number])))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, FORWARDED)
     status = status_from(connection)
     if status < 0:
         if -status not in (signal.SIGKILL, signal.SIGSTOP):
