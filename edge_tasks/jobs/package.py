@@ -26,7 +26,7 @@ from edge_tasks.domain.config import FILE_NAME as CONFIG_FILE
 from edge_tasks.domain.config import EdgeConfig
 from edge_tasks.domain.job_spec import MODEL_PACKAGE, PIPELINE_FILE, SPEC_FILE, TrainingSpec
 from edge_tasks.errors import TrainingError
-from edge_tasks.repo.text_files import read_text
+from edge_tasks.repo.requirements_txt import requirement_lines
 from edge_tasks.tools import dvc
 
 # What a training imports of this package's dependencies; the rest (DVC, the Vertex AI SDK, ...) stays at home.
@@ -247,13 +247,8 @@ def _own_files() -> Iterator[tuple[str, bytes]]:
 
 def repository_requirements(path: Path) -> tuple[str, ...]:
     """Return what the repository's requirements.txt asks for, less this package itself, which travels as source."""
-    if not path.is_file():
-        return ()
     requirements = []
-    for number, line in enumerate(read_text(path, path.name).removeprefix("\ufeff").splitlines(), start=1):
-        text = re.sub(r"(^|\s)#.*", "", line).strip()
-        if not text or text.startswith("-"):
-            continue
+    for number, text in requirement_lines(path):
         try:
             requirement = Requirement(text)
         except InvalidRequirement as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib import metadata
@@ -11,7 +10,7 @@ from pathlib import Path
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
-from edge_tasks.repo.text_files import read_text
+from edge_tasks.repo.requirements_txt import requirement_lines
 
 _OURS = "vertex-edge"
 
@@ -36,12 +35,8 @@ def unfulfilled() -> list[Unfulfilled]:
 
 def unfulfilled_of(file: Path) -> list[Unfulfilled]:
     """Return what of a requirements.txt is installed in another version, or not at all; none without the file."""
-    if not file.is_file():
-        return []
-    text = read_text(file, file.name).removeprefix("\ufeff")
-    lines = (re.sub(r"(^|\s)#.*", "", line).strip() for line in text.splitlines())
-    # A package that is required by its address has the version it has, and options are for pip.
-    return _unfulfilled(line for line in lines if line and not line.startswith("-") and "://" not in line)
+    # A package that is required by its address has the version it has.
+    return _unfulfilled(line for _, line in requirement_lines(file) if "://" not in line)
 
 
 def _unfulfilled(lines: Iterable[str]) -> list[Unfulfilled]:

@@ -102,12 +102,9 @@ def _plain(value: Any) -> Any:
 
 async def serve(server: ModelServer, path: str) -> None:
     """Serve on a Unix socket, and on connections that are lent, until the process is ended."""
-    borrower = Borrower(server, path)
+    Borrower(server, path)
     listening = await asyncio.get_running_loop().create_unix_server(server.connection, path, backlog=1024)
-    try:
-        await listening.serve_forever()
-    finally:
-        borrower.close()
+    await listening.serve_forever()
 
 
 def run(framework: str, artifacts: str, path: str) -> None:
