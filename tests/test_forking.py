@@ -18,7 +18,7 @@ import pytest
 
 from edge_tasks.emulator.runtime import programs
 from edge_tasks.emulator.serving import launcher
-from tests.forking import server
+from tests.forking import commands, server
 from tests.forking.commands import forked
 from tests.forking.process import Process
 from tests.repositories import BIN, clean_environment
@@ -144,6 +144,22 @@ def test_a_signal_reaches_it(handled: str, sent: str, status: int, tmp_path: Pat
         assert process.wait(30) == status
         assert process.stdout.read() == ("" if not handled else f"told {getattr(signal, handled).value}\n")
     fork.wait(10)
+
+
+@pytest.mark.slow
+@pytest.mark.needs("gcloud")
+@pytest.mark.parametrize("command", ["config list --format=json", "version --format=json", "ai models lst"])
+def test_gcloud_prints_what_it_prints_by_itself(command: str, tmp_path: Path) -> None:
+    answers = []
+    for variables in (commands.gcloud_s_interpreter(), {}):
+        assert variables or len(answers) == 1
+        environment = {**clean_environment(tmp_path / "home"), "CLOUDSDK_CONFIG": str(tmp_path / "gcloud"), **variables}
+        done = subprocess.run(
+            ["gcloud", *command.split()], env=environment, capture_output=True, text=True, check=False
+        )
+        answers.append((done.returncode, done.stdout, done.stderr))
+    assert answers[0] == answers[1]
+    assert answers[0][0] == (2 if "lst" in command else 0)
 
 
 def servers_children() -> list[psutil.Process]:

@@ -3,48 +3,25 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from edge_tasks.emulator.runtime.job_environment import Servers, variables
 from edge_tasks.tools import emulator_process
 from tests.emulator.harness import ECHO, MACHINE, NUMBERED, PYTHON_IMAGE, Emulator, eventually
+from tests.gcloud import Gcloud
 
 pytestmark = [pytest.mark.needs("gcloud"), pytest.mark.slow]
 REGION = "--region=us-central1"
 
 
 @pytest.fixture
-def gcloud(emulator: Emulator, tmp_path: Path) -> Callable[..., Any]:
-    """Runs gcloud and returns what it prints."""
-    environment = {
-        **{name: value for name, value in os.environ.items() if not name.startswith("CLOUDSDK_")},
-        "CLOUDSDK_CONFIG": str(tmp_path / "gcloud"),
-        "CLOUDSDK_CORE_DISABLE_PROMPTS": "1",
-        "CLOUDSDK_CORE_DISABLE_USAGE_REPORTING": "1",
-        "CLOUDSDK_API_ENDPOINT_OVERRIDES_AIPLATFORM": f"{emulator.url}/",
-        "CLOUDSDK_API_ENDPOINT_OVERRIDES_LOGGING": f"{emulator.url}/",
-        "CLOUDSDK_API_ENDPOINT_OVERRIDES_STORAGE": f"{emulator.storage_url}/storage/v1/",
-        "CLOUDSDK_AUTH_DISABLE_CREDENTIALS": "true",
-        "CLOUDSDK_CORE_PROJECT": "test-project",
-    }
-
-    def run(*arguments: str) -> str:
-        done = subprocess.run(
-            ["gcloud", *arguments], env=environment, capture_output=True, text=True, timeout=120, check=False
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    return run
+def gcloud(emulator: Emulator, tmp_path: Path) -> Gcloud:
+    return Gcloud(emulator, tmp_path)
 
 
-def test_the_log_of_a_job_is_streamed_to_its_end(emulator: Emulator, gcloud: Callable[..., str]) -> None:
+def test_the_log_of_a_job_is_streamed_to_its_end(emulator: Emulator, gcloud: Gcloud) -> None:
     lines = [f"line {number}" for number in range(20)]
     job = emulator.run_job(["python", "-c", f"print({chr(10).join(lines)!r}); raise SystemExit(3)"])
     streamed = gcloud("ai", "custom-jobs", "stream-logs", job["name"], "--polling-interval=1")
@@ -53,7 +30,7 @@ def test_the_log_of_a_job_is_streamed_to_its_end(emulator: Emulator, gcloud: Cal
     assert "exited with a non-zero status of 3" in shown[-1]
 
 
-def test_the_log_of_a_tuning_job_is_that_of_its_trials(emulator: Emulator, gcloud: Callable[..., str]) -> None:
+def test_the_log_of_a_tuning_job_is_that_of_its_trials(emulator: Emulator, gcloud: Gcloud) -> None:
     code = "import sys, hypertune; print('tried', sys.argv[1]); h = hypertune.HyperTune();"
     code += " h.report_hyperparameter_tuning_metric('m', float(sys.argv[1].partition('=')[2]))"
     container = {"imageUri": PYTHON_IMAGE, "command": ["python", "-c", code]}
@@ -73,7 +50,7 @@ def test_the_log_of_a_tuning_job_is_that_of_its_trials(emulator: Emulator, gclou
     assert [line.split("\t")[-1] for line in streamed.splitlines()] == [f"tried --x={value}" for value in values]
 
 
-def test_a_model_is_deployed_asked_and_removed(emulator: Emulator, gcloud: Callable[..., str], tmp_path: Path) -> None:
+def test_a_model_is_deployed_asked_and_removed(emulator: Emulator, gcloud: Gcloud, tmp_path: Path) -> None:
     model = emulator.upload(ECHO).partition("@")[0]
     created = gcloud("ai", "endpoints", "create", REGION, "--display-name=by-gcloud", "--format=value(name)")
     endpoint = created.strip() or _only(gcloud, "endpoints")
@@ -88,7 +65,7 @@ def test_a_model_is_deployed_asked_and_removed(emulator: Emulator, gcloud: Calla
     assert emulator.get(endpoint).status == 404
 
 
-def test_an_operation_is_described_by_its_id_alone(emulator: Emulator, gcloud: Callable[..., str]) -> None:
+def test_an_operation_is_described_by_its_id_alone(emulator: Emulator, gcloud: Gcloud) -> None:
     deletion = emulator.call("DELETE", f"/v1/{emulator.create_endpoint()}").body
     operation_id = deletion["name"].rpartition("/")[2]
     described = gcloud("ai", "operations", "describe", operation_id, REGION, "--format=json")
@@ -104,10 +81,8 @@ def test_gcloud_in_a_job_reads_the_bucket_and_knows_the_project(emulator: Emulat
     assert printed[:2] == ["what the bucket holds", "test-project"]
 
 
-def _only(gcloud: Callable[..., str], collection: str) -> str:
-    listed = json.loads(gcloud("ai", collection, "list", REGION, "--filter=displayName=by-gcloud", "--format=json"))
-    (found,) = listed
-    return str(found["name"])
+def _only(gcloud: Gcloud, collection: str) -> str:
+    return gcloud.only(f"ai {collection} list --filter=displayName=by-gcloud")
 
 
 def test_local_env_and_jobs_lead_gcloud_by_the_same_variables() -> None:
@@ -123,7 +98,7 @@ def test_local_env_and_jobs_lead_gcloud_by_the_same_variables() -> None:
     assert {name: value for name, value in shell.items() if name.startswith("CLOUDSDK_")} == of_gcloud
 
 
-def test_a_monitoring_job_is_made_changed_paused_and_deleted(emulator: Emulator, gcloud: Callable[..., str]) -> None:
+def test_a_monitoring_job_is_made_changed_paused_and_deleted(emulator: Emulator, gcloud: Gcloud) -> None:
     endpoint = emulator.create_endpoint()
     emulator.deployed(endpoint, emulator.upload(ECHO))
     gcloud(

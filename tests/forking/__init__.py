@@ -7,6 +7,7 @@ fixture `not_forked`, the tests that are about starting an emulator and about it
 
     command.py   stands for a program: `invoke`, `python`, or the fork server of an emulator
     commands.py  writes the stand-ins, and starts what is forked from
-    server.py    what is forked from: one process for commands, one for emulators, one for their fork servers
+    server.py    what is forked from: one process for commands, one for emulators, one for their fork servers; and one
+                 for gcloud, which tests/gcloud.py leads there by the variable that names its interpreter
     process.py   an emulator that tests start themselves, as `subprocess.Popen` would
 """

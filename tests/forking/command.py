@@ -15,7 +15,10 @@ if TYPE_CHECKING:  # importing `typing` takes longer than all the others
     from typing import Any
 
 FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
+# What changes nothing in a fork; the latter is what gcloud sets.
+HARMLESS = (("PYTHONDONTWRITEBYTECODE", "1"), ("PYTHONIOENCODING", "UTF-8"))
 LOST = 127
+GCLOUD = "/lib/gcloud.py"
 
 
 def main(text: str) -> None:
@@ -55,7 +58,7 @@ def order_of(facts: "dict[str, Any]", words: "list[str]", environment: "dict[str
         or os.geteuid() != facts["user"]
         # From 3.13 on a traceback shows the lines of `-c`, which the interpreter alone keeps.
         or (sys.version_info >= (3, 13) and kind == "code")
-        or any(key.startswith("PYTHON") and key != "PYTHONDONTWRITEBYTECODE" for key in environment)
+        or any(key.startswith("PYTHON") and (key, value) not in HARMLESS for key, value in environment.items())
         or any(os.readlink("/proc/self/ns/" + name) != at for name, at in facts["namespaces"].items())
         or any(list(resource.getrlimit(getattr(resource, name))) != at for name, at in facts["limits"].items())
     ):
@@ -79,6 +82,8 @@ def named(program: str, words: "list[str]") -> "tuple[str, str, list[str]]":
     """Return what kind of program is run, its name, and its words; no kind when it is an option of the interpreter."""
     if not program.rpartition("/")[2].startswith("python"):
         return "file", program, words
+    if words[1:] and words[0] == "-S" and words[1].endswith(GCLOUD):
+        return "file", words[1], words[2:]
     kind = {"-m": "module", "-c": "code"}.get(words[0], "file") if words else ""
     if kind == "file":
         return ("", "", []) if words[0].startswith("-") else ("file", words[0], words[1:])
@@ -94,6 +99,8 @@ def server_of(kind: str, first: str) -> str:
     """Return the name of the process that has imported what the program imports."""
     if kind == "file" and first.endswith("/fork_server.py"):
         return "fork-servers"
+    if first.endswith(GCLOUD):
+        return "gcloud"
     return "emulators" if (kind, first) == ("module", "edge_tasks.emulator") else "commands"
 
 

@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import edge_tasks
 from edge_tasks.emulator.runtime import early_start
 
 HERE = Path(__file__).resolve().parent
@@ -70,6 +71,12 @@ def forking_interpreter() -> Iterator[None]:
         sys.executable = own
 
 
+def gcloud_s_interpreter() -> dict[str, str]:
+    """Return the variable that lets gcloud be forked; nothing when there is no process to fork from."""
+    folder = _programs_for(os.environ, ("gcloud",)) if _may_fork() else None
+    return {"CLOUDSDK_PYTHON": str(folder / "python")} if folder else {}
+
+
 def facts_for(words: Sequence[str], environment: Mapping[str, str]) -> dict[str, Any] | None:
     """Return what is known of the interpreter of a command that starts an emulator, when it is this one."""
     may_fork = _may_fork() and list(words[:3]) == [sys.executable, "-m", "edge_tasks.emulator"]
@@ -109,9 +116,13 @@ def _programs(chosen: tuple[tuple[str, str], ...]) -> Path:
 def _start(name: str, folder: Path, chosen: tuple[tuple[str, str], ...]) -> bool:
     """Start a process to fork from, once in this one."""
     kept = {key: value for key, value in os.environ.items() if key in ("PATH", "HOME", "TMPDIR")}
+    options = []
+    if name == "gcloud":  # it must not meet what is installed here
+        options = ["-S"]
+        kept["PYTHONPATH"] = str(Path(edge_tasks.__file__).parent.parent)
     # It ends with its input, which ends with this process, however that ends.
     server = subprocess.Popen(
-        [sys.executable, str(HERE / "server.py"), str(folder), name],
+        [sys.executable, *options, str(HERE / "server.py"), str(folder), name],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={**kept, **dict(chosen)},
     )  # fmt: skip
     assert server.stdin is not None

@@ -2,8 +2,8 @@
 
     python server.py FOLDER NAME
 
-NAME says what is forked: commands, emulators, or the fork servers of these. FOLDER is where the stand-ins are, and
-where it listens, by its name.
+NAME says what is forked: commands, emulators, the fork servers of these, or gcloud. FOLDER is where the stand-ins are,
+and where it listens, by its name.
 
 A connection is one process: its order as JSON with the files 0, 1, 2; then the numbers of signals that it is sent. It
 answers with the process's number, or closes the connection if it cannot fork; then with its exit status. Who closes
@@ -68,6 +68,12 @@ OF_FORK_SERVERS = (
     # What they import themselves.
     *("edge_tasks.emulator.runtime.forked_program", "edge_tasks.emulator.runtime.gcs_mount"),
 )
+# What the commands of gcloud import that tests run; each of its commands is compiled when it is run.
+OF_GCLOUD = (
+    *("api_lib.ai", "api_lib.storage", "api_lib.util", "command_lib.ai", "command_lib.storage", "core", "calliope"),
+    *("generated_clients.apis.aiplatform", "generated_clients.apis.storage", "generated_clients.apis.logging"),
+)
+OURS = os.environ.get("PYTHONPATH")
 PR_SET_MM, PR_SET_MM_MAP = 35, 14
 SHOWN_BY_NAME = ("emulators", "fork-servers")
 _kept: list[Any] = []
@@ -100,6 +106,7 @@ def main(folder: str, name: str) -> dict[str, Any]:
             "commands": _import_for_commands,
             "emulators": _import_for_emulators,
             "fork-servers": _import_for_fork_servers,
+            "gcloud": _import_for_gcloud,
         }[name](folder)
         gc.enable()
     gc.collect()
@@ -142,6 +149,17 @@ def _import_for_commands(folder: str) -> None:
 
     for service in SERVICES:
         vertex_sdk.client_class(service)
+
+
+def _import_for_gcloud(_: str) -> None:
+    """Import what gcloud brings along; this interpreter knows, by -S, nothing else but Python's own modules."""
+    gcloud = Path(shutil.which("gcloud") or "/nowhere").resolve().parent.parent / "lib"
+    sys.path[:] = [str(gcloud / "third_party"), str(gcloud), *(folder for folder in sys.path if folder != OURS)]
+    _import(["googlecloudsdk.gcloud_main"])
+    for name in OF_GCLOUD:
+        package = f"googlecloudsdk.{name}"
+        folder = gcloud / package.replace(".", "/")
+        _import([package, *(module.name for module in pkgutil.walk_packages([str(folder)], f"{package}."))])
 
 
 def state_of_packages() -> list[int]:
