@@ -150,7 +150,7 @@ def test_a_signal_reaches_it(handled: str, sent: str, status: int, tmp_path: Pat
 @pytest.mark.needs("gcloud")
 @pytest.mark.parametrize("command", ["config list --format=json", "version --format=json", "ai models lst"])
 def test_gcloud_prints_what_it_prints_by_itself(command: str, tmp_path: Path) -> None:
-    answers = []
+    answers: list[tuple[int, str, str]] = []
     for variables in (commands.gcloud_s_interpreter(), {}):
         assert variables or len(answers) == 1
         environment = {**clean_environment(tmp_path / "home"), "CLOUDSDK_CONFIG": str(tmp_path / "gcloud"), **variables}
