@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from edge_tasks.cloud.client import Cloud, connect
 from edge_tasks.cloud.run_store import RunStore
 from edge_tasks.domain.config import EdgeConfig
 from edge_tasks.repo.edge_yaml import load_config
+from tests import mypy_cache as mypy
 from tests import needs, seeds, threads
 from tests.buckets import bucket, emptied
 from tests.repositories import Repository, bake, copy
@@ -83,6 +85,12 @@ def baked(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         example: bake(folder / example, project_name="My project", example=example)
         for example in ("hello-world", "tabular", "digits", "fashion-mnist")
     }
+
+
+@pytest.fixture(scope="session")
+def mypy_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for mypy's cache that knows the libraries of a generated repository already."""
+    return shutil.copytree(mypy.kept(), tmp_path_factory.mktemp("mypy") / "cache")
 
 
 @pytest.fixture
