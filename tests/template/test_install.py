@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from hooks import source
+from tests import bytecode
 from tests.needs import ENVIRONMENT, UV, index
 from tests.published import publish
 from tests.repositories import BIN, clean_environment
@@ -135,6 +137,7 @@ def test_what_cookiecutter_prints_works_in_a_fresh_environment(made: Made, tmp_p
         git -C {tmp_path}/clone checkout --quiet {commit}
         sed 's|@ git+.*|@ {(tmp_path / "clone").as_uri()}|' requirements.txt > {tmp_path}/requirements.txt
         {" ".join(UV)} pip install --quiet -r {tmp_path}/requirements.txt
+        {bytecode.command(Path(sys.base_prefix) / "bin" / "python3", '"$VIRTUAL_ENV"')}
     """
     script = "\n".join(["set -e", *steps]).replace("pip install -r requirements.txt", install)
     try:
