@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.forking.commands import forked, with_forks
+from tests.forking.commands import forked, read_at_import, with_forks
 from tests.needs import isolated_environments
 from tests.repositories import pip_beside
 
@@ -425,7 +425,10 @@ class Pipeline:
             "BASH_ENV": str(bash_env),
             "MYPY_CACHE_DIR": str(self.mypy_cache),
             "GITHUB_STEP_SUMMARY": str(summary),
-            **{key: value for key, value in job.environment.items() if "${{" not in value},
+            # The locale and the like are this machine's, so that commands are forked from what others are. What gcsfs
+            # reads says nothing to the emulator's folder.
+            **{key: value for key, value in job.environment.items() if "${{" not in value and not key.startswith("GCSFS_")},
+            **read_at_import(os.environ),
             # Where no packages can be had, jobs and models share the tests' environment.
             **(isolation if isinstance(isolation, dict) else {"EDGE_LOCAL_ENVIRONMENTS": "shared"}),
             **changes,
