@@ -19,6 +19,7 @@ from edge_tasks.repo.edge_yaml import load_config
 from tests import mypy_cache as mypy
 from tests import needs, seeds, threads
 from tests.buckets import bucket, emptied
+from tests.published import publish
 from tests.repositories import Repository, bake, copy
 
 if TYPE_CHECKING:
@@ -98,6 +99,12 @@ def baked(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def mypy_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder for mypy's cache that knows the libraries of a generated repository already."""
     return shutil.copytree(mypy.kept(), tmp_path_factory.mktemp("mypy") / "cache")
+
+
+@pytest.fixture(scope="session")
+def github(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The variables by which git finds this checkout at GitHub's address."""
+    return publish(tmp_path_factory.mktemp("github"))
 
 
 @pytest.fixture

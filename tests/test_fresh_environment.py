@@ -24,7 +24,6 @@ from ruamel.yaml import YAML
 
 from tests import bytecode
 from tests.needs import UV
-from tests.published import publish
 from tests.repositories import ROOT, clean_environment
 
 pytestmark = [pytest.mark.slow, pytest.mark.needs("uv-cache"), pytest.mark.timeout(1200)]
@@ -77,7 +76,7 @@ def interpreter(uv: str, version: str) -> Path:
 
 
 @pytest.fixture(params=PYTHONS)
-def newcomer(tmp_path: Path, mypy_cache: Path, request: pytest.FixtureRequest) -> Newcomer:
+def newcomer(tmp_path: Path, github: dict[str, str], mypy_cache: Path, request: pytest.FixtureRequest) -> Newcomer:
     uv, home, programs = shutil.which(UV[0]), tmp_path / "home", tmp_path / "programs"
     home.mkdir()
     programs.mkdir()
@@ -100,7 +99,7 @@ def newcomer(tmp_path: Path, mypy_cache: Path, request: pytest.FixtureRequest) -
     # What uv and mypy have kept for their user, else everything would be fetched and read again.
     cache = subprocess.run([str(uv), "cache", "dir"], capture_output=True, text=True, check=True).stdout.strip()
     kept = {"UV_CACHE_DIR": cache, "MYPY_CACHE_DIR": str(mypy_cache)}
-    return Newcomer(tmp_path, {**environment, **ADA, **publish(tmp_path), **kept})
+    return Newcomer(tmp_path, {**environment, **ADA, **github, **kept})
 
 
 def make(newcomer: Newcomer, *answers: str) -> Path:

@@ -9,7 +9,6 @@ import re
 import shutil
 import subprocess
 import sys
-import sysconfig
 import tarfile
 import zipfile
 from collections.abc import Iterator
@@ -207,7 +206,7 @@ class Installation:
 
 def install(wheel: Path, folder: Path, names: set[str]) -> Installation:
     """Install the wheel, and link what the named distributions brought here."""
-    packages, here = folder / "packages", Path(sysconfig.get_path("purelib"))
+    packages = folder / "packages"
     (folder / "home").mkdir(parents=True)
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--no-compile"]
     subprocess.run([*command, "--target", str(packages), str(wheel)], check=True, capture_output=True)
@@ -215,12 +214,14 @@ def install(wheel: Path, folder: Path, names: set[str]) -> Installation:
         for file in importlib.metadata.distribution(name).files or []:
             if not file.parts or file.parts[0] in ("..", "__pycache__"):
                 continue
-            target = packages / file
-            source = Path(str(file.locate()))
+            # A package is linked as a whole, with its bytecode; one of several distributions has no __init__.py.
+            here = Path(str(file.locate()))
+            root = here.parents[len(file.parts) - 1]
+            part = file.parts[0] if (root / file.parts[0] / "__init__.py").exists() else file
+            source, target = root / part, packages / part
             if source.exists() and not target.exists():
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.symlink_to(source)
-    bytecode.share(here, packages)
     bytecode.share(Path(edge_tasks.__file__).parent, packages / "edge_tasks")
     return Installation(packages, folder / "home")
 

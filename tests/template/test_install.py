@@ -14,7 +14,6 @@ import pytest
 from hooks import source
 from tests import bytecode
 from tests.needs import ENVIRONMENT, UV, index
-from tests.published import publish
 from tests.repositories import BIN, clean_environment
 
 pytestmark = pytest.mark.slow
@@ -99,10 +98,10 @@ class Made:
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Made]:
+def made(github: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Made]:
     folder = tmp_path_factory.mktemp("made")
     (folder / "home").mkdir()
-    environment = clean_environment(folder / "home") | publish(folder)
+    environment = clean_environment(folder / "home") | github
     command = [str(BIN / "cookiecutter"), "--no-input", "gh:fuzzylabs/vertex-edge", "project_name=Mine"]
     done = subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True, text=True)
     yield Made(folder / "mine", environment, done.stdout)
