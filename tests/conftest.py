@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,8 +16,10 @@ from edge_tasks.cloud.client import Cloud, connect
 from edge_tasks.cloud.run_store import RunStore
 from edge_tasks.domain.config import EdgeConfig
 from edge_tasks.repo.edge_yaml import load_config
+from tests import mypy_cache as mypy
 from tests import needs, seeds, threads
 from tests.buckets import bucket, emptied
+from tests.published import publish
 from tests.repositories import Repository, bake, copy
 
 if TYPE_CHECKING:
@@ -25,6 +30,11 @@ if TYPE_CHECKING:
 # A shell starts what stands before `&` with Ctrl-C ignored, and every child would inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Commands can be forked, and compile their bytecode once, as the tests do, whatever the machine's setting.
+for name in ("PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE"):
+    os.environ.pop(name, None)
+sys.dont_write_bytecode = False
 
 # Fixtures that bake repositories to run commands in, or start what others share, or a browser.
 SLOW = frozenset(
@@ -83,6 +93,18 @@ def baked(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         example: bake(folder / example, project_name="My project", example=example)
         for example in ("hello-world", "tabular", "digits", "fashion-mnist")
     }
+
+
+@pytest.fixture(scope="session")
+def mypy_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for mypy's cache that knows the libraries of a generated repository already."""
+    return shutil.copytree(mypy.kept(), tmp_path_factory.mktemp("mypy") / "cache")
+
+
+@pytest.fixture(scope="session")
+def github(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The variables by which git finds this checkout at GitHub's address."""
+    return publish(tmp_path_factory.mktemp("github"))
 
 
 @pytest.fixture

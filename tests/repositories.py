@@ -125,7 +125,8 @@ def pip_beside(folder: Path) -> Path:
     """Make a `pip` in `folder` that takes this package for what requirements name by an address; return the folder.
 
     It is installed here, and pip would build it, for which it needs the network, and install it over this checkout.
-    What was installed once is not looked at again: each job of a CI asks for the same.
+    uv looks for what is missing, a hundred times quicker than pip. What was installed once is not looked at again:
+    each job of a CI asks for the same.
     """
     script = """#!/bin/sh
         set -e
@@ -135,7 +136,7 @@ def pip_beside(folder: Path) -> Path:
         cd "$copy"
         asked="FOLDER/$({ echo "$@"; find . -type f | sort | xargs cat; } | sha256sum | cut -c 1-40).asked"
         [ -e "$asked" ] && exit
-        "BIN/pip" "$@"
+        "BIN/uv" pip "$@" --python "BIN/python" --offline --no-index --quiet
         touch "$asked"
     """
     folder.mkdir(parents=True)

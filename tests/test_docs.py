@@ -162,7 +162,7 @@ def typed(folder: Path, page: str, slug: str) -> str:
     environment = clean_environment(folder / "home")
     environment |= {
         "PATH": f"{pip_beside(folder / 'bin')}:{environment['PATH']}",
-        "PIP_NO_INDEX": "1",  # all that the requirements ask for is installed, which pip checks
+        "PIP_NO_INDEX": "1",  # all that the requirements ask for is installed, which uv checks
         **{f"GIT_{who}_NAME": "Ada" for who in ("AUTHOR", "COMMITTER")},
         **{f"GIT_{who}_EMAIL": "ada@example.org" for who in ("AUTHOR", "COMMITTER")},
     }

@@ -22,8 +22,8 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
+from tests import bytecode
 from tests.needs import UV
-from tests.published import publish
 from tests.repositories import ROOT, clean_environment
 
 pytestmark = [pytest.mark.slow, pytest.mark.needs("uv-cache"), pytest.mark.timeout(1200)]
@@ -76,7 +76,7 @@ def interpreter(uv: str, version: str) -> Path:
 
 
 @pytest.fixture(params=PYTHONS)
-def newcomer(tmp_path: Path, request: pytest.FixtureRequest) -> Newcomer:
+def newcomer(tmp_path: Path, github: dict[str, str], mypy_cache: Path, request: pytest.FixtureRequest) -> Newcomer:
     uv, home, programs = shutil.which(UV[0]), tmp_path / "home", tmp_path / "programs"
     home.mkdir()
     programs.mkdir()
@@ -87,16 +87,19 @@ def newcomer(tmp_path: Path, request: pytest.FixtureRequest) -> Newcomer:
         f'[ "$1 $2" = "-m venv" ] || exec "{python}" "$@"\n'
         f'"{uv}" venv --quiet --python "{python}" "$3" && cp "{programs}/a-pip" "$3/bin/pip"',
     )
-    program(programs / "a-pip", f'exec "{uv}" pip "$@" --quiet')
+    # What has been compiled of the same packages is not compiled again.
+    share = bytecode.command(python, '"$VIRTUAL_ENV"')
+    program(programs / "a-pip", f'"{uv}" pip "$@" --quiet && exec {share}')
     environment = clean_environment(home)
     paths = environment["PATH"].split(":")[1:]  # without this project's own environment
     mine = str(Path(sys.executable).parent)
     environment["PATH"] = ":".join([str(programs), *(path for path in paths if path != mine)])
     for name in ("VIRTUAL_ENV", "PYTHONPATH", "PYTEST_ADDOPTS"):
         environment.pop(name, None)
-    # What uv has kept for its user, else everything would be fetched again.
+    # What uv and mypy have kept for their user, else everything would be fetched and read again.
     cache = subprocess.run([str(uv), "cache", "dir"], capture_output=True, text=True, check=True).stdout.strip()
-    return Newcomer(tmp_path, {**environment, **ADA, **publish(tmp_path), "UV_CACHE_DIR": cache})
+    kept = {"UV_CACHE_DIR": cache, "MYPY_CACHE_DIR": str(mypy_cache)}
+    return Newcomer(tmp_path, {**environment, **ADA, **github, **kept})
 
 
 def make(newcomer: Newcomer, *answers: str) -> Path:

@@ -19,11 +19,20 @@ import pytest
 from packaging.requirements import Requirement
 
 import edge_tasks
+from tests import bytecode
+from tests.needs import UV
 from tests.repositories import ROOT, clean_environment
 
-# One process builds, for all tests of this module.
-# The tests of the package's parts that need no servers: quick, so that each run of the suite tries the built wheel.
-QUICK_TESTS = ("tests/test_values.py", "tests/test_config.py", "tests/test_template.py", "tests/test_architecture.py")
+# The code of the wheel is that of the checkout, byte for byte. What these tests look at is elsewhere: the template,
+# and which modules there are, travel with a job, and are imported.
+QUICK_TESTS = (
+    "tests/test_template.py::test_a_further_model_is_what_cookiecutter_makes",
+    "tests/test_template.py::test_the_examples_are_those_that_cookiecutter_offers",
+    "tests/test_architecture.py::test_the_table_has_every_part_and_nothing_else",
+    "tests/test_architecture.py::test_what_travels_with_a_job_is_what_a_training_imports_there_and_no_more",
+    "tests/test_architecture.py::test_listing_the_tasks_loads_nothing_heavy",
+    "tests/test_architecture.py::test_a_training_loads_neither_invoke_nor_the_clients_until_it_submits",
+)
 
 IN_SDIST = {
     *("CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "Makefile", "PKG-INFO", "README.md", "benchmarks"),
@@ -95,16 +104,19 @@ def test_the_same_bytes_are_built_twice(checkout: Path, built: tuple[Path, Path]
 
 def test_the_wheel_holds_the_package_and_the_template_and_nothing_else(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
-        names = {name for name in archive.namelist() if ".dist-info/" not in name}
+        content = {name: archive.read(name) for name in archive.namelist() if ".dist-info/" not in name}
+    names = set(content)
     package = {name for name in tracked() if name.startswith("edge_tasks/")}
     template = {
-        f"edge_tasks/_template/{name.removeprefix('template/')}"
+        f"edge_tasks/_template/{name.removeprefix('template/')}": name
         for name in tracked()
         if name.startswith(("template/", "hooks/")) or name == "cookiecutter.json"
     }
     # What IPython runs when a kernel starts goes into its folder of the environment.
     (startup,) = (name for name in names if name.endswith(".data/data/etc/ipython/startup/50-vertex-edge.py"))
-    assert names == package | template | {"edge_tasks/_docs/troubleshooting.md", startup}
+    assert names == package | set(template) | {"edge_tasks/_docs/troubleshooting.md", startup}
+    for name, source in {**template, **{name: name for name in package}}.items():
+        assert content[name] == (ROOT / source).read_bytes(), name
     assert "edge_tasks/_template/<<cookiecutter.project_slug>>/.circleci/config.yml" in names
 
 
@@ -202,11 +214,15 @@ def install(wheel: Path, folder: Path, names: set[str]) -> Installation:
         for file in importlib.metadata.distribution(name).files or []:
             if not file.parts or file.parts[0] in ("..", "__pycache__"):
                 continue
-            target = packages / file
-            source = Path(str(file.locate()))
+            # A package is linked as a whole, with its bytecode; one of several distributions has no __init__.py.
+            here = Path(str(file.locate()))
+            root = here.parents[len(file.parts) - 1]
+            part = file.parts[0] if (root / file.parts[0] / "__init__.py").exists() else file
+            source, target = root / part, packages / part
             if source.exists() and not target.exists():
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.symlink_to(source)
+    bytecode.share(Path(edge_tasks.__file__).parent, packages / "edge_tasks")
     return Installation(packages, folder / "home")
 
 
@@ -276,9 +292,12 @@ def test_the_quick_tests_pass_against_the_installed_wheel(wheel: Path, checkout:
     shutil.rmtree(outside / "edge_tasks")
     (tmp_path / "home").mkdir()
     packages = tmp_path / "packages"
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target", str(packages)]
-    subprocess.run([*command, str(wheel)], check=True, capture_output=True)
-    environment = clean_environment(tmp_path / "home") | {"PYTHONPATH": str(packages)}
+    command = [*UV, "pip", "install", "--quiet", "--no-deps", "--no-index", "--python", sys.executable]
+    subprocess.run([*command, "--target", str(packages), str(wheel)], check=True, capture_output=True)
+    bytecode.share(Path(edge_tasks.__file__).parent, packages / "edge_tasks")
+    # Nothing can be forked that finds other packages.
+    changes = {"PYTHONPATH": str(packages), "EDGE_TESTS_FORK": "no"}
+    environment = clean_environment(tmp_path / "home") | changes
 
     def python(*arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, *arguments]

@@ -15,7 +15,6 @@ from pathlib import Path
 import pytest
 
 from edge_tasks.tasks import namespace
-from tests.published import publish
 from tests.repositories import ROOT, Repository, clean_environment
 
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -231,10 +230,10 @@ class Loop:
 
 
 @pytest.fixture(scope="module")
-def loop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loop]:
+def loop(github: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loop]:
     folder = tmp_path_factory.mktemp("readme")
     (folder / "home").mkdir()
-    repository = Repository(folder / "my-ml-project", clean_environment(folder / "home") | publish(folder))
+    repository = Repository(folder / "my-ml-project", clean_environment(folder / "home") | github)
     script = "\n".join(["set -e", *RUN_AS_THE_LOOP, "dvc repro"])
     try:
         # cookiecutter's questions are answered by pressing Enter throughout.

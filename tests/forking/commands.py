@@ -50,6 +50,11 @@ def with_forks(environment: dict[str, str]) -> dict[str, str]:
     return {**environment, "PATH": os.pathsep.join(folders)}
 
 
+def read_at_import(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return what of an environment libraries read when they are imported."""
+    return {key: value for key, value in environment.items() if key.startswith(_READ_AT_IMPORT)}
+
+
 def forked(*command: str | Path, environment: dict[str, str]) -> tuple[list[str], dict[str, str]]:
     """Return a command and its environment so that it is forked, also if it is the path of a program of this Python."""
     environment = with_forks(environment)
@@ -90,7 +95,7 @@ def _may_fork() -> bool:
 
 def _programs_for(environment: Mapping[str, str], servers: Sequence[str]) -> Path | None:
     """Return the folder of the forked programs for an environment; None when there is no process to fork from."""
-    chosen = tuple(sorted((key, value) for key, value in environment.items() if key.startswith(_READ_AT_IMPORT)))
+    chosen = tuple(sorted(read_at_import(environment).items()))
     folder = _programs(chosen)
     started = [_start(server, folder, chosen) for server in servers]
     return folder if all(started) else None

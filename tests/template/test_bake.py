@@ -261,9 +261,8 @@ def test_the_python_files_are_linted_and_formatted(combination: Baked, run: Run)
     run(sys.executable, "-m", "ruff", "format", "--no-cache", "--check", ".", cwd=combination.root)
 
 
-def test_the_python_files_are_typed(baked: Path, run: Run, tmp_path_factory: pytest.TempPathFactory) -> None:
-    # What it has found in the libraries is the same for every example.
-    run(sys.executable, "-m", "mypy", "--cache-dir", str(tmp_path_factory.getbasetemp() / "mypy"), cwd=baked)
+def test_the_python_files_are_typed(baked: Path, run: Run, mypy_cache: Path) -> None:
+    run(Path(sys.executable).parent / "mypy", "--cache-dir", mypy_cache, cwd=baked)
 
 
 def test_a_repository_without_its_last_step_is_told_with_what_makes_it(

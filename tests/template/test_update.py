@@ -65,9 +65,15 @@ class Generated:
         return self.git("branch", "--show-current").strip()
 
 
+@pytest.fixture(scope="module")
+def fresh(bake_into: Bake, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    answers = {"project_name": "👩\u200d🔬 Lab", "project_slug": "lab", "example": "digits", "ci": "github"}
+    return bake_into(tmp_path_factory.mktemp("fresh"), **answers)
+
+
 @pytest.fixture
-def generated(bake: Bake, run: Run) -> Generated:
-    return Generated(bake(project_name="👩\u200d🔬 Lab", project_slug="lab", example="digits", ci="github"), run)
+def generated(fresh: Path, run: Run, tmp_path: Path) -> Generated:
+    return Generated(shutil.copytree(fresh, tmp_path / "out" / "lab", symlinks=True), run)
 
 
 @dataclass(frozen=True)
