@@ -196,7 +196,7 @@ class Interpreter:
         )
 
     def run(self, *words: str | Path, folder: Path, stdin: str = "") -> str:
-        """Run a program in a process of its own; return its last line."""
+        """Run a program in a fork; return its last line."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         files = [folder / name for name in (".in", ".out", ".err")]
