@@ -24,7 +24,9 @@ NAMES = {PREBUILT: "Google's prebuilt image", PREDICTOR: "the predictor", "conta
 
 def of_folder(artifact: Path, environment: Mapping[str, str]) -> ArtifactFacts:
     """Return what the artifact in a folder says about itself; `environment` is what its training recorded."""
-    files = tuple(sorted(path.relative_to(artifact).as_posix() for path in artifact.rglob("*") if path.is_file()))
+    paths = [path.relative_to(artifact) for path in artifact.rglob("*") if path.is_file()]
+    # Who has loaded the model may have left bytecode there.
+    files = tuple(sorted(path.as_posix() for path in paths if "__pycache__" not in path.parts))
     return _facts(files, lambda name: (artifact / name).read_bytes(), environment)
 
 

@@ -22,7 +22,7 @@ class Engine:
         (self.state / "registry").write_text(IMAGE)
         program = folder / "bin" / "docker"
         program.parent.mkdir()
-        program.write_text(f'#!/bin/sh\nexec {sys.executable} {docker_stand_in.__file__} "$@"\n')
+        program.write_text(f'#!/bin/sh\nexec {sys.executable} -IS {docker_stand_in.__file__} "$@"\n')
         program.chmod(0o755)
         self.environment = {"PATH": f"{program.parent}:{os.environ['PATH']}", "DOCKER_CONFIG": str(self.state)}
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.emulator.harness import ECHO, FINAL, PARENT, Emulator, eventually, model_of
+from tests.forking.commands import forked
+from tests.repositories import BIN, clean_environment
 
 DIVIDE = model_of("lambda rows: [10 / row[0] if row[0] else row[0].nothing for row in rows]")
 STUCK = model_of("lambda rows: __import__('time').sleep(1000)")
@@ -117,11 +119,15 @@ os._exit(0)
 
 @pytest.mark.slow
 def test_a_job_goes_on_when_the_program_that_did_not_wait_for_it_has_ended(
-    emulator: Emulator, echo: str, bucket: str
+    emulator: Emulator, echo: str, bucket: str, tmp_path: Path
 ) -> None:
     """As somebody ends a shell: https://github.com/googleapis/python-aiplatform/issues/2072."""
     emulator.put(bucket, "in.jsonl", b"[1]\n[2]\n")
-    subprocess.run([sys.executable, "-c", ASKS_AND_ENDS, emulator.url, bucket, echo], check=True, timeout=60)
+    (tmp_path / "ask.py").write_text(ASKS_AND_ENDS)
+    command, environment = forked(
+        BIN / "python", tmp_path / "ask.py", emulator.url, bucket, echo, environment=clean_environment(tmp_path)
+    )
+    subprocess.run(command, env=environment, check=True, timeout=60)
     jobs = emulator.get(f"{PARENT}/batchPredictionJobs", params={"filter": 'display_name="asynchronous"'}).body
     (job,) = jobs["batchPredictionJobs"]
     done = emulator.wait_for_job(job["name"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import pickle
+import shutil
 import socket
 import subprocess
 import sys
@@ -221,25 +222,35 @@ def test_the_next_emulator_imports_what_is_deployed_while_it_starts_itself(own_e
     assert not (running.data / "preloaded.json").exists()
 
 
-@pytest.mark.parametrize("noted", ["[1]", "{", '["there.is.none"]', '["", ".", "json."]'])
-def test_an_emulator_starts_whatever_was_noted_for_it(own_emulator: Start, noted: str) -> None:
-    running = own_emulator()
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The data of an emulator that has ended, and the endpoint that it had."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EDGE_TESTS_FORK", "no")
+        running = Emulator(tmp_path_factory.mktemp("ended") / "data")
     endpoint = running.create_endpoint()
     running.deployed(endpoint, running.upload(ECHO))
     assert running.stop() == 0
-    (running.data / "preloaded.json").write_text(noted)
+    return running.data, endpoint
+
+
+@pytest.mark.parametrize("noted", ["[1]", "{", '["there.is.none"]', '["", ".", "json."]'])
+def test_an_emulator_starts_whatever_was_noted_for_it(
+    own_emulator: Start, ended: tuple[Path, str], tmp_path: Path, noted: str
+) -> None:
+    data, endpoint = shutil.copytree(ended[0], tmp_path / "data"), ended[1]
+    (data / "preloaded.json").write_text(noted)
     running = own_emulator()
     assert running.predict(endpoint, [5]).body["predictions"] == [5]
     assert "sklearn" in (running.data / "preloaded.json").read_text()
 
 
-def test_a_fork_server_that_dies_while_the_emulator_starts_is_started_again(own_emulator: Start) -> None:
-    running = own_emulator()
-    endpoint = running.create_endpoint()
-    running.deployed(endpoint, running.upload(ECHO))
-    assert running.stop() == 0
+def test_a_fork_server_that_dies_while_the_emulator_starts_is_started_again(
+    own_emulator: Start, ended: tuple[Path, str], tmp_path: Path
+) -> None:
+    data, endpoint = shutil.copytree(ended[0], tmp_path / "data"), ended[1]
     # It ends its process.
-    (running.data / "preloaded.json").write_text('["unittest.__main__"]')
+    (data / "preloaded.json").write_text('["unittest.__main__"]')
     running = own_emulator()
     assert running.predict(endpoint, [5]).body["predictions"] == [5]
     assert "unittest.__main__" not in fork_server(running).cmdline()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import base64
+import functools
 import json
-import os
 import shutil
 import subprocess
-import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,10 @@ from edge_tasks.domain.config import EdgeConfig
 from edge_tasks.domain.serving_choice import choose
 from edge_tasks.releases.serving import of_folder
 from tests import needs
+from tests.forking.commands import forked
+from tests.repositories import BIN, clean_environment
 
+PROGRAMS = Path(__file__).with_name("programs_of_a_library.py")
 # A train.py's end: it saves `model`, asks it for `inputs`, and prints what it answers.
 END = """
 import json, sys
@@ -177,37 +181,71 @@ LIBRARIES = {
     "xgboost": "xgboost", "xgboost-booster": "xgboost", "lightgbm": "lightgbm", "lightgbm-booster": "lightgbm",
     "catboost": "catboost", "statsmodels": "statsmodels", "onnx": "skl2onnx", "torch": "torch", "keras": "keras",
 }  # fmt: skip
+# What is imported for them, and for one more: Keras computes with PyTorch.
+IMPORTED = {"statsmodels": "statsmodels.formula.api", "torch": "keras"}
 
 
-def run(libraries: Path | None, *arguments: str, folder: Path, stdin: str = "") -> str:
-    paths = [str(Path(__file__).parents[2]), *([str(libraries)] if libraries else [])]
-    done = subprocess.run(
-        [sys.executable, *arguments], cwd=folder, input=stdin, capture_output=True, text=True, check=False,
-        env={
-            "PYTHONPATH": os.pathsep.join(paths), "KERAS_BACKEND": "torch", "PYTHONWARNINGS": "ignore",
-            "PATH": "/usr/bin:/bin", "HOME": str(folder),
-        },
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout.splitlines()[-1]
+class Interpreter:
+    """It has imported a library, once for all programs that it runs."""
+
+    def __init__(self, library: str, place: Path | None, home: Path) -> None:
+        environment = {**clean_environment(home), "KERAS_BACKEND": "torch"}
+        command, environment = forked(BIN / "python", PROGRAMS, library, place or "", environment=environment)
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+        )
+
+    def run(self, *words: str | Path, folder: Path, stdin: str = "") -> str:
+        """Run a program in a fork; return its last line."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        files = [folder / name for name in (".in", ".out", ".err")]
+        for file, text in zip(files, (stdin, "", ""), strict=True):
+            file.write_text(text)
+        program = {"words": list(map(str, words)), "folder": str(folder), "files": list(map(str, files))}
+        self.process.stdin.write(f"{json.dumps(program)}\n")
+        self.process.stdin.flush()
+        assert self.process.stdout.readline() == "0\n", files[2].read_text()[-3000:]
+        return files[1].read_text().splitlines()[-1]
+
+    def end(self) -> None:
+        self.process.communicate(timeout=60)
+        assert self.process.returncode == 0
 
 
-def trained(kind: str, folder: Path, libraries: Path | None = None) -> list[Any]:
-    """Train a model of this kind in `folder`, as models/NAME; return what it answers itself to the first inputs."""
-    (folder / "train.py").write_text(KINDS[kind] + END)
+@pytest.fixture(scope="module")
+def interpreter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Interpreter]]:
+    """Gives the interpreter that has imported a library."""
+    started: dict[str, Interpreter] = {}
+
+    def of(library: str = "sklearn", place: Path | None = None) -> Interpreter:
+        if library not in started:
+            started[library] = Interpreter(library, place, tmp_path_factory.mktemp("home"))
+        return started[library]
+
+    yield of
+    for one in started.values():
+        one.end()
+
+
+def trained(interpreter: Interpreter, source: str, folder: Path) -> list[Any]:
+    """Train a model in `folder`, as models/NAME; return what it answers itself to the first inputs."""
+    (folder / "train.py").write_text(source + END)
     (folder / "neighbour.py").write_text(NEIGHBOUR)
     (folder / "deeper").mkdir()
     (folder / "deeper" / "__init__.py").write_text("")
     (folder / "deeper" / "scale.py").write_text("FACTOR = 10\n")
-    return list(json.loads(run(libraries, "train.py", "out", folder=folder)))
+    return list(json.loads(interpreter.run(folder / "train.py", "out", folder=folder)))
 
 
-def served(folder: Path, instances: list[Any], libraries: Path | None = None) -> list[Any]:
+def served(interpreter: Interpreter, folder: Path, instances: list[Any]) -> list[Any]:
     """Return what a server answers that knows the artifact alone."""
     elsewhere = folder / "elsewhere"
     elsewhere.mkdir(exist_ok=True)
+    (elsewhere / "ask.py").write_text(ASK)
     body = json.dumps({"instances": instances})
-    return list(json.loads(run(libraries, "-c", ASK, str(folder / "out" / "model"), folder=elsewhere, stdin=body)))
+    words = (elsewhere / "ask.py", folder / "out" / "model")
+    return list(json.loads(interpreter.run(*words, folder=elsewhere, stdin=body)))
 
 
 def payload(folder: Path) -> list[Any]:
@@ -224,20 +262,48 @@ def approximately(values: Any) -> Any:
     return pytest.approx(values, rel=1e-5) if isinstance(values, float) else values
 
 
-def check_kind(kind: str, folder: Path, libraries: Path | None = None) -> None:
-    answers = trained(kind, folder, libraries)
+def check(interpreter: Interpreter, folder: Path, answers: list[Any]) -> None:
+    """Compare what a server answers with what the model answered itself."""
     instances = payload(folder)
     if not instances:  # without `inputs` there is no signature: rows are read as what they are
         import numpy as np
 
         instances = np.random.default_rng(0).random((60, 4))[:3].tolist()
-    assert served(folder, instances, libraries) == approximately(answers[: len(instances)])
+    assert served(interpreter, folder, instances) == approximately(answers[: len(instances)])
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A model's folder, and what the model answers itself."""
+
+    folder: Path
+    answers: list[Any]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return dict(json.loads((self.folder / "out" / "environment.json").read_text()))
+
+
+@pytest.fixture(scope="module")
+def models(
+    interpreter: Callable[..., Interpreter], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], Trained]:
+    """Trains a model of a kind, once for all tests."""
+
+    @functools.cache
+    def of(kind: str) -> Trained:
+        folder = tmp_path_factory.mktemp(kind)
+        return Trained(folder, trained(interpreter(), KINDS[kind], folder))
+
+    return of
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in LIBRARIES])
-def test_a_model_answers_from_its_artifact_as_it_does_itself(kind: str, tmp_path: Path) -> None:
-    check_kind(kind, tmp_path)
+def test_a_model_answers_from_its_artifact_as_it_does_itself(
+    kind: str, models: Callable[[str], Trained], interpreter: Callable[..., Interpreter]
+) -> None:
+    check(interpreter(), models(kind).folder, models(kind).answers)
 
 
 @pytest.fixture(scope="session")
@@ -251,10 +317,13 @@ def libraries() -> Path:
 @pytest.mark.slow
 @pytest.mark.needs("model-libraries")
 @pytest.mark.parametrize("kind", LIBRARIES)
-def test_a_model_of_a_large_library_does_so_too(kind: str, tmp_path: Path, libraries: Path) -> None:
+def test_a_model_of_a_large_library_does_so_too(
+    kind: str, tmp_path: Path, libraries: Path, interpreter: Callable[..., Interpreter]
+) -> None:
     if not (libraries / LIBRARIES[kind]).is_dir():
         pytest.skip(f"{LIBRARIES[kind]} is not among the libraries; see tests/needs.py")
-    check_kind(kind, tmp_path, libraries)
+    one = interpreter(IMPORTED.get(kind, LIBRARIES[kind]), libraries)
+    check(one, tmp_path, trained(one, KINDS[kind], tmp_path))
 
 
 CONFIG = EdgeConfig.model_validate(
@@ -277,20 +346,20 @@ CONFIG = EdgeConfig.model_validate(
         ("own-class", "predictor", "the model needs its own code (`deeper`, `neighbour`)"),
     ],
 )
-def test_what_serves_a_model_follows_from_it(kind: str, chosen: str, why: str, tmp_path: Path) -> None:
-    trained(kind, tmp_path)
-    environment = json.loads((tmp_path / "out" / "environment.json").read_text())
-    serving = choose(CONFIG, "m", of_folder(tmp_path / "out" / "model", environment))
+def test_what_serves_a_model_follows_from_it(
+    kind: str, chosen: str, why: str, models: Callable[[str], Trained]
+) -> None:
+    one = models(kind)
+    serving = choose(CONFIG, "m", of_folder(one.folder / "out" / "model", one.environment))
     assert serving.kind == chosen
     assert why in serving.why
 
 
 @pytest.mark.slow
-def test_the_libraries_that_an_artifact_needs_are_recorded_and_no_others(tmp_path: Path) -> None:
-    trained("pipeline", tmp_path)
-    environment = json.loads((tmp_path / "out" / "environment.json").read_text())
-    assert set(environment) == {"python", "joblib", "numpy", "pandas", "scikit-learn", "scipy"}
-    lock = (tmp_path / "out" / "model" / "requirements.txt").read_text().splitlines()
+def test_the_libraries_that_an_artifact_needs_are_recorded_and_no_others(models: Callable[[str], Trained]) -> None:
+    one = models("pipeline")
+    assert set(one.environment) == {"python", "joblib", "numpy", "pandas", "scikit-learn", "scipy"}
+    lock = (one.folder / "out" / "model" / "requirements.txt").read_text().splitlines()
     names = {line.partition("==")[0] for line in lock if not line.startswith("#")}
     assert {"pandas", "scikit-learn", "threadpoolctl", "python-dateutil"} <= names
     assert "dvc" not in names
@@ -316,47 +385,41 @@ class Celsius(Predictor):
 """
 
 
-def test_a_predictor_of_ones_own_travels_with_its_modules(tmp_path: Path) -> None:
+def test_a_predictor_of_ones_own_travels_with_its_modules(
+    tmp_path: Path, interpreter: Callable[..., Interpreter]
+) -> None:
     (tmp_path / "predictor.py").write_text(PREDICTOR)
-    trained("own-class", tmp_path)
-    assert served(tmp_path, [[32.0, 50.0, 32.0, 50.0]]) == [{"mean": 50.0, "unit": "C"}]
-    environment = json.loads((tmp_path / "out" / "environment.json").read_text())
-    serving = choose(CONFIG, "m", of_folder(tmp_path / "out" / "model", environment))
+    answers = trained(interpreter(), KINDS["own-class"], tmp_path)
+    assert served(interpreter(), tmp_path, [[32.0, 50.0, 32.0, 50.0]]) == [{"mean": 50.0, "unit": "C"}]
+    serving = choose(CONFIG, "m", of_folder(tmp_path / "out" / "model", Trained(tmp_path, answers).environment))
     assert serving.why == "the model has a predictor.py"
 
 
 @pytest.mark.slow
-def test_code_in_folders_without_an_init_travels_too(tmp_path: Path) -> None:
+def test_code_in_folders_without_an_init_travels_too(tmp_path: Path, interpreter: Callable[..., Interpreter]) -> None:
     (tmp_path / "parts" / "deep").mkdir(parents=True)
     (tmp_path / "parts" / "factor.py").write_text("FACTOR = 3\n")
     (tmp_path / "parts" / "deep" / "model.py").write_text(
         "from parts.factor import FACTOR\nclass Times:\n    def predict(self, rows): return rows[:, 0] * FACTOR\n"
     )
-    KINDS["folders"] = (
+    source = (
         "import numpy as np\nfrom parts.deep.model import Times\n"
         "inputs, model, answers = np.array([[2.0], [3.0]]), Times(), [6.0, 9.0]\n"
     )
-    try:
-        trained("folders", tmp_path)
-    finally:
-        del KINDS["folders"]
+    trained(interpreter(), source, tmp_path)
     code = tmp_path / "out" / "model" / "code"
     assert sorted(path.relative_to(code).as_posix() for path in code.rglob("*.py")) == [
         *("parts/deep/model.py", "parts/factor.py"),
     ]
     shutil.rmtree(tmp_path / "parts")
-    assert served(tmp_path, [[2.0]]) == [6.0]
+    assert served(interpreter(), tmp_path, [[2.0]]) == [6.0]
 
 
-def test_bytes_are_instances(tmp_path: Path) -> None:
+def test_bytes_are_instances(tmp_path: Path, interpreter: Callable[..., Interpreter]) -> None:
     source = "inputs = [b'ab', b'abc']\nfrom lengths import Lengths\nmodel = Lengths()\nanswers = [2, 3]\n"
     (tmp_path / "lengths.py").write_text(
         "class Lengths:\n    def predict(self, files):\n        return [len(file) for file in files]\n"
     )
-    KINDS["bytes"] = source
-    try:
-        assert trained("bytes", tmp_path) == [2, 3]
-    finally:
-        del KINDS["bytes"]
+    assert trained(interpreter(), source, tmp_path) == [2, 3]
     assert payload(tmp_path) == [{"b64": base64.b64encode(one).decode()} for one in (b"ab", b"abc")]
-    assert served(tmp_path, payload(tmp_path)) == [2, 3]
+    assert served(interpreter(), tmp_path, payload(tmp_path)) == [2, 3]
