@@ -10,13 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sklearn.dummy import DummyClassifier
 
 from edge_tasks.errors import TrainingError
 from edge_tasks.jobs.quick_try import other_parameters
+from edge_tasks.jobs.training import TrainingJob
 from edge_tasks.releases import lineage
+from edge_tasks.repo.edge_yaml import load_config
 from edge_tasks.repo.layout import TRAINING_LABEL
 from edge_tasks.repo.results import publish, read_results, set_aside
 from edge_tasks.repo.trained_model import TrainedModel, load_trained_model, save_trained_model
+from edge_tasks.training.sklearn import save_results
 from tests.repositories import Repository, copy
 
 
@@ -175,3 +179,21 @@ def test_a_try_by_hand_is_recorded_and_replaces_nothing_until_it_is_asked_to(tri
     assert problem.endswith("was trained with changes that were not committed, so no commit tells its code")
     assert hint.endswith("or add --allow-dirty")
     tried.run("invoke", "ci.deploy", "--allow-dirty")
+
+
+def test_code_that_is_edited_while_a_training_computes_is_not_what_it_trained(tried: Repository) -> None:
+    script = tried.root / "models" / "hello-world" / "train.py"
+    config = load_config(tried.root)
+
+    def labels(edit: str) -> dict[str, str]:
+        def fit(folder: Path) -> None:
+            script.write_text(script.read_text() + edit)
+            save_results(DummyClassifier().fit([[0]], [0]), {"score": 1.0}, str(folder))
+
+        TrainingJob(config, tried.root, "hello-world", "models/hello-world/train.py", {}, {}).in_process(
+            fit, dict, lambda **_: None
+        )
+        return load_trained_model(script.parent, "hello-world").labels
+
+    before, during, after = labels("# edited\n"), labels(""), labels("")
+    assert before[TRAINING_LABEL] != during[TRAINING_LABEL] == after[TRAINING_LABEL]

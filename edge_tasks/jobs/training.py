@@ -94,14 +94,17 @@ class TrainingJob:
         `used_data` tells which data it has asked for (path to DVC hash), `note` is told what is to stand in the run's
         record.
         """
-        data = {version.path: version.hash for version in dvc.stage_data(self.root, self.model_folder)}
+        submission = self._submission()
+        data = submission.hashes
+        # The code that runs is that of now; somebody may edit it while the training computes.
+        fingerprint = self._fingerprint(submission)
         note(data=data)
         with staging_folder(self.staging):
             result = function(self.staging)
             results = read_results(self.staging)
             data |= used_data()
             made_from = self.provenance.model_copy(update={"data": data})
-            labels = {**layout.run_labels(self.model_name, made_from, self.chosen), **self._fingerprint()}
+            labels = {**layout.run_labels(self.model_name, made_from, self.chosen), **fingerprint}
             trained = results.trained(self.config.target, self.model_name, made_from, labels=labels)
             note(
                 data=data,
@@ -112,10 +115,10 @@ class TrainingJob:
             self._put_away(results, trained, again=force)
         return result, results.metrics
 
-    def _fingerprint(self) -> dict[str, str]:
+    def _fingerprint(self, submission: Submission) -> dict[str, str]:
         """Return the label that a job of the same training would have; none where one could not be packaged."""
         with contextlib.suppress(EdgeError):
-            return {layout.TRAINING_LABEL: self._submission().fingerprint(parameters=self.chosen)}
+            return {layout.TRAINING_LABEL: submission.fingerprint(parameters=self.chosen)}
         return {}
 
     def _put_away(self, results: Results, trained: TrainedModel, *, again: bool) -> None:
