@@ -69,9 +69,18 @@ def test_the_page_and_everything_it_names_is_served(server: DashboardServer) -> 
     status, headers, content = request(server, "/")
     assert (status, headers["Content-Type"]) == (200, "text/html; charset=utf-8")
     named = re.findall(r'(?:src|href)="(page/[^"]+)"', content.decode())
-    assert "page/app.js" in named
+    assert "page/scripts.js" in named
     for path in named:
         assert request(server, f"/{path}")[0] == 200, path
+
+
+def test_the_page_gets_its_own_scripts_as_one_in_their_order_and_strict(server: DashboardServer) -> None:
+    named = re.findall(r'<script src="page/(\w+\.js)" defer>', read_asset("index.html").decode())
+    _, _, content = request(server, "/page/scripts.js")
+    assert content == b"".join(read_asset(name) for name in named)
+    assert content.startswith(b'"use strict";\n')
+    page = request(server, "/")[2].decode()
+    assert re.findall(r'<script src="page/([^"]+)"', page) == ["theme.js", "vendor/uPlot.iife.min.js", "scripts.js"]
 
 
 def test_every_script_of_the_package_is_named_by_the_page() -> None:

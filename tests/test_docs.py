@@ -132,7 +132,8 @@ def test_every_message_explained_is_one_that_the_package_gives() -> None:
     known = messages()
     assert len(explained()) > 20
     for message in explained():
-        assert any(pattern(message).search(text) for text in known), message
+        given = pattern(message)
+        assert any(given.search(text) for text in known), message
 
 
 # --- running the commands -----------------------------------------------------------------------------------------

@@ -42,7 +42,7 @@ from typing import Any
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from edge_tasks.dashboard import views
-from edge_tasks.dashboard.assets import asset_names, content_type, read_asset
+from edge_tasks.dashboard.assets import SCRIPTS, asset_names, content_type, read_asset, read_page, read_scripts
 from edge_tasks.dashboard.feed import Feed, to_json
 from edge_tasks.dashboard.loop import SECTIONS, Loop
 from edge_tasks.dashboard.records import Described, Records, attached_document, details_document, plain
@@ -240,6 +240,8 @@ class _Handler(BaseHTTPRequestHandler):
         name = path.removeprefix("/page/")
         if path == "/":
             self._send(200, content_type("index.html"), self._index())
+        elif path == f"/page/{SCRIPTS}":
+            self._send(200, content_type(SCRIPTS), read_scripts())
         elif path.startswith("/page/") and name in asset_names():
             self._send(200, content_type(name), read_asset(name))
         elif path.startswith("/api/runs"):
@@ -388,7 +390,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _index(self) -> bytes:
         """Return the page; one that may change things without a printed address is told so."""
-        page = read_asset("index.html")
+        page = read_page()
         if self.server.hosting and self.server.hosting.changes:
             return page.replace(b'<html lang="en">', f'<html lang="en" data-key="{_HOSTED_KEY}">'.encode(), 1)
         return page

@@ -16,6 +16,7 @@ import contextlib
 import ctypes
 import gc
 import importlib
+import inspect
 import json
 import os
 import pkgutil
@@ -108,6 +109,8 @@ def main(folder: str, name: str) -> dict[str, Any]:
             "fork-servers": _import_for_fork_servers,
             "gcloud": _import_for_gcloud,
         }[name](folder)
+        # It looks for the file of every module and keeps it; Sacred looks for each experiment.
+        inspect.stack()
         gc.enable()
     gc.collect()
     gc.freeze()

