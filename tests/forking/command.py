@@ -24,7 +24,8 @@ GCLOUD = "/lib/gcloud.py"
 def main(text: str) -> None:
     """Run the program that the facts name, with the arguments of this process."""
     facts, words = json.loads(text), sys.argv[1:]
-    order = order_of(facts, words, dict(os.environ))
+    # An isolated environment's Python runs an emulator's fork server, too.
+    order = order_of(facts, words, dict(os.environ)) if sys.executable == facts["python"] else None
     # One that comes before it can be forwarded would end this process, and with it, unasked, what was forked.
     signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED)
     running = order and ask(facts["folder"], order)
