@@ -44,30 +44,9 @@ def lead_to(repository: Repository, source: str | Path) -> None:
 def use_made_up_data(repository: Repository, folder: Path) -> None:
     """Write made-up data into `folder`, and let the repository take them for the right ones."""
     write_data(folder)
-    take(repository, folder)
-
-
-def use_part(repository: Repository, source: Path, folder: Path, counts: dict[str, int]) -> None:
-    """Write the first images of each part of the real data into `folder`, and let the repository take them."""
-    folder.mkdir()
-    for part, count in counts.items():
-        for name, header in ((f"{part}-images-idx3-ubyte", 16), (f"{part}-labels-idx1-ubyte", 8)):
-            content = gzip.decompress((source / f"{name}.gz").read_bytes())
-            size = count * (784 if header == 16 else 1)
-            content = content[:4] + count.to_bytes(4, "big") + content[8 : header + size]
-            (folder / f"{name}.gz").write_bytes(gzip.compress(content, 1))
-    take(repository, folder)
-
-
-def take(repository: Repository, folder: Path) -> None:
-    """Let the repository take what is in `folder` for the right data."""
-    (repository.root / MODEL / "SHA256SUMS").write_text(sums_of(folder))
-    lead_to(repository, folder)
-
-
-def sums_of(folder: Path) -> str:
-    """Return what `sha256sum` writes of the files, unpacked."""
-    return "".join(
+    sums = [
         f"{hashlib.sha256(gzip.decompress(path.read_bytes())).hexdigest()}  {path.stem}\n"
-        for path in sorted(folder.glob("*.gz"))
-    )
+        for path in sorted(folder.iterdir())
+    ]
+    (repository.root / MODEL / "SHA256SUMS").write_text("".join(sums))
+    lead_to(repository, folder)

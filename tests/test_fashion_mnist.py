@@ -11,15 +11,11 @@ from urllib.parse import unquote, urlsplit
 import pytest
 import yaml
 
-from tests import seeds
-from tests.fashion_mnist import MODEL, lead_to, sums_of, use_made_up_data, use_part, write_data
+from tests.fashion_mnist import MODEL, lead_to, use_made_up_data, write_data
 from tests.needs import FASHION_MNIST
 from tests.repositories import Repository, copy
 
 PIPELINE = f"{MODEL}/dvc.yaml"
-# Of all images 0.89 is told, and 0.885 asked for by `make test-long`: half a minute for the training alone.
-PART = {"train": 15_000, "t10k": 4_000} if seeds.is_fixed() else {}
-LEAST = 0.865 if PART else 0.885
 UNCHANGED = "Stage 'models/fashion-mnist/dvc.yaml:{}' didn't change, skipping"
 
 
@@ -43,15 +39,11 @@ def made_up(baked: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) ->
 
 @pytest.fixture(scope="module")
 def real(baked: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Repository]:
-    folder = tmp_path_factory.mktemp("fashion")
-    repository = copy(baked["fashion-mnist"], folder)
-    if PART:
-        use_part(repository, FASHION_MNIST, folder / "source", PART)
-    else:
-        lead_to(repository, FASHION_MNIST)
+    repository = copy(baked["fashion-mnist"], tmp_path_factory.mktemp("fashion"))
+    lead_to(repository, FASHION_MNIST)
     try:
         repository.run("invoke", "init")
-        repository.run("dvc", "repro", PIPELINE)
+        repository.run("dvc", "repro", PIPELINE)  # 45 s on two cores that do nothing else
         repository.run("invoke", "model.deploy")
         yield repository
     finally:
@@ -124,11 +116,8 @@ class TestMadeUpData:
 @pytest.mark.needs("fashion-mnist")
 @pytest.mark.timeout(900)
 class TestRealData:
-    def test_the_sums_are_those_of_the_real_files(self, baked: dict[str, Path]) -> None:
-        assert sums_of(FASHION_MNIST) == (baked["fashion-mnist"] / MODEL / "SHA256SUMS").read_text()
-
     def test_the_classifier_is_good_and_small(self, real: Repository) -> None:
-        assert read(real, "metrics.json")["accuracy"] >= LEAST
+        assert read(real, "metrics.json")["accuracy"] >= 0.885
         assert (real.root / MODEL / "model" / "model.joblib").stat().st_size < 15_000_000
 
     def test_the_endpoint_names_the_classes_of_the_first_three_test_images(self, real: Repository) -> None:
